@@ -1,0 +1,64 @@
+/**
+ * Stable codes of everything that can go wrong in Postern. Tests, scripts and dashboards match the code, never the text.
+ * Grouped by layer; each code is thrown in one layer only.
+ */
+export type ErrorCode =
+  // message
+  | "ADDRESS_SYNTAX"
+  // mime
+  | "HEADER_TOO_LARGE"
+  | "MIME_TOO_DEEP"
+  | "MIME_TOO_MANY_PARTS"
+  // crypto
+  | "DER_SYNTAX"
+  | "CERTIFICATE_INVALID"
+  | "CERTIFICATE_UNSUPPORTED"
+  | "CMS_MALFORMED"
+  | "POINT_INVALID"
+  | "OPENPGP_MALFORMED"
+  | "OPENPGP_UNSUPPORTED"
+  | "SCALAR_INVALID"
+  | "DECRYPTION_FAILED"
+  | "LENGTH_MISMATCH"
+  // store
+  | "CONFIG_INVALID"
+  | "STATE_CORRUPT"
+  | "STATE_VERSION"
+  | "SPOOL_FULL"
+  | "SPOOL_CORRUPT"
+  | "SPOOL_KEY_MISSING"
+  | "ACCOUNT_UNKNOWN"
+  | "ACCOUNT_EXISTS"
+  | "DEVICE_UNKNOWN"
+  | "DEVICE_EXISTS"
+  | "ALIAS_EXISTS"
+  | "ALIAS_UNKNOWN"
+  | "KEYRING_LOCKED"
+  | "KEYRING_MISSING"
+  | "REQUEST_INVALID"
+  | "NOT_CONFIRMED"
+  // flow and edges
+  | "MESSAGE_TOO_LARGE"
+  | "LINE_ENDINGS"
+  | "NOT_ENCRYPTABLE"
+  | "UPSTREAM_UNAVAILABLE"
+  | "UPSTREAM_REFUSED"
+  | "PROTOCOL"
+  | "LISTEN_FAILED"
+  | "USAGE"
+
+/** An error of ours: a stable code, what and where in lower case, the cause, and never a secret. */
+export class GatewayError extends Error {
+  readonly code: ErrorCode
+
+  constructor(code: ErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options)
+    this.name = "GatewayError"
+    this.code = code
+  }
+}
+
+/** True when `error` is ours and carries `code`. */
+export function hasCode(error: unknown, code: ErrorCode): boolean {
+  return error instanceof GatewayError && error.code === code
+}
