@@ -1,0 +1,72 @@
+import { constants, createCipheriv, createDecipheriv, createPublicKey, publicEncrypt } from "node:crypto"
+import { GatewayError } from "../../errors.ts"
+
+/** Octets by which a wrapped key is longer than the key (RFC 3394 §2.2.1). */
+export const WRAP_OVERHEAD_OCTETS = 8
+
+/**
+ * AES Key Wrap (RFC 3394 §2.2.1): `key` (16 octets or more, a multiple of 8) under a key-encryption key of 16, 24 or 32 octets.
+ * @throws GatewayError LENGTH_MISMATCH
+ */
+export function wrapKey(keyEncryptionKey: Uint8Array, key: Uint8Array): Uint8Array {
+  if (key.length < 16 || key.length % 8 !== 0)
+    throw new GatewayError("LENGTH_MISMATCH", "keywrap: key is no multiple of 8 octets from 16 on")
+  const cipher = createCipheriv(algorithm(keyEncryptionKey), keyEncryptionKey, INITIAL_VALUE)
+  return Buffer.concat([cipher.update(key), cipher.final()])
+}
+
+/**
+ * Reverses {@link wrapKey}.
+ * @throws GatewayError DECRYPTION_FAILED for every wrong wrapping alike; LENGTH_MISMATCH for a key-encryption key of another length
+ */
+export function unwrapKey(keyEncryptionKey: Uint8Array, wrapped: Uint8Array): Uint8Array {
+  const name = algorithm(keyEncryptionKey)
+  try {
+    const decipher = createDecipheriv(name, keyEncryptionKey, INITIAL_VALUE)
+    return Buffer.concat([decipher.update(wrapped), decipher.final()])
+  } catch {
+    // One failure for all causes (style guide 8): the cause would tell an attacker which.
+    throw new GatewayError("DECRYPTION_FAILED", "keywrap: cannot unwrap")
+  }
+}
+
+/** An RSA public key ready to transport keys. */
+export interface RsaTransport {
+  /** Octets of the modulus, and so of every transported key. */
+  readonly modulusOctets: number
+  /** RSAES-PKCS1-v1_5 (RFC 8017 §7.2.1). Its padding is random: two calls give two results. */
+  encrypt(key: Uint8Array): Uint8Array
+}
+
+/**
+ * Key transport to an RSA key given as SubjectPublicKeyInfo.
+ * @returns null when the key is not RSA
+ * @throws GatewayError CERTIFICATE_INVALID when the key cannot be read
+ */
+export function rsaTransport(subjectPublicKeyInfo: Uint8Array): RsaTransport | null {
+  const key = readPublicKey(subjectPublicKeyInfo)
+  const bits = key.asymmetricKeyDetails?.modulusLength
+  if (key.asymmetricKeyType !== "rsa" || bits === undefined) return null
+  return {
+    modulusOctets: Math.ceil(bits / 8),
+    encrypt: (octets) => publicEncrypt({ key, padding: constants.RSA_PKCS1_PADDING }, octets),
+  }
+}
+
+function readPublicKey(subjectPublicKeyInfo: Uint8Array) {
+  try {
+    return createPublicKey({ key: Buffer.from(subjectPublicKeyInfo), format: "der", type: "spki" })
+  } catch (cause) {
+    throw new GatewayError("CERTIFICATE_INVALID", "keywrap: public key cannot be read", { cause })
+  }
+}
+
+function algorithm(keyEncryptionKey: Uint8Array): string {
+  const bits = keyEncryptionKey.length * 8
+  if (bits !== 128 && bits !== 192 && bits !== 256)
+    throw new GatewayError("LENGTH_MISMATCH", "keywrap: key-encryption key is not 16, 24 or 32 octets")
+  return `id-aes${bits}-wrap`
+}
+
+// RFC 3394 §2.2.3.1
+const INITIAL_VALUE = Buffer.from("a6a6a6a6a6a6a6a6", "hex")
