@@ -1,0 +1,95 @@
+import { LineBuffer } from "./line-buffer.ts"
+import { insideQuotes, latin1 } from "./tokens.ts"
+
+/** A server's line, piece by piece: text, then either a literal and more text, or the end. */
+export type ResponseEvent =
+  /** Text up to a literal or the line end, without literal marker and CRLF; it may be empty. */
+  | { readonly kind: "text"; readonly octets: Uint8Array }
+  /** `marker` is the `{n}` or `~{n}` itself, as sent. The item name is what FetchScanner made of the text before. */
+  | { readonly kind: "literal"; readonly size: number; readonly marker: Uint8Array }
+  /** Octets of the literal; `last` comes exactly once, possibly with no octets. */
+  | { readonly kind: "data"; readonly octets: Uint8Array; readonly last: boolean }
+  | { readonly kind: "end" }
+
+/** SEARCH and ESEARCH of a large mailbox, ENVELOPE with a thousand recipients: 1 MiB holds them. */
+export const MAX_RESPONSE_LINE_OCTETS = 1_048_576
+
+/** Reads the server-to-client direction: push octets, then call next until it gives null. Literals are never buffered. */
+export class ResponseReader {
+  readonly #buffer = new LineBuffer()
+  readonly #lineOctets: number
+  #state: "start" | "text" | "literal" | "data" | "end" = "start"
+  #textOctets = 0
+  /** Status responses and continuations are a person's text: a `{5}` at their end is no literal (RFC 9051 §7.1). */
+  #statusLine = false
+  #size = 0
+  #marker: Uint8Array = new Uint8Array(0)
+
+  constructor(lineOctets: number = MAX_RESPONSE_LINE_OCTETS) {
+    this.#lineOctets = lineOctets
+  }
+
+  push(octets: Uint8Array): void {
+    if (octets.length > 0) this.#buffer.push(octets)
+  }
+
+  get bufferedOctets(): number {
+    return this.#buffer.length
+  }
+
+  /** True when everything handed out so far ends with a line end. */
+  get betweenLines(): boolean {
+    return this.#state === "start"
+  }
+
+  /** The next event, or null when more octets are needed. @throws PROTOCOL when a line's text is too long. */
+  next(): ResponseEvent | null {
+    switch (this.#state) {
+      case "start":
+      case "text":
+        return this.#readText()
+      case "literal":
+        this.#state = "data"
+        return { kind: "literal", size: this.#size, marker: this.#marker }
+      case "data":
+        return this.#readData()
+      case "end":
+        this.#state = "start"
+        this.#textOctets = 0
+        return { kind: "end" }
+    }
+  }
+
+  #readText(): ResponseEvent | null {
+    const line = this.#buffer.takeLine(this.#lineOctets - this.#textOctets)
+    if (line === null) return null
+    if (this.#state === "start") this.#statusLine = STATUS.test(latin1(line.subarray(0, 160)))
+    this.#textOctets += line.length
+    const marker = this.#statusLine ? null : literalMarker(line)
+    this.#state = marker === null ? "end" : "literal"
+    if (marker === null) return { kind: "text", octets: line }
+    this.#size = marker.size
+    this.#marker = line.subarray(line.length - marker.length)
+    return { kind: "text", octets: line.subarray(0, line.length - marker.length) }
+  }
+
+  #readData(): ResponseEvent | null {
+    const octets = this.#size === 0 ? new Uint8Array(0) : this.#buffer.takeData(this.#size)
+    if (octets === null) return null
+    this.#size -= octets.length
+    const last = this.#size === 0
+    if (last) this.#state = "text"
+    return { kind: "data", octets, last }
+  }
+}
+
+// RFC 9051 §9: resp-cond-state, resp-cond-bye, greeting, tagged responses and continue-req
+const STATUS = /^(?:\+|[^ ]{1,128} (?:OK|NO|BAD|BYE|PREAUTH)(?: |$))/i
+
+/** `{n}` at the end of a line and outside quotes; servers send no `+` in it, but one is harmless. */
+function literalMarker(line: Uint8Array): { readonly size: number; readonly length: number } | null {
+  if (line.at(-1) !== 0x7d) return null
+  const found = /~?\{(\d{1,15})\+?\}$/.exec(latin1(line.subarray(-20)))
+  if (found === null || insideQuotes(line)) return null
+  return { size: Number(found[1]), length: found[0].length }
+}
