@@ -1,0 +1,127 @@
+/** "host:port" of a listener. */
+export interface ListenAddress {
+  /** Name or address literal without brackets; `::` means every address of the machine. */
+  readonly host: string
+  /** 0: any free port. */
+  readonly port: number
+}
+
+/** The listeners an instance can have; one that is absent is not served. */
+export type ListenerName = "mx" | "submission" | "submissions" | "imap" | "imaps" | "https" | "admin"
+
+/** How a connection to another server is protected: TLS from the start, STARTTLS demanded, or STARTTLS only where offered. */
+export type Security = "tls" | "starttls" | "plain"
+
+/** Where another server listens. */
+export type Endpoint =
+  | { readonly kind: "tcp"; readonly host: string; readonly port: number; readonly security: Security }
+  /** A Unix socket: never leaves the machine, so plain. */
+  | { readonly kind: "unix"; readonly path: string }
+
+/** A secret that stands outside postern.toml. */
+export type SecretSource =
+  /** Absolute; one trailing newline is not part of it. */
+  { readonly kind: "file"; readonly path: string } | { readonly kind: "environment"; readonly name: string }
+
+/** Where the state lives. */
+export type StoreConfig =
+  | { readonly kind: "embedded" }
+  | { readonly kind: "postgres"; readonly url: string; readonly password: SecretSource | null }
+
+/** Where the work list lives. */
+export type QueueConfig =
+  | { readonly kind: "embedded" }
+  | { readonly kind: "redis"; readonly url: string; readonly password: SecretSource | null }
+
+/** Where mail of our people goes. */
+export type DeliverConfig =
+  | { readonly kind: "embedded" }
+  | { readonly kind: "lmtp"; readonly endpoint: Endpoint }
+  /** APPEND over the IMAP upstream. */
+  | { readonly kind: "imap" }
+
+/** Where the mailboxes are that the IMAP proxy shows. */
+export type ImapConfig =
+  | { readonly kind: "embedded" }
+  | { readonly kind: "imap"; readonly endpoint: Endpoint; readonly login: ImapLogin }
+
+/** How the proxy logs in upstream. */
+export type ImapLogin =
+  /** One master user for all accounts: `account*masterUser` (Dovecot's form). */
+  | { readonly kind: "master"; readonly user: string; readonly password: SecretSource }
+  /** A password per account, sealed in `secrets/`. */
+  | { readonly kind: "stored" }
+
+/** Where mail for other domains goes. */
+export type RelayConfig =
+  | { readonly kind: "mx" }
+  | { readonly kind: "smtp"; readonly endpoint: Endpoint; readonly login: RelayLogin | null }
+
+/** AUTH at the next hop. */
+export interface RelayLogin {
+  readonly user: string
+  readonly password: SecretSource
+}
+
+/** Who gets what. */
+export interface PolicyConfig {
+  /** Subject outside the encryption: as it came, or replaced by "...". */
+  readonly subject: "clear" | "hidden"
+  /** Content encryption of S/MIME at rest. */
+  readonly cipher: "aes-256-cbc" | "aes-256-gcm"
+  /** A stored message whose marker does not fit: report it, or end the connection before its last octets. */
+  readonly altered: "report" | "refuse"
+}
+
+/** Bounds; each has a default that suits a small server. */
+export interface LimitsConfig {
+  /** Octets of a message as sent. */
+  readonly messageSizeOctets: number
+  /** RCPT commands in one transaction. */
+  readonly recipients: number
+  /** SMTP connections at once, all listeners of a kind together. */
+  readonly smtpConnections: number
+  /** IMAP connections at once, both listeners together. */
+  readonly imapConnections: number
+  /** Connections at once from one remote address, for each kind. */
+  readonly connectionsPerAddress: number
+  /** Deliveries at once. */
+  readonly deliveries: number
+  /** How long delivery is tried before the sender is told that it failed, milliseconds. */
+  readonly queueLifetimeMs: number
+  /** Silence after which an SMTP connection is ended, milliseconds. */
+  readonly smtpIdleMs: number
+  /** Silence after which an IMAP connection is ended, milliseconds. */
+  readonly imapIdleMs: number
+}
+
+/** postern.toml, checked, with every default filled in and every path absolute. */
+export interface Config {
+  /** postern.toml itself, absolute. */
+  readonly file: string
+  /** Lower-case A-labels; the first one names this server where `hostname` does not. At least one. */
+  readonly domains: readonly string[]
+  /** What we call ourselves in greetings and Received fields. */
+  readonly hostname: string
+  /** The account that gets mail for postmaster (address in its stored form); null: the first account made. */
+  readonly postmaster: string | null
+  /** Folder of state, spool and mail, absolute. */
+  readonly data: string
+  /** Folder of what a backup of `data` must not hold, absolute. */
+  readonly secrets: string
+  /** Folder of people's own secrets, absolute; the server never opens it. */
+  readonly keyring: string
+  readonly logLevel: "debug" | "info" | "warn" | "error" | "silent"
+  readonly listen: Readonly<Partial<Record<ListenerName, ListenAddress>>>
+  /** Files of the listeners' certificate and key (PEM), absolute. */
+  readonly tls: { readonly certificate: string; readonly key: string }
+  readonly store: StoreConfig
+  readonly queue: QueueConfig
+  readonly deliver: DeliverConfig
+  readonly imap: ImapConfig
+  readonly relay: RelayConfig
+  readonly policy: PolicyConfig
+  readonly limits: LimitsConfig
+  /** What is allowed but worth a thought; for the log. */
+  readonly warnings: readonly string[]
+}

@@ -1,0 +1,272 @@
+/** PURE. postern.toml as parsed -> {@link Config}, or every mistake in it with its line. */
+import { resolve } from "node:path"
+import { GatewayError } from "../errors.ts"
+import type {
+  Config,
+  DeliverConfig,
+  Endpoint,
+  ImapConfig,
+  ImapLogin,
+  LimitsConfig,
+  ListenAddress,
+  ListenerName,
+  QueueConfig,
+  RelayConfig,
+  SecretSource,
+  StoreConfig,
+} from "./config.ts"
+import {
+  oneOf,
+  readAddress,
+  readDomain,
+  readDomains,
+  readDuration,
+  readEndpoint,
+  readListen,
+  readSize,
+  readText,
+  readVariable,
+  wholeNumber,
+  wrong,
+} from "./values.ts"
+
+/** One thing wrong in postern.toml. */
+export interface Mistake {
+  /** From 1; null: the key is missing, so it has no line. */
+  readonly line: number | null
+  /** Dotted, as in `listen.mx`. */
+  readonly key: string
+  readonly message: string
+}
+
+/** The checked configuration, or everything that is wrong with it. */
+export type Checked =
+  | { readonly kind: "config"; readonly config: Config }
+  | { readonly kind: "mistakes"; readonly mistakes: readonly Mistake[] }
+
+const LISTENERS: readonly ListenerName[] = ["mx", "submission", "submissions", "imap", "imaps", "https", "admin"]
+const IMAP_SCHEMES = { imap: { security: "starttls", port: 143 }, imaps: { security: "tls", port: 993 } } as const
+const SMTP_SCHEMES = { smtp: { security: "starttls", port: 25 }, smtps: { security: "tls", port: 465 } } as const
+// RFC 2033 §5: LMTP has no port of its own, and 25 is forbidden to it.
+const LMTP_SCHEMES = { lmtp: { security: "starttls", port: null } } as const
+
+/**
+ * Reads the parsed document. `file` is its absolute path: relative paths in it start at its folder.
+ * `lineOf` tells where a dotted key stands.
+ */
+export function checkConfig(raw: unknown, file: string, lineOf: (key: string) => number | null): Checked {
+  const document = new Document(raw, lineOf)
+  const config = readConfig(document, file)
+  const mistakes = document.finish()
+  return config !== null && mistakes.length === 0
+    ? { kind: "config", config: { ...config, warnings: document.warnings } }
+    : { kind: "mistakes", mistakes }
+}
+
+function readConfig(document: Document, file: string): Config | null {
+  const path = (value: unknown): string => resolve(file, "..", readText(value))
+  const domains = document.required("domains", readDomains)
+  const hostname = document.optional("hostname", readDomain, domains?.[0] ?? "localhost")
+  const tls = {
+    certificate: document.optional("tls.certificate", path, resolve(file, "../tls/server.pem")),
+    key: document.optional("tls.key", path, resolve(file, "../tls/server.key")),
+  }
+  const config = {
+    file,
+    hostname,
+    postmaster: document.optional("postmaster", readAddress, null),
+    data: document.optional("data", path, resolve(file, "../data")),
+    secrets: document.optional("secrets", path, resolve(file, "../secrets")),
+    keyring: document.optional("keyring", path, resolve(file, "../keyring")),
+    logLevel: document.optional("logLevel", oneOf("debug", "info", "warn", "error", "silent"), "info"),
+    listen: readListeners(document),
+    tls,
+    store: readStore(document, path),
+    queue: readQueue(document, path),
+    deliver: readDeliver(document),
+    imap: readImap(document, path),
+    relay: readRelay(document, path),
+    policy: {
+      subject: document.optional("policy.subject", oneOf("clear", "hidden"), "clear"),
+      cipher: document.optional("policy.cipher", oneOf("aes-256-cbc", "aes-256-gcm"), "aes-256-cbc"),
+      altered: document.optional("policy.altered", oneOf("report", "refuse"), "report"),
+    },
+    limits: readLimits(document),
+    warnings: [],
+  }
+  if (config.deliver.kind === "imap" && config.imap.kind === "embedded")
+    document.mistake("mailboxes.deliver", '"imap:" needs mailboxes.imap to be an IMAP server')
+  return domains === null ? null : { ...config, domains }
+}
+
+function readListeners(document: Document): Readonly<Partial<Record<ListenerName, ListenAddress>>> {
+  const found = LISTENERS.flatMap((name) => {
+    const address = document.optional<ListenAddress | null>(`listen.${name}`, readListen, null)
+    return address === null ? [] : [[name, address] as const]
+  })
+  return Object.fromEntries(found)
+}
+
+function readStore(document: Document, path: (value: unknown) => string): StoreConfig {
+  const url = document.optional("store.url", urlOf("embedded:", "postgres"), "embedded:")
+  const password = readSecret(document, "store.password", path)
+  return url === "embedded:" ? { kind: "embedded" } : { kind: "postgres", url, password }
+}
+
+function readQueue(document: Document, path: (value: unknown) => string): QueueConfig {
+  const url = document.optional("queue.url", urlOf("embedded:", "redis"), "embedded:")
+  const password = readSecret(document, "queue.password", path)
+  return url === "embedded:" ? { kind: "embedded" } : { kind: "redis", url, password }
+}
+
+function readDeliver(document: Document): DeliverConfig {
+  const key = "mailboxes.deliver"
+  const read = (value: unknown): DeliverConfig => {
+    if (value === "embedded:") return { kind: "embedded" }
+    if (value === "imap:") return { kind: "imap" }
+    return { kind: "lmtp", endpoint: document.endpoint(key, readText(value), LMTP_SCHEMES) }
+  }
+  return document.optional<DeliverConfig>(key, read, { kind: "embedded" })
+}
+
+function readImap(document: Document, path: (value: unknown) => string): ImapConfig {
+  const key = "mailboxes.imap"
+  const read = (value: unknown): Endpoint | null =>
+    value === "embedded:" ? null : document.endpoint(key, readText(value), IMAP_SCHEMES)
+  const endpoint = document.optional<Endpoint | null>(key, read, null)
+  const auth = document.optional("mailboxes.auth", oneOf("master", "stored"), "master")
+  const user = document.optional("mailboxes.masterUser", readText, "postern")
+  const password = readSecret(document, "mailboxes.masterPassword", path)
+  if (endpoint === null) return { kind: "embedded" }
+  if (auth === "master" && password === null)
+    document.mistake("mailboxes.masterPasswordFile", 'is missing: auth = "master" needs it')
+  const login: ImapLogin =
+    auth === "master" && password !== null ? { kind: "master", user, password } : { kind: "stored" }
+  return { kind: "imap", endpoint, login }
+}
+
+function readRelay(document: Document, path: (value: unknown) => string): RelayConfig {
+  const key = "relay.next"
+  const read = (value: unknown): Endpoint | null =>
+    value === "mx" ? null : document.endpoint(key, readText(value), SMTP_SCHEMES)
+  const endpoint = document.optional<Endpoint | null>(key, read, null)
+  const user = document.optional<string | null>("relay.user", readText, null)
+  const password = readSecret(document, "relay.password", path)
+  if ((user === null) !== (password === null))
+    document.mistake("relay.user", "needs relay.passwordFile, and the reverse")
+  if (endpoint === null) return { kind: "mx" }
+  return { kind: "smtp", endpoint, login: user !== null && password !== null ? { user, password } : null }
+}
+
+function readLimits(document: Document): LimitsConfig {
+  const count = wholeNumber(1, 1_000_000)
+  return {
+    messageSizeOctets: document.optional("limits.messageSize", readSize, 50_000_000),
+    recipients: document.optional("limits.recipients", wholeNumber(1, 10_000), 100),
+    smtpConnections: document.optional("limits.smtpConnections", count, 500),
+    imapConnections: document.optional("limits.imapConnections", count, 1_000),
+    connectionsPerAddress: document.optional("limits.connectionsPerAddress", count, 50),
+    deliveries: document.optional("limits.deliveries", wholeNumber(1, 1_000), 16),
+    queueLifetimeMs: document.optional("limits.queueLifetime", readDuration, 5 * 86_400e3),
+    smtpIdleMs: document.optional("limits.smtpIdle", readDuration, 300e3),
+    imapIdleMs: document.optional("limits.imapIdle", readDuration, 1_800e3),
+  }
+}
+
+/** `nameFile` or `nameEnv`; never the secret itself. null: neither is given. */
+function readSecret(document: Document, name: string, path: (value: unknown) => string): SecretSource | null {
+  const file = document.optional<string | null>(`${name}File`, path, null)
+  const variable = document.optional<string | null>(`${name}Env`, readVariable, null)
+  if (file !== null && variable !== null) document.mistake(`${name}Env`, `stands beside ${name}File: give one of them`)
+  if (file !== null) return { kind: "file", path: file }
+  return variable === null ? null : { kind: "environment", name: variable }
+}
+
+function urlOf(embedded: string, scheme: string): (value: unknown) => string {
+  const expected = wrong(`"${embedded}" or "${scheme}://…" without a password`)
+  return (value) => {
+    if (value === embedded) return embedded
+    const url = typeof value === "string" ? URL.parse(value) : null
+    if (url === null || url.protocol !== `${scheme}:` || url.password !== "" || url.hostname === "") throw expected
+    return url.href
+  }
+}
+
+/** The tables of the document: remembers which keys somebody asked for, and everything that was wrong. */
+class Document {
+  readonly warnings: string[] = []
+  readonly #raw: unknown
+  readonly #lineOf: (key: string) => number | null
+  readonly #mistakes: Mistake[] = []
+  readonly #known = new Set<string>()
+
+  constructor(raw: unknown, lineOf: (key: string) => number | null) {
+    this.#raw = raw
+    this.#lineOf = lineOf
+  }
+
+  /** The value at `key`, `fallback` where it is absent or wrong. */
+  optional<T>(key: string, read: (value: unknown) => T, fallback: T): T {
+    this.#known.add(key)
+    const value = this.#valueOf(key)
+    return value === undefined ? fallback : (this.#attempt(key, value, read) ?? fallback)
+  }
+
+  /** The value at `key`, null where it is absent or wrong. */
+  required<T>(key: string, read: (value: unknown) => T): T | null {
+    this.#known.add(key)
+    const value = this.#valueOf(key)
+    if (value !== undefined) return this.#attempt(key, value, read)
+    this.mistake(key, "is missing")
+    return null
+  }
+
+  /** A URL of another server; warns when what goes there may go in clear. */
+  endpoint(key: string, url: string, schemes: Parameters<typeof readEndpoint>[1]): Endpoint {
+    const endpoint = readEndpoint(url, schemes)
+    if (endpoint.kind === "unix" || endpoint.security === "plain")
+      this.warnings.push(`${key}: ${url} is spoken in clear (allowed on this machine only)`)
+    return endpoint
+  }
+
+  mistake(key: string, message: string): void {
+    this.#mistakes.push({ line: this.#lineOf(key), key, message })
+  }
+
+  /** All mistakes, unknown keys among them, in the order of their lines. */
+  finish(): readonly Mistake[] {
+    for (const key of leaves(this.#raw, "")) {
+      if (this.#known.has(key)) continue
+      const table = [...this.#known].some((known) => known.startsWith(`${key}.`))
+      this.mistake(key, table ? "must be a table" : "is no key of postern.toml")
+    }
+    return this.#mistakes.sort((a, b) => (a.line ?? 0) - (b.line ?? 0))
+  }
+
+  #attempt<T>(key: string, value: unknown, read: (value: unknown) => T): T | null {
+    try {
+      return read(value)
+    } catch (error) {
+      if (!(error instanceof GatewayError)) throw error
+      this.mistake(key, error.message)
+      return null
+    }
+  }
+
+  #valueOf(key: string): unknown {
+    return key.split(".").reduce<unknown>((at, part) => (isTable(at) ? at[part] : undefined), this.#raw)
+  }
+}
+
+function leaves(value: unknown, key: string): readonly string[] {
+  if (!isTable(value)) return [key]
+  const entries = Object.entries(value)
+  if (entries.length === 0 && key !== "") return TABLES.includes(key) ? [] : [key]
+  return entries.flatMap(([name, inner]) => leaves(inner, key === "" ? name : `${key}.${name}`))
+}
+
+function isTable(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === "object" && value !== null && !Array.isArray(value) && !(value instanceof Date)
+}
+
+const TABLES: readonly string[] = ["listen", "tls", "store", "queue", "mailboxes", "relay", "policy", "limits"]

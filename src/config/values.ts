@@ -1,0 +1,142 @@
+/** PURE. The notations of postern.toml: each function reads one value or throws what it should have been. */
+import { GatewayError } from "../errors.ts"
+import { addressKey, parseAddress, parseDomain } from "../message/address.ts"
+import type { Endpoint, ListenAddress, Security } from "./config.ts"
+
+/** What stands before `://`, and what it means. */
+export interface Scheme {
+  readonly security: Security
+  /** null: a port must be given. */
+  readonly port: number | null
+}
+
+const SIZE = /^(\d{1,15})(B|KB|MB|GB|KiB|MiB|GiB)?$/
+const UNITS: Readonly<Record<string, number>> = {
+  B: 1,
+  KB: 1e3,
+  MB: 1e6,
+  GB: 1e9,
+  KiB: 2 ** 10,
+  MiB: 2 ** 20,
+  GiB: 2 ** 30,
+}
+const DURATION = /^(\d{1,9})(ms|s|m|h|d)$/
+const MILLISECONDS: Readonly<Record<string, number>> = { ms: 1, s: 1e3, m: 60e3, h: 3600e3, d: 86_400e3 }
+/** A year: longer waits are mistakes, and timers beyond 2^31 ms fire at once. */
+const MAX_DURATION_MS = 365 * 86_400e3
+
+/** Any string but the empty one. */
+export function readText(value: unknown): string {
+  if (typeof value !== "string" || value === "") throw wrong("a string that is not empty")
+  return value
+}
+
+/** One of `words`. */
+export function oneOf<T extends string>(...words: readonly T[]): (value: unknown) => T {
+  return (value) => {
+    const found = words.find((word) => word === value)
+    if (found === undefined) throw wrong(`one of ${words.map((word) => `"${word}"`).join(", ")}`)
+    return found
+  }
+}
+
+/** A whole number from `least` to `most`. */
+export function wholeNumber(least: number, most: number): (value: unknown) => number {
+  return (value) => {
+    if (typeof value !== "number" || !Number.isInteger(value) || value < least || value > most)
+      throw wrong(`a whole number from ${least} to ${most}`)
+    return value
+  }
+}
+
+/** Octets: `50MB` is 50,000,000, `50MiB` is 52,428,800; a bare number is octets. */
+export function readSize(value: unknown): number {
+  const match = typeof value === "number" && value >= 0 ? SIZE.exec(String(value)) : SIZE.exec(String(value ?? ""))
+  if (!match || (typeof value !== "string" && typeof value !== "number"))
+    throw wrong('a size such as "50MB" (50,000,000 octets) or "50MiB"')
+  const octets = Number(match[1]) * (UNITS[match[2] ?? "B"] ?? 1)
+  if (octets < 1 || !Number.isSafeInteger(octets)) throw wrong("a size of 1 octet or more")
+  return octets
+}
+
+/** Milliseconds: `500ms`, `30s`, `5m`, `12h`, `5d`. */
+export function readDuration(value: unknown): number {
+  const match = typeof value === "string" ? DURATION.exec(value) : null
+  if (!match) throw wrong('a duration such as "30s", "5m", "12h" or "5d"')
+  const ms = Number(match[1]) * (MILLISECONDS[match[2] ?? ""] ?? 0)
+  if (ms < 1 || ms > MAX_DURATION_MS) throw wrong("a duration from 1ms to 365d")
+  return ms
+}
+
+/** `host:port`, `[IPv6]:port`, or `*:port` for every address. */
+export function readListen(value: unknown): ListenAddress {
+  const match = typeof value === "string" ? /^(\*|\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(\d{1,5})$/.exec(value) : null
+  const port = Number(match?.[2])
+  if (!match?.[1] || port > 65_535) throw wrong('"host:port"')
+  return { host: match[1] === "*" ? "::" : unbracket(match[1]), port }
+}
+
+/** A list of domains, as lower-case A-labels; at least one. */
+export function readDomains(value: unknown): readonly string[] {
+  if (!Array.isArray(value) || value.length === 0) throw wrong("a list of one or more domains")
+  return [...new Set(value.map(readDomain))]
+}
+
+/** One domain as lower-case A-labels. */
+export function readDomain(value: unknown): string {
+  if (typeof value !== "string" || value.startsWith("[")) throw wrong("a domain")
+  return parseDomain(value)
+}
+
+/** An address in its stored form. */
+export function readAddress(value: unknown): string {
+  if (typeof value !== "string") throw wrong("an address")
+  return addressKey(parseAddress(value))
+}
+
+/** An environment variable's name. */
+export function readVariable(value: unknown): string {
+  if (typeof value !== "string" || !/^[A-Za-z_][A-Za-z0-9_]*$/.test(value))
+    throw wrong("the name of an environment variable")
+  return value
+}
+
+/**
+ * A URL of another server: `scheme://host[:port]`, or `scheme:/path` (also `scheme:///path`) for a Unix socket.
+ * Plain schemes mean STARTTLS, except to this machine, where it is used if offered.
+ * @throws GatewayError CONFIG_INVALID, also for user names and passwords in the URL: secrets are never values
+ */
+export function readEndpoint(value: string, schemes: Readonly<Record<string, Scheme>>): Endpoint {
+  const expected = wrong(
+    `a URL such as ${Object.keys(schemes)
+      .map((name) => `"${name}://host:port"`)
+      .join(", ")}`,
+  )
+  const match = /^([a-z]+):(.*)$/.exec(value)
+  const scheme = schemes[match?.[1] ?? ""]
+  const rest = match?.[2] ?? ""
+  if (!scheme) throw expected
+  const path = /^(?:\/\/)?(\/(?!\/).+)$/.exec(rest)?.[1]
+  if (path !== undefined && scheme.security !== "tls") return { kind: "unix", path }
+  if (rest.includes("@")) throw wrong("a URL without user and password (name a file for the password)")
+  const authority = /^\/\/(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(\d{1,5}))?\/?$/.exec(rest)
+  const port = authority?.[2] === undefined ? scheme.port : Number(authority[2])
+  if (!authority?.[1] || port === null || port < 1 || port > 65_535) throw expected
+  const host = unbracket(authority[1])
+  const security = scheme.security === "starttls" && isLoopback(host) ? "plain" : scheme.security
+  return { kind: "tcp", host, port, security }
+}
+
+/** True for `localhost`, 127.0.0.0/8 and ::1. */
+export function isLoopback(host: string): boolean {
+  return host === "::1" || host.toLowerCase() === "localhost" || /^127(?:\.\d{1,3}){3}$/.test(host)
+}
+
+/** The mistake "not `what`". */
+export function wrong(what: string): GatewayError {
+  return new GatewayError("CONFIG_INVALID", `must be ${what}`)
+}
+
+function unbracket(host: string): string {
+  return host.startsWith("[") ? host.slice(1, -1) : host
+}

@@ -1,0 +1,243 @@
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { afterAll, describe, expect, test } from "vitest"
+import { keyLines } from "../../src/config/lines.ts"
+import { loadConfig, parseConfig, readSecretText } from "../../src/config/load.ts"
+import { readDuration, readEndpoint, readListen, readSize } from "../../src/config/values.ts"
+import { hasCode } from "../../src/errors.ts"
+
+const FILE = "/instance/postern.toml"
+const DOMAINS = 'domains = ["example.test"]\n'
+
+function mistakesOf(text: string): string {
+  try {
+    parseConfig(text, FILE)
+  } catch (error) {
+    if (error instanceof Error && hasCode(error, "CONFIG_INVALID")) return error.message
+    throw error
+  }
+  return "none"
+}
+
+describe("defaults", () => {
+  test("domains alone are enough", () => {
+    const config = parseConfig(DOMAINS, FILE)
+    expect(config.hostname).toBe("example.test")
+    expect(config.data).toBe("/instance/data")
+    expect(config.tls.key).toBe("/instance/tls/server.key")
+    expect(config.listen).toEqual({})
+    expect(config.deliver).toEqual({ kind: "embedded" })
+    expect(config.relay).toEqual({ kind: "mx" })
+    expect(config.limits.messageSizeOctets).toBe(50_000_000)
+    expect(config.limits.recipients).toBe(100)
+    expect(config.warnings).toEqual([])
+  })
+
+  test("the example loads, says every default, and names every key", () => {
+    const text = readFileSync("config/postern.example.toml", "utf8")
+    const config = parseConfig(text, FILE)
+    const plain = parseConfig(DOMAINS, FILE)
+    const { hostname, postmaster, listen, ...same } = config
+    expect([hostname, postmaster, listen.imaps]).toEqual([
+      "mail.example.test",
+      "alice@example.test",
+      { host: "127.0.0.1", port: 25_004 },
+    ])
+    expect(same).toEqual({
+      ...same,
+      limits: plain.limits,
+      policy: plain.policy,
+      tls: plain.tls,
+      deliver: plain.deliver,
+      relay: plain.relay,
+    })
+    // Uncommented, the remaining keys are known as well; only the pairs File/Env exclude one another.
+    const all = text.replace(/^# (user|passwordFile|passwordEnv|masterPasswordEnv) =/gm, "$1 =")
+    expect(
+      mistakesOf(all)
+        .split("\n")
+        .every((line) => /: \S+Env: stands beside/.test(line)),
+    ).toBe(true)
+  })
+})
+
+describe("mistakes", () => {
+  const rows: [name: string, text: string, want: string][] = [
+    ["no domains", "data = 'x'\n", `${FILE}: domains: is missing`],
+    ["unknown key", `${DOMAINS}\n[listen]\nmxx = "127.0.0.1:25"\n`, `${FILE}:4: listen.mxx: is no key of postern.toml`],
+    ["unknown table", `${DOMAINS}[liste]\nmx = "127.0.0.1:25"\n`, `${FILE}:3: liste.mx: is no key of postern.toml`],
+    ["unknown empty table", `${DOMAINS}[liste]\n`, `${FILE}:2: liste: is no key of postern.toml`],
+    ["wrong type", "domains = 'example.test'\n", `${FILE}:1: domains: must be a list of one or more domains`],
+    ["scalar for a table", `${DOMAINS}listen = 25\n`, `${FILE}:2: listen: must be a table`],
+    [
+      "table for a scalar",
+      `${DOMAINS}[data]\nx = 1\n`,
+      `${FILE}:2: data: must be a string that is not empty\n${FILE}:3: data.x: is no key of postern.toml`,
+    ],
+    [
+      "unknown word",
+      `${DOMAINS}[policy]\nsubject = "open"\n`,
+      `${FILE}:3: policy.subject: must be one of "clear", "hidden"`,
+    ],
+    ["bad listener", `${DOMAINS}listen.mx = "25"\n`, `${FILE}:2: listen.mx: must be "host:port"`],
+    ["port too high", `${DOMAINS}listen.mx = "h:65536"\n`, `${FILE}:2: listen.mx: must be "host:port"`],
+    [
+      "bad domain",
+      'domains = ["exa mple"]\n',
+      `${FILE}:1: domains: address: domain has a character that no domain has`,
+    ],
+    [
+      "number out of range",
+      `${DOMAINS}[limits]\nrecipients = 0\n`,
+      `${FILE}:3: limits.recipients: must be a whole number from 1 to 10000`,
+    ],
+    [
+      "size as a float",
+      `${DOMAINS}[limits]\nmessageSize = 1.5\n`,
+      `${FILE}:3: limits.messageSize: must be a size such as "50MB" (50,000,000 octets) or "50MiB"`,
+    ],
+    [
+      "password in a URL",
+      `${DOMAINS}[relay]\nnext = "smtp://me:secret@host"\n`,
+      `${FILE}:3: relay.next: must be a URL without user and password (name a file for the password)`,
+    ],
+    [
+      "password in a store URL",
+      `${DOMAINS}[store]\nurl = "postgres://u:p@host/db"\n`,
+      `${FILE}:3: store.url: must be "embedded:" or "postgres://…" without a password`,
+    ],
+    [
+      "lmtp without a port",
+      `${DOMAINS}[mailboxes]\ndeliver = "lmtp://host"\n`,
+      `${FILE}:3: mailboxes.deliver: must be a URL such as "lmtp://host:port"`,
+    ],
+    [
+      "imap without its password",
+      `${DOMAINS}[mailboxes]\nimap = "imaps://host"\n`,
+      `${FILE}: mailboxes.masterPasswordFile: is missing: auth = "master" needs it`,
+    ],
+    [
+      "append without a server",
+      `${DOMAINS}[mailboxes]\ndeliver = "imap:"\n`,
+      `${FILE}:3: mailboxes.deliver: "imap:" needs mailboxes.imap to be an IMAP server`,
+    ],
+    [
+      "user without password",
+      `${DOMAINS}[relay]\nuser = "me"\n`,
+      `${FILE}:3: relay.user: needs relay.passwordFile, and the reverse`,
+    ],
+    ["no TOML", `${DOMAINS}[listen\n`, `${FILE}:2: `],
+    ["the same key twice", `${DOMAINS}${DOMAINS}`, `${FILE}:2: `],
+  ]
+  for (const [name, text, want] of rows)
+    test(name, () => {
+      const found = mistakesOf(text)
+      expect(want.endsWith(": ") ? found.slice(0, want.length) : found).toBe(want)
+    })
+
+  test("all of them at once, in the order of their lines", () => {
+    const found = mistakesOf('[policy]\nsubject = "x"\n[limits]\nrecipients = "many"\nrecipient = 3\n').split("\n")
+    expect(found.map((line) => line.split(": ")[1])).toEqual([
+      "domains",
+      "policy.subject",
+      "limits.recipients",
+      "limits.recipient",
+    ])
+  })
+})
+
+describe("servers", () => {
+  const text = (mailboxes: string) => `${DOMAINS}[mailboxes]\nmasterPasswordFile = "secrets/master"\n${mailboxes}\n`
+  const rows: [name: string, line: string, want: unknown][] = [
+    [
+      "STARTTLS is demanded elsewhere",
+      'imap = "imap://mail.example"',
+      { kind: "tcp", host: "mail.example", port: 143, security: "starttls" },
+    ],
+    [
+      "TLS from the start",
+      'imap = "imaps://mail.example:9930"',
+      { kind: "tcp", host: "mail.example", port: 9930, security: "tls" },
+    ],
+    [
+      "plain on loopback",
+      'imap = "imap://127.0.0.1:1143"',
+      { kind: "tcp", host: "127.0.0.1", port: 1143, security: "plain" },
+    ],
+    [
+      "plain on IPv6 loopback",
+      'imap = "imap://[::1]:1143"',
+      { kind: "tcp", host: "::1", port: 1143, security: "plain" },
+    ],
+    [
+      "TLS on loopback stays TLS",
+      'imap = "imaps://localhost"',
+      { kind: "tcp", host: "localhost", port: 993, security: "tls" },
+    ],
+    ["a Unix socket", 'imap = "imap:/run/imap"', { kind: "unix", path: "/run/imap" }],
+  ]
+  for (const [name, line, want] of rows)
+    test(name, () => {
+      const config = parseConfig(text(line), FILE)
+      expect(config.imap).toMatchObject({ kind: "imap", endpoint: want })
+      const clear = JSON.stringify(want).includes("plain") || JSON.stringify(want).includes("unix")
+      expect(config.warnings.length).toBe(clear ? 1 : 0)
+    })
+
+  test("a host that only begins like loopback is not loopback", () => {
+    expect(readEndpoint("smtp://127.0.0.1.example.com", { smtp: { security: "starttls", port: 25 } })).toMatchObject({
+      security: "starttls",
+    })
+  })
+
+  test("LMTP over a socket", () => {
+    expect(parseConfig(text('deliver = "lmtp:///run/lmtp"'), FILE).deliver).toEqual({
+      kind: "lmtp",
+      endpoint: { kind: "unix", path: "/run/lmtp" },
+    })
+  })
+})
+
+describe("notations", () => {
+  test("sizes are powers of 1000, or of 1024 with i", () => {
+    expect(["50MB", "1KiB", "7", "3GB", "9B"].map(readSize)).toEqual([50_000_000, 1024, 7, 3_000_000_000, 9])
+    for (const bad of ["50 MB", "-1", "1.5MB", "MB", "", "0", "50mb", null, true]) expect(() => readSize(bad)).toThrow()
+  })
+  test("durations", () => {
+    expect(["500ms", "30s", "5m", "12h", "5d"].map(readDuration)).toEqual([
+      500, 30_000, 300_000, 43_200_000, 432_000_000,
+    ])
+    for (const bad of ["5", 5, "0s", "366d", "5 m"]) expect(() => readDuration(bad)).toThrow()
+  })
+  test("listeners", () => {
+    expect(readListen("[::1]:0")).toEqual({ host: "::1", port: 0 })
+    expect(readListen("*:25")).toEqual({ host: "::", port: 25 })
+    for (const bad of ["::1:25", ":25", "host", 25, "a b:1"]) expect(() => readListen(bad)).toThrow()
+  })
+  test("lines of keys", () => {
+    const lines = keyLines('a = 1\n# b = 2\n[t] # x\n"q" = """\nc = 3\n"""\nd.e = 4\n[t.u]\nf=5\n')
+    expect(Object.fromEntries(lines)).toEqual({ a: 1, t: 3, "t.q": 4, "t.d.e": 7, "t.u": 8, "t.u.f": 9 })
+  })
+})
+
+describe("files", () => {
+  const folder = mkdtempSync(join(tmpdir(), "postern-config-"))
+  afterAll(() => rmSync(folder, { recursive: true }))
+
+  test("found in ., then in ./var, then nowhere", () => {
+    expect(() => loadConfig(null, folder)).toThrow(/postern.toml, var\/postern.toml: not found/)
+    mkdirSync(join(folder, "var"))
+    writeFileSync(join(folder, "var/postern.toml"), DOMAINS)
+    expect(loadConfig(null, folder).data).toBe(join(folder, "var/data"))
+    writeFileSync(join(folder, "postern.toml"), DOMAINS)
+    expect(loadConfig(null, folder).data).toBe(join(folder, "data"))
+    expect(() => loadConfig("other.toml", folder)).toThrow(/other.toml: cannot read/)
+  })
+
+  test("a secret loses one trailing newline", () => {
+    writeFileSync(join(folder, "secret"), "a b\n\n")
+    expect(readSecretText({ kind: "file", path: join(folder, "secret") })).toBe("a b\n")
+    expect(() => readSecretText({ kind: "environment", name: "POSTERN_NOT_THERE" })).toThrow(/POSTERN_NOT_THERE/)
+  })
+})
