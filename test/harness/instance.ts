@@ -1,0 +1,130 @@
+import { type ChildProcess, spawn } from "node:child_process"
+import { once } from "node:events"
+import { mkdtempSync, readFileSync, rmSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { type Finished, run } from "./peers.ts"
+import { freeRange } from "./ports.ts"
+
+/** `NAME.json` as `postern device add` writes it. */
+export interface DeviceSettings {
+  readonly address: string
+  readonly device: string
+  readonly username: string
+  readonly password: string
+  readonly imap: { readonly host: string; readonly port: number; readonly security: string }
+  readonly smtp: { readonly host: string; readonly port: number; readonly security: string }
+  readonly files: { readonly pkcs12?: string; readonly openpgp?: string; readonly root: string }
+  readonly pkcs12Password?: string
+  readonly openpgpPassword?: string
+}
+
+const PROGRAM = join(import.meta.dirname, "..", "..", "src", "main.ts")
+
+/** A whole gateway as a user has it: made and driven by the command line, running as a process of its own. */
+export class Instance implements AsyncDisposable {
+  readonly folder: string
+  readonly port: number
+  #server: ChildProcess | null = null
+  #stderr = ""
+
+  private constructor(folder: string, port: number) {
+    this.folder = folder
+    this.port = port
+  }
+
+  /** `postern init` in a temporary folder, with seven neighbouring free ports. */
+  static async create(...options: readonly string[]): Promise<Instance> {
+    const parent = mkdtempSync(join(tmpdir(), "postern-instance-"))
+    const instance = new Instance(join(parent, "instance"), await freeRange(7))
+    await instance.must("init", instance.folder, "--domain", "example.test", "--port", String(instance.port), ...options)
+    return instance
+  }
+
+  get configuration(): string {
+    return join(this.folder, "postern.toml")
+  }
+
+  /** Runs a command of the program against this instance (`init` excepted, it takes no --config). */
+  postern(...args: readonly string[]): Promise<Finished> {
+    const where = args[0] === "init" ? [] : ["--config", this.configuration]
+    return run(process.execPath, [PROGRAM, ...args, ...where], { timeoutMs: 60_000 })
+  }
+
+  /** The same; a code other than 0 is an error. @returns standard output */
+  async must(...args: readonly string[]): Promise<string> {
+    const { code, stdout, stderr } = await this.postern(...args)
+    if (code !== 0) throw new Error(`postern ${args.join(" ")}: exit ${code}: ${stderr}`)
+    return Buffer.from(stdout).toString()
+  }
+
+  /** `device add`, and what it wrote. */
+  async device(address: string, name: string, ...options: readonly string[]): Promise<DeviceSettings & { readonly folder: string }> {
+    const folder = join(this.folder, "..", "devices", address)
+    await this.must("device", "add", address, name, "--out", folder, ...options)
+    return { ...(JSON.parse(readFileSync(join(folder, `${name}.json`), "utf8")) as DeviceSettings), folder }
+  }
+
+  /** `postern serve`; resolves when it says that it is ready. */
+  async serve(options: { readonly args?: readonly string[]; readonly env?: Readonly<Record<string, string>> } = {}): Promise<ChildProcess> {
+    const child = spawn(process.execPath, [PROGRAM, "serve", "--config", this.configuration, ...(options.args ?? [])], {
+      env: { ...process.env, ...options.env },
+      stdio: ["ignore", "pipe", "pipe"],
+    })
+    this.#server = child
+    child.stderr.on("data", (octets) => {
+      this.#stderr += octets
+    })
+    await new Promise<void>((resolve, reject) => {
+      let stdout = ""
+      child.stdout.on("data", (octets) => {
+        stdout += octets
+        if (stdout.startsWith("postern ready") && stdout.includes("\n")) resolve()
+      })
+      child.once("exit", (code) => reject(new Error(`postern serve: exit ${code}: ${this.#stderr}`)))
+      child.once("error", reject)
+    })
+    return child
+  }
+
+  /** Everything the server wrote to standard error so far. */
+  get log(): string {
+    return this.#stderr
+  }
+
+  get pid(): number {
+    return this.#server?.pid ?? 0
+  }
+
+  /** Ends the server; SIGKILL for a crash. @returns its exit code, null when a signal ended it */
+  async stop(signal: "SIGTERM" | "SIGKILL" = "SIGTERM"): Promise<number | null> {
+    const child = this.#server
+    this.#server = null
+    if (!child || child.exitCode !== null || child.signalCode !== null) return child?.exitCode ?? null
+    const ended = once(child, "exit")
+    child.kill(signal)
+    const [code] = await ended
+    return code
+  }
+
+  /** Where the INBOX of an address lies on disk (embedded store). */
+  maildir(address: string): string {
+    return join(this.folder, "data", "mail", address, "Maildir")
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop("SIGKILL")
+    rmSync(join(this.folder, ".."), { recursive: true, force: true, maxRetries: 5 })
+  }
+}
+
+/** Waits until `ask` answers something true; for what another process does in its own time. */
+export async function eventually<T>(what: string, ask: () => T | Promise<T>, deadlineMs = 15_000): Promise<NonNullable<T>> {
+  const end = Date.now() + deadlineMs
+  for (;;) {
+    const value = await ask()
+    if (value) return value
+    if (Date.now() > end) throw new Error(`not within ${deadlineMs} ms: ${what}`)
+    await new Promise((resolve) => setTimeout(resolve, 10))
+  }
+}
