@@ -40,6 +40,8 @@ export type ErrorCode =
   // flow and edges
   | "MESSAGE_TOO_LARGE"
   | "LINE_ENDINGS"
+  | "MAIL_LOOP"
+  | "AUTHOR_REFUSED"
   | "NOT_ENCRYPTABLE"
   | "UPSTREAM_UNAVAILABLE"
   | "UPSTREAM_REFUSED"

@@ -1,0 +1,280 @@
+import type { AddressInfo } from "node:net"
+import { SMTPServer, type SMTPServerDataStream, type SMTPServerSession } from "smtp-server"
+import { GatewayError } from "../errors.ts"
+import type { Log } from "../log/log.ts"
+import { authenticate } from "./authentication.ts"
+import { GatewayConnection } from "./connection.ts"
+import { type ContentVerdict, inspectContent } from "./content.ts"
+import type { Acceptance, ArrivingEntry, Recipients, Submitter, Submitters } from "./ports.ts"
+import { receivedField } from "./received.ts"
+import * as replies from "./replies.ts"
+import { checkAuthors, envelopeOf, judgeRecipient, judgeSender, type RecipientRules } from "./transaction.ts"
+
+export interface SmtpInLimits {
+  readonly messageSizeOctets: number
+  readonly recipients: number
+  /** Open connections of this listener; the next one hears 421. */
+  readonly connections: number
+  /** Silence of a client before 421; RFC 5321 §4.5.3.2.7 asks for 5 minutes. */
+  readonly idleMs?: number
+  /** One command line, from the end of the last to its own end. */
+  readonly commandMs?: number
+  /** One message from 354 to its final dot; 50 MB at 128 kbit/s. */
+  readonly dataMs?: number
+  /** What the first failed AUTH costs; the n-th costs n times as much. */
+  readonly authDelayMs?: number
+}
+
+export interface SmtpInTls {
+  /** PEM */
+  readonly key: string
+  /** PEM, with its chain */
+  readonly certificate: string
+}
+
+export interface SmtpInOptions {
+  /** `mx`: port 25; `submission`: 587, STARTTLS before AUTH; `submissions`: 465, TLS from the first octet. */
+  readonly kind: "mx" | "submission" | "submissions"
+  readonly host: string
+  /** 0: any free one, see {@link SmtpListener.address}. */
+  readonly port: number
+  /** How this server calls itself: greeting and Received. */
+  readonly hostname: string
+  /** The domain that `<postmaster>` alone belongs to; `hostname` unless given. */
+  readonly postmasterDomain?: string
+  readonly tls: SmtpInTls
+  readonly limits: SmtpInLimits
+  readonly recipients: Recipients
+  /** Needed by submission. */
+  readonly submitters?: Submitters
+  readonly acceptance: Acceptance
+  readonly log: Log
+  readonly now?: () => Date
+}
+
+export interface SmtpListener {
+  address(): { readonly host: string; readonly port: number }
+  /** Stops listening, ends idle sessions with 421, gives those within a message `graceMs`, then cuts them. */
+  close(graceMs: number): Promise<void>
+  /** New handshakes use the new certificate; open sessions stay. */
+  reloadTls(tls: SmtpInTls): void
+}
+
+/**
+ * Listens for SMTP.
+ * @throws GatewayError LISTEN_FAILED
+ */
+export async function startSmtpIn(options: SmtpInOptions): Promise<SmtpListener> {
+  const gate = new Gate(options)
+  await gate.listen()
+  return gate
+}
+
+// One listener with its connections.
+class Gate implements SmtpListener {
+  readonly #options: SmtpInOptions
+  readonly #log: Log
+  readonly #where: RecipientRules
+  readonly #server: SMTPServer
+  readonly #connections = new Map<string, GatewayConnection>()
+
+  constructor(options: SmtpInOptions) {
+    this.#options = options
+    this.#log = options.log.with({ listener: options.kind })
+    this.#where = { recipients: options.recipients, postmasterDomain: options.postmasterDomain ?? options.hostname }
+    this.#server = this.#makeServer()
+  }
+
+  async listen(): Promise<void> {
+    const { host, port } = this.#options
+    const { promise, resolve, reject } = Promise.withResolvers<void>()
+    const listening = this.#server.listen({ host, port, backlog: 1024 }, resolve)
+    listening.once("error", (cause) => {
+      reject(new GatewayError("LISTEN_FAILED", `smtp: can't listen on ${host}:${port}`, { cause }))
+    })
+    await promise
+  }
+
+  address(): { readonly host: string; readonly port: number } {
+    const bound = this.#server.server.address()
+    if (!isAddressInfo(bound)) throw new GatewayError("LISTEN_FAILED", "smtp: not listening")
+    return { host: bound.address, port: bound.port }
+  }
+
+  async close(graceMs: number): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>()
+    this.#server.options.closeTimeout = Math.max(graceMs, 1)
+    this.#server.close(resolve)
+    for (const connection of this.#connections.values())
+      if (connection.idle) connection.terminate(replies.SHUTTING_DOWN)
+    await promise
+    for (const connection of this.#connections.values()) connection.terminate(replies.SHUTTING_DOWN)
+  }
+
+  reloadTls(tls: SmtpInTls): void {
+    this.#server.updateSecureContext({ key: tls.key, cert: tls.certificate })
+  }
+
+  #makeServer(): SMTPServer {
+    const { kind, hostname, tls, limits } = this.#options
+    const submission = kind !== "mx"
+    const server = new SMTPServer({
+      name: hostname,
+      secure: kind === "submissions",
+      key: tls.key,
+      cert: tls.certificate,
+      minVersion: "TLSv1.2",
+      size: limits.messageSizeOctets,
+      maxRecipients: limits.recipients,
+      maxClients: limits.connections,
+      socketTimeout: limits.idleMs ?? 300_000,
+      authMethods: ["PLAIN", "LOGIN"],
+      authRequiredMessage: `${replies.AUTH_REQUIRED.status} ${replies.AUTH_REQUIRED.text}`,
+      // A client that never authenticates meets the connection limits; 10, the default, ends honest NOOPs.
+      maxAllowedUnauthenticatedCommands: 100,
+      disabledCommands: submission ? [] : ["AUTH"],
+      hideENHANCEDSTATUSCODES: false,
+      hideDSN: false,
+      disableReverseLookup: true,
+      logger: false,
+      onAuth: (given, session, callback) => void this.#authenticate(given, session, callback),
+      onMailFrom: (given, session, callback) =>
+        this.#judge(session, callback, () => judgeSender(given, isUtf8(session), submitterOf(session))),
+      onRcptTo: (given, session, callback) =>
+        this.#judge(session, callback, () => judgeRecipient(given, isUtf8(session), submission, this.#where)),
+      onData: (stream, session, callback) => void this.#receive(stream, session, callback),
+    })
+    server.connect = (socket, socketOptions) => this.#connect(server, socket, socketOptions ?? null)
+    server.on("error", (error) => this.#log.debug("smtp.connection-failed", { reason: error.message }))
+    return server
+  }
+
+  #connect(server: SMTPServer, socket: ConstructorParameters<typeof GatewayConnection>[1], given: object | null): void {
+    const { kind, limits } = this.#options
+    const connection = new GatewayConnection(server, socket, given, {
+      kind,
+      commandMs: limits.commandMs ?? 300_000,
+      dataMs: limits.dataMs ?? 3_600_000,
+    })
+    server.connections.add(connection)
+    this.#connections.set(connection.id, connection)
+    connection.closed.addEventListener("abort", () => this.#connections.delete(connection.id))
+    connection.on("error", (error: Error) => this.#log.debug("smtp.connection-failed", { reason: error.message }))
+    connection.init()
+  }
+
+  async #authenticate(...[given, session, callback]: Parameters<SMTPServer["onAuth"]>): Promise<void> {
+    const connection = this.#connections.get(session.id)
+    const { submitters, limits } = this.#options
+    if (!connection || !submitters) return callback(replies.replyError(replies.AUTH_UNAVAILABLE))
+    const rules = { submitters, authDelayMs: limits.authDelayMs ?? 500, log: this.#log }
+    const answer = await authenticate(given, connection, rules)
+    if ("code" in answer) callback(replies.replyError(answer))
+    else callback(null, { user: answer })
+  }
+
+  /** Answers MAIL or RCPT; what can't be decided now is asked again later. */
+  #judge(
+    session: SMTPServerSession,
+    callback: (error?: Error | null) => void,
+    judge: () => replies.Reply | null,
+  ): void {
+    let refusal: replies.Reply | null
+    try {
+      refusal = judge()
+    } catch (error) {
+      this.#log.error("smtp.undecided", { session: session.id }, error)
+      refusal = replies.LOCAL_ERROR
+    }
+    if (refusal) this.#log.info("smtp.refused", { session: session.id, remote: session.remoteAddress, ...refusal })
+    callback(refusal && replies.replyError(refusal))
+  }
+
+  async #receive(...[stream, session, callback]: Parameters<SMTPServer["onData"]>): Promise<void> {
+    const verdict: ContentVerdict = { complete: false, sizeOctets: 0, refusal: null }
+    try {
+      const entry = this.#entry(session)
+      const id = await this.#options.acceptance.accept(entry, this.#content(stream, session, verdict))
+      // Whatever acceptance says: without the last octet there is no message.
+      if (!verdict.complete) throw new GatewayError("PROTOCOL", "smtp: accepted before its end")
+      this.#logAccepted(id, entry, session, verdict)
+      callback(null, `accepted as ${id}`)
+    } catch (error) {
+      const reply = replies.replyFor(verdict.refusal ?? error)
+      this.#logRefused(reply, session, verdict, error)
+      // The client goes on sending until its final dot; thrown away, so that it reads our reply.
+      stream.resume()
+      callback(replies.replyError(reply))
+    }
+  }
+
+  #content(stream: SMTPServerDataStream, session: SMTPServerSession, verdict: ContentVerdict) {
+    const submitter = submitterOf(session)
+    const rules = {
+      maxOctets: this.#options.limits.messageSizeOctets,
+      ...(submitter
+        ? { checkHeader: (fields: Parameters<typeof checkAuthors>[0]) => checkAuthors(fields, submitter) }
+        : {}),
+    }
+    // Not destroyed when the reader gives up: the rest has to be read from the socket all the same.
+    return inspectContent(stream.iterator({ destroyOnReturn: false }), rules, verdict)
+  }
+
+  #entry(session: SMTPServerSession): ArrivingEntry {
+    const submitter = submitterOf(session)
+    const envelope = envelopeOf(session, this.#where)
+    const receivedAt = this.#options.now?.() ?? new Date()
+    const helo = session.hostNameAppearsAs
+    const received = receivedField({
+      helo,
+      remote: submitter ? null : session.remoteAddress,
+      hostname: this.#options.hostname,
+      transmission: session.transmissionType,
+      smtpUtf8: envelope.smtpUtf8,
+      cipher: session.tlsOptions ? (session.tlsOptions.standardName ?? session.tlsOptions.name) : null,
+      id: `${session.id}.${session.transaction}`,
+      recipients: envelope.recipients.map((recipient) => recipient.address),
+      receivedAt,
+    })
+    const origin = {
+      kind: submitter ? ("submission" as const) : ("mx" as const),
+      account: submitter?.account ?? null,
+      device: submitter?.device ?? null,
+      remote: session.remoteAddress,
+      helo,
+      tls: session.secure,
+    }
+    return { envelope, origin, received, receivedAt }
+  }
+
+  #logAccepted(id: string, entry: ArrivingEntry, session: SMTPServerSession, verdict: ContentVerdict): void {
+    this.#log.info("smtp.accepted", {
+      id,
+      session: `${session.id}.${session.transaction}`,
+      remote: session.remoteAddress,
+      account: entry.origin.account,
+      recipients: entry.envelope.recipients.length,
+      sizeOctets: verdict.sizeOctets,
+      tls: session.secure,
+    })
+  }
+
+  #logRefused(reply: replies.Reply, session: SMTPServerSession, verdict: ContentVerdict, error: unknown): void {
+    const fields = { session: `${session.id}.${session.transaction}`, remote: session.remoteAddress, ...reply }
+    const closed = this.#connections.get(session.id)?.closed.aborted ?? true
+    if (verdict.refusal || closed) this.#log.info(closed ? "smtp.broken-off" : "smtp.refused", fields)
+    else this.#log.error("smtp.not-accepted", fields, error)
+  }
+}
+
+function submitterOf(session: SMTPServerSession): Submitter | null {
+  return session.user || null
+}
+
+function isUtf8(session: SMTPServerSession): boolean {
+  return session.envelope.smtpUtf8 === true
+}
+
+function isAddressInfo(address: AddressInfo | string | null): address is AddressInfo {
+  return typeof address === "object" && address !== null
+}

@@ -1,0 +1,56 @@
+import { GatewayError, hasCode } from "../errors.ts"
+
+/** A refusal as the client hears it: reply code, enhanced status code (RFC 3463), one line of text. */
+export interface Reply {
+  readonly code: number
+  readonly status: `${4 | 5}.${number}.${number}`
+  readonly text: string
+}
+
+/** What smtp-server's handlers take as "say this": `responseCode` and a message that starts with the enhanced status code. */
+export type ReplyError = Error & { readonly responseCode: number }
+
+/** The reply as an error for one of smtp-server's callbacks; the connection sends the status code in it as it stands. */
+export function replyError(reply: Reply): ReplyError {
+  return Object.assign(new Error(`${reply.status} ${reply.text}`), { responseCode: reply.code })
+}
+
+/** What is said about a message that acceptance or inspection threw back. */
+export function replyFor(error: unknown): Reply {
+  if (error instanceof GatewayError) {
+    const reply = CONTENT_REPLIES[error.code]
+    if (reply) return reply
+  }
+  return hasCode(error, "SPOOL_FULL") ? NO_SPACE : LOCAL_ERROR
+}
+
+const CONTENT_REPLIES: Readonly<Partial<Record<GatewayError["code"], Reply>>> = {
+  LINE_ENDINGS: { code: 550, status: "5.6.0", text: "bare CR or LF in the message" },
+  MESSAGE_TOO_LARGE: { code: 552, status: "5.3.4", text: "message is larger than is taken here" },
+  HEADER_TOO_LARGE: { code: 552, status: "5.3.4", text: "header section is larger than is taken here" },
+  MAIL_LOOP: { code: 554, status: "5.4.6", text: "too many hops, this is a mail loop" },
+  AUTHOR_REFUSED: { code: 550, status: "5.7.1", text: "From does not name an address of this account" },
+}
+
+const NO_SPACE: Reply = { code: 452, status: "4.3.1", text: "no space, try again later" }
+export const LOCAL_ERROR: Reply = { code: 451, status: "4.3.0", text: "can't take this now, try again later" }
+export const UNKNOWN_RECIPIENT: Reply = { code: 550, status: "5.1.1", text: "no such mailbox here" }
+export const RELAY_DENIED: Reply = { code: 550, status: "5.7.1", text: "this host does not relay for that domain" }
+export const SENDER_NOT_OWNED: Reply = {
+  code: 550,
+  status: "5.7.1",
+  text: "reverse-path is no address of this account",
+}
+export const SENDER_MISSING: Reply = { code: 550, status: "5.7.1", text: "submission needs a reverse-path" }
+export const UTF8_NOT_DECLARED: Reply = { code: 553, status: "5.6.7", text: "non-ASCII address without SMTPUTF8" }
+export const UNKNOWN_PARAMETER: Reply = { code: 555, status: "5.5.4", text: "parameter not implemented" }
+export const TLS_REQUIRED: Reply = { code: 530, status: "5.7.0", text: "must issue a STARTTLS command first" }
+export const AUTH_REQUIRED: Reply = { code: 530, status: "5.7.0", text: "authentication required" }
+export const AUTH_FAILED: Reply = { code: 535, status: "5.7.8", text: "authentication credentials invalid" }
+export const AUTH_UNAVAILABLE: Reply = { code: 454, status: "4.7.0", text: "temporary authentication failure" }
+export const TOO_MANY_FAILURES: Reply = { code: 421, status: "4.7.0", text: "too many authentication failures" }
+export const DEVICE_REVOKED: Reply = { code: 421, status: "4.7.0", text: "this device is revoked" }
+export const SHUTTING_DOWN: Reply = { code: 421, status: "4.3.2", text: "service is closing" }
+export const TOO_SLOW: Reply = { code: 421, status: "4.4.2", text: "timeout, closing connection" }
+export const NOT_IMPLEMENTED: Reply = { code: 502, status: "5.5.1", text: "command not implemented" }
+export const LINE_TOO_LONG: Reply = { code: 500, status: "5.5.2", text: "command line too long" }
