@@ -1,0 +1,134 @@
+import { GatewayError } from "../errors.ts"
+import { type Database, dateIn, numberIn, octetsIn, type Row, textIn } from "./database.ts"
+
+/** A format of end-to-end encryption. */
+export type Format = "smime" | "openpgp"
+
+/** A published key of an account. The secret half is in the owner's keyring, never here. */
+export interface AccountKey {
+  readonly id: string
+  readonly format: Format
+  /** X.509 in DER, or a binary OpenPGP certificate. */
+  readonly certificate: Uint8Array
+  /** Used for what arrives now; older keys of the format stay for what is stored. */
+  readonly current: boolean
+  readonly addedAt: Date
+}
+
+/** Somebody who gets mail here. */
+export interface Account {
+  /** In the form of {@link addressKey}. */
+  readonly address: string
+  readonly name: string
+  /** The first is used for arriving mail. */
+  readonly formats: readonly Format[]
+  /** Personal root, DER. */
+  readonly root: Uint8Array
+  /** Personal intermediate, DER. */
+  readonly intermediate: Uint8Array
+  /** Oldest first. */
+  readonly keys: readonly AccountKey[]
+  /** The signed profile document, as published. */
+  readonly profile: string
+  readonly addedAt: Date
+}
+
+/** One mail client of an account, with its own keys and its own password. */
+export interface Device {
+  readonly id: string
+  /** {@link Account.address}. */
+  readonly account: string
+  /** `[A-Za-z0-9._-]{1,64}`. */
+  readonly name: string
+  /** IMAP only, no submission. */
+  readonly readOnly: boolean
+  /** S/MIME encryption certificates, DER, newest first. */
+  readonly certificates: readonly Uint8Array[]
+  /** DER; null: the device does not sign with S/MIME. */
+  readonly signingCertificate: Uint8Array | null
+  readonly addedAt: Date
+  /** null: live. */
+  readonly revokedAt: Date | null
+}
+
+/** A certificate of somebody else that an administrator vouches for. */
+export interface PinnedCertificate {
+  readonly format: Format
+  readonly certificate: Uint8Array
+  readonly addedAt: Date
+}
+
+/** Everybody, as of one change sequence. */
+export interface Population {
+  readonly sequence: number
+  readonly accounts: ReadonlyMap<string, Account>
+  /** By id. */
+  readonly devices: ReadonlyMap<string, Device>
+  /** By account. */
+  readonly devicesOf: ReadonlyMap<string, readonly Device[]>
+  readonly aliases: ReadonlyMap<string, readonly string[]>
+}
+
+/** Reads everybody. @throws GatewayError STATE_CORRUPT */
+export function readPopulation({ sql }: Database, sequence: number): Population {
+  const keys = Map.groupBy(sql.all`SELECT * FROM account_key ORDER BY place`, (row) => textIn(row, "account"))
+  const certificates = Map.groupBy(sql.all`SELECT * FROM device_certificate ORDER BY place DESC`, (row) =>
+    textIn(row, "device"),
+  )
+  const accounts = sql.all`SELECT * FROM account ORDER BY place`.map((row) =>
+    accountIn(row, keys.get(textIn(row, "address")) ?? []),
+  )
+  const targets = Map.groupBy(sql.all`SELECT * FROM alias_target ORDER BY place`, (row) => textIn(row, "alias"))
+  const devices = sql.all`SELECT * FROM device ORDER BY place`.map((row) =>
+    deviceIn(row, certificates.get(textIn(row, "id")) ?? []),
+  )
+  return {
+    sequence,
+    accounts: new Map(accounts.map((account) => [account.address, account])),
+    devices: new Map(devices.map((device) => [device.id, device])),
+    devicesOf: Map.groupBy(devices, (device) => device.account),
+    aliases: new Map([...targets].map(([alias, rows]) => [alias, rows.map((row) => textIn(row, "target"))])),
+  }
+}
+
+function accountIn(row: Row, keys: readonly Row[]): Account {
+  return {
+    address: textIn(row, "address"),
+    name: textIn(row, "name"),
+    formats: textIn(row, "formats").split(",").map(formatOf),
+    root: octetsIn(row, "root"),
+    intermediate: octetsIn(row, "intermediate"),
+    keys: keys.map((key) => ({
+      id: textIn(key, "id"),
+      format: formatIn(key),
+      certificate: octetsIn(key, "certificate"),
+      current: numberIn(key, "current") === 1,
+      addedAt: dateIn(key, "added_at"),
+    })),
+    profile: textIn(row, "profile"),
+    addedAt: dateIn(row, "added_at"),
+  }
+}
+
+function deviceIn(row: Row, certificates: readonly Row[]): Device {
+  return {
+    id: textIn(row, "id"),
+    account: textIn(row, "account"),
+    name: textIn(row, "name"),
+    readOnly: numberIn(row, "read_only") === 1,
+    certificates: certificates.map((certificate) => octetsIn(certificate, "certificate")),
+    signingCertificate: row["signing_certificate"] === null ? null : octetsIn(row, "signing_certificate"),
+    addedAt: dateIn(row, "added_at"),
+    revokedAt: row["revoked_at"] === null ? null : dateIn(row, "revoked_at"),
+  }
+}
+
+/** @throws GatewayError STATE_CORRUPT */
+export function formatIn(row: Row): Format {
+  return formatOf(textIn(row, "format"))
+}
+
+function formatOf(text: string): Format {
+  if (text === "smime" || text === "openpgp") return text
+  throw new GatewayError("STATE_CORRUPT", `people: format ${text} is unknown`)
+}

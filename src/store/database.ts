@@ -1,0 +1,135 @@
+import { closeSync, openSync } from "node:fs"
+import { DatabaseSync, type SQLTagStore } from "node:sqlite"
+import { GatewayError } from "../errors.ts"
+
+/** One row as SQLite gives it; read with {@link textIn} and its kin. */
+export type Row = Readonly<Record<string, unknown>>
+
+/** Another process may hold the write lock while it commits a batch; longer than this it hangs. */
+const BUSY_TIMEOUT_MS = 10_000
+/** Prepared statements kept per connection; there are fewer than this many in the sources. */
+const MAX_STATEMENTS = 200
+
+/** One connection to an SQLite file that several processes share: WAL, and a commit is on the disk when it returns. */
+export class Database {
+  /** Tagged templates; values are bound, never pasted: ``sql.get`SELECT … WHERE id = ${id}` ``. */
+  readonly sql: SQLTagStore
+  readonly #connection: DatabaseSync
+
+  /** Use {@link openDatabase}. */
+  constructor(connection: DatabaseSync) {
+    this.#connection = connection
+    this.sql = connection.createTagStore(MAX_STATEMENTS)
+  }
+
+  /** Runs `act` as one transaction holding the write lock from its start; an outer transaction is joined. */
+  transaction<T>(act: () => T): T {
+    if (this.#connection.isTransaction) return act()
+    this.#connection.exec("BEGIN IMMEDIATE")
+    try {
+      const value = act()
+      this.#connection.exec("COMMIT")
+      return value
+    } catch (error) {
+      // A full disk makes SQLite roll back by itself; a second ROLLBACK would hide the error.
+      if (this.#connection.isTransaction) this.#connection.exec("ROLLBACK")
+      throw error
+    }
+  }
+
+  /** A number that moves when another connection has committed (not when this one has). */
+  version(): number {
+    return numberIn(this.sql.get`PRAGMA data_version`, "data_version")
+  }
+
+  get isOpen(): boolean {
+    return this.#connection.isOpen
+  }
+
+  close(): void {
+    if (this.#connection.isOpen) this.#connection.close()
+  }
+}
+
+/**
+ * Opens `path` (made with mode 0600 when absent) and brings it to the newest schema: `migrations[n]` leads from version n to n + 1.
+ * @throws GatewayError STATE_VERSION when a newer Postern wrote it, STATE_CORRUPT when it is no database
+ */
+export function openDatabase(path: string, migrations: readonly string[]): Database {
+  // SQLite gives the WAL the mode of the file; by itself it would make all of them readable to everybody.
+  closeSync(openSync(path, "a", 0o600))
+  const connection = connect(path)
+  try {
+    migrate(connection, path, migrations)
+    return new Database(connection)
+  } catch (error) {
+    connection.close()
+    throw error
+  }
+}
+
+function connect(path: string): DatabaseSync {
+  const connection = new DatabaseSync(path, { timeout: BUSY_TIMEOUT_MS })
+  try {
+    connection.exec(
+      "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA secure_delete = ON",
+    )
+    return connection
+  } catch (cause) {
+    connection.close()
+    throw new GatewayError("STATE_CORRUPT", `database: cannot open ${path}`, { cause })
+  }
+}
+
+function migrate(connection: DatabaseSync, path: string, migrations: readonly string[]): void {
+  const version = () => numberIn(connection.prepare("PRAGMA user_version").get(), "user_version")
+  if (version() > migrations.length)
+    throw new GatewayError("STATE_VERSION", `database: ${path} was written by a newer version of postern`)
+  if (version() === migrations.length) return
+  connection.exec("BEGIN IMMEDIATE")
+  try {
+    // Read again: another process may have migrated while this one waited for the lock.
+    for (let next = version(); next < migrations.length; next++) {
+      connection.exec(`${migrations[next]}; PRAGMA user_version = ${next + 1}`)
+    }
+    connection.exec("COMMIT")
+  } catch (error) {
+    if (connection.isTransaction) connection.exec("ROLLBACK")
+    throw error
+  }
+}
+
+/** @throws GatewayError STATE_CORRUPT when the column holds no text */
+export function textIn(row: Row | undefined, column: string): string {
+  const value = row?.[column]
+  if (typeof value !== "string") throw wrongType(column, "text")
+  return value
+}
+
+/** @throws GatewayError STATE_CORRUPT when the column holds neither text nor NULL */
+export function optionalTextIn(row: Row | undefined, column: string): string | null {
+  return row?.[column] === null ? null : textIn(row, column)
+}
+
+/** @throws GatewayError STATE_CORRUPT when the column holds no number */
+export function numberIn(row: Row | undefined, column: string): number {
+  const value = row?.[column]
+  if (typeof value !== "number") throw wrongType(column, "a number")
+  return value
+}
+
+/** @throws GatewayError STATE_CORRUPT when the column holds no octets */
+export function octetsIn(row: Row | undefined, column: string): Uint8Array {
+  const value = row?.[column]
+  if (!(value instanceof Uint8Array)) throw wrongType(column, "octets")
+  return value
+}
+
+/** A time kept as milliseconds since 1970. */
+export function dateIn(row: Row | undefined, column: string): Date {
+  return new Date(numberIn(row, column))
+}
+
+function wrongType(column: string, wanted: string): GatewayError {
+  return new GatewayError("STATE_CORRUPT", `database: column ${column} is not ${wanted}`)
+}

@@ -1,0 +1,50 @@
+import { closeSync, fstatSync, fsyncSync, mkdirSync, openSync, renameSync, unlinkSync, writeSync } from "node:fs"
+import { dirname } from "node:path"
+import { randomOctets } from "../crypto/primitives/random.ts"
+
+/** Makes `path` with mode 0700, and those above it, unless they exist. */
+export function makePrivateFolder(path: string): void {
+  mkdirSync(path, { recursive: true, mode: 0o700 })
+}
+
+/** Writes a file of mode 0600 that is whole or absent after a power cut, replacing what stood there. */
+export function writeDurably(path: string, octets: Uint8Array): void {
+  const temporary = `${path}.${Buffer.from(randomOctets(6)).toString("hex")}.tmp`
+  const file = openSync(temporary, "wx", 0o600)
+  try {
+    for (let at = 0; at < octets.length; ) at += writeSync(file, octets, at)
+    fsyncSync(file)
+  } finally {
+    closeSync(file)
+  }
+  renameSync(temporary, path)
+  syncFolder(dirname(path))
+}
+
+/** Overwrites the file, and removes its name. The caller makes the removal durable with {@link syncFolder}. */
+export function destroyFile(path: string): void {
+  const file = openSync(path, "r+")
+  try {
+    // In place: on a copy-on-write disk or flash the old octets may live on below, which no program can help.
+    writeSync(file, randomOctets(Math.max(1, fstatSync(file).size)), 0)
+    fsyncSync(file)
+  } finally {
+    closeSync(file)
+  }
+  unlinkSync(path)
+}
+
+/** Makes the names in a folder durable. */
+export function syncFolder(path: string): void {
+  const folder = openSync(path, "r")
+  try {
+    fsyncSync(folder)
+  } finally {
+    closeSync(folder)
+  }
+}
+
+/** The error's system code (`ENOENT`), or null. */
+export function systemCode(error: unknown): string | null {
+  return error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : null
+}

@@ -1,0 +1,357 @@
+import { equalConstantTime, hmacSha256, sha256 } from "../crypto/primitives/hash.ts"
+import { GatewayError, hasCode } from "../errors.ts"
+import { type Address, addressKey, parseAddress } from "../message/address.ts"
+import {
+  type Account,
+  type AccountKey,
+  type Device,
+  type Format,
+  formatIn,
+  type PinnedCertificate,
+  type Population,
+  readPopulation,
+} from "./account.ts"
+import { type Database, dateIn, numberIn, octetsIn, textIn } from "./database.ts"
+import type { RecryptionKeys, RecryptionScalar } from "./recryption-keys.ts"
+import { type Meaning, resolveAddress } from "./resolve.ts"
+
+export type { Account, AccountKey, Device, Format, PinnedCertificate } from "./account.ts"
+
+/** What {@link People} needs to know besides the database. */
+export interface PeopleOptions {
+  /** Our domains, as A-labels. */
+  readonly domains: readonly string[]
+  /** Where mail to postmaster goes; null: to the first account. */
+  readonly postmaster: string | null
+  /** null: this process has no business with recryption keys (mx); what needs them throws. */
+  readonly recryptionKeys: RecryptionKeys | null
+}
+
+/** The changes that {@link People.updateAccount} can make; what is absent stays. */
+export type AccountChange = Partial<Pick<Account, "name" | "formats" | "root" | "intermediate" | "profile">>
+
+/** The people of this gateway, their devices and aliases. Reads are cached until the change sequence moves. */
+export class People {
+  readonly #database: Database
+  readonly #options: PeopleOptions
+  readonly #domains: ReadonlySet<string>
+  readonly #passwordKey: Uint8Array
+  #cache: Population | null = null
+
+  /** Finishes revocations that a crash interrupted. */
+  constructor(database: Database, options: PeopleOptions) {
+    this.#database = database
+    this.#options = options
+    this.#domains = new Set(options.domains)
+    this.#passwordKey = octetsIn(database.sql.get`SELECT value FROM setting WHERE name = 'password key'`, "value")
+    this.#finishRevocations()
+  }
+
+  /** Moves whenever people, devices, aliases or pinned certificates change, in whatever process. */
+  changeSequence(): number {
+    return numberIn(this.#database.sql.get`SELECT sequence FROM change`, "sequence")
+  }
+
+  /** @returns null when there is no such account */
+  account(address: string): Account | null {
+    const key = keyOf(address)
+    return key === null ? null : (this.#cached().accounts.get(key) ?? null)
+  }
+
+  /** First added first. */
+  accounts(): Account[] {
+    return [...this.#cached().accounts.values()]
+  }
+
+  /** @throws GatewayError ACCOUNT_EXISTS, ALIAS_EXISTS (the address is an alias), ADDRESS_SYNTAX, ACCOUNT_UNKNOWN (not our domain) */
+  addAccount(account: Omit<Account, "addedAt">, at: Date): void {
+    const address = this.#ours(account.address)
+    this.#change(() => {
+      const cache = this.#cached()
+      if (cache.accounts.has(address)) throw new GatewayError("ACCOUNT_EXISTS", `account ${address}: exists already`)
+      if (cache.aliases.has(address)) throw new GatewayError("ALIAS_EXISTS", `account ${address}: is an alias`)
+      this.#database.sql.run`
+        INSERT INTO account (address, name, formats, root, intermediate, profile, added_at) VALUES (${address}, ${account.name},
+          ${account.formats.join(",")}, ${account.root}, ${account.intermediate}, ${account.profile}, ${at.getTime()})`
+      for (const key of account.keys) this.#insertKey(address, key)
+    })
+  }
+
+  /** @throws GatewayError ACCOUNT_UNKNOWN */
+  updateAccount(address: string, change: AccountChange): void {
+    this.#change(() => {
+      const account = { ...this.#known(address), ...change }
+      this.#database.sql.run`
+        UPDATE account SET name = ${account.name}, formats = ${account.formats.join(",")}, root = ${account.root},
+          intermediate = ${account.intermediate}, profile = ${account.profile} WHERE address = ${account.address}`
+    })
+  }
+
+  /**
+   * Gives the account a new current key of its format, and each device the scalar that recrypts from it (`account rekey`).
+   * @throws GatewayError ACCOUNT_UNKNOWN
+   */
+  addAccountKey(
+    address: string,
+    key: AccountKey,
+    scalars: readonly { readonly device: string; readonly scalar: Uint8Array }[],
+  ): void {
+    this.#change(() => {
+      const account = this.#known(address)
+      if (key.current)
+        this.#database.sql.run`
+          UPDATE account_key SET current = 0 WHERE account = ${account.address} AND format = ${key.format}`
+      this.#insertKey(account.address, key)
+      for (const { device, scalar } of scalars) this.#recryptionKeys().add(device, [{ keyId: key.id, scalar }])
+    })
+  }
+
+  /** Puts a renewed certificate in place of the key's old one: same key, new dates, or other subkeys. */
+  replaceKeyCertificate(keyId: string, certificate: Uint8Array): void {
+    this.#change(() => {
+      const { changes } = this.#database.sql
+        .run`UPDATE account_key SET certificate = ${certificate} WHERE id = ${keyId}`
+      if (changes === 0) throw new GatewayError("ACCOUNT_UNKNOWN", `account key ${keyId}: unknown`)
+    })
+  }
+
+  /**
+   * Removes the account, its devices and their recryption keys, and its place in aliases. Stored mail is not touched.
+   * @throws GatewayError ACCOUNT_UNKNOWN
+   */
+  removeAccount(address: string): void {
+    this.#change(() => {
+      const account = this.#known(address).address
+      for (const device of this.devices(account)) this.#recryptionKeys().destroy(device.id)
+      this.#database.sql.run`DELETE FROM account WHERE address = ${account}`
+      this.#database.sql.run`DELETE FROM alias_target WHERE target = ${account}`
+    })
+  }
+
+  /** What mail to this address means: accounts (aliases followed, `+tag` ignored, postmaster always somebody), or not ours. */
+  resolve(address: Address): Meaning {
+    const { accounts, aliases } = this.#cached()
+    const postmaster = this.#options.postmaster === null ? null : keyOf(this.#options.postmaster)
+    return resolveAddress(address, { domains: this.#domains, accounts, aliases, postmaster })
+  }
+
+  /**
+   * Makes mail to `alias` go to each of `targets`.
+   * @throws GatewayError ALIAS_EXISTS, ACCOUNT_EXISTS (the alias is an account), ACCOUNT_UNKNOWN (a target is nobody here)
+   */
+  addAlias(alias: string, targets: readonly string[]): void {
+    const key = this.#ours(alias)
+    this.#change(() => {
+      const cache = this.#cached()
+      if (cache.accounts.has(key)) throw new GatewayError("ACCOUNT_EXISTS", `alias ${key}: is an account`)
+      if (cache.aliases.has(key)) throw new GatewayError("ALIAS_EXISTS", `alias ${key}: exists already`)
+      for (const target of targets) {
+        const address = parseAddress(target)
+        if (this.resolve(address).kind !== "accounts")
+          throw new GatewayError("ACCOUNT_UNKNOWN", `alias ${key}: target ${target} is no account or alias here`)
+        this.#database.sql.run`
+          INSERT INTO alias_target (alias, target) VALUES (${key}, ${addressKey(address)}) ON CONFLICT DO NOTHING`
+      }
+    })
+  }
+
+  /** @throws GatewayError ALIAS_UNKNOWN */
+  removeAlias(alias: string): void {
+    this.#change(() => {
+      const { changes } = this.#database.sql.run`DELETE FROM alias_target WHERE alias = ${keyOf(alias)}`
+      if (changes === 0) throw new GatewayError("ALIAS_UNKNOWN", `alias ${alias}: unknown`)
+    })
+  }
+
+  /** Each alias with its targets, as given. */
+  aliases(): ReadonlyMap<string, readonly string[]> {
+    return this.#cached().aliases
+  }
+
+  /** Revoked ones too, first added first. */
+  devices(account: string): Device[] {
+    const key = keyOf(account)
+    return key === null ? [] : [...(this.#cached().devicesOf.get(key) ?? [])]
+  }
+
+  /** @returns the live device of that name, else the one revoked last, else null */
+  device(account: string, name: string): Device | null {
+    const named = this.devices(account).filter((device) => device.name === name)
+    return named.find((device) => device.revokedAt === null) ?? named.at(-1) ?? null
+  }
+
+  /**
+   * Adds a device; each scalar is wrapped under a key of its own.
+   * @param passwordHash what {@link hashPassword} gives
+   * @throws GatewayError ACCOUNT_UNKNOWN, DEVICE_EXISTS, USAGE (name)
+   */
+  addDevice(
+    device: Omit<Device, "addedAt" | "revokedAt">,
+    passwordHash: Uint8Array,
+    recryption: readonly RecryptionScalar[],
+    at: Date,
+  ): void {
+    if (!DEVICE_NAME.test(device.name))
+      throw new GatewayError("USAGE", `device ${JSON.stringify(device.name)}: a name is 1 to 64 of A-Z a-z 0-9 . _ -`)
+    this.#change(() => {
+      const account = this.#known(device.account).address
+      if (this.device(account, device.name)?.revokedAt === null)
+        throw new GatewayError("DEVICE_EXISTS", `device ${device.name} of ${account}: exists already`)
+      this.#database.sql.run`
+        INSERT INTO device (id, account, name, read_only, password, signing_certificate, added_at) VALUES (${device.id}, ${account},
+          ${device.name}, ${Number(device.readOnly)}, ${this.#stored(passwordHash)}, ${device.signingCertificate}, ${at.getTime()})`
+      for (const certificate of device.certificates.toReversed()) this.#insertCertificate(device.id, certificate)
+      this.#recryptionKeys().add(device.id, recryption)
+    })
+  }
+
+  /** Adds a renewed encryption certificate (null: none), and replaces the signing certificate unless null. */
+  renewDevice(id: string, certificate: Uint8Array | null, signingCertificate: Uint8Array | null): void {
+    this.#change(() => {
+      if (certificate !== null) this.#insertCertificate(id, certificate)
+      if (signingCertificate !== null)
+        this.#database.sql.run`UPDATE device SET signing_certificate = ${signingCertificate} WHERE id = ${id}`
+    })
+  }
+
+  /** @returns null alike for a wrong name, a wrong password and a revoked device */
+  authenticate(username: string, password: string): { readonly account: Account; readonly device: Device } | null {
+    const stored = this.#stored(hashPassword(password))
+    // The index is on a keyed hash of 142 random bits: how long the look-up takes says nothing that helps.
+    const row = this.#database.sql.get`SELECT id, password FROM device WHERE password = ${stored}`
+    if (row === undefined || !equalConstantTime(octetsIn(row, "password"), stored)) return null
+    const device = this.#cached().devices.get(textIn(row, "id"))
+    if (device === undefined || device.revokedAt !== null || device.account !== keyOf(username)) return null
+    const account = this.account(device.account)
+    return account === null ? null : { account, device }
+  }
+
+  /**
+   * The device's recryption keys, one for each account key it may read. Fill the scalars with zeros when done.
+   * @throws GatewayError STATE_CORRUPT
+   */
+  recryptionScalars(device: Device): { readonly key: AccountKey; readonly scalar: Uint8Array }[] {
+    const keys = this.account(device.account)?.keys ?? []
+    return this.#recryptionKeys()
+      .scalars(device.id)
+      .flatMap(({ keyId, scalar }) => keys.filter((key) => key.id === keyId).map((key) => ({ key, scalar })))
+  }
+
+  /**
+   * Destroys the device's recryption keys and its password. Who must hear of it is another matter: `waitForAcks`.
+   * @throws GatewayError DEVICE_UNKNOWN when there is no live device of that name
+   */
+  revokeDevice(account: string, name: string, at: Date): void {
+    this.#change(() => {
+      const device = this.device(account, name)
+      if (device === null || device.revokedAt !== null)
+        throw new GatewayError("DEVICE_UNKNOWN", `device ${name} of ${account}: there is no such live device`)
+      this.#revoke(device.id, at)
+    })
+  }
+
+  /** Keeps a certificate of somebody else; adding it again changes nothing. */
+  addPinnedCertificate(address: string, format: Format, certificate: Uint8Array, at: Date): void {
+    const key = addressKey(parseAddress(address))
+    this.#change(() => {
+      this.#database.sql.run`
+        INSERT INTO pinned_certificate (address, format, certificate, added_at) VALUES (${key}, ${format}, ${certificate}, ${at.getTime()})
+        ON CONFLICT DO NOTHING`
+    })
+  }
+
+  /** Newest first. */
+  pinned(address: string): PinnedCertificate[] {
+    return this.#database.sql.all`
+      SELECT format, certificate, added_at FROM pinned_certificate WHERE address = ${keyOf(address)} ORDER BY place DESC`.map(
+      (row) => ({ format: formatIn(row), certificate: octetsIn(row, "certificate"), addedAt: dateIn(row, "added_at") }),
+    )
+  }
+
+  #finishRevocations(): void {
+    const keys = this.#options.recryptionKeys
+    const interrupted = keys?.interrupted() ?? []
+    if (interrupted.length > 0)
+      this.#change(() => {
+        for (const device of interrupted) {
+          const row = this.#database.sql
+            .get`SELECT max(added_at, coalesce(revoked_at, 0)) AS at FROM device WHERE id = ${device}`
+          this.#revoke(device, dateIn(row, "at"))
+        }
+      })
+  }
+
+  #revoke(device: string, at: Date): void {
+    this.#recryptionKeys().destroy(device)
+    this.#database.sql.run`UPDATE device SET revoked_at = ${at.getTime()}, password = NULL WHERE id = ${device}`
+  }
+
+  #insertKey(address: string, key: AccountKey): void {
+    this.#database.sql.run`
+      INSERT INTO account_key (id, account, format, certificate, current, added_at) VALUES (${key.id}, ${address}, ${key.format},
+        ${key.certificate}, ${Number(key.current)}, ${key.addedAt.getTime()})`
+  }
+
+  #insertCertificate(device: string, certificate: Uint8Array): void {
+    this.#database.sql.run`INSERT INTO device_certificate (device, certificate) VALUES (${device}, ${certificate})`
+  }
+
+  /** One transaction; the cache is dropped and the sequence moves, here and for every other process. */
+  #change(act: () => void): void {
+    try {
+      this.#database.transaction(() => {
+        act()
+        this.#database.sql.run`UPDATE change SET sequence = sequence + 1`
+      })
+    } finally {
+      this.#cache = null
+    }
+  }
+
+  #cached(): Population {
+    const sequence = this.changeSequence()
+    if (this.#cache?.sequence === sequence) return this.#cache
+    this.#cache = readPopulation(this.#database, sequence)
+    return this.#cache
+  }
+
+  #known(address: string): Account {
+    const account = this.account(address)
+    if (account === null) throw new GatewayError("ACCOUNT_UNKNOWN", `account ${address}: unknown`)
+    return account
+  }
+
+  #ours(address: string): string {
+    const parsed = parseAddress(address)
+    if (!this.#domains.has(parsed.domain))
+      throw new GatewayError("ACCOUNT_UNKNOWN", `address ${address}: its domain is not one of this gateway`)
+    return addressKey(parsed)
+  }
+
+  #stored(passwordHash: Uint8Array): Uint8Array {
+    return hmacSha256(this.#passwordKey).update(passwordHash).digest()
+  }
+
+  #recryptionKeys(): RecryptionKeys {
+    if (this.#options.recryptionKeys === null)
+      throw new GatewayError("STATE_CORRUPT", "people: this role has no access to recryption keys")
+    return this.#options.recryptionKeys
+  }
+}
+
+/** SHA-256 of a device password. Enough for 142 random bits: there is nothing to guess, so nothing to slow down. */
+export function hashPassword(password: string): Uint8Array {
+  return sha256(new TextEncoder().encode(password))
+}
+
+const DEVICE_NAME = /^[A-Za-z0-9._-]{1,64}$/
+
+/** @returns null when the text is no address */
+function keyOf(address: string): string | null {
+  try {
+    return addressKey(parseAddress(address))
+  } catch (error) {
+    if (hasCode(error, "ADDRESS_SYNTAX")) return null
+    throw error
+  }
+}

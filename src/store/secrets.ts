@@ -1,0 +1,42 @@
+import { linkSync, readFileSync, unlinkSync } from "node:fs"
+import { join } from "node:path"
+import { randomOctets } from "../crypto/primitives/random.ts"
+import { GatewayError } from "../errors.ts"
+import { makePrivateFolder, syncFolder, systemCode, writeDurably } from "./durable.ts"
+
+/**
+ * Reads the secret `name` of this instance from the folder `secrets`, making it at first use: `octets` random octets, mode 0600.
+ * Processes that start at once agree on one value.
+ * @throws GatewayError STATE_CORRUPT when the file has another length
+ */
+export function secret(secrets: string, name: string, octets = 32): Uint8Array {
+  const path = join(secrets, name)
+  const value = read(path) ?? make(secrets, path, octets)
+  if (value.length !== octets) throw new GatewayError("STATE_CORRUPT", `secret ${path}: not ${octets} octets`)
+  return value
+}
+
+function make(secrets: string, path: string, octets: number): Uint8Array {
+  makePrivateFolder(secrets)
+  const mine = `${path}.${Buffer.from(randomOctets(6)).toString("hex")}`
+  writeDurably(mine, randomOctets(octets))
+  try {
+    // link, not rename: who comes second finds the name taken and uses what stands there.
+    linkSync(mine, path)
+  } catch (error) {
+    if (systemCode(error) !== "EEXIST") throw error
+  } finally {
+    unlinkSync(mine)
+  }
+  syncFolder(secrets)
+  return new Uint8Array(readFileSync(path))
+}
+
+function read(path: string): Uint8Array | null {
+  try {
+    return new Uint8Array(readFileSync(path))
+  } catch (error) {
+    if (systemCode(error) === "ENOENT") return null
+    throw error
+  }
+}

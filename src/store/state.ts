@@ -1,0 +1,60 @@
+import { join } from "node:path"
+import { type Database, openDatabase } from "./database.ts"
+import { makePrivateFolder } from "./durable.ts"
+
+/**
+ * The schema of data/state.db: people, their devices, and who must hear of changes. Times are milliseconds since 1970.
+ * Migrations are only ever added; one that was released is never edited.
+ */
+const MIGRATIONS = [
+  `
+  CREATE TABLE setting (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT;
+  INSERT INTO setting VALUES ('password key', randomblob(32));
+
+  CREATE TABLE change (only INTEGER PRIMARY KEY CHECK (only = 1), sequence INTEGER NOT NULL) STRICT;
+  INSERT INTO change VALUES (1, 1);
+
+  CREATE TABLE account (
+    place INTEGER PRIMARY KEY, address TEXT NOT NULL UNIQUE, name TEXT NOT NULL, formats TEXT NOT NULL,
+    root BLOB NOT NULL, intermediate BLOB NOT NULL, profile TEXT NOT NULL, added_at INTEGER NOT NULL) STRICT;
+
+  CREATE TABLE account_key (
+    place INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, account TEXT NOT NULL REFERENCES account (address) ON DELETE CASCADE,
+    format TEXT NOT NULL, certificate BLOB NOT NULL, current INTEGER NOT NULL, added_at INTEGER NOT NULL) STRICT;
+  CREATE INDEX account_key_account ON account_key (account);
+
+  CREATE TABLE device (
+    place INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, account TEXT NOT NULL REFERENCES account (address) ON DELETE CASCADE,
+    name TEXT NOT NULL, read_only INTEGER NOT NULL, password BLOB UNIQUE, signing_certificate BLOB,
+    added_at INTEGER NOT NULL, revoked_at INTEGER) STRICT;
+  CREATE UNIQUE INDEX device_live ON device (account, name) WHERE revoked_at IS NULL;
+  CREATE INDEX device_account ON device (account);
+
+  CREATE TABLE device_certificate (
+    place INTEGER PRIMARY KEY, device TEXT NOT NULL REFERENCES device (id) ON DELETE CASCADE, certificate BLOB NOT NULL) STRICT;
+  CREATE INDEX device_certificate_device ON device_certificate (device);
+
+  CREATE TABLE recryption_key (
+    id TEXT PRIMARY KEY, device TEXT NOT NULL REFERENCES device (id), account_key TEXT NOT NULL REFERENCES account_key (id),
+    wrapped BLOB NOT NULL, UNIQUE (device, account_key)) STRICT;
+
+  CREATE TABLE alias_target (
+    place INTEGER PRIMARY KEY, alias TEXT NOT NULL, target TEXT NOT NULL, UNIQUE (alias, target)) STRICT;
+
+  CREATE TABLE pinned_certificate (
+    place INTEGER PRIMARY KEY, address TEXT NOT NULL, format TEXT NOT NULL, certificate BLOB NOT NULL, added_at INTEGER NOT NULL,
+    UNIQUE (address, format, certificate)) STRICT;
+
+  CREATE TABLE process (
+    name TEXT PRIMARY KEY, roles TEXT NOT NULL, acknowledged INTEGER NOT NULL, seen_at INTEGER NOT NULL) STRICT;
+  `,
+]
+
+/**
+ * Opens data/state.db in the folder `data`.
+ * @throws GatewayError STATE_VERSION, STATE_CORRUPT
+ */
+export function openState(data: string): Database {
+  makePrivateFolder(data)
+  return openDatabase(join(data, "state.db"), MIGRATIONS)
+}
