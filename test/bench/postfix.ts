@@ -1,10 +1,10 @@
 import { spawn } from "node:child_process"
 import { once } from "node:events"
-import { chownSync, chmodSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs"
-import { userInfo, tmpdir } from "node:os"
+import { chmodSync, chownSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs"
+import { tmpdir, userInfo } from "node:os"
 import { join } from "node:path"
-import { freePorts } from "../harness/ports.ts"
 import { run } from "../harness/peers.ts"
+import { freePorts } from "../harness/ports.ts"
 
 /** A Postfix of our own: accepts for anybody on loopback, hands every message in clear to a sink. */
 export class PostfixToSink implements AsyncDisposable {
@@ -29,7 +29,11 @@ export class PostfixToSink implements AsyncDisposable {
     chownSync(join(folder, "data"), Number(Buffer.from(stdout).toString()), 0)
     writeFileSync(join(folder, "etc", "main.cf"), mainConfiguration(folder, sinkPort))
     writeFileSync(join(folder, "etc", "master.cf"), masterConfiguration(port))
-    const sink = spawn("smtp-sink", ["-u", userInfo().username === "root" ? "nobody" : userInfo().username, `127.0.0.1:${sinkPort}`, "1024"], { stdio: "ignore" })
+    const sink = spawn(
+      "smtp-sink",
+      ["-u", userInfo().username === "root" ? "nobody" : userInfo().username, `127.0.0.1:${sinkPort}`, "1024"],
+      { stdio: "ignore" },
+    )
     const started = await run("postfix", ["-c", join(folder, "etc"), "start"])
     if (started.code !== 0) throw new Error(`postfix: ${started.stderr}`)
     return new PostfixToSink(folder, port, sink)
@@ -37,7 +41,10 @@ export class PostfixToSink implements AsyncDisposable {
 
   /** Messages that have not reached the sink yet. */
   queued(): number {
-    return ["maildrop", "incoming", "active", "deferred"].reduce((sum, queue) => sum + files(join(this.#folder, "spool", queue)), 0)
+    return ["maildrop", "incoming", "active", "deferred"].reduce(
+      (sum, queue) => sum + files(join(this.#folder, "spool", queue)),
+      0,
+    )
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -90,9 +97,30 @@ function mainConfiguration(folder: string, sinkPort: number): string {
 }
 
 function masterConfiguration(port: number): string {
-  const services = ["cleanup unix n - n - 0 cleanup", "qmgr unix n - n 300 1 qmgr", "rewrite unix - - n - - trivial-rewrite"]
-  services.push("bounce unix - - n - 0 bounce", "defer unix - - n - 0 bounce", "trace unix - - n - 0 bounce", "smtp unix - - n - - smtp")
-  services.push("tlsmgr unix - - n 1000? 1 tlsmgr", "proxymap unix - - n - - proxymap", "anvil unix - - n - 1 anvil", "scache unix - - n - 1 scache")
-  services.push("error unix - - n - - error", "retry unix - - n - - error", "showq unix n - n - - showq", "postlog unix-dgram n - n - 1 postlogd")
-  return [`127.0.0.1:${port} inet n - n - 100 smtpd`, ...services, "pickup unix n - n 60 1 pickup"].join("\n").concat("\n")
+  const services = [
+    "cleanup unix n - n - 0 cleanup",
+    "qmgr unix n - n 300 1 qmgr",
+    "rewrite unix - - n - - trivial-rewrite",
+  ]
+  services.push(
+    "bounce unix - - n - 0 bounce",
+    "defer unix - - n - 0 bounce",
+    "trace unix - - n - 0 bounce",
+    "smtp unix - - n - - smtp",
+  )
+  services.push(
+    "tlsmgr unix - - n 1000? 1 tlsmgr",
+    "proxymap unix - - n - - proxymap",
+    "anvil unix - - n - 1 anvil",
+    "scache unix - - n - 1 scache",
+  )
+  services.push(
+    "error unix - - n - - error",
+    "retry unix - - n - - error",
+    "showq unix n - n - - showq",
+    "postlog unix-dgram n - n - 1 postlogd",
+  )
+  return [`127.0.0.1:${port} inet n - n - 100 smtpd`, ...services, "pickup unix n - n 60 1 pickup"]
+    .join("\n")
+    .concat("\n")
 }

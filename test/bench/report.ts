@@ -27,7 +27,9 @@ export function median(values: readonly number[]): number {
 
 /** A row as text: median, spread and count for both sides, their ratio, the target. */
 export function format(row: Row): string {
-  const peer = row.peer ? `  ${row.peer.name}: ${figure(row.peer.values)}  ratio ${(median(row.ours) / median(row.peer.values)).toFixed(2)}` : ""
+  const peer = row.peer
+    ? `  ${row.peer.name}: ${figure(row.peer.values)}  ratio ${(median(row.ours) / median(row.peer.values)).toFixed(2)}`
+    : ""
   const target = row.target ? `  [${row.target.kind} ${row.target.value}: ${reached(row) ? "reached" : "MISSED"}]` : ""
   return `${row.name}: ${figure(row.ours)} ${row.unit}${peer}${target}`
 }
@@ -38,7 +40,8 @@ export function environment(): string {
 }
 
 function figure(values: readonly number[]): string {
-  const spread = values.length > 1 ? ` (${round(Math.min(...values))} to ${round(Math.max(...values))}, n=${values.length})` : ""
+  const spread =
+    values.length > 1 ? ` (${round(Math.min(...values))} to ${round(Math.max(...values))}, n=${values.length})` : ""
   return `${round(median(values))}${spread}`
 }
 

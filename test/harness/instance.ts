@@ -37,7 +37,15 @@ export class Instance implements AsyncDisposable {
   static async create(...options: readonly string[]): Promise<Instance> {
     const parent = mkdtempSync(join(tmpdir(), "postern-instance-"))
     const instance = new Instance(join(parent, "instance"), await freeRange(7))
-    await instance.must("init", instance.folder, "--domain", "example.test", "--port", String(instance.port), ...options)
+    await instance.must(
+      "init",
+      instance.folder,
+      "--domain",
+      "example.test",
+      "--port",
+      String(instance.port),
+      ...options,
+    )
     return instance
   }
 
@@ -59,14 +67,20 @@ export class Instance implements AsyncDisposable {
   }
 
   /** `device add`, and what it wrote. */
-  async device(address: string, name: string, ...options: readonly string[]): Promise<DeviceSettings & { readonly folder: string }> {
+  async device(
+    address: string,
+    name: string,
+    ...options: readonly string[]
+  ): Promise<DeviceSettings & { readonly folder: string }> {
     const folder = join(this.folder, "..", "devices", address)
     await this.must("device", "add", address, name, "--out", folder, ...options)
     return { ...(JSON.parse(readFileSync(join(folder, `${name}.json`), "utf8")) as DeviceSettings), folder }
   }
 
   /** `postern serve`; resolves when it says that it is ready. */
-  async serve(options: { readonly args?: readonly string[]; readonly env?: Readonly<Record<string, string>> } = {}): Promise<ChildProcess> {
+  async serve(
+    options: { readonly args?: readonly string[]; readonly env?: Readonly<Record<string, string>> } = {},
+  ): Promise<ChildProcess> {
     const child = spawn(process.execPath, [PROGRAM, "serve", "--config", this.configuration, ...(options.args ?? [])], {
       env: { ...process.env, ...options.env },
       stdio: ["ignore", "pipe", "pipe"],
@@ -119,7 +133,11 @@ export class Instance implements AsyncDisposable {
 }
 
 /** Waits until `ask` answers something true; for what another process does in its own time. */
-export async function eventually<T>(what: string, ask: () => T | Promise<T>, deadlineMs = 15_000): Promise<NonNullable<T>> {
+export async function eventually<T>(
+  what: string,
+  ask: () => T | Promise<T>,
+  deadlineMs = 15_000,
+): Promise<NonNullable<T>> {
   const end = Date.now() + deadlineMs
   for (;;) {
     const value = await ask()

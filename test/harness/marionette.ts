@@ -32,7 +32,12 @@ export class Marionette implements Disposable {
     await this.#command("WebDriver:SetTimeouts", { script: timeoutMs })
     const script = `const done = arguments[arguments.length - 1]; const args = Array.from(arguments).slice(0, -1);
       (async (...args) => { ${body} })(...args).then((value) => done({ value }), (error) => done({ error: String(error) + "\\n" + (error?.stack ?? "") }))`
-    const answer = (await this.#command("WebDriver:ExecuteAsyncScript", { script, args, sandbox: "system", newSandbox: false })) as {
+    const answer = (await this.#command("WebDriver:ExecuteAsyncScript", {
+      script,
+      args,
+      sandbox: "system",
+      newSandbox: false,
+    })) as {
       value: { value?: T; error?: string }
     }
     if (answer.value.error !== undefined) throw new Error(answer.value.error)

@@ -40,10 +40,14 @@ export class Thunderbird implements AsyncDisposable {
     const port = await freePort()
     writeFileSync(join(profile, "user.js"), preferences(port, device))
     const display = await startDisplay()
-    const thunderbird = spawn("thunderbird", ["--marionette", "-remote-allow-system-access", "--profile", profile, "--no-remote"], {
-      env: { ...process.env, DISPLAY: display.name, HOME: profile, MOZ_CRASHREPORTER_DISABLE: "1" },
-      stdio: "ignore",
-    })
+    const thunderbird = spawn(
+      "thunderbird",
+      ["--marionette", "-remote-allow-system-access", "--profile", profile, "--no-remote"],
+      {
+        env: { ...process.env, DISPLAY: display.name, HOME: profile, MOZ_CRASHREPORTER_DISABLE: "1" },
+        stdio: "ignore",
+      },
+    )
     const started = new Thunderbird(profile, [thunderbird, display.process], await Marionette.connect(port, 90_000))
     await started.#login(device)
     return started
@@ -78,7 +82,8 @@ async function importCertificates(profile: string, device: DeviceFiles): Promise
   await must("certutil", ["-N", "-d", database, "--empty-password"])
   await must("certutil", ["-A", "-d", database, "-n", "postern-server", "-t", "C,,", "-i", device.serverRoot])
   await must("certutil", ["-A", "-d", database, "-n", "personal-root", "-t", ",C,", "-i", device.personalRoot])
-  for (const { file, password } of device.pkcs12) await must("pk12util", ["-d", database, "-i", file, "-W", password, "-K", ""])
+  for (const { file, password } of device.pkcs12)
+    await must("pk12util", ["-d", database, "-i", file, "-W", password, "-K", ""])
 }
 
 async function must(command: string, args: readonly string[]): Promise<void> {
@@ -129,7 +134,9 @@ function preferences(marionettePort: number, device: DeviceFiles): string {
 
 /** Xvfb chooses a free display itself and tells its number on file descriptor 3. */
 async function startDisplay(): Promise<{ readonly name: string; readonly process: ChildProcess }> {
-  const child = spawn("Xvfb", ["-displayfd", "3", "-screen", "0", "1280x900x24", "-nolisten", "tcp"], { stdio: ["ignore", "ignore", "ignore", "pipe"] })
+  const child = spawn("Xvfb", ["-displayfd", "3", "-screen", "0", "1280x900x24", "-nolisten", "tcp"], {
+    stdio: ["ignore", "ignore", "ignore", "pipe"],
+  })
   const pipe = child.stdio[3]
   if (!pipe) throw new Error("Xvfb: no pipe")
   const [octets] = await once(pipe, "data")

@@ -1,0 +1,51 @@
+import { sha256 } from "../crypto/primitives/hash.ts"
+import { formatAddress, parseAddress } from "../message/address.ts"
+import type { Recipient } from "../message/envelope.ts"
+import type { DeliveryStatus } from "../message/status.ts"
+import { ascii, outerFields } from "../mime/compose.ts"
+import { readHeader } from "../mime/header.ts"
+import { composeReport, shouldReport } from "../mime/report.ts"
+import type { Gateway, OpenMessage } from "./gateway.ts"
+
+/** Tells the sender of a final failure (RFC 3464) where RFC 3461 §4.1 and RFC 5321 §6.1 allow it: never about a report. */
+export async function report(
+  message: OpenMessage,
+  recipient: Recipient,
+  outcome: DeliveryStatus,
+  gateway: Gateway,
+): Promise<void> {
+  const { entry } = message
+  const { sender } = entry.envelope
+  const status = { ...outcome, recipient: formatAddress(recipient.address) }
+  if (sender === null || !shouldReport(entry.envelope, status)) return
+  // Named after what it reports, so that an attempt repeated after a crash reports once.
+  const name = Buffer.from(sha256(ascii(encodeURIComponent(`${entry.receivedAt.toISOString()} ${status.recipient} `))))
+  const unique = Buffer.from(sha256(Buffer.concat([name, entry.seed])))
+    .toString("hex")
+    .slice(0, 24)
+  const octets = composeReport({
+    postmaster: parseAddress(`postmaster@${gateway.hostname}`),
+    reportingHost: gateway.hostname,
+    original: {
+      sender,
+      envelopeId: entry.envelope.envelopeId,
+      smtpUtf8: entry.envelope.smtpUtf8,
+      arrivedAt: entry.receivedAt,
+      header: Buffer.concat(outerFields(await headerOf(message), "clear")),
+    },
+    recipients: [{ status, originalRecipient: recipient.originalRecipient }],
+    boundary: `report-${unique}`,
+    messageId: `<report-${unique}@${gateway.hostname}>`,
+    date: gateway.now(),
+  })
+  await gateway.reports.submit({ name: unique, to: sender, octets })
+}
+
+async function headerOf(message: OpenMessage): Promise<Uint8Array> {
+  const octets = message.content()[Symbol.asyncIterator]()
+  try {
+    return (await readHeader(octets)).header
+  } finally {
+    await octets.return?.()
+  }
+}

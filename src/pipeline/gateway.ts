@@ -1,0 +1,37 @@
+import { GatewayError } from "../errors.ts"
+import type { Log } from "../log/log.ts"
+import { addressKey } from "../message/address.ts"
+import type { Envelope, Recipient } from "../message/envelope.ts"
+import type { Job } from "../queue/queue.ts"
+import type { SpoolEntry } from "../store/spool.ts"
+import type { Directory, Mailboxes, Relay, Reports } from "./ports.ts"
+
+/** A spooled message, open for reading. */
+export interface OpenMessage extends AsyncDisposable {
+  readonly entry: SpoolEntry
+  content(): AsyncIterable<Uint8Array>
+}
+
+/** What the stages need of the rest of the gateway. */
+export interface Gateway {
+  /** @returns null when the message is no longer in the spool: all its recipients were settled */
+  open(spoolId: string): Promise<OpenMessage | null>
+  readonly directory: Directory
+  readonly mailboxes: Mailboxes
+  readonly relay: Relay
+  readonly reports: Reports
+  /** Our name in reports and trace fields. */
+  readonly hostname: string
+  readonly now: () => Date
+  readonly log: Log
+}
+
+/**
+ * The recipient of the envelope that a job is about.
+ * @throws GatewayError STATE_CORRUPT when the envelope does not name it
+ */
+export function recipientOf(message: { readonly envelope: Envelope }, job: Job): Recipient {
+  const recipient = message.envelope.recipients.find((candidate) => addressKey(candidate.address) === job.recipient)
+  if (!recipient) throw new GatewayError("STATE_CORRUPT", `job ${job.id}: its recipient is not in the envelope`)
+  return recipient
+}

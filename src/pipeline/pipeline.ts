@@ -1,0 +1,37 @@
+import type { Job, Outcome } from "../queue/queue.ts"
+import { report } from "./bounce.ts"
+import { type Gateway, recipientOf } from "./gateway.ts"
+import { relay } from "./relay.ts"
+import { failed, gone, settle } from "./settle.ts"
+import { store } from "./store.ts"
+
+/**
+ * One attempt at one recipient of one message. Mail of our people is protected and stored, mail of others relayed, and a final
+ * failure is reported to the sender. What became of it is a value; a thrown error is a fault of ours, and the queue tries again.
+ */
+export async function deliver(job: Job, gateway: Gateway, signal: AbortSignal): Promise<Outcome> {
+  await using message = await gateway.open(job.spoolId)
+  if (message === null) return gone(job)
+  const recipient = recipientOf(message.entry, job)
+  const resolution = gateway.directory.resolve(recipient.address)
+
+  const result =
+    resolution.kind === "accounts"
+      ? await store(message, job, resolution.accounts, gateway)
+      : resolution.kind === "foreign"
+        ? await relay(message, job, recipient, gateway, signal)
+        : failed(job.recipient, "5.1.1", "no such mailbox here any more")
+
+  const outcome = settle(result, job, message.entry.receivedAt, gateway.now())
+  if (outcome.kind === "failed") await report(message, recipient, outcome.status, gateway)
+  gateway.log.info("mail.attempt", {
+    id: job.spoolId,
+    recipient: job.recipient,
+    attempt: job.attempt,
+    outcome: outcome.kind,
+    ...(outcome.kind === "hold"
+      ? { reason: outcome.reason }
+      : { status: outcome.status.status, diagnostic: outcome.status.diagnostic }),
+  })
+  return outcome
+}

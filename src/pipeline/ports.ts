@@ -1,0 +1,48 @@
+import type { Address } from "../message/address.ts"
+import type { Envelope, Recipient } from "../message/envelope.ts"
+import type { DeliveryStatus } from "../message/status.ts"
+import type { Prepared } from "./prepared.ts"
+import type { AtRest, EncryptionTarget } from "./protect.ts"
+
+/** What an attempt at one recipient came to: a value, never a thrown error. */
+export type Result =
+  | { readonly kind: "done"; readonly status: DeliveryStatus }
+  | { readonly kind: "retry"; readonly status: DeliveryStatus }
+  | { readonly kind: "failed"; readonly status: DeliveryStatus }
+  | { readonly kind: "hold"; readonly reason: string }
+
+/** Who a recipient is. */
+export type Resolution =
+  | { readonly kind: "accounts"; readonly accounts: readonly string[] }
+  | { readonly kind: "unknown" }
+  | { readonly kind: "foreign" }
+
+/** Our people and the keys we know. */
+export interface Directory {
+  resolve(address: Address): Resolution
+  /** @returns null when the account is gone */
+  atRest(account: string): AtRest | null
+  /** A certificate that an administrator pinned for somebody else, or null. */
+  pinned(address: Address): EncryptionTarget | null
+}
+
+/** Where mail of our people is stored. */
+export interface Mailboxes {
+  /** `name` is stable for a (message, account): storing it again must not double it. `repeated`: an earlier attempt may have stored it. */
+  deliver(
+    account: string,
+    message: Prepared,
+    options: { readonly name: string; readonly receivedAt: Date; readonly repeated: boolean },
+  ): Promise<Result>
+}
+
+/** Where mail for other domains goes. */
+export interface Relay {
+  send(message: Prepared, envelope: Envelope, recipient: Recipient, signal: AbortSignal): Promise<Result>
+}
+
+/** Reports of final failures to the sender. */
+export interface Reports {
+  /** Spools the report as a message of ours with the null reverse-path; the same `name` twice is one report. */
+  submit(report: { readonly name: string; readonly to: Address; readonly octets: Uint8Array }): Promise<void>
+}

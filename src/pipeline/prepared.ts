@@ -1,0 +1,37 @@
+/** PURE
+ * A message whose exact size is known and whose octets can be had as often as asked, always the same ones. */
+export interface Prepared {
+  readonly sizeOctets: number
+  content(): AsyncIterable<Uint8Array>
+}
+
+/** Up to this size a message is held in memory while it is worked on; larger ones are read from the spool twice. */
+export const WHOLE_OCTETS = 1_048_576
+
+/** A prepared message whose octets are at hand. */
+export function preparedOf(...parts: readonly Uint8Array[]): Prepared {
+  return {
+    sizeOctets: parts.reduce((sum, part) => sum + part.length, 0),
+    async *content() {
+      yield* parts
+    },
+  }
+}
+
+/** `head`, then what `tail` yields. */
+export function prefixed(head: readonly Uint8Array[], tail: Prepared): Prepared {
+  return {
+    sizeOctets: head.reduce((sum, part) => sum + part.length, 0) + tail.sizeOctets,
+    async *content() {
+      yield* head
+      yield* tail.content()
+    },
+  }
+}
+
+/** All octets of a message in one piece; for messages up to {@link WHOLE_OCTETS}. */
+export async function collect(content: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
+  const parts: Uint8Array[] = []
+  for await (const part of content) parts.push(part)
+  return parts.length === 1 && parts[0] ? parts[0] : Buffer.concat(parts)
+}

@@ -1,0 +1,201 @@
+import type { Certificate } from "../crypto/cms/certificate.ts"
+import { deriveEnvelopeSecrets, encryptEnveloped, envelopedSize } from "../crypto/cms/enveloped.ts"
+import {
+  deriveOpenPgpSecrets,
+  encryptOpenPgp,
+  type OpenPgpRecipient,
+  openPgpArmoredSize,
+} from "../crypto/openpgp/encrypt.ts"
+import { hkdfSha256 } from "../crypto/primitives/hash.ts"
+import type { Recryptor } from "../crypto/recryption/recryptor.ts"
+import { RecryptionStream } from "../crypto/recryption/stream.ts"
+import { base64Lines, base64LinesSize } from "../mime/base64-lines.ts"
+import { EncryptionClassifier } from "../mime/classify.ts"
+import { outerFields, pgpMimeFrame, type SubjectPolicy, smimeFields, withoutMarker } from "../mime/compose.ts"
+import { readHeader } from "../mime/header.ts"
+import { type EncryptedBy, type MarkerKey, MarkerMac, markerField } from "./marker.ts"
+import { collect, type Prepared, prefixed, preparedOf, WHOLE_OCTETS } from "./prepared.ts"
+
+/** Whose key a message is encrypted to, and how. */
+export type EncryptionTarget =
+  | {
+      readonly format: "smime"
+      readonly certificates: readonly Certificate[]
+      readonly cipher: "aes-256-cbc" | "aes-256-gcm"
+    }
+  | { readonly format: "openpgp"; readonly recipients: readonly OpenPgpRecipient[] }
+
+/** What {@link protectAtRest} needs to know of the account a message is stored for. */
+export interface AtRest {
+  readonly account: string
+  readonly target: EncryptionTarget
+  readonly subject: SubjectPolicy
+  readonly markerKey: MarkerKey
+  /** device -> account: blocks addressed to a device's own certificate are patched back. */
+  readonly restorers: readonly Recryptor[]
+  /** Recognise the account's blocks and change nothing: they say where the patch windows are. */
+  readonly windows: readonly Recryptor[]
+}
+
+/** A message as it is stored, and what protects it. */
+export interface ProtectedMessage extends Prepared {
+  /** For the log: `smime` or `openpgp`, and by whom. */
+  readonly by: string
+}
+
+/**
+ * The message as it is stored for an account: what came encrypted (to anybody, found by content) stays as it came, everything else is
+ * encrypted whole, octet for octet. `seed` makes it reproducible: the same seed, account and message give the same octets.
+ * @throws GatewayError HEADER_TOO_LARGE
+ */
+export async function protectAtRest(
+  message: Prepared,
+  trace: readonly Uint8Array[],
+  seed: Uint8Array,
+  rest: AtRest,
+): Promise<ProtectedMessage> {
+  const source = message.sizeOctets <= WHOLE_OCTETS ? preparedOf(await collect(message.content())) : message
+  const { header, body } = await splitHeader(source)
+  const arrived = await classify(source)
+  if (arrived === "clear") {
+    const encrypted = encryptedMessage(source, seed, rest.account, rest.target)
+    const outside = [...trace, ...outerFields(header, rest.subject)]
+    const stored = await marked("this gateway", outside, encrypted.fields, await settle(encrypted.body), rest)
+    return { ...stored, by: `${rest.target.format} by this gateway` }
+  }
+  const restored = rest.restorers.length > 0 ? recrypted(body, rest.restorers) : body
+  return { ...(await marked("unknown", trace, withoutMarker(header), restored, rest)), by: `arrived as ${arrived}` }
+}
+
+/** A message for somebody else's key (a pinned certificate): outside as at rest, no marker. */
+export async function protectOutgoing(
+  message: Prepared,
+  trace: readonly Uint8Array[],
+  seed: Uint8Array,
+  recipient: string,
+  target: EncryptionTarget,
+): Promise<Prepared> {
+  const source = message.sizeOctets <= WHOLE_OCTETS ? preparedOf(await collect(message.content())) : message
+  if ((await classify(source)) !== "clear") return prefixed(trace, source)
+  const { header } = await splitHeader(source)
+  const encrypted = encryptedMessage(source, seed, `relay ${recipient}`, target)
+  return prefixed([...trace, ...outerFields(header, "clear"), ...encrypted.fields], encrypted.body)
+}
+
+/** MIME fields and body of `message`, whole, encrypted to `target`. */
+export function encryptedMessage(
+  message: Prepared,
+  seed: Uint8Array,
+  context: string,
+  target: EncryptionTarget,
+): { readonly fields: readonly Uint8Array[]; readonly body: Prepared } {
+  return target.format === "smime"
+    ? smimeMessage(message, seed, context, target)
+    : pgpMimeMessage(message, seed, context, target.recipients)
+}
+
+/** Whether everything in `message` is encrypted already. */
+export async function classify(message: Prepared): Promise<"clear" | "smime" | "openpgp"> {
+  const classifier = new EncryptionClassifier()
+  for await (const part of message.content()) classifier.push(part)
+  return classifier.end()
+}
+
+function smimeMessage(
+  message: Prepared,
+  seed: Uint8Array,
+  context: string,
+  target: EncryptionTarget & { format: "smime" },
+): { fields: Uint8Array[]; body: Prepared } {
+  const recipients = target.certificates
+  const parameters = {
+    contentOctets: message.sizeOctets,
+    recipients,
+    secrets: deriveEnvelopeSecrets(seed, context),
+    cipher: target.cipher,
+  }
+  const body: Prepared = {
+    sizeOctets: base64LinesSize(envelopedSize(message.sizeOctets, recipients, target.cipher)),
+    content: () => base64Lines(encryptEnveloped(message.content(), parameters)),
+  }
+  return { fields: [smimeFields(target.cipher === "aes-256-gcm")], body }
+}
+
+function pgpMimeMessage(
+  message: Prepared,
+  seed: Uint8Array,
+  context: string,
+  recipients: readonly OpenPgpRecipient[],
+): { fields: Uint8Array[]; body: Prepared } {
+  const boundary = `postern-${Buffer.from(hkdfSha256(seed, new Uint8Array(0), `boundary ${context}`, 18)).toString("hex")}`
+  const frame = pgpMimeFrame(boundary)
+  const parameters = { contentOctets: message.sizeOctets, recipients, secrets: deriveOpenPgpSecrets(seed, context) }
+  const armor: Prepared = {
+    sizeOctets: openPgpArmoredSize(message.sizeOctets, recipients),
+    content: () => encryptOpenPgp(message.content(), parameters),
+  }
+  const body: Prepared = {
+    sizeOctets: frame.before.length + armor.sizeOctets + frame.after.length,
+    async *content() {
+      yield frame.before
+      yield* armor.content()
+      yield frame.after
+    },
+  }
+  return { fields: [frame.fields], body }
+}
+
+/** Puts the marker between the outer fields and the rest: made over the body's stable octets, so the body is read once for it. */
+async function marked(
+  by: EncryptedBy,
+  outside: readonly Uint8Array[],
+  fields: readonly Uint8Array[],
+  body: Prepared,
+  rest: AtRest,
+): Promise<Prepared> {
+  const mac = new MarkerMac(rest.markerKey, rest.account, by)
+  const stream = new RecryptionStream(rest.windows, { onStable: (octets) => mac.update(octets) })
+  for await (const part of body.content()) stream.push(part)
+  stream.end()
+  return prefixed([...outside, markerField(by, mac.finish()), ...fields], body)
+}
+
+/** Small bodies are made once and kept; large ones are made again, from the same seed, each time they are read. */
+async function settle(body: Prepared): Promise<Prepared> {
+  return body.sizeOctets <= 2 * WHOLE_OCTETS ? preparedOf(await collect(body.content())) : body
+}
+
+function recrypted(body: Prepared, recryptors: readonly Recryptor[]): Prepared {
+  return {
+    sizeOctets: body.sizeOctets,
+    async *content() {
+      const stream = new RecryptionStream(recryptors)
+      for await (const part of body.content()) yield* stream.push(part)
+      yield* stream.end()
+    },
+  }
+}
+
+/** Header section with its empty line, and the body behind it. */
+async function splitHeader(message: Prepared): Promise<{ readonly header: Uint8Array; readonly body: Prepared }> {
+  const octets = message.content()[Symbol.asyncIterator]()
+  try {
+    const { header } = await readHeader(octets)
+    return { header, body: behind(message, header.length) }
+  } finally {
+    await octets.return?.()
+  }
+}
+
+function behind(message: Prepared, skipOctets: number): Prepared {
+  return {
+    sizeOctets: message.sizeOctets - skipOctets,
+    async *content() {
+      let skip = skipOctets
+      for await (const part of message.content()) {
+        if (skip < part.length) yield part.subarray(skip)
+        skip = Math.max(0, skip - part.length)
+      }
+    },
+  }
+}

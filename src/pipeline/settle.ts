@@ -1,0 +1,49 @@
+import { nextAttempt } from "../queue/backoff.ts"
+import type { Job, Outcome } from "../queue/queue.ts"
+import type { Result } from "./ports.ts"
+
+/** A result that ends the attempts at this recipient. */
+export function failed(recipient: string, status: string, diagnostic: string): Result {
+  return { kind: "failed", status: { recipient, action: "failed", status, diagnostic } }
+}
+
+/** A result after which a later attempt may succeed. */
+export function deferred(recipient: string, status: string, diagnostic: string): Result {
+  return { kind: "retry", status: { recipient, action: "delayed", status, diagnostic } }
+}
+
+/** A result that ends well in our own store. */
+export function stored(recipient: string, diagnostic: string): Result {
+  return { kind: "done", status: { recipient, action: "delivered", status: "2.0.0", diagnostic } }
+}
+
+/** A job whose message left the spool: it was settled before, and a crash lost the note of it. */
+export function gone(job: Job): Outcome {
+  return {
+    kind: "done",
+    status: {
+      recipient: job.recipient,
+      action: "delivered",
+      status: "2.0.0",
+      diagnostic: "settled by an earlier attempt",
+    },
+  }
+}
+
+/** Turns the result of an attempt into what the queue does next: a retry gets its time, or fails when the time is over. */
+export function settle(result: Result, job: Job, receivedAt: Date, now: Date): Outcome {
+  if (result.kind !== "retry") return result
+  const at = nextAttempt(job.attempt, receivedAt, now)
+  if (at !== null) return { ...result, at }
+  const { status } = result
+  // RFC 3463 §3.5: 4.4.7 / 5.4.7, delivery time expired.
+  return {
+    kind: "failed",
+    status: {
+      ...status,
+      action: "failed",
+      status: "5.4.7",
+      diagnostic: `delivery time expired; last: ${status.diagnostic}`,
+    },
+  }
+}
