@@ -1,0 +1,103 @@
+import { sha256 } from "../crypto/primitives/hash.ts"
+import { addressKey } from "../message/address.ts"
+import type { Envelope } from "../message/envelope.ts"
+import type { DeliveryStatus } from "../message/status.ts"
+
+/** One message for one recipient. The octets stay in the spool. */
+export interface Job {
+  /** Spool id and digest of the recipient: adding the same pair again changes nothing. */
+  readonly id: string
+  readonly spoolId: string
+  /** In the form of `addressKey`. */
+  readonly recipient: string
+  /** Attempts begun before this one. Above 0: an earlier one may have come through, whatever became of its note. */
+  readonly attempt: number
+  /** When the message was accepted. */
+  readonly queuedAt: Date
+}
+
+/** What became of an attempt: a value, never a thrown error; retry is an ordinary day. */
+export type Outcome =
+  | { readonly kind: "done"; readonly status: DeliveryStatus }
+  | { readonly kind: "retry"; readonly at: Date; readonly status: DeliveryStatus }
+  /** The handler has spooled and queued the bounce before it says so. */
+  | { readonly kind: "failed"; readonly status: DeliveryStatus }
+  | { readonly kind: "hold"; readonly reason: string }
+
+/** One attempt. `signal` ends with the worker; what it throws is a fault of ours, and is tried again. */
+export type Handler = (job: Job, signal: AbortSignal) => Promise<Outcome>
+
+/** Jobs by state; `failed` are the bounced ones that the audit still knows. */
+export type Counts = Readonly<Record<"ready" | "delayed" | "active" | "held" | "failed", number>>
+
+/** Durable work list; holds references, the octets stay in the spool. At least once: handlers are idempotent. */
+export interface Queue extends AsyncDisposable {
+  /** Resolves when the job is on the disk. A pair that is queued or was settled already is left as it is. */
+  add(job: Job): Promise<void>
+  /** Works until `signal` ends and the attempts under way are settled. */
+  work(handler: Handler, options: { readonly concurrency: number; readonly signal: AbortSignal }): Promise<void>
+  /** Ids of all jobs not yet settled. */
+  ids(): AsyncIterable<string>
+  counts(): Promise<Counts>
+}
+
+/** A job as an administrator sees it. */
+export interface QueuedJob extends Job {
+  readonly state: "ready" | "delayed" | "active" | "held"
+  /** When it is tried next; null: not by itself. */
+  readonly dueAt: Date | null
+  /** What the last attempt came to; null: never tried, or the attempt left no note. */
+  readonly lastStatus: DeliveryStatus | null
+  /** Why it is held, or will be after the attempt under way; null: it is not. */
+  readonly holdReason: string | null
+}
+
+/** One line of the record of what became of mail. The first three are final: exactly one of them for each pair. */
+export interface AuditRow {
+  readonly spoolId: string
+  readonly recipient: string
+  readonly outcome: "done" | "failed" | "dropped" | "held" | "released"
+  /** null for the acts of an administrator. */
+  readonly status: DeliveryStatus | null
+  readonly at: Date
+}
+
+/** Acts of an administrator. `id` is a job's, or a spool id for all jobs of the message; each returns how many jobs it met. */
+export interface QueueAdministration {
+  list(): Promise<QueuedJob[]>
+  /** @returns both empty when the queue never knew the id, or has forgotten it after 30 days */
+  show(id: string): Promise<{ readonly jobs: readonly QueuedJob[]; readonly audit: readonly AuditRow[] }>
+  /** An attempt under way is finished; only what it leaves is held. */
+  hold(id: string, reason: string): Promise<number>
+  release(id: string): Promise<number>
+  /** Tries delayed jobs now. */
+  retry(id: string): Promise<number>
+  /** Ends the jobs without a bounce; an attempt under way is finished first, and counts when it comes through. */
+  drop(id: string): Promise<number>
+}
+
+/** What the sweep asks of the record. */
+export interface Ledger {
+  /** Recipients of the message for whom all is over. */
+  settled(spoolId: string): Promise<ReadonlySet<string>>
+}
+
+/** The job of one recipient of one message. */
+export function jobFor(spoolId: string, recipient: string, queuedAt: Date, attempt = 0): Job {
+  const digest = Buffer.from(sha256(new TextEncoder().encode(recipient))).toString("hex")
+  return { id: `${spoolId}-${digest.slice(0, RECIPIENT_DIGITS)}`, spoolId, recipient, attempt, queuedAt }
+}
+
+/** One job for each recipient of the envelope, in its order, doubles left out. */
+export function jobsFor(spoolId: string, envelope: Envelope, queuedAt: Date, attempt = 0): Job[] {
+  const recipients = new Set(envelope.recipients.map((recipient) => addressKey(recipient.address)))
+  return [...recipients].map((recipient) => jobFor(spoolId, recipient, queuedAt, attempt))
+}
+
+/** The spool id within a job's id. */
+export function spoolIdOf(jobId: string): string {
+  return jobId.slice(0, jobId.length - RECIPIENT_DIGITS - 1)
+}
+
+/** 64 bits: enough to tell the recipients of one message apart. */
+const RECIPIENT_DIGITS = 16

@@ -1,0 +1,219 @@
+import { type FileHandle, open, opendir, readdir, rename, stat, unlink } from "node:fs/promises"
+import { join } from "node:path"
+import { randomOctets } from "../crypto/primitives/random.ts"
+import { HEAD_OCTETS, keyIdOf, Sealer, type SealingKey } from "../crypto/seal/seal.ts"
+import { GatewayError } from "../errors.ts"
+import { makePrivateFolder, systemCode } from "./durable.ts"
+import { type FolderSync, openFolderSync } from "./folder-sync.ts"
+import { lifeOf, thisProcess } from "./process.ts"
+import { formatEntry, type SpoolEntry } from "./spool-entry.ts"
+import { onDisk, readSealed, type SpooledMessage, writeSealed } from "./spool-file.ts"
+
+export type { Origin, SpoolEntry } from "./spool-entry.ts"
+export type { SpooledMessage } from "./spool-file.ts"
+
+/** Where the spool is, and its keys. */
+export interface SpoolOptions {
+  /** data/spool; made when absent. */
+  readonly folder: string
+  /** The key that new messages are sealed to. Throws GatewayError SPOOL_KEY_MISSING. */
+  readonly publicKeys: { current(): SealingKey }
+  /** null: this process only accepts mail, and cannot open what it accepted. Throws GatewayError SPOOL_KEY_MISSING. */
+  readonly privateKeys: { scalar(keyId: Uint8Array): Uint8Array } | null
+  readonly now: () => Date
+}
+
+/** What a new message has to say for itself. */
+export type NewEntry = Omit<SpoolEntry, "sizeOctets" | "seed">
+
+/** Accepted messages, sealed, one file each. A message is accepted at one instant: its file has its name, and the name is on the disk. */
+export class Spool {
+  readonly #options: SpoolOptions
+  readonly #names: FolderSync
+  readonly #temporaryPrefix = `${TEMPORARY}${thisProcess().replaceAll("/", "~")}~`
+
+  /** Use {@link openSpool}. */
+  constructor(options: SpoolOptions, names: FolderSync) {
+    this.#options = options
+    this.#names = names
+  }
+
+  /**
+   * Seals the message, and resolves with its id when it would survive a power cut. No plaintext touches the disk.
+   * @param id for messages of our own that a repeated attempt makes again: the one there is stays. `[0-9a-z]{8,64}`
+   * @throws GatewayError SPOOL_FULL, SPOOL_KEY_MISSING; what `content` throws comes through; in each case nothing is left
+   */
+  async write(entry: NewEntry, content: AsyncIterable<Uint8Array>, id?: string): Promise<string> {
+    if (id !== undefined && (await this.#exists(id))) return id
+    const name = id ?? this.#newId()
+    const sealer = new Sealer(this.#options.publicKeys.current(), randomOctets(32), name)
+    const temporary = join(this.#options.folder, `${this.#temporaryPrefix}${name}`)
+    const seed = randomOctets(32)
+    await this.#leavingNothing([temporary], async () => {
+      await writeFile(temporary, (file) =>
+        writeSealed(file, sealer, content, (sizeOctets) => formatEntry({ ...entry, seed, sizeOctets })),
+      )
+      await onDisk(() => rename(temporary, this.#path(name)))
+    })
+    await this.#leavingNothing([this.#path(name)], () => onDisk(() => this.#names.sync()))
+    return name
+  }
+
+  /**
+   * @returns null when there is no such message, or no longer
+   * @throws GatewayError SPOOL_CORRUPT, SPOOL_KEY_MISSING
+   */
+  async open(id: string): Promise<SpooledMessage | null> {
+    const file = await openIfThere(ID.test(id) ? this.#path(id) : null)
+    if (file === null) return null
+    try {
+      return await readSealed(file, id, (keyId) => this.#scalar(keyId))
+    } catch (error) {
+      await file.close()
+      throw error
+    }
+  }
+
+  /** Removing what is not there does nothing. After a power cut a removed message may be back; the queue's record says that it is settled. */
+  async remove(id: string): Promise<void> {
+    if (ID.test(id)) await unlinkIfThere(this.#path(id))
+  }
+
+  /** In no order. */
+  async *ids(): AsyncIterable<string> {
+    for await (const { name } of await opendir(this.#options.folder)) if (ID.test(name)) yield name
+  }
+
+  /** Removes what writers left that were killed. Files of writers still at work stay. */
+  async removeLeftovers(): Promise<number> {
+    let removed = 0
+    for (const name of await this.#temporaries()) {
+      const [host, pid, start] = name.slice(TEMPORARY.length).split("~")
+      const life = lifeOf(`${host}/${pid}/${start}`)
+      if (life === "alive" || (life === "elsewhere" && !(await this.#isOld(name)))) continue
+      await unlinkIfThere(join(this.#options.folder, name))
+      removed += 1
+    }
+    return removed
+  }
+
+  /**
+   * Ids, in hex, of the keys that messages here are sealed to, unfinished ones included.
+   * @returns null when a message is just being begun, so that nobody can say
+   */
+  async keysInUse(): Promise<ReadonlySet<string> | null> {
+    const used = new Set<string>()
+    const names = (await readdir(this.#options.folder)).filter((name) => ID.test(name) || name.startsWith(TEMPORARY))
+    for (const name of names) {
+      const head = await headOf(join(this.#options.folder, name))
+      if (head === null) continue
+      const keyId = keyIdOf(head)
+      if (keyId === null) return null
+      used.add(Buffer.from(keyId).toString("hex"))
+    }
+    return used
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#names.close()
+  }
+
+  async #leavingNothing(paths: readonly string[], act: () => Promise<void>): Promise<void> {
+    try {
+      await act()
+    } catch (error) {
+      for (const path of paths) await unlinkIfThere(path)
+      throw error
+    }
+  }
+
+  async #exists(id: string): Promise<boolean> {
+    if (!ID.test(id)) throw new GatewayError("USAGE", `spool: ${id} is no id`)
+    const file = await openIfThere(this.#path(id))
+    if (file === null) return false
+    await file.close()
+    // It may have been named by an attempt that was killed before the name was on the disk.
+    await onDisk(() => this.#names.sync())
+    return true
+  }
+
+  #scalar(keyId: Uint8Array): Uint8Array {
+    if (this.#options.privateKeys === null)
+      throw new GatewayError("SPOOL_KEY_MISSING", "spool: this role has no private keys")
+    return this.#options.privateKeys.scalar(keyId)
+  }
+
+  /** Begins with the time, so that ids sort as the messages came. */
+  #newId(): string {
+    const time = this.#options.now().getTime().toString(36).padStart(9, "0")
+    return `${time}${BigInt(`0x${Buffer.from(randomOctets(10)).toString("hex")}`)
+      .toString(36)
+      .padStart(16, "0")}`
+  }
+
+  async #temporaries(): Promise<string[]> {
+    return (await readdir(this.#options.folder)).filter((name) => name.startsWith(TEMPORARY))
+  }
+
+  async #isOld(name: string): Promise<boolean> {
+    const { mtimeMs } = await stat(join(this.#options.folder, name))
+    return this.#options.now().getTime() - mtimeMs > FOREIGN_LEFTOVER_MS
+  }
+
+  #path(id: string): string {
+    return join(this.#options.folder, id)
+  }
+}
+
+/** Opens the spool, and removes what killed writers left. */
+export async function openSpool(options: SpoolOptions): Promise<Spool> {
+  makePrivateFolder(options.folder)
+  const spool = new Spool(options, await openFolderSync(options.folder))
+  await spool.removeLeftovers()
+  return spool
+}
+
+const ID = /^[0-9a-z]{8,64}$/
+const TEMPORARY = ".writing~"
+/** Whether a writer on another host still lives cannot be seen; no message takes as long as this to arrive. */
+const FOREIGN_LEFTOVER_MS = 24 * 3_600_000
+
+async function writeFile(path: string, write: (file: FileHandle) => Promise<void>): Promise<void> {
+  const file = await onDisk(() => open(path, "wx", 0o600))
+  try {
+    await write(file)
+    await onDisk(() => file.sync())
+  } finally {
+    await file.close()
+  }
+}
+
+async function openIfThere(path: string | null): Promise<FileHandle | null> {
+  if (path === null) return null
+  try {
+    return await open(path, "r")
+  } catch (error) {
+    if (systemCode(error) === "ENOENT") return null
+    throw error
+  }
+}
+
+async function unlinkIfThere(path: string): Promise<void> {
+  try {
+    await unlink(path)
+  } catch (error) {
+    if (systemCode(error) !== "ENOENT") throw error
+  }
+}
+
+/** @returns null when the file is gone */
+async function headOf(path: string): Promise<Uint8Array | null> {
+  const file = await openIfThere(path)
+  if (file === null) return null
+  try {
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(HEAD_OCTETS), 0, HEAD_OCTETS, 0)
+    return buffer.subarray(0, bytesRead)
+  } finally {
+    await file.close()
+  }
+}
