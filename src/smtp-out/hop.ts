@@ -1,0 +1,62 @@
+import type { Address } from "../message/address.ts"
+import type { DeliveryStatus } from "../message/status.ts"
+
+/** Name and password at a next hop. Never sent in clear, but to this host itself. */
+export interface HopCredentials {
+  readonly username: string
+  readonly password: string
+}
+
+/** One host that takes our mail. */
+export interface HostHop {
+  readonly kind: "host"
+  readonly host: string
+  readonly port: number
+  /** `opportunistic`: STARTTLS where offered, any certificate; `required`: STARTTLS, verified; `implicit`: TLS first, verified. */
+  readonly tls: "opportunistic" | "required" | "implicit"
+  readonly auth?: HopCredentials
+  /** PEM of the authority to verify against, instead of the system's. */
+  readonly authority?: string
+}
+
+/** The mail exchangers of a domain (RFC 5321 §5.1), opportunistic TLS. */
+export interface ExchangeHop {
+  readonly kind: "mx"
+  readonly domain: string
+  readonly resolver: Resolver
+  /** True for addresses of this host: mail is never sent to ourselves. */
+  readonly isOurs: (address: string) => boolean
+  /** 25 unless given. */
+  readonly port?: number
+}
+
+/** Where a message goes next. */
+export type Hop = HostHop | ExchangeHop
+
+/** Mail routing records. Empty: the domain or record does not exist. Throws when there was no answer. */
+export interface Resolver {
+  mx(domain: string): Promise<readonly { readonly exchange: string; readonly preference: number }[]>
+  /** IPv6 and IPv4 addresses. */
+  addresses(host: string): Promise<readonly string[]>
+}
+
+/** A message for one recipient at the next hop. */
+export interface RelayMessage {
+  readonly sender: Address | null
+  readonly recipient: Address
+  readonly smtpUtf8: boolean
+  /** DSN parameters (RFC 3461), passed on where the next hop takes them. */
+  readonly envelopeId: string | null
+  readonly returnContent: "FULL" | "HDRS" | null
+  readonly notify: readonly ("NEVER" | "SUCCESS" | "FAILURE" | "DELAY")[] | null
+  readonly originalRecipient: string | null
+  readonly sizeOctets: number
+  /** The octets, CRLF; called anew for each attempt. */
+  readonly content: () => AsyncIterable<Uint8Array>
+}
+
+/** What became of one attempt. */
+export type RelayOutcome =
+  | { readonly kind: "relayed"; readonly status: DeliveryStatus }
+  | { readonly kind: "retry"; readonly status: DeliveryStatus }
+  | { readonly kind: "failed"; readonly status: DeliveryStatus }

@@ -1,0 +1,79 @@
+import { isIP } from "node:net"
+import SMTPConnection from "nodemailer/lib/smtp-connection"
+import { GatewayError } from "../errors.ts"
+import type { HostHop } from "./hop.ts"
+
+/** Where and how to connect. */
+export interface SessionOptions {
+  readonly hop: HostHop
+  /** The name that the certificate should have, and SNI; differs from `hop.host` where that is an address. */
+  readonly servername: string
+  /** EHLO argument. */
+  readonly hostname: string
+  readonly timeouts: SessionTimeouts
+}
+
+export interface SessionTimeouts {
+  readonly connectMs: number
+  readonly greetingMs: number
+  /** Silence within the session; RFC 5321 §4.5.3.2.6 asks for 10 minutes after the final dot. */
+  readonly silenceMs: number
+}
+
+/** nodemailer's session, with the two things it has no door to: what EHLO announced, and SMTPUTF8 for ASCII addresses. */
+export interface Session {
+  readonly connection: SMTPConnection
+  /** Extensions of the last EHLO, upper case. */
+  extensions(): ReadonlySet<string>
+  /** The next MAIL command declares SMTPUTF8 (RFC 6531 §3.4), whatever its addresses. */
+  declareUtf8(declare: boolean): void
+}
+
+/** A session that is not connected yet. */
+export function makeSession(options: SessionOptions, tls: boolean): Session {
+  const connection = new SMTPConnection({ ...connectionOptions(options), ...(tls ? {} : { ignoreTLS: true }) })
+  const sendCommand: unknown = Reflect.get(connection, "_sendCommand")
+  if (typeof sendCommand !== "function") throw new GatewayError("PROTOCOL", "smtp-out: nodemailer has changed inside")
+  let utf8 = false
+  Reflect.set(connection, "_sendCommand", (command: string, logged?: string) => {
+    const declared = utf8 && command.startsWith("MAIL FROM:") && !/ SMTPUTF8( |$)/.test(command)
+    Reflect.apply(sendCommand, connection, [declared ? `${command} SMTPUTF8` : command, logged])
+  })
+  return {
+    connection,
+    extensions: () => extensionsOf(connection),
+    declareUtf8: (declare) => {
+      utf8 = declare
+    },
+  }
+}
+
+function extensionsOf(connection: SMTPConnection): ReadonlySet<string> {
+  const supported: unknown = Reflect.get(connection, "_supportedExtensions")
+  if (!Array.isArray(supported)) throw new GatewayError("PROTOCOL", "smtp-out: nodemailer has changed inside")
+  return new Set(supported.filter((name) => typeof name === "string"))
+}
+
+function connectionOptions({ hop, servername, hostname, timeouts }: SessionOptions): SMTPConnection.Options {
+  const opportunistic = hop.tls === "opportunistic"
+  return {
+    host: hop.host,
+    port: hop.port,
+    ...(isIP(servername) ? {} : { servername }),
+    name: hostname,
+    secure: hop.tls === "implicit",
+    requireTLS: hop.tls === "required",
+    opportunisticTLS: opportunistic,
+    tls: {
+      // RFC 7435: encryption to anybody is better than none, and none is what the alternative is.
+      rejectUnauthorized: !opportunistic,
+      minVersion: opportunistic ? "TLSv1" : "TLSv1.2",
+      ...(hop.authority === undefined ? {} : { ca: hop.authority }),
+    },
+    connectionTimeout: timeouts.connectMs,
+    greetingTimeout: timeouts.greetingMs,
+    socketTimeout: timeouts.silenceMs,
+    socketCloseTimeout: 1_000,
+    logger: false,
+  }
+}
