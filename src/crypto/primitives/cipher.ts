@@ -43,13 +43,17 @@ export function aes256GcmEncryptor(
   }
 }
 
-/** Reverses {@link aes256GcmEncryptor}. What `update` gives is not authentic before `final` has returned. */
+/**
+ * Reverses {@link aes256GcmEncryptor}. What `update` gives is not authentic before `final` has returned.
+ * @throws GatewayError DECRYPTION_FAILED when the tag is not 16 octets: a shorter one would be easier to forge
+ */
 export function aes256GcmDecryptor(
   key: Uint8Array,
   nonce: Uint8Array,
   tag: Uint8Array,
   associated?: Uint8Array,
 ): StreamCipher {
+  if (tag.length !== BLOCK_OCTETS) throw cannotDecrypt()
   const decipher: DecipherGCM = createDecipheriv("aes-256-gcm", key, nonce, { authTagLength: BLOCK_OCTETS })
   if (associated) decipher.setAAD(associated)
   decipher.setAuthTag(tag)
@@ -79,8 +83,12 @@ function opening(decipher: StreamCipher): StreamCipher {
         return decipher.final()
       } catch {
         // One failure for all causes (style guide 8): the cause would tell an attacker which.
-        throw new GatewayError("DECRYPTION_FAILED", "cipher: cannot decrypt")
+        throw cannotDecrypt()
       }
     },
   }
+}
+
+function cannotDecrypt(): GatewayError {
+  return new GatewayError("DECRYPTION_FAILED", "cipher: cannot decrypt")
 }

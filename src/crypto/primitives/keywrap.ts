@@ -21,12 +21,14 @@ export function wrapKey(keyEncryptionKey: Uint8Array, key: Uint8Array): Uint8Arr
  */
 export function unwrapKey(keyEncryptionKey: Uint8Array, wrapped: Uint8Array): Uint8Array {
   const name = algorithm(keyEncryptionKey)
+  // OpenSSL takes nothing at all for a wrapping of nothing.
+  if (wrapped.length < 24 || wrapped.length % 8 !== 0) throw cannotUnwrap()
   try {
     const decipher = createDecipheriv(name, keyEncryptionKey, INITIAL_VALUE)
     return Buffer.concat([decipher.update(wrapped), decipher.final()])
   } catch {
     // One failure for all causes (style guide 8): the cause would tell an attacker which.
-    throw new GatewayError("DECRYPTION_FAILED", "keywrap: cannot unwrap")
+    throw cannotUnwrap()
   }
 }
 
@@ -59,6 +61,10 @@ function readPublicKey(subjectPublicKeyInfo: Uint8Array) {
   } catch (cause) {
     throw new GatewayError("CERTIFICATE_INVALID", "keywrap: public key cannot be read", { cause })
   }
+}
+
+function cannotUnwrap(): GatewayError {
+  return new GatewayError("DECRYPTION_FAILED", "keywrap: cannot unwrap")
 }
 
 function algorithm(keyEncryptionKey: Uint8Array): string {
