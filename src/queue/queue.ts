@@ -32,8 +32,11 @@ export type Counts = Readonly<Record<"ready" | "delayed" | "active" | "held" | "
 
 /** Durable work list; holds references, the octets stay in the spool. At least once: handlers are idempotent. */
 export interface Queue extends AsyncDisposable {
-  /** Resolves when the job is on the disk. A pair that is queued or was settled already is left as it is. */
-  add(job: Job): Promise<void>
+  /**
+   * Resolves when the jobs are on the disk, all or none. A pair that is queued or was settled already is left as it is.
+   * All jobs of a message go in one call: when its last job is settled, the message leaves the spool.
+   */
+  add(...jobs: readonly Job[]): Promise<void>
   /** Works until `signal` ends and the attempts under way are settled. */
   work(handler: Handler, options: { readonly concurrency: number; readonly signal: AbortSignal }): Promise<void>
   /** Ids of all jobs not yet settled. */
@@ -80,6 +83,8 @@ export interface QueueAdministration {
 export interface Ledger {
   /** Recipients of the message for whom all is over. */
   settled(spoolId: string): Promise<ReadonlySet<string>>
+  /** Forgets messages of which nothing was heard since `before`, and that have no job. @returns how many rows went */
+  prune(before: Date): Promise<number>
 }
 
 /** The job of one recipient of one message. */

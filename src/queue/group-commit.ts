@@ -1,0 +1,51 @@
+import type { Database } from "../store/database.ts"
+
+interface Waiting {
+  readonly act: () => () => void
+  readonly reject: (error: unknown) => void
+}
+
+/** Gathers the writes of one turn of the event loop into one transaction: a commit waits for the disk once for all of them. */
+export class GroupCommit {
+  readonly #database: Database
+  #waiting: Waiting[] = []
+
+  constructor(database: Database) {
+    this.#database = database
+  }
+
+  /** Runs `act`, synchronous and repeatable, in the next transaction; resolves with its value when that is on the disk. */
+  run<T>(act: () => T): Promise<T> {
+    return new Promise((resolve, reject) => {
+      if (this.#waiting.length === 0) setImmediate(() => this.#commit())
+      this.#waiting.push({
+        act: () => {
+          const value = act()
+          return () => resolve(value)
+        },
+        reject,
+      })
+    })
+  }
+
+  #commit(): void {
+    const batch = this.#waiting
+    this.#waiting = []
+    try {
+      const resolved = this.#database.transaction(() => batch.map(({ act }) => act()))
+      for (const resolve of resolved) resolve()
+    } catch (error) {
+      // One bad write must not take the others with it.
+      if (batch.length > 1) for (const one of batch) this.#commitAlone(one)
+      else for (const { reject } of batch) reject(error)
+    }
+  }
+
+  #commitAlone({ act, reject }: Waiting): void {
+    try {
+      this.#database.transaction(act)()
+    } catch (error) {
+      reject(error)
+    }
+  }
+}

@@ -1,0 +1,252 @@
+import type { DeliveryStatus } from "../message/status.ts"
+import { type Database, dateIn, numberIn, optionalTextIn, type Row, textIn } from "../store/database.ts"
+import { lifeOf } from "../store/process.ts"
+import type { AuditRow, Counts, Job, Outcome, QueuedJob } from "./queue.ts"
+
+/** Schema of data/queue.db. Times are milliseconds since 1970. Migrations are only ever added. */
+export const QUEUE_MIGRATIONS = [
+  `
+  CREATE TABLE job (
+    place INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, spool_id TEXT NOT NULL, recipient TEXT NOT NULL,
+    attempts INTEGER NOT NULL, queued_at INTEGER NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('waiting', 'active', 'held')), due_at INTEGER NOT NULL,
+    owner TEXT, lease_until INTEGER, last_status TEXT,
+    after_attempt TEXT CHECK (after_attempt IN ('hold', 'drop')), hold_reason TEXT) STRICT;
+  CREATE INDEX job_spool ON job (spool_id);
+  CREATE INDEX job_due ON job (due_at) WHERE state = 'waiting';
+  CREATE INDEX job_active ON job (owner, lease_until) WHERE state = 'active';
+
+  CREATE TABLE audit (
+    place INTEGER PRIMARY KEY, spool_id TEXT NOT NULL, recipient TEXT NOT NULL,
+    outcome TEXT NOT NULL CHECK (outcome IN ('done', 'failed', 'dropped', 'held', 'released')), status TEXT, at INTEGER NOT NULL) STRICT;
+  CREATE INDEX audit_spool ON audit (spool_id);
+  `,
+]
+
+/** A job that waits longer than this was put off by a clock that ran ahead; no wait of the backoff is as long. */
+const LONGEST_WAIT_MS = 6 * 3_600_000
+
+/** What became of settling: the message has jobs left, or was the last one settled, or the lease was somebody else's by now. */
+export type Settlement = "more" | "emptied" | "lost"
+
+/** The queue's SQL. All methods are synchronous; those that write run in the caller's transaction. */
+export class JobTable {
+  readonly #database: Database
+
+  constructor(database: Database) {
+    this.#database = database
+  }
+
+  add(job: Job, now: Date): void {
+    const { id, spoolId, recipient } = job
+    const dueMs = Math.min(job.queuedAt.getTime(), now.getTime())
+    this.#database.sql.run`
+      INSERT INTO job (id, spool_id, recipient, attempts, queued_at, state, due_at)
+      SELECT ${id}, ${spoolId}, ${recipient}, ${job.attempt}, ${job.queuedAt.getTime()}, 'waiting', ${dueMs}
+      WHERE NOT EXISTS (SELECT 1 FROM audit WHERE spool_id = ${spoolId} AND recipient = ${recipient}
+        AND outcome IN ('done', 'failed', 'dropped'))
+      ON CONFLICT DO NOTHING`
+  }
+
+  /** Milliseconds until a job is due: 0 or less when one is; null: none waits. */
+  dueInMs(now: Date): number | null {
+    const row = this.#database.sql.get`SELECT due_at FROM job WHERE state = 'waiting' ORDER BY due_at LIMIT 1`
+    return row === undefined ? null : numberIn(row, "due_at") - now.getTime()
+  }
+
+  /** Leases up to `limit` due jobs, those due longest first. */
+  claim(owner: string, now: Date, untilMs: number, limit: number): Job[] {
+    const rows = this.#database.sql.all`
+      SELECT id, spool_id, recipient, attempts, queued_at FROM job
+      WHERE state = 'waiting' AND due_at <= ${now.getTime()} ORDER BY due_at, place LIMIT ${limit}`
+    for (const row of rows) {
+      this.#database.sql.run`
+        UPDATE job SET state = 'active', owner = ${owner}, lease_until = ${untilMs}, attempts = attempts + 1
+        WHERE id = ${textIn(row, "id")}`
+    }
+    return rows.map(jobIn)
+  }
+
+  renew(owner: string, untilMs: number): void {
+    this.#database.sql.run`UPDATE job SET lease_until = ${untilMs} WHERE state = 'active' AND owner = ${owner}`
+  }
+
+  settle(job: Job, owner: string, outcome: Outcome, now: Date): Settlement {
+    const row = this.#database.sql.get`
+      SELECT after_attempt FROM job WHERE id = ${job.id} AND state = 'active' AND owner = ${owner}`
+    if (row === undefined) return "lost"
+    if (outcome.kind === "done" || outcome.kind === "failed") return this.end(job, outcome.kind, outcome.status, now)
+    const after = optionalTextIn(row, "after_attempt")
+    if (after === "drop") return this.end(job, "dropped", null, now)
+    if (outcome.kind === "hold") this.#hold(job, outcome.reason, null, now)
+    else if (after === "hold") this.#hold(job, null, outcome.status, now)
+    else this.#wait(job.id, outcome.at, outcome.status)
+    return "more"
+  }
+
+  /** Ids of leased jobs whose worker is dead, or silent for too long; `self` knows its own. */
+  orphans(self: string, now: Date): string[] {
+    const owners = this.#database.sql.all`SELECT DISTINCT owner FROM job WHERE state = 'active' AND owner <> ${self}`
+    const dead = owners.map((row) => textIn(row, "owner")).filter((owner) => lifeOf(owner) === "dead")
+    const rows = this.#database.sql.all`
+      SELECT id FROM job WHERE state = 'active' AND owner <> ${self}
+        AND (lease_until < ${now.getTime()} OR owner IN (SELECT value FROM json_each(${JSON.stringify(dead)})))`
+    return rows.map((row) => textIn(row, "id"))
+  }
+
+  /** Makes orphaned jobs due now. @returns spool ids whose last job was to be dropped */
+  takeOver(orphans: readonly string[], now: Date): string[] {
+    const jobs = orphans.flatMap((id) => this.list(now, id)).filter((job) => job.state === "active")
+    return jobs.filter((job) => this.#orphaned(job, now) === "emptied").map((job) => job.spoolId)
+  }
+
+  /** Makes jobs due that a clock which ran ahead has put off. */
+  mendDueTimes(now: Date): void {
+    const latest = now.getTime() + LONGEST_WAIT_MS
+    if (this.#database.sql.get`SELECT 1 FROM job WHERE state = 'waiting' AND due_at > ${latest} LIMIT 1`)
+      this.#database.sql.run`UPDATE job SET due_at = ${now.getTime()} WHERE state = 'waiting' AND due_at > ${latest}`
+  }
+
+  /** Takes the job out of the queue and writes down why. */
+  end(job: Job, outcome: "done" | "failed" | "dropped", status: DeliveryStatus | null, now: Date): Settlement {
+    this.#database.sql.run`DELETE FROM job WHERE id = ${job.id}`
+    this.audit(job, outcome, status, now)
+    const left = this.#database.sql.get`SELECT 1 FROM job WHERE spool_id = ${job.spoolId} LIMIT 1`
+    return left === undefined ? "emptied" : "more"
+  }
+
+  audit(job: Job, outcome: AuditRow["outcome"], status: DeliveryStatus | null, now: Date): void {
+    this.#database.sql.run`
+      INSERT INTO audit (spool_id, recipient, outcome, status, at) VALUES (${job.spoolId}, ${job.recipient}, ${outcome},
+        ${status && JSON.stringify(status)}, ${now.getTime()})`
+  }
+
+  /** Up to `limit` jobs behind `place`, in the order in which they were added. */
+  page(place: number, limit: number): { readonly ids: readonly string[]; readonly place: number } {
+    const rows = this.#database.sql.all`SELECT place, id FROM job WHERE place > ${place} ORDER BY place LIMIT ${limit}`
+    return { ids: rows.map((row) => textIn(row, "id")), place: numberIn(rows.at(-1) ?? { place }, "place") }
+  }
+
+  counts(now: Date): Counts {
+    const row = this.#database.sql.get`
+      SELECT count(*) FILTER (WHERE state = 'waiting' AND due_at <= ${now.getTime()}) AS ready,
+        count(*) FILTER (WHERE state = 'waiting' AND due_at > ${now.getTime()}) AS delayed,
+        count(*) FILTER (WHERE state = 'active') AS active, count(*) FILTER (WHERE state = 'held') AS held,
+        (SELECT count(*) FROM audit WHERE outcome = 'failed') AS failed FROM job`
+    const count = (name: string) => numberIn(row, name)
+    return {
+      ready: count("ready"),
+      delayed: count("delayed"),
+      active: count("active"),
+      held: count("held"),
+      failed: count("failed"),
+    }
+  }
+
+  /** All jobs, or those of `id` (a job's or a spool id), in the order in which they were added. */
+  list(now: Date, id: string | null): QueuedJob[] {
+    const rows =
+      id === null
+        ? this.#database.sql.all`SELECT * FROM job ORDER BY place`
+        : this.#database.sql.all`SELECT * FROM job WHERE id = ${id} OR spool_id = ${id} ORDER BY place`
+    return rows.map((row) => queuedJobIn(row, now))
+  }
+
+  /** Oldest first. */
+  auditOf(spoolId: string): AuditRow[] {
+    return this.#database.sql.all`SELECT * FROM audit WHERE spool_id = ${spoolId} ORDER BY place`.map(auditRowIn)
+  }
+
+  /** Messages with a job stay whole: their settled recipients must not be tried again. */
+  prune(before: Date): number {
+    const { changes } = this.#database.sql.run`
+      DELETE FROM audit WHERE spool_id IN (SELECT spool_id FROM audit GROUP BY spool_id HAVING max(at) < ${before.getTime()})
+        AND NOT EXISTS (SELECT 1 FROM job WHERE job.spool_id = audit.spool_id)`
+    return Number(changes)
+  }
+
+  /** An administrator's hold; `after` when an attempt is under way. */
+  hold(job: QueuedJob, reason: string, now: Date): void {
+    if (job.state === "active")
+      this.#database.sql.run`UPDATE job SET after_attempt = 'hold', hold_reason = ${reason} WHERE id = ${job.id}`
+    else this.#hold(job, reason, job.lastStatus, now)
+  }
+
+  release(job: QueuedJob, now: Date): void {
+    if (job.state === "held") {
+      this.#wait(job.id, now, job.lastStatus)
+      this.audit(job, "released", null, now)
+    } else this.#database.sql.run`UPDATE job SET after_attempt = NULL, hold_reason = NULL WHERE id = ${job.id}`
+  }
+
+  retry(job: QueuedJob, now: Date): void {
+    this.#database.sql.run`UPDATE job SET due_at = ${now.getTime()} WHERE id = ${job.id} AND state = 'waiting'`
+  }
+
+  drop(job: QueuedJob, now: Date): Settlement {
+    if (job.state !== "active") return this.end(job, "dropped", job.lastStatus, now)
+    this.#database.sql.run`UPDATE job SET after_attempt = 'drop' WHERE id = ${job.id}`
+    return "more"
+  }
+
+  #orphaned(job: QueuedJob, now: Date): Settlement {
+    const row = this.#database.sql.get`SELECT after_attempt FROM job WHERE id = ${job.id}`
+    const after = optionalTextIn(row, "after_attempt")
+    if (after === "drop") return this.end(job, "dropped", null, now)
+    if (after === "hold") this.#hold(job, null, null, now)
+    else this.#wait(job.id, now, job.lastStatus)
+    return "more"
+  }
+
+  /** `reason` null: the one given when the hold was asked for. */
+  #hold(job: Job, reason: string | null, status: DeliveryStatus | null, now: Date): void {
+    this.#database.sql.run`
+      UPDATE job SET state = 'held', hold_reason = coalesce(${reason}, hold_reason), after_attempt = NULL, owner = NULL, lease_until = NULL,
+        last_status = coalesce(${status && JSON.stringify(status)}, last_status) WHERE id = ${job.id}`
+    this.audit(job, "held", status, now)
+  }
+
+  #wait(id: string, at: Date, status: DeliveryStatus | null): void {
+    this.#database.sql.run`
+      UPDATE job SET state = 'waiting', due_at = ${at.getTime()}, owner = NULL, lease_until = NULL, after_attempt = NULL,
+        hold_reason = NULL, last_status = ${status && JSON.stringify(status)} WHERE id = ${id}`
+  }
+}
+
+function jobIn(row: Row): Job {
+  return {
+    id: textIn(row, "id"),
+    spoolId: textIn(row, "spool_id"),
+    recipient: textIn(row, "recipient"),
+    attempt: numberIn(row, "attempts"),
+    queuedAt: dateIn(row, "queued_at"),
+  }
+}
+
+function queuedJobIn(row: Row, now: Date): QueuedJob {
+  const state = textIn(row, "state")
+  const dueAt = dateIn(row, "due_at")
+  return {
+    ...jobIn(row),
+    state: state === "active" || state === "held" ? state : dueAt > now ? "delayed" : "ready",
+    dueAt: state === "waiting" ? dueAt : null,
+    lastStatus: statusIn(row, "last_status"),
+    holdReason: optionalTextIn(row, "hold_reason"),
+  }
+}
+
+function auditRowIn(row: Row): AuditRow {
+  return {
+    spoolId: textIn(row, "spool_id"),
+    recipient: textIn(row, "recipient"),
+    // The column's CHECK allows no other.
+    outcome: textIn(row, "outcome") as AuditRow["outcome"],
+    status: statusIn(row, "status"),
+    at: dateIn(row, "at"),
+  }
+}
+
+function statusIn(row: Row, column: string): DeliveryStatus | null {
+  const text = optionalTextIn(row, column)
+  return text === null ? null : (JSON.parse(text) as DeliveryStatus)
+}

@@ -1,0 +1,105 @@
+import { GatewayError } from "../errors.ts"
+import type { Log } from "../log/log.ts"
+import type { Spool } from "../store/spool.ts"
+import type { SpoolKeys } from "../store/spool-keys.ts"
+import { jobsFor, type Ledger, type Queue, spoolIdOf } from "./queue.ts"
+
+/** What the sweep tidies. */
+export interface SweepOptions {
+  readonly spool: Pick<Spool, "ids" | "open" | "remove" | "removeLeftovers" | "keysInUse">
+  readonly queue: Pick<Queue, "add" | "ids"> & Ledger
+  readonly spoolKeys: Pick<SpoolKeys, "rotate" | "replaced" | "destroy">
+  readonly now: () => Date
+  readonly log: Log
+}
+
+/** What a sweep found. */
+export interface SweepReport {
+  /** Messages without a job, queued again. */
+  readonly queued: readonly string[]
+  /** Messages that were settled and had not left the spool. */
+  readonly removed: readonly string[]
+  /** Messages that cannot be opened; they stay where they are. */
+  readonly unreadable: readonly string[]
+  /** Files that killed writers left. */
+  readonly leftovers: number
+  /** Spool keys destroyed. */
+  readonly destroyedKeys: readonly string[]
+}
+
+/** The record of what became of mail is kept for this long. */
+export const AUDIT_KEPT_MS = 30 * 24 * 3_600_000
+const SWEEP_EVERY_MS = 600_000
+
+/** Makes queue and spool agree: the spool is the truth, the queue can be made again from it. */
+export async function sweep(options: SweepOptions): Promise<SweepReport> {
+  const { spool, queue, spoolKeys, now, log } = options
+  const leftovers = await spool.removeLeftovers()
+  const fates = { queued: [] as string[], removed: [] as string[], unreadable: [] as string[] }
+  for (const id of await withoutJob(spool, queue)) {
+    const fate = await mend(id, options)
+    if (fate !== "gone") fates[fate].push(id)
+  }
+  await queue.prune(new Date(now().getTime() - AUDIT_KEPT_MS))
+  spoolKeys.rotate(now())
+  const destroyedKeys = await destroyReplacedKeys(options)
+  const report = { ...fates, leftovers, destroyedKeys }
+  if (fates.queued.length + fates.removed.length + leftovers > 0)
+    log.info("sweep.mended", { queued: fates.queued, removed: fates.removed, leftovers })
+  return report
+}
+
+/** Sweeps now and every 10 minutes, one sweep at a time, until disposed. The first has ended when the promise resolves. */
+export async function startSweeping(options: SweepOptions): Promise<AsyncDisposable> {
+  let running: Promise<unknown> = sweep(options)
+  await running
+  const timer = setInterval(() => {
+    running = running.then(() => sweep(options)).catch((error: unknown) => options.log.error("sweep.failed", {}, error))
+  }, SWEEP_EVERY_MS).unref()
+  return {
+    [Symbol.asyncDispose]: async () => {
+      clearInterval(timer)
+      await running
+    },
+  }
+}
+
+/** The spool is listed first: what gets its job in between is seen to have it. */
+async function withoutJob(spool: SweepOptions["spool"], queue: SweepOptions["queue"]): Promise<string[]> {
+  const stored: string[] = []
+  for await (const id of spool.ids()) stored.push(id)
+  const queued = new Set<string>()
+  for await (const id of queue.ids()) queued.add(spoolIdOf(id))
+  return stored.filter((id) => !queued.has(id)).toSorted()
+}
+
+async function mend(
+  id: string,
+  { spool, queue, log }: SweepOptions,
+): Promise<"queued" | "removed" | "unreadable" | "gone"> {
+  try {
+    await using message = await spool.open(id)
+    if (message === null) return "gone"
+    const settled = await queue.settled(id)
+    // Attempt 1: nobody knows whether there was one before.
+    const jobs = jobsFor(id, message.entry.envelope, message.entry.receivedAt, 1)
+    const open = jobs.filter((job) => !settled.has(job.recipient))
+    if (open.length > 0) await queue.add(...open)
+    else await spool.remove(id)
+    return open.length > 0 ? "queued" : "removed"
+  } catch (error) {
+    if (!(error instanceof GatewayError)) throw error
+    log.error("sweep.unreadable", { id, code: error.code }, error)
+    return "unreadable"
+  }
+}
+
+async function destroyReplacedKeys({ spool, spoolKeys, now, log }: SweepOptions): Promise<readonly string[]> {
+  const replaced = spoolKeys.replaced(now())
+  if (replaced.length === 0) return []
+  const used = await spool.keysInUse()
+  const unused = used === null ? [] : replaced.filter((id) => !used.has(id))
+  spoolKeys.destroy(unused)
+  if (unused.length > 0) log.info("sweep.spool-keys-destroyed", { keys: unused.length })
+  return unused
+}

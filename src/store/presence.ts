@@ -1,0 +1,147 @@
+import { GatewayError } from "../errors.ts"
+import { type Database, numberIn, textIn } from "./database.ts"
+import { lifeOf, thisProcess } from "./process.ts"
+
+/** Called with the new change sequence; the change is confirmed when what it returns resolves. */
+export type ChangeListener = (sequence: number) => void | Promise<void>
+
+/** What {@link Presence} needs to know. */
+export interface PresenceOptions {
+  readonly roles: readonly string[]
+  readonly now: () => Date
+  /** A listener failed: the change stays unconfirmed and is tried at the next poll. */
+  readonly onError: (error: unknown) => void
+}
+
+/** Half of what a revocation may take, twenty times a second, costs a fraction of a millisecond. */
+const POLL_MS = 50
+/** How often a process shows that it lives, to those which cannot see it. */
+const BEAT_MS = 5_000
+/** A process of another host that has not shown itself for this long is gone. */
+const SILENT_MS = 20_000
+const ACK_POLL_MS = 10
+
+/** This process's entry among those that must hear of changes (role imap or submission). */
+export class Presence implements Disposable {
+  readonly #database: Database
+  readonly #options: PresenceOptions
+  readonly #name: string
+  readonly #listeners = new Set<ChangeListener>()
+  readonly #timer: NodeJS.Timeout
+  #acknowledged: number
+  #beatAtMs: number
+  #polling = false
+
+  /** `name` tells several of one process apart. */
+  constructor(database: Database, options: PresenceOptions, name = "") {
+    this.#database = database
+    this.#options = options
+    this.#name = `${thisProcess()}/${name}`
+    this.#acknowledged = changeSequence(database)
+    this.#beatAtMs = options.now().getTime()
+    this.#write()
+    this.#timer = setInterval(() => void this.#poll(), POLL_MS).unref()
+  }
+
+  /** @returns what ends the listening */
+  onChange(listener: ChangeListener): () => void {
+    this.#listeners.add(listener)
+    return () => this.#listeners.delete(listener)
+  }
+
+  /** Nobody waits for this process any more. */
+  [Symbol.dispose](): void {
+    clearInterval(this.#timer)
+    if (this.#database.isOpen) this.#database.sql.run`DELETE FROM process WHERE name = ${this.#name}`
+  }
+
+  async #poll(): Promise<void> {
+    if (this.#polling || !this.#database.isOpen) return
+    this.#polling = true
+    try {
+      await this.#confirm(changeSequence(this.#database))
+      this.#beat()
+    } catch (error) {
+      this.#options.onError(error)
+    } finally {
+      this.#polling = false
+    }
+  }
+
+  async #confirm(sequence: number): Promise<void> {
+    if (sequence === this.#acknowledged) return
+    await Promise.all([...this.#listeners].map((listener) => listener(sequence)))
+    if (!this.#database.isOpen) return
+    this.#acknowledged = sequence
+    this.#write()
+  }
+
+  #beat(): void {
+    const nowMs = this.#options.now().getTime()
+    if (!this.#database.isOpen || Math.abs(nowMs - this.#beatAtMs) < BEAT_MS) return
+    this.#beatAtMs = nowMs
+    this.#write()
+  }
+
+  /** The whole row: another host that heard nothing for too long may have removed it. */
+  #write(): void {
+    this.#database.sql.run`
+      INSERT INTO process (name, roles, acknowledged, seen_at)
+      VALUES (${this.#name}, ${this.#options.roles.join(",")}, ${this.#acknowledged}, ${this.#beatAtMs})
+      ON CONFLICT (name) DO UPDATE SET roles = excluded.roles, acknowledged = excluded.acknowledged, seen_at = excluded.seen_at`
+  }
+}
+
+/** A process that has registered. */
+export interface PresentProcess {
+  /** `host/pid/start/…`. */
+  readonly name: string
+  readonly roles: readonly string[]
+  readonly acknowledged: number
+}
+
+/** The processes that must hear of changes; those that are gone are removed. */
+export function presentProcesses(database: Database, now: Date): PresentProcess[] {
+  const rows = database.sql.all`SELECT name, roles, acknowledged, seen_at FROM process ORDER BY name`
+  return rows.flatMap((row) => {
+    const name = textIn(row, "name")
+    const life = lifeOf(name)
+    const silent = now.getTime() - numberIn(row, "seen_at") > SILENT_MS
+    if (life === "dead" || (life === "elsewhere" && silent)) {
+      database.sql.run`DELETE FROM process WHERE name = ${name} AND seen_at = ${numberIn(row, "seen_at")}`
+      return []
+    }
+    return [{ name, roles: textIn(row, "roles").split(","), acknowledged: numberIn(row, "acknowledged") }]
+  })
+}
+
+/**
+ * Waits until every live process has reacted to the change `sequence`.
+ * @throws GatewayError NOT_CONFIRMED naming those that have not within `timeoutMs`
+ */
+export async function waitForAcks(
+  database: Database,
+  sequence: number,
+  timeoutMs: number,
+  now: () => Date,
+): Promise<void> {
+  const startedMs = performance.now()
+  for (;;) {
+    const missing = presentProcesses(database, now()).filter((process) => process.acknowledged < sequence)
+    if (missing.length === 0) return
+    if (performance.now() - startedMs >= timeoutMs) throw notConfirmed(missing)
+    await new Promise((resolve) => setTimeout(resolve, ACK_POLL_MS))
+  }
+}
+
+function notConfirmed(missing: readonly PresentProcess[]): GatewayError {
+  const names = missing.map(({ name, roles }) => {
+    const [host, pid] = name.split("/")
+    return `process ${pid} on ${host} (${roles.join(", ")})`
+  })
+  return new GatewayError("NOT_CONFIRMED", `change: not confirmed by ${names.join("; ")}`)
+}
+
+function changeSequence(database: Database): number {
+  return numberIn(database.sql.get`SELECT sequence FROM change`, "sequence")
+}
