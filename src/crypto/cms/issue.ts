@@ -116,7 +116,7 @@ export function issueIntermediate(options: AuthorityOptions & { readonly issuer:
  * @throws GatewayError as {@link issueRoot}
  */
 export function issueEndEntity(options: EndEntityOptions): Uint8Array {
-  const subject = nameOf(shortened(options.name === "" ? options.address : options.name))
+  const subject = nameOf(personName(shortened(options.name), options.address))
   return signed(options, namedIssuer(options.issuer), subject, options.point, [
     basicConstraints(null),
     keyUsage(...PURPOSES[options.usage]),
@@ -158,8 +158,9 @@ export function issueServer(options: ServerOptions): Uint8Array {
     ...options.names.map((name): GeneralName => ({ kind: "dns", name })),
     ...options.addresses.map((address): GeneralName => ({ kind: "ip", address })),
   ]
-  const first = options.names[0] ?? options.addresses[0]
-  if (first === undefined) throw invalid("server without name and address")
+  if (names.length === 0) throw invalid("server without name and address")
+  // An address as common name would be held against the permitted dNSNames.
+  const first = options.names[0] ?? `server at ${options.addresses[0]}`
   return signed(options, namedIssuer(options.authority), nameOf(shortened(first)), options.point, [
     basicConstraints(null),
     keyUsage("digitalSignature"),
@@ -239,11 +240,17 @@ function mailbox(address: string): GeneralName {
   return { kind: "mailbox", address }
 }
 
+/** OpenSSL takes a common name like "john.doe" for a dNSName, and those are all excluded: see {@link personalConstraints}. */
+function personName(name: string, address: string): string {
+  const hostLike = name === "" || /^[\w-]*\.[\w.-]*$/.test(name)
+  return hostLike ? `${name} <${address}>`.trim().slice(0, MAX_COMMON_NAME_CHARACTERS) : name
+}
+
 function nameOf(commonName: string): Uint8Array {
   return sequence(setOf(sequence(COMMON_NAME, utf8String(commonName))))
 }
 
-/** X.520 ub-common-name is 64 characters; 22 are kept for " Personal Intermediate". Cut between characters, never inside one. */
+/** Room for " Personal Intermediate" is kept. Cut between characters, never inside one. */
 function shortened(name: string): string {
   const characters = [...name]
   return characters.length <= MAX_NAME_CHARACTERS ? name : characters.slice(0, MAX_NAME_CHARACTERS).join("")
@@ -253,7 +260,9 @@ function invalid(what: string): GatewayError {
   return new GatewayError("CERTIFICATE_INVALID", `issue: ${what}`)
 }
 
-const MAX_NAME_CHARACTERS = 42
+/** X.520 ub-common-name. */
+const MAX_COMMON_NAME_CHARACTERS = 64
+const MAX_NAME_CHARACTERS = MAX_COMMON_NAME_CHARACTERS - " Personal Intermediate".length
 const PURPOSES = {
   encrypt: ["keyAgreement"],
   sign: ["digitalSignature"],
