@@ -11,6 +11,8 @@ export interface ConnectionRules {
   readonly commandMs: number
   /** A whole message must arrive within this time. */
   readonly dataMs: number
+  /** Who talks before the greeting is no mail server; this long we wait for it. */
+  readonly greetingDelayMs: number
 }
 
 /** RFC 5321 §4.5.3.1.4 asks for 512 octets; DSN, SIZE and internationalized parameters add up to less than this. */
@@ -22,7 +24,8 @@ const LINGER_MS = 250
 
 /**
  * One SMTP session: smtp-server's, with our reading of paths and our replies. It is a subclass because smtp-server has no other
- * door to these: its own parser splits quoted local parts at blanks, and it picks enhanced status codes by reply code.
+ * door to these: its own parser splits quoted local parts at blanks, it picks enhanced status codes by reply code, and it waits
+ * 100 ms before each greeting.
  */
 export class GatewayConnection extends SMTPConnection {
   authenticationFailures = 0
@@ -64,6 +67,16 @@ export class GatewayConnection extends SMTPConnection {
   /** Sends a reply with its own enhanced status code. */
   say(reply: replies.Reply): void {
     this.send(reply.code, `${reply.status} ${reply.text}`)
+  }
+
+  override init(): void {
+    const { connections, options } = this._server
+    this._setListeners(() => {
+      if (options.maxClients && connections.size > options.maxClients)
+        this.send(421, `${this.name} too many connections, try again later`, false)
+      else if (this.#rules.greetingDelayMs === 0) this.connectionReady()
+      else setTimeout(() => this.connectionReady(), this.#rules.greetingDelayMs).unref()
+    })
   }
 
   override send(code: number, text?: string | string[] | null, context?: string | false): void {

@@ -21,6 +21,8 @@ export interface SmtpInLimits {
   readonly commandMs?: number
   /** One message from 354 to its final dot; 50 MB at 128 kbit/s. */
   readonly dataMs?: number
+  /** Time before the greeting in which a client must be silent; 100 at MX, 0 for people's own devices. */
+  readonly greetingDelayMs?: number
   /** What the first failed AUTH costs; the n-th costs n times as much. */
   readonly authDelayMs?: number
 }
@@ -77,6 +79,7 @@ class Gate implements SmtpListener {
   readonly #where: RecipientRules
   readonly #server: SMTPServer
   readonly #connections = new Map<string, GatewayConnection>()
+  readonly #receiving = new Set<Promise<void>>()
 
   constructor(options: SmtpInOptions) {
     this.#options = options
@@ -109,6 +112,8 @@ class Gate implements SmtpListener {
       if (connection.idle) connection.terminate(replies.SHUTTING_DOWN)
     await promise
     for (const connection of this.#connections.values()) connection.terminate(replies.SHUTTING_DOWN)
+    // Whoever closes the spool next must find nobody writing.
+    await Promise.allSettled(this.#receiving)
   }
 
   reloadTls(tls: SmtpInTls): void {
@@ -142,7 +147,10 @@ class Gate implements SmtpListener {
         this.#judge(session, callback, () => judgeSender(given, isUtf8(session), submitterOf(session))),
       onRcptTo: (given, session, callback) =>
         this.#judge(session, callback, () => judgeRecipient(given, isUtf8(session), submission, this.#where)),
-      onData: (stream, session, callback) => void this.#receive(stream, session, callback),
+      onData: (stream, session, callback) => {
+        const receiving = this.#receive(stream, session, callback).finally(() => this.#receiving.delete(receiving))
+        this.#receiving.add(receiving)
+      },
     })
     server.connect = (socket, socketOptions) => this.#connect(server, socket, socketOptions ?? null)
     server.on("error", (error) => this.#log.debug("smtp.connection-failed", { reason: error.message }))
@@ -155,6 +163,7 @@ class Gate implements SmtpListener {
       kind,
       commandMs: limits.commandMs ?? 300_000,
       dataMs: limits.dataMs ?? 3_600_000,
+      greetingDelayMs: limits.greetingDelayMs ?? (kind === "mx" ? 100 : 0),
     })
     server.connections.add(connection)
     this.#connections.set(connection.id, connection)
@@ -187,7 +196,9 @@ class Gate implements SmtpListener {
       refusal = replies.LOCAL_ERROR
     }
     if (refusal) this.#log.info("smtp.refused", { session: session.id, remote: session.remoteAddress, ...refusal })
-    callback(refusal && replies.replyError(refusal))
+    // Not at once: smtp-server forgets the commands pipelined after a final dot when a whole next message is answered on the
+    // stack of the last one's reply.
+    queueMicrotask(() => callback(refusal && replies.replyError(refusal)))
   }
 
   async #receive(...[stream, session, callback]: Parameters<SMTPServer["onData"]>): Promise<void> {
