@@ -1,0 +1,306 @@
+import { describe, expect, test } from "vitest"
+import type { DeliveryStatus } from "../../src/message/status.ts"
+import {
+  type Handler,
+  type Job,
+  jobFor,
+  type Ledger,
+  type Outcome,
+  type Queue,
+  type QueueAdministration,
+} from "../../src/queue/queue.ts"
+
+/** A driver under test, with a clock that the test moves. */
+export interface Driver<Q extends Queue = Queue> {
+  readonly queue: Q
+  readonly clock: { now: Date }
+  /** Spool ids whose last job was settled, in order. */
+  readonly emptied: string[]
+  close(): Promise<void>
+}
+
+const START = new Date("2026-01-02T03:04:05Z")
+const status = (recipient: string): DeliveryStatus => ({
+  recipient,
+  action: "delivered",
+  status: "2.0.0",
+  diagnostic: "ok",
+})
+const done: Handler = async (job) => ({ kind: "done", status: status(job.recipient) })
+const retryAfter =
+  (ms: number, driver: Driver): Handler =>
+  async (job) => ({
+    kind: "retry",
+    at: new Date(driver.clock.now.getTime() + ms),
+    status: { ...status(job.recipient), action: "delayed" },
+  })
+const job = (spoolId: string, recipient = "a@example.test", attempt = 0): Job =>
+  jobFor(spoolId, recipient, START, attempt)
+
+/** Works until `enough` says so; returns the jobs as the handler got them. */
+async function workUntil(
+  driver: Driver,
+  handler: Handler,
+  enough: (seen: readonly Job[]) => boolean | Promise<boolean>,
+  concurrency = 4,
+): Promise<Job[]> {
+  const seen: Job[] = []
+  const end = new AbortController()
+  const working = driver.queue.work(
+    async (one, signal) => {
+      seen.push(one)
+      return await handler(one, signal)
+    },
+    { concurrency, signal: end.signal },
+  )
+  await expect.poll(() => enough(seen), { interval: 2, timeout: 10_000 }).toBe(true)
+  end.abort()
+  await working
+  return seen
+}
+
+/** The promises of every {@link Queue}. */
+export function queueConformance(name: string, open: () => Promise<Driver>): void {
+  const suite = (title: string, act: (driver: Driver) => Promise<void>) =>
+    test(title, async () => {
+      const driver = await open()
+      try {
+        await act(driver)
+      } finally {
+        await driver.close()
+      }
+    })
+  const counts = async (driver: Driver) => await driver.queue.counts()
+
+  describe(`${name} keeps the promises of a queue`, () => {
+    suite("gives each job to the handler once, attempt 0, oldest first", async (driver) => {
+      for (const id of ["m1", "m2", "m3"]) await driver.queue.add(job(id))
+      const seen = await workUntil(driver, done, (jobs) => jobs.length === 3, 1)
+      expect(seen).toEqual([job("m1"), job("m2"), job("m3")])
+      expect(await counts(driver)).toEqual({ ready: 0, delayed: 0, active: 0, held: 0, failed: 0 })
+    })
+
+    suite("is woken by what is added while it idles", async (driver) => {
+      const end = new AbortController()
+      const seen = new Set<string>()
+      const working = driver.queue.work(
+        async (one) => {
+          seen.add(one.spoolId)
+          return await done(one, end.signal)
+        },
+        { concurrency: 1, signal: end.signal },
+      )
+      for (const id of ["m1", "m2", "m3"]) {
+        await driver.queue.add(job(id))
+        await expect.poll(() => seen.has(id), { interval: 1, timeout: 5_000 }).toBe(true)
+      }
+      end.abort()
+      await working
+    })
+
+    suite("takes the same pair once, also after it was settled", async (driver) => {
+      await driver.queue.add(job("m1"), job("m1"))
+      await driver.queue.add(job("m1"))
+      expect(await counts(driver)).toMatchObject({ ready: 1 })
+      await workUntil(driver, done, async (jobs) => jobs.length === 1 && (await counts(driver)).active === 0)
+      await driver.queue.add(job("m1"))
+      expect(await counts(driver)).toMatchObject({ ready: 0 })
+    })
+
+    suite("tries again when it is time, not before, and counts attempts", async (driver) => {
+      await driver.queue.add(job("m1"))
+      const first = await workUntil(
+        driver,
+        retryAfter(60_000, driver),
+        async () => (await counts(driver)).delayed === 1,
+      )
+      expect(first.map((one) => one.attempt)).toEqual([0])
+      driver.clock.now = new Date(START.getTime() + 59_999)
+      await driver.queue.add(job("m2"))
+      const second = await workUntil(
+        driver,
+        done,
+        async () => (await counts(driver)).ready === 0 && driver.emptied.length > 0,
+      )
+      expect(second.map((one) => one.spoolId)).toEqual(["m2"])
+      driver.clock.now = new Date(START.getTime() + 60_000)
+      const third = await workUntil(driver, done, (jobs) => jobs.length === 1)
+      expect(third.map((one) => one.attempt)).toEqual([1])
+    })
+
+    suite("keeps what is held until somebody acts", async (driver) => {
+      await driver.queue.add(job("m1"))
+      await workUntil(
+        driver,
+        async () => ({ kind: "hold", reason: "because" }),
+        async () => (await counts(driver)).held === 1,
+      )
+      driver.clock.now = new Date(START.getTime() + 1e9)
+      await driver.queue.add(job("m2"))
+      const seen = await workUntil(driver, done, (jobs) => jobs.length > 0)
+      expect(seen.map((one) => one.spoolId)).toEqual(["m2"])
+      expect(driver.emptied).toEqual(["m2"])
+    })
+
+    suite("tries again what threw, later", async (driver) => {
+      await driver.queue.add(job("m1"))
+      const broken: Handler = async () => {
+        throw new Error("fault")
+      }
+      await workUntil(driver, broken, async () => (await counts(driver)).delayed === 1)
+      driver.clock.now = new Date(START.getTime() + 3_600_000)
+      const seen = await workUntil(driver, done, (jobs) => jobs.length === 1)
+      expect(seen[0]?.attempt).toBe(1)
+    })
+
+    suite("lets the message go once, after its last recipient, however the jobs end", async (driver) => {
+      const recipients = Array.from({ length: 20 }, (_, index) => `r${index}@example.test`)
+      await driver.queue.add(...recipients.map((recipient) => job("m1", recipient)))
+      const fates: Handler = async (one): Promise<Outcome> => {
+        expect(driver.emptied).toEqual([])
+        return one.recipient.length > 15
+          ? { kind: "failed", status: { ...status(one.recipient), action: "failed" } }
+          : await done(one, AbortSignal.abort())
+      }
+      await workUntil(driver, fates, () => driver.emptied.length > 0)
+      expect(driver.emptied).toEqual(["m1"])
+      expect((await counts(driver)).failed).toBe(10)
+    })
+
+    suite("runs no more attempts at once than asked, and as many", async (driver) => {
+      await driver.queue.add(...Array.from({ length: 12 }, (_, index) => job(`m${index}`)))
+      let running = 0
+      let most = 0
+      const slow: Handler = async (one, signal) => {
+        most = Math.max(most, ++running)
+        await new Promise((resolve) => setTimeout(resolve, 5))
+        running -= 1
+        return await done(one, signal)
+      }
+      await workUntil(driver, slow, () => driver.emptied.length === 12, 3)
+      expect(most).toBe(3)
+    })
+
+    suite("ends when told, after the attempts under way", async (driver) => {
+      await driver.queue.add(job("m1"), job("m2"))
+      const end = new AbortController()
+      let finished = false
+      await driver.queue.work(
+        async (one, signal) => {
+          end.abort()
+          await new Promise((resolve) => setTimeout(resolve, 5))
+          finished = true
+          return await done(one, signal)
+        },
+        { concurrency: 1, signal: end.signal },
+      )
+      expect(finished).toBe(true)
+      expect(await counts(driver)).toMatchObject({ ready: 1, active: 0 })
+    })
+
+    suite("names every job not yet settled", async (driver) => {
+      const jobs = Array.from({ length: 2_500 }, (_, index) => job(`m${index}`))
+      await driver.queue.add(...jobs)
+      const ids: string[] = []
+      for await (const id of driver.queue.ids()) ids.push(id)
+      expect(ids.toSorted()).toEqual(jobs.map((one) => one.id).toSorted())
+    })
+  })
+}
+
+/** The promises of a queue that an administrator can look into. */
+export function administrationConformance(
+  name: string,
+  open: () => Promise<Driver<Queue & QueueAdministration & Ledger>>,
+): void {
+  const suite = (title: string, act: (driver: Driver<Queue & QueueAdministration & Ledger>) => Promise<void>) =>
+    test(title, async () => {
+      const driver = await open()
+      try {
+        await act(driver)
+      } finally {
+        await driver.close()
+      }
+    })
+
+  describe(`${name} obeys its administrator`, () => {
+    suite("lists and shows jobs with their last status", async (driver) => {
+      const { queue } = driver
+      await queue.add(job("m1"), job("m1", "b@example.test"))
+      await queue.add(job("m2"))
+      await workUntil(driver, retryAfter(1_000, driver), async () => (await queue.counts()).delayed === 3)
+      const [first] = await queue.list()
+      expect(first).toEqual({
+        ...job("m1"),
+        attempt: 1,
+        state: "delayed",
+        dueAt: new Date(START.getTime() + 1_000),
+        lastStatus: { ...status("a@example.test"), action: "delayed" },
+        holdReason: null,
+      })
+      expect((await queue.show("m1")).jobs).toHaveLength(2)
+      expect((await queue.show(job("m1").id)).jobs).toHaveLength(1)
+      expect(await queue.show("nothing")).toEqual({ jobs: [], audit: [] })
+    })
+
+    suite("holds, releases, retries and drops; every end is on the record", async (driver) => {
+      const { queue } = driver
+      await queue.add(job("m1"), job("m1", "b@example.test"))
+      expect(await queue.hold("m1", "looks odd")).toBe(2)
+      expect((await queue.list()).map((one) => [one.state, one.holdReason])).toEqual([
+        ["held", "looks odd"],
+        ["held", "looks odd"],
+      ])
+      expect(await queue.release(job("m1").id)).toBe(1)
+      await workUntil(driver, retryAfter(3_600_000, driver), async () => (await queue.counts()).delayed === 1)
+      expect(await queue.retry("m1")).toBe(2)
+      expect(await queue.counts()).toMatchObject({ ready: 1, held: 1 })
+      await workUntil(driver, done, async () => (await queue.counts()).ready + (await queue.counts()).active === 0)
+      expect(driver.emptied).toEqual([])
+      expect(await queue.drop("m1")).toBe(1)
+      expect(driver.emptied).toEqual(["m1"])
+      expect((await queue.show("m1")).audit.map((row) => [row.recipient, row.outcome])).toEqual([
+        ["a@example.test", "held"],
+        ["b@example.test", "held"],
+        ["a@example.test", "released"],
+        ["a@example.test", "done"],
+        ["b@example.test", "dropped"],
+      ])
+      expect(await queue.settled("m1")).toEqual(new Set(["a@example.test", "b@example.test"]))
+      expect(await queue.drop("m1")).toBe(0)
+    })
+
+    suite("an attempt under way is finished; what it leaves is held or dropped", async (driver) => {
+      const { queue } = driver
+      await queue.add(job("m1"), job("m2"), job("m3"))
+      const acts: Readonly<Record<string, (id: string) => Promise<unknown>>> = {
+        m1: (id) => queue.hold(id, "wait"),
+        m2: (id) => queue.drop(id),
+        m3: (id) => queue.drop(id),
+      }
+      const during: Handler = async (one, signal) => {
+        await acts[one.spoolId]?.(one.id)
+        return one.spoolId === "m3" ? await done(one, signal) : await retryAfter(1, driver)(one, signal)
+      }
+      await workUntil(driver, during, async (jobs) => jobs.length === 3 && (await queue.counts()).active === 0)
+      expect((await queue.list()).map((one) => [one.spoolId, one.state, one.holdReason])).toEqual([
+        ["m1", "held", "wait"],
+      ])
+      expect((await queue.show("m2")).audit.map((row) => row.outcome)).toEqual(["dropped"])
+      expect((await queue.show("m3")).audit.map((row) => row.outcome)).toEqual(["done"])
+      expect(driver.emptied.toSorted()).toEqual(["m2", "m3"])
+    })
+
+    suite("forgets settled messages in time, but not while one of their jobs lives", async (driver) => {
+      const { queue } = driver
+      await queue.add(job("m1"), job("m1", "b@example.test"))
+      await queue.add(job("m2"))
+      await queue.hold(job("m1", "b@example.test").id, "wait")
+      await workUntil(driver, done, async (jobs) => jobs.length === 2 && (await queue.counts()).active === 0)
+      expect(await queue.prune(START)).toBe(0)
+      expect(await queue.prune(new Date(START.getTime() + 1))).toBe(1)
+      expect(await queue.settled("m1")).toEqual(new Set(["a@example.test"]))
+      expect(await queue.settled("m2")).toEqual(new Set())
+    })
+  })
+}
