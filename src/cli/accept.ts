@@ -1,0 +1,40 @@
+import { readFileSync } from "node:fs"
+import { resolve } from "node:path"
+import type { Command } from "commander"
+import { GatewayError } from "../errors.ts"
+import { applyRequest } from "../identity/apply.ts"
+import { confirmChange } from "./confirm.ts"
+import { type CommonOptions, openInstance, optionsOf, print, printJson } from "./shell.ts"
+
+/** `postern accept`. */
+export function registerAccept(program: Command): void {
+  program
+    .command("accept <file>")
+    .description("Apply a signed request that was made with --offline where the keyring is.")
+    .option("--fingerprint <udf>", "accept only what this personal root signed")
+    .option("--json", "one JSON value on stdout")
+    .action((file: string, _options: unknown, command: Command) => accept(file, optionsOf(command)))
+}
+
+async function accept(file: string, options: CommonOptions & { readonly fingerprint?: string }): Promise<void> {
+  using instance = openInstance(options)
+  const { request, fingerprint } = applyRequest(instance, readRequest(file), new Date(), options.fingerprint ?? null)
+  const { kind } = request.change
+  if (kind === "device-revoke" || kind === "account-remove") await confirmChange(instance)
+  const madeAt = request.madeAt.toISOString()
+  if (options.json) {
+    printJson({ kind, address: request.address, fingerprint, madeAt })
+    return
+  }
+  print(`${kind} of ${request.address}, made ${madeAt}: applied`)
+  print(`signed by the personal root ${fingerprint}`)
+  if (kind === "account-add") print("compare this fingerprint with the one its owner was shown")
+}
+
+function readRequest(file: string): string {
+  try {
+    return readFileSync(resolve(file), "utf8")
+  } catch (cause) {
+    throw new GatewayError("REQUEST_INVALID", `${file}: cannot read this file`, { cause })
+  }
+}

@@ -1,0 +1,232 @@
+import { type Command, InvalidArgumentError } from "commander"
+import { readCertificate } from "../crypto/cms/certificate.ts"
+import { pemEncode } from "../crypto/cms/pem.ts"
+import { p256PublicPoint } from "../crypto/primitives/p256.ts"
+import { randomOctets } from "../crypto/primitives/random.ts"
+import { GatewayError } from "../errors.ts"
+import { type Made, type Making, makeAccount, rekeyAccount, renewAccount, requestOf } from "../identity/account.ts"
+import { keyFingerprint } from "../identity/fingerprint.ts"
+import { armor } from "../identity/openpgp-keys.ts"
+import type { Person } from "../identity/person.ts"
+import { addressKey, parseAddress } from "../message/address.ts"
+import type { Account, Format } from "../store/people.ts"
+import { writeOpenPgpFiles } from "./device-folder.ts"
+import { type KeyringOptions, openKeyring, warnUnsealed, withKeyringOptions } from "./keyring.ts"
+import { type CommonOptions, openInstance, optionsOf, print, printJson } from "./shell.ts"
+import { printOffline, submit, whenOnline } from "./submit.ts"
+
+type ChangeOptions = CommonOptions & KeyringOptions
+
+/** `postern account`. */
+export function registerAccount(program: Command): void {
+  const account = program.command("account").description("The people who get mail here.")
+  withKeyringOptions(account.command("add <address>"))
+    .description("Make an account: its personal root, its keys and its profile.")
+    .option("--format <formats>", "smime, openpgp, or both; the first is used for arriving mail", readFormats, [
+      "smime",
+    ])
+    .option("--name <name>", "display name", "")
+    .option("--json", "one JSON value on stdout")
+    .action((address: string, _options: unknown, command: Command) => add(address, optionsOf(command)))
+  account
+    .command("list")
+    .description("All accounts.")
+    .option("--json", "one JSON value on stdout")
+    .action((_options: unknown, command: Command) => list(optionsOf(command)))
+  account
+    .command("show <address>")
+    .description("One account with its public certificates.")
+    .option("--json", "one JSON value on stdout")
+    .action((address: string, _options: unknown, command: Command) => show(address, optionsOf(command)))
+  withKeyringOptions(account.command("remove <address>"))
+    .description("Remove an account with its devices. Stored mail and the keyring are not touched.")
+    .action((address: string, _options: unknown, command: Command) => remove(address, optionsOf(command)))
+  withKeyringOptions(account.command("rekey <address>"))
+    .description("Make new account keys; old mail stays readable. OpenPGP devices get new files.")
+    .option("--out <folder>", "where the devices' new NAME.asc are written", ".")
+    .option("--json", "one JSON value on stdout")
+    .action((address: string, _options: unknown, command: Command) => rekey(address, optionsOf(command)))
+  withKeyringOptions(account.command("renew <address>"))
+    .description("Make new certificates for the same keys.")
+    .option("--json", "one JSON value on stdout")
+    .action((address: string, _options: unknown, command: Command) => renew(address, optionsOf(command)))
+}
+
+async function add(
+  written: string,
+  options: ChangeOptions & { readonly format: readonly Format[]; readonly name: string },
+): Promise<void> {
+  const address = addressKey(parseAddress(written))
+  await whenOnline(options, ({ people }) => {
+    if (people.account(address) !== null) throw new GatewayError("ACCOUNT_EXISTS", `account ${address}: exists already`)
+    const { kind } = people.resolve(parseAddress(address))
+    if (kind === "foreign")
+      throw new GatewayError("ACCOUNT_UNKNOWN", `account ${address}: its domain is not one of this gateway`)
+  })
+  const keyring = await openKeyring(options, address)
+  if (keyring.has(address))
+    throw new GatewayError(
+      "ACCOUNT_EXISTS",
+      `account ${address}: the keyring has keys of it; move ${keyring.pathOf(address)} away to make new ones`,
+    )
+  const made = await makeAccount({ address, name: options.name, formats: options.format }, making())
+  await submit(options, keyring, null, made)
+  warnUnsealed(keyring, address)
+  const fingerprint = fingerprintOf(made.person)
+  if (options.json) {
+    printJson({ address, name: made.person.name, formats: options.format, fingerprint })
+    return
+  }
+  print(`account ${address}: made, ${options.format.join(" and ")}`)
+  print(`fingerprint of the personal root: ${fingerprint}`)
+  print(`secrets: ${keyring.pathOf(address)}`)
+  printOffline(options)
+}
+
+function list(options: CommonOptions): void {
+  using instance = openInstance(options)
+  const accounts = instance.people.accounts().map((account) => ({
+    address: account.address,
+    name: account.name,
+    formats: account.formats,
+    devices: instance.people.devices(account.address).filter((device) => device.revokedAt === null).length,
+    addedAt: account.addedAt.toISOString(),
+  }))
+  if (options.json) {
+    printJson(accounts)
+    return
+  }
+  for (const { address, name, formats, devices } of accounts)
+    print(`${address}\t${name}\t${formats.join(",")}\t${devices} device${devices === 1 ? "" : "s"}`)
+}
+
+function show(written: string, options: CommonOptions): void {
+  using instance = openInstance(options)
+  const account = knownAccount(instance.people.account(written), written)
+  const value = accountView(account)
+  if (options.json) {
+    printJson(value)
+    return
+  }
+  print(`${account.address}  ${account.name}`)
+  print(`formats: ${account.formats.join(", ")}; fingerprint of the personal root: ${value.fingerprint}`)
+  for (const key of value.keys)
+    print(
+      `${key.format} key ${key.id}${key.current ? "" : " (old)"}, since ${key.addedAt}${key.notAfter === null ? "" : `, certificate until ${key.notAfter}`}`,
+    )
+  for (const text of Object.values(value.certificates)) print(text.trimEnd())
+}
+
+async function remove(written: string, options: ChangeOptions): Promise<void> {
+  const address = addressKey(parseAddress(written))
+  if (options.offline !== undefined) {
+    const keyring = await openKeyring(options, address)
+    const person = await keyring.open(address)
+    await submit(options, keyring, person, { person, request: requestOf(person, { kind: "account-remove" }, making()) })
+    printOffline(options)
+    return
+  }
+  using instance = openInstance(options)
+  instance.people.removeAccount(address)
+  print(`account ${address}: removed; stored mail and keyring are still there`)
+}
+
+async function rekey(written: string, options: ChangeOptions & { readonly out: string }): Promise<void> {
+  const made = await changed(written, options, rekeyAccount)
+  // Only OpenPGP devices hold something of the account's key: a secret of their own for each of its subkeys.
+  const files = made.person.openpgp === null ? [] : writeOpenPgpFiles(made.person, options.out)
+  if (options.json) {
+    printJson({ address: made.person.address, keys: currentIds(made.person), files })
+    return
+  }
+  print(`account ${made.person.address}: new keys ${currentIds(made.person).join(", ")}`)
+  for (const file of files) print(`wrote ${file}: import it on the device, after deleting the old one there`)
+  printOffline(options)
+}
+
+async function renew(written: string, options: ChangeOptions): Promise<void> {
+  const made = await changed(written, options, renewAccount)
+  const until = readCertificate(made.person.intermediate.certificate).notAfter.toISOString()
+  if (options.json) {
+    printJson({ address: made.person.address, notAfter: until })
+    return
+  }
+  print(`account ${made.person.address}: certificates renewed until ${until}`)
+  printOffline(options)
+}
+
+async function changed(
+  written: string,
+  options: ChangeOptions,
+  make: (person: Person, making: Making) => Promise<Made>,
+): Promise<Made> {
+  const address = addressKey(parseAddress(written))
+  await whenOnline(options, ({ people }) => void knownAccount(people.account(address), address))
+  const keyring = await openKeyring(options, address)
+  const before = await keyring.open(address)
+  const made = await make(before, making())
+  await submit(options, keyring, before, made)
+  warnUnsealed(keyring, address)
+  return made
+}
+
+/** Clock and randomness of a command. */
+export function making(): Making {
+  return { now: new Date(), random: randomOctets }
+}
+
+/** @throws GatewayError ACCOUNT_UNKNOWN */
+export function knownAccount(account: Account | null, written: string): Account {
+  if (account === null) throw new GatewayError("ACCOUNT_UNKNOWN", `account ${written}: unknown`)
+  return account
+}
+
+/** An account as `--json` shows it; everything in it is public. */
+export function accountView(account: Account) {
+  const { point } = readCertificate(account.root)
+  return {
+    address: account.address,
+    name: account.name,
+    formats: account.formats,
+    fingerprint: point === null ? null : keyFingerprint(point),
+    addedAt: account.addedAt.toISOString(),
+    keys: account.keys.map((key) => ({
+      id: key.id,
+      format: key.format,
+      current: key.current,
+      addedAt: key.addedAt.toISOString(),
+      notAfter: key.format === "smime" ? readCertificate(key.certificate).notAfter.toISOString() : null,
+    })),
+    certificates: certificatesOf(account),
+    root: pemEncode("CERTIFICATE", account.root),
+    intermediate: pemEncode("CERTIFICATE", account.intermediate),
+  }
+}
+
+/** The current certificates as text: PEM, and OpenPGP armor. */
+export function certificatesOf(account: Account): { readonly smime?: string; readonly openpgp?: string } {
+  const current = (format: Format) => account.keys.find((key) => key.format === format && key.current)?.certificate
+  const [smime, openpgp] = [current("smime"), current("openpgp")]
+  return {
+    ...(smime === undefined ? {} : { smime: pemEncode("CERTIFICATE", smime) }),
+    ...(openpgp === undefined ? {} : { openpgp: armor(openpgp, "PUBLIC KEY BLOCK") }),
+  }
+}
+
+function fingerprintOf(person: Person): string {
+  return keyFingerprint(p256PublicPoint(person.root.scalar))
+}
+
+function currentIds(person: Person): readonly string[] {
+  return [...person.smime, ...(person.openpgp?.keys ?? [])].filter((key) => key.current).map((key) => key.id)
+}
+
+function readFormats(text: string): readonly Format[] {
+  const formats = text.split(",").map((format) => {
+    if (format !== "smime" && format !== "openpgp")
+      throw new InvalidArgumentError(`${format} is none of smime, openpgp`)
+    return format
+  })
+  if (new Set(formats).size !== formats.length) throw new InvalidArgumentError("a format stands there twice")
+  return formats
+}

@@ -1,0 +1,72 @@
+import { readFileSync } from "node:fs"
+import { resolve } from "node:path"
+import type { Command } from "commander"
+import { readCertificate } from "../crypto/cms/certificate.ts"
+import { pemDecode } from "../crypto/cms/pem.ts"
+import { GatewayError } from "../errors.ts"
+import { readOpenPgpCertificate } from "../identity/openpgp-keys.ts"
+import { addressKey, parseAddress } from "../message/address.ts"
+import type { Format } from "../store/people.ts"
+import { type CommonOptions, openInstance, optionsOf, print, printJson, warn } from "./shell.ts"
+
+/** `postern certificate`. */
+export function registerCertificate(program: Command): void {
+  program
+    .command("certificate")
+    .description("Certificates of other people that you vouch for.")
+    .command("add <address> <file>")
+    .description(
+      "Encrypt mail for this address to the certificate in the file: X.509 (PEM, DER) or OpenPGP (armored, binary).",
+    )
+    .option("--json", "one JSON value on stdout")
+    .action((address: string, file: string, _options: unknown, command: Command) =>
+      add(address, file, optionsOf(command)),
+    )
+}
+
+interface Pinnable {
+  readonly format: Format
+  readonly certificate: Uint8Array
+  /** Addresses it says it is of. */
+  readonly addresses: readonly string[]
+}
+
+async function add(written: string, file: string, options: CommonOptions): Promise<void> {
+  const address = addressKey(parseAddress(written))
+  const found = await readPinnable(file)
+  if (!found.addresses.some((other) => other.toLowerCase() === address.toLowerCase()))
+    warn(`${file}: this certificate does not name ${address} but ${found.addresses.join(", ") || "nobody"}`)
+  using instance = openInstance(options)
+  instance.people.addPinnedCertificate(address, found.format, found.certificate, new Date())
+  if (options.json) {
+    printJson({ address, format: found.format, addresses: found.addresses })
+    return
+  }
+  print(`certificate for ${address}: pinned, ${found.format}`)
+}
+
+async function readPinnable(file: string): Promise<Pinnable> {
+  const octets = readFile(file)
+  const text = new TextDecoder("latin1").decode(octets)
+  const pem = pemDecode("CERTIFICATE", text)[0]
+  if (pem !== undefined || octets[0] === 0x30) {
+    const certificate = readCertificate(pem ?? octets)
+    return { format: "smime", certificate: certificate.der, addresses: certificate.emailAddresses }
+  }
+  const certificate = await readOpenPgpCertificate(text.includes("-----BEGIN PGP") ? text : octets)
+  if (certificate.encryption === null)
+    throw new GatewayError(
+      "CERTIFICATE_UNSUPPORTED",
+      `${file}: this OpenPGP certificate has no key to encrypt to that we can use`,
+    )
+  const addresses = certificate.userIds.map((userId) => /<([^<>]+)>$/.exec(userId)?.[1] ?? userId)
+  return { format: "openpgp", certificate: certificate.binary, addresses }
+}
+
+function readFile(file: string): Uint8Array {
+  try {
+    return new Uint8Array(readFileSync(resolve(file)))
+  } catch (cause) {
+    throw new GatewayError("CERTIFICATE_INVALID", `${file}: cannot read this file`, { cause })
+  }
+}

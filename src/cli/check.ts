@@ -1,0 +1,196 @@
+import { Resolver } from "node:dns/promises"
+import { readFileSync, statSync } from "node:fs"
+import { createServer } from "node:net"
+import type { Command } from "commander"
+import type { Config, ListenAddress } from "../config/config.ts"
+import { readCertificate } from "../crypto/cms/certificate.ts"
+import { pemDecode } from "../crypto/cms/pem.ts"
+import { parseAddress } from "../message/address.ts"
+import type { People } from "../store/people.ts"
+import { presentProcesses } from "../store/presence.ts"
+import { type CommonOptions, openInstance, optionsOf, print, printJson, type Shell } from "./shell.ts"
+
+/** What one look found. */
+interface Finding {
+  readonly state: "ok" | "note" | "wrong"
+  /** What was looked at. */
+  readonly about: string
+  readonly text: string
+}
+
+/** Certificates that end within this time are named. */
+const NEAR_DAYS = 30
+const DAY_MS = 86_400_000
+const DNS_TIMEOUT_MS = 3_000
+/** RFC 2606 §2, RFC 6761: nothing is published for these. */
+const RESERVED = /(?:^|\.)(?:test|example|invalid|localhost|example\.(?:com|net|org))$/
+
+/** `postern check`. */
+export function registerCheck(program: Command, shell: Shell): void {
+  program
+    .command("check")
+    .description("Look at configuration, ports, DNS, postmaster and certificates; exit code 1 when something is wrong.")
+    .option("--no-dns", "ask no DNS server")
+    .option("--json", "one JSON value on stdout")
+    .action(async (_options: unknown, command: Command) => {
+      const options = optionsOf<{ readonly dns: boolean }>(command)
+      const findings = await look(options)
+      if (options.json) printJson(findings)
+      else for (const { state, about, text } of findings) print(`${state.padEnd(5)}  ${about}: ${text}`)
+      if (findings.some((finding) => finding.state === "wrong")) shell.exitWith(1)
+    })
+}
+
+async function look(options: CommonOptions & { readonly dns: boolean }): Promise<readonly Finding[]> {
+  using instance = openInstance(options)
+  const { config, people } = instance
+  const running = presentProcesses(instance.database, new Date()).length > 0
+  return [
+    ok("configuration", config.file),
+    ...config.warnings.map((text) => note("configuration", text)),
+    privacy(config),
+    ...(await ports(config, running)),
+    ...config.domains.map((domain) => postmaster(people, domain)),
+    ...serverCertificates(config),
+    ...accountCertificates(people),
+    ...(options.dns ? (await Promise.all(config.domains.map((domain) => dns(domain, config)))).flat() : []),
+  ]
+}
+
+function privacy({ secrets }: Config): Finding {
+  const open = (statSync(secrets, { throwIfNoEntry: false })?.mode ?? 0o700) & 0o077
+  return open === 0
+    ? ok("secrets", "for their owner only")
+    : wrong("secrets", `${secrets} can be read by others: chmod 700`)
+}
+
+async function ports({ listen }: Config, running: boolean): Promise<readonly Finding[]> {
+  const found = await Promise.all(
+    Object.entries(listen).map(async ([name, address]) => portFinding(name, address, running)),
+  )
+  return found.length > 0 ? found : [wrong("listen", "no listener is configured: nothing would be served")]
+}
+
+async function portFinding(name: string, address: ListenAddress, running: boolean): Promise<Finding> {
+  const about = `listen.${name}`
+  const where = `${address.host}:${address.port}`
+  const reason = await whyNot(address)
+  if (reason === null)
+    return running ? note(about, `${where}: nobody listens, though a server runs`) : ok(about, `${where} is free`)
+  if (reason === "EADDRINUSE" && running) return ok(about, `${where} is in use, a server of this instance runs`)
+  return wrong(about, `${where}: ${reason === "EADDRINUSE" ? "another program listens there" : reason}`)
+}
+
+/** @returns the system's code when nobody can listen there, null when one can */
+function whyNot({ host, port }: ListenAddress): Promise<string | null> {
+  return new Promise((resolve) => {
+    const server = createServer()
+    server.once("error", (error) => resolve("code" in error ? String(error.code) : error.message))
+    server.listen({ host, port, exclusive: true }, () => server.close(() => resolve(null)))
+  })
+}
+
+// RFC 5321 §4.5.1
+function postmaster(people: People, domain: string): Finding {
+  const meaning = people.resolve(parseAddress(`postmaster@${domain}`))
+  return meaning.kind === "accounts" && meaning.accounts.length > 0
+    ? ok(`postmaster@${domain}`, `goes to ${meaning.accounts.join(", ")}`)
+    : wrong(`postmaster@${domain}`, "nobody gets it: add an account")
+}
+
+function serverCertificates({ tls }: Config): readonly Finding[] {
+  try {
+    const certificates = pemDecode("CERTIFICATE", readFileSync(tls.certificate, "utf8"))
+    if (certificates.length === 0) return [wrong("tls.certificate", `${tls.certificate} has no certificate`)]
+    readFileSync(tls.key)
+    return certificates.map((der) => expiry("tls.certificate", readCertificate(der).notAfter))
+  } catch (error) {
+    return [wrong("tls", error instanceof Error ? error.message : String(error))]
+  }
+}
+
+function accountCertificates(people: People): readonly Finding[] {
+  return people.accounts().flatMap((account) => {
+    const keys = account.keys.filter((key) => key.current && key.format === "smime")
+    const devices = people.devices(account.address).filter((device) => device.revokedAt === null)
+    return [
+      expiry(`root of ${account.address}`, readCertificate(account.root).notAfter),
+      expiry(`intermediate of ${account.address}`, readCertificate(account.intermediate).notAfter),
+      ...keys.map((key) => expiry(`certificate of ${account.address}`, readCertificate(key.certificate).notAfter)),
+      ...devices.flatMap((device) =>
+        [device.certificates[0], device.signingCertificate].flatMap((der) =>
+          der ? [expiry(`device ${device.name} of ${account.address}`, readCertificate(der).notAfter)] : [],
+        ),
+      ),
+    ]
+  })
+}
+
+function expiry(about: string, notAfter: Date): Finding {
+  const days = Math.floor((notAfter.getTime() - Date.now()) / DAY_MS)
+  const day = notAfter.toISOString().slice(0, 10)
+  if (days < 0) return wrong(about, `expired on ${day}`)
+  return days < NEAR_DAYS ? wrong(about, `expires on ${day}, in ${days} days`) : ok(about, `until ${day}`)
+}
+
+async function dns(domain: string, { hostname }: Config): Promise<readonly Finding[]> {
+  if (RESERVED.test(domain)) return [note(`DNS of ${domain}`, "a reserved name, nothing is published for it")]
+  const resolver = new Resolver({ timeout: DNS_TIMEOUT_MS, tries: 1 })
+  const about = (type: string): string => `${type} of ${domain}`
+  const mx = await answer(() => resolver.resolveMx(domain))
+  const txt = await answer(() => resolver.resolveTxt(domain))
+  const dmarc = await answer(() => resolver.resolveTxt(`_dmarc.${domain}`))
+  const texts = (records: readonly (readonly string[])[]): readonly string[] => records.map((parts) => parts.join(""))
+  return [
+    judge(
+      about("MX"),
+      mx,
+      (records) => records.some(({ exchange }) => exchange.toLowerCase() === hostname),
+      `should have: ${domain}. MX 10 ${hostname}.`,
+    ),
+    judge(
+      about("SPF"),
+      txt,
+      (records) => texts(records).some((text) => /^v=spf1(?: |$)/.test(text)),
+      `should have: ${domain}. TXT "v=spf1 mx -all"`,
+    ),
+    judge(
+      about("DMARC"),
+      dmarc,
+      (records) => texts(records).some((text) => text.startsWith("v=DMARC1")),
+      `should have: _dmarc.${domain}. TXT "v=DMARC1; p=quarantine"`,
+    ),
+  ]
+}
+
+/** Records; [] where the name or type does not exist; null: no answer. */
+async function answer<T>(question: () => Promise<readonly T[]>): Promise<readonly T[] | null> {
+  try {
+    return await question()
+  } catch (error) {
+    const code = error instanceof Error && "code" in error ? error.code : null
+    return code === "ENODATA" || code === "ENOTFOUND" ? [] : null
+  }
+}
+
+function judge<T>(
+  about: string,
+  records: readonly T[] | null,
+  good: (records: readonly T[]) => boolean,
+  advice: string,
+): Finding {
+  if (records === null) return note(about, `no answer from DNS; ${advice}`)
+  return good(records) ? ok(about, "as it should be") : wrong(about, advice)
+}
+
+function ok(about: string, text: string): Finding {
+  return { state: "ok", about, text }
+}
+
+function note(about: string, text: string): Finding {
+  return { state: "note", about, text }
+}
+
+function wrong(about: string, text: string): Finding {
+  return { state: "wrong", about, text }
+}

@@ -1,0 +1,84 @@
+import { join } from "node:path"
+import type { Command } from "commander"
+import type { Config } from "../config/config.ts"
+import { loadConfig } from "../config/load.ts"
+import type { Database } from "../store/database.ts"
+import { People } from "../store/people.ts"
+import { RecryptionKeys } from "../store/recryption-keys.ts"
+import { openState } from "../store/state.ts"
+
+/** How the long-running parts are started; main hands them in, so that no command imports the composition. */
+export interface Starters {
+  /** `configPath` null: the default places; `roles` null: all. @returns the exit code */
+  serve(configPath: string | null, roles: readonly string[] | null): Promise<number>
+  /** `port` is the first of seven. @returns the exit code */
+  demo(options: DemoOptions): Promise<number>
+}
+
+/** Options of `postern demo`. */
+export interface DemoOptions {
+  readonly port: number
+  /** Throw the earlier demonstration away. */
+  readonly fresh: boolean
+}
+
+/** What every command is given by the program. */
+export interface Shell {
+  readonly starters: Starters
+  /** Ends the program with this code when the command returns. */
+  exitWith(code: number): void
+}
+
+/** Options that every command understands. */
+export interface CommonOptions {
+  readonly config?: string
+  readonly json?: boolean
+}
+
+/** An instance's state, open while a command works on it; a server may run beside it. */
+export interface OpenInstance extends Disposable {
+  readonly config: Config
+  readonly database: Database
+  readonly people: People
+}
+
+/** Options as given before and after the subcommand. */
+export function optionsOf<T extends object>(command: Command): T & CommonOptions {
+  return command.optsWithGlobals()
+}
+
+/**
+ * The configuration that the command is about.
+ * @throws GatewayError CONFIG_INVALID
+ */
+export function configOf(options: CommonOptions): Config {
+  return loadConfig(options.config ?? null, process.cwd())
+}
+
+/**
+ * Opens the instance's state.
+ * @throws GatewayError CONFIG_INVALID, STATE_CORRUPT, STATE_VERSION
+ */
+export function openInstance(options: CommonOptions): OpenInstance {
+  const config = configOf(options)
+  const database = openState(config.data)
+  const { domains, postmaster } = config
+  const recryptionKeys = new RecryptionKeys(database, join(config.secrets, "recryption"))
+  const people = new People(database, { domains, postmaster, recryptionKeys })
+  return { config, database, people, [Symbol.dispose]: () => database.close() }
+}
+
+/** One line for people on stdout. */
+export function print(line: string): void {
+  process.stdout.write(`${line}\n`)
+}
+
+/** The one JSON value of `--json`. */
+export function printJson(value: unknown): void {
+  process.stdout.write(`${JSON.stringify(value, null, 2)}\n`)
+}
+
+/** One line on stderr that stops nothing. */
+export function warn(line: string): void {
+  process.stderr.write(`postern: warning: ${line}\n`)
+}

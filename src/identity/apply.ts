@@ -1,0 +1,195 @@
+import { readCertificate } from "../crypto/cms/certificate.ts"
+import { GatewayError } from "../errors.ts"
+import { addressKey, parseAddress } from "../message/address.ts"
+import type { Account, AccountKey } from "../store/account.ts"
+import type { Database } from "../store/database.ts"
+import type { People } from "../store/people.ts"
+import { verifyProfile } from "./profile.ts"
+import type { Change, Republished, Request, SignedRequest } from "./requests.ts"
+import { verifyRequest } from "./requests.ts"
+
+/** The state that requests change: people, and the database they live in. */
+export interface RequestTarget {
+  readonly people: People
+  readonly database: Database
+}
+
+/**
+ * Checks a signed request against what is known, and applies it whole or not at all. The one way in which an account's keys and
+ * devices change. `fingerprint`: only what this personal root signed; null: whichever may sign.
+ * @throws GatewayError REQUEST_INVALID (tampered, foreign, applied before, contradicts itself), ACCOUNT_UNKNOWN, ACCOUNT_EXISTS,
+ * DEVICE_EXISTS, DEVICE_UNKNOWN
+ */
+export function applyRequest(
+  { people, database }: RequestTarget,
+  text: string,
+  now: Date,
+  fingerprint: string | null = null,
+): SignedRequest {
+  const signed = verifyRequest(text, (address) => people.account(address)?.root ?? null)
+  if (fingerprint !== null && signed.fingerprint !== fingerprint)
+    throw invalid(`is signed by ${signed.fingerprint}, not by ${fingerprint}`)
+  const { request } = signed
+  database.transaction(() => {
+    recordOnce(database, request, now)
+    applyChange(people, request, now)
+  })
+  return signed
+}
+
+function applyChange(people: People, { address, change }: Request, now: Date): void {
+  switch (change.kind) {
+    case "account-add":
+      addAccount(people, address, change, now)
+      return
+    case "account-rekey":
+      rekey(people, known(people, address), change)
+      return
+    case "account-renew":
+      sameKey(known(people, address).root, change.root, "root")
+      people.updateAccount(address, { root: change.root, intermediate: change.intermediate })
+      republish(people, known(people, address), change)
+      return
+    case "account-remove":
+      people.removeAccount(address)
+      return
+    case "device-add":
+      addDevice(people, known(people, address), change, now)
+      return
+    case "device-renew":
+      renewDevice(people, known(people, address), change)
+      return
+    case "device-revoke":
+      revokeDevice(people, known(people, address), change, now)
+      return
+    default:
+      change satisfies never
+  }
+}
+
+type ChangeOf<Kind extends Change["kind"]> = Extract<Change, { readonly kind: Kind }>
+
+function addAccount(people: People, address: string, change: ChangeOf<"account-add">, now: Date): void {
+  for (const format of change.formats)
+    if (!change.keys.some((key) => key.format === format && key.current)) throw invalid(`has no current ${format} key`)
+  for (const key of change.keys) checkKey(key, address)
+  checkProfile(change.profile, { address, root: change.root })
+  const { name, formats, root, intermediate, keys, profile } = change
+  people.addAccount({ address, name, formats, root, intermediate, keys, profile }, now)
+}
+
+function rekey(people: People, account: Account, change: ChangeOf<"account-rekey">): void {
+  const live = new Set(liveDevices(people, account.address))
+  for (const key of change.keys) {
+    checkKey(key, account.address)
+    // A device may have been revoked since the request was made; it gets nothing.
+    const scalars = change.scalars.filter((scalar) => scalar.keyId === key.id && live.has(scalar.device))
+    people.addAccountKey(account.address, key, scalars)
+  }
+  republish(people, known(people, account.address), change)
+}
+
+function addDevice(people: People, account: Account, change: ChangeOf<"device-add">, now: Date): void {
+  const { device } = change
+  if (people.devices(account.address).some((other) => other.id === device.id))
+    throw invalid("its device was added before")
+  for (const certificate of [device.certificate, device.signingCertificate])
+    if (certificate !== null) checkAddress(certificate, account.address)
+  for (const { keyId } of change.scalars)
+    if (!account.keys.some((key) => key.id === keyId))
+      throw invalid(`names an account key that is not known here: ${keyId}`)
+  people.addDevice(
+    {
+      id: device.id,
+      account: account.address,
+      name: device.name,
+      readOnly: device.readOnly,
+      certificates: device.certificate === null ? [] : [device.certificate],
+      signingCertificate: device.signingCertificate,
+    },
+    change.passwordHash,
+    change.scalars.filter((scalar) => scalar.device === device.id),
+    now,
+  )
+  republish(people, account, change)
+}
+
+function renewDevice(people: People, account: Account, change: ChangeOf<"device-renew">): void {
+  const { id, name, certificate, signingCertificate } = change.device
+  if (!liveDevices(people, account.address).includes(id))
+    throw new GatewayError("DEVICE_UNKNOWN", `device ${name} of ${account.address}: there is no such live device`)
+  for (const renewed of [certificate, signingCertificate]) if (renewed !== null) checkAddress(renewed, account.address)
+  people.renewDevice(id, certificate, signingCertificate)
+  republish(people, account, change)
+}
+
+function revokeDevice(people: People, account: Account, change: ChangeOf<"device-revoke">, now: Date): void {
+  const device = people.devices(account.address).find((candidate) => candidate.id === change.device)
+  if (device === undefined)
+    throw new GatewayError("DEVICE_UNKNOWN", `device ${change.name} of ${account.address}: there is no such device`)
+  // An administrator may have been first; then only the owner's certificate is left to change.
+  if (device.revokedAt === null) people.revokeDevice(account.address, device.name, now)
+  republish(people, account, change)
+}
+
+function republish(people: People, account: Account, change: Republished): void {
+  for (const { id, certificate } of change.certificates) {
+    const key = account.keys.find((candidate) => candidate.id === id)
+    if (key === undefined) throw invalid(`names an account key that is not known here: ${id}`)
+    checkKey({ ...key, certificate }, account.address)
+    people.replaceKeyCertificate(id, certificate)
+  }
+  if (change.profile === null) return
+  checkProfile(change.profile, account)
+  // An older profile would bring back keys that were given up.
+  if (verifyProfile(change.profile).issuedAt < verifyProfile(account.profile).issuedAt)
+    throw invalid("brings a profile older than the published one")
+  people.updateAccount(account.address, { profile: change.profile })
+}
+
+function liveDevices(people: People, address: string): readonly string[] {
+  return people
+    .devices(address)
+    .filter((device) => device.revokedAt === null)
+    .map((device) => device.id)
+}
+
+function known(people: People, address: string): Account {
+  const account = people.account(address)
+  if (account === null) throw new GatewayError("ACCOUNT_UNKNOWN", `account ${address}: unknown`)
+  return account
+}
+
+function checkKey(key: AccountKey, address: string): void {
+  if (key.format === "smime") checkAddress(key.certificate, address)
+}
+
+function checkAddress(certificate: Uint8Array, address: string): void {
+  const { emailAddresses } = readCertificate(certificate)
+  if (!emailAddresses.some((email) => addressKey(parseAddress(email)) === address))
+    throw invalid(`has a certificate that is not of ${address}`)
+}
+
+function checkProfile(text: string, account: Pick<Account, "address" | "root">): void {
+  const profile = verifyProfile(text)
+  if (profile.address !== account.address) throw invalid("has a profile of another address")
+  sameKey(account.root, profile.root, "profile")
+}
+
+function sameKey(a: Uint8Array, b: Uint8Array, what: string): void {
+  const [left, right] = [readCertificate(a).subjectPublicKeyInfo, readCertificate(b).subjectPublicKeyInfo]
+  if (Buffer.compare(left, right) !== 0) throw invalid(`has a ${what} with another root key`)
+}
+
+/** Requests carry an id; what was applied once stays applied, also when it was undone since. */
+function recordOnce(database: Database, request: Request, now: Date): void {
+  database.sql.run`
+    CREATE TABLE IF NOT EXISTS applied_request (id TEXT PRIMARY KEY, account TEXT NOT NULL, applied_at INTEGER NOT NULL) STRICT`
+  const { changes } = database.sql.run`
+    INSERT INTO applied_request VALUES (${request.id}, ${request.address}, ${now.getTime()}) ON CONFLICT DO NOTHING`
+  if (changes === 0) throw invalid("was applied before")
+}
+
+function invalid(what: string): GatewayError {
+  return new GatewayError("REQUEST_INVALID", `request: ${what}`)
+}

@@ -1,0 +1,80 @@
+/** PURE. The files a device is set up with. */
+import { pemEncode } from "../crypto/cms/pem.ts"
+import { makePkcs12 } from "../crypto/cms/pkcs12.ts"
+import { deviceKeyFile } from "./openpgp-keys.ts"
+import type { KeyPair, Person, PersonDevice } from "./person.ts"
+
+/** The password is 142 random bits: there is nothing to guess, so a second of work for each import buys nothing. */
+const PKCS12_ITERATIONS = 10_000
+
+/** Where a client connects. */
+export interface ServiceAddress {
+  readonly host: string
+  readonly port: number
+  readonly security: "tls" | "starttls"
+}
+
+/** The services as devices reach them. */
+export interface Services {
+  readonly imap: ServiceAddress
+  readonly smtp: ServiceAddress
+}
+
+/** One file: name, and content. */
+export interface DeviceFile {
+  readonly name: string
+  readonly content: Uint8Array
+}
+
+/** NAME.json and the files that it names, for `device`. */
+export function deviceFiles(person: Person, device: PersonDevice, services: Services): readonly DeviceFile[] {
+  const { name, openpgp, decryption } = device
+  const opener: DeviceFile[] = decryption === null ? [] : [pkcs12(person, device, decryption, name)]
+  const armored = openPgpFile(person, device)
+  const settings = {
+    address: person.address,
+    device: name,
+    username: person.address,
+    password: device.password,
+    imap: services.imap,
+    smtp: services.smtp,
+    files: {
+      ...(decryption === null ? {} : { pkcs12: `${name}.p12` }),
+      signing: `${name}-sign.p12`,
+      ...(armored.length === 0 ? {} : { openpgp: `${name}.asc` }),
+      root: "root.pem",
+    },
+    pkcs12Password: device.pkcs12Password,
+    ...(openpgp === null || openpgp.password === null ? {} : { openpgpPassword: openpgp.password }),
+  }
+  return [
+    { name: `${name}.json`, content: text(`${JSON.stringify(settings, null, 2)}\n`) },
+    ...opener,
+    pkcs12(person, device, device.signing, `${name}-sign`),
+    ...armored,
+    { name: "root.pem", content: text(pemEncode("CERTIFICATE", person.root.certificate)) },
+  ]
+}
+
+/** NAME.asc; none for a device without OpenPGP. */
+export function openPgpFile(person: Person, { name, openpgp }: PersonDevice): readonly DeviceFile[] {
+  if (person.openpgp === null || openpgp === null) return []
+  return [{ name: `${name}.asc`, content: text(deviceKeyFile(person.openpgp, openpgp)) }]
+}
+
+function pkcs12(person: Person, device: PersonDevice, { certificate, scalar }: KeyPair, file: string): DeviceFile {
+  const purpose = file === device.name ? device.name : `${device.name}, signing`
+  const content = makePkcs12({
+    scalar,
+    certificate,
+    chain: [person.intermediate.certificate, person.root.certificate],
+    friendlyName: `${person.name} (${purpose})`.slice(0, 255),
+    password: device.pkcs12Password,
+    iterations: PKCS12_ITERATIONS,
+  })
+  return { name: `${file}.p12`, content }
+}
+
+function text(content: string): Uint8Array {
+  return new TextEncoder().encode(content)
+}

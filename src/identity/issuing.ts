@@ -1,0 +1,75 @@
+/** PURE. The certificates of one person: lifetimes, serials, and who issues what. */
+import { readCertificate } from "../crypto/cms/certificate.ts"
+import { type Issuer, issueEndEntity, SERIAL_OCTETS, serialNumber } from "../crypto/cms/issue.ts"
+import { p256PublicPoint, p256ScalarFromSeed } from "../crypto/primitives/p256.ts"
+import type { KeyPair, Person } from "./person.ts"
+
+/** `count` octets from a generator fit for keys. */
+export type Random = (count: number) => Uint8Array
+
+/** How long a certificate holds. */
+export interface Validity {
+  readonly notBefore: Date
+  readonly notAfter: Date
+}
+
+const HOUR_MS = 3_600_000
+const YEAR_MS = 365.25 * 24 * HOUR_MS
+/** The personal root is what others remember: long. */
+const ROOT_YEARS = 10
+/** Everything below it. */
+const YEARS = 2
+/** Ten years. */
+export function rootValidity(now: Date): Validity {
+  return validity(now, ROOT_YEARS)
+}
+
+/** Two years, but not longer than the root. */
+export function leafValidity(now: Date, rootNotAfter: Date): Validity {
+  const { notBefore, notAfter } = validity(now, YEARS)
+  return { notBefore, notAfter: notAfter < rootNotAfter ? notAfter : rootNotAfter }
+}
+
+/** A new serial number: as long as every other, so that device and account certificates can take each other's place. */
+export function makeSerial(random: Random): Uint8Array {
+  return serialNumber(random(SERIAL_OCTETS))
+}
+
+/** A new P-256 scalar. */
+export function makeScalar(random: Random): Uint8Array {
+  return p256ScalarFromSeed(random(48))
+}
+
+/** The pair as one that signs certificates. */
+export function issuerOf({ certificate, scalar }: KeyPair): Issuer {
+  return { certificate: readCertificate(certificate), scalar }
+}
+
+/** A certificate for the key with this scalar, issued by the person's intermediate; it does not outlive the root. */
+export function issueLeaf(
+  person: Pick<Person, "address" | "root" | "intermediate">,
+  leaf: {
+    readonly name: string
+    readonly scalar: Uint8Array
+    readonly serial: Uint8Array
+    readonly usage: "encrypt" | "sign"
+  },
+  now: Date,
+): KeyPair {
+  const certificate = issueEndEntity({
+    issuer: issuerOf(person.intermediate),
+    address: person.address,
+    name: leaf.name,
+    point: p256PublicPoint(leaf.scalar),
+    serial: leaf.serial,
+    usage: leaf.usage,
+    ...leafValidity(now, readCertificate(person.root.certificate).notAfter),
+  })
+  return { certificate, scalar: leaf.scalar }
+}
+
+function validity(now: Date, years: number): Validity {
+  // Clocks of clients are off: an hour early. Certificates count whole seconds.
+  const start = Math.floor((now.getTime() - HOUR_MS) / 1000) * 1000
+  return { notBefore: new Date(start), notAfter: new Date(start + years * YEAR_MS) }
+}

@@ -1,0 +1,239 @@
+import { existsSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs"
+import { afterAll, beforeAll, describe, expect, test } from "vitest"
+import { verifyProfile } from "../../src/identity/profile.ts"
+import { Presence } from "../../src/store/presence.ts"
+import { openState } from "../../src/store/state.ts"
+import { makeInstance, mustPostern, postern, type TestInstance } from "./postern.ts"
+
+/** Members of a `--json` answer. */
+type Json = Readonly<Record<string, unknown>>
+
+let instance: TestInstance
+beforeAll(async () => {
+  instance = await makeInstance("--port", "26100")
+})
+afterAll(() => instance[Symbol.dispose]())
+
+const here = (...args: string[]) => mustPostern([...args, ...instance.config])
+const json = async (...args: string[]): Promise<unknown> => JSON.parse(await here(...args, "--json"))
+
+describe("accounts and devices on one machine", () => {
+  test("init makes the folder as the contract says, and never twice", async () => {
+    for (const name of ["postern.toml", "tls/ca.pem", "tls/server.pem", "tls/server.key"])
+      expect(existsSync(instance.file(name)), name).toBe(true)
+    expect(statSync(instance.file("secrets")).mode & 0o777).toBe(0o700)
+    expect(statSync(instance.file("keyring")).mode & 0o777).toBe(0o700)
+    const toml = readFileSync(instance.file("postern.toml"), "utf8")
+    expect(toml).toContain('admin = "127.0.0.1:26106"')
+    const again = await postern(["init", instance.folder, "--domain", "example.test"])
+    expect([again.code, again.stderr]).toEqual([1, expect.stringMatching(/^postern: .*postern.toml: is there already/)])
+  })
+
+  test("account add publishes a profile and leaves the secrets in the keyring, unsealed with a warning", async () => {
+    const added = await postern([
+      "account",
+      "add",
+      "Alice@Example.test",
+      "--name",
+      "Alice Example",
+      "--json",
+      ...instance.config,
+    ])
+    expect([added.code, added.stderr]).toEqual([
+      0,
+      expect.stringMatching(/^postern: warning: keyring .* is not sealed/),
+    ])
+    expect(statSync(instance.file("keyring/alice@example.test.json")).mode & 0o777).toBe(0o600)
+    const shown = (await json("profile", "show", "alice@example.test")) as Json
+    expect(shown["certificates"]).toEqual({ smime: expect.stringMatching(/^-----BEGIN CERTIFICATE-----/) })
+    const profile = verifyProfile(String(shown["profile"]))
+    expect(profile).toMatchObject({
+      address: "alice@example.test",
+      name: "Alice Example",
+      connection: [{ encrypt: "S/MIME" }],
+    })
+    expect(profile.udf).toBe(JSON.parse(Buffer.from(added.stdout).toString()).fingerprint)
+    expect(await json("account", "list")).toMatchObject([
+      { address: "alice@example.test", formats: ["smime"], devices: 0 },
+    ])
+  })
+
+  test("the same account twice, another domain, an unknown format", async () => {
+    const rows: [args: string[], code: number, message: RegExp][] = [
+      [["account", "add", "ALICE@example.test"], 1, /^postern: account alice@example.test: exists already/],
+      [["account", "add", "alice@other.test"], 1, /^postern: account alice@other.test: its domain is not/],
+      [["account", "add", "carol@example.test", "--format", "pgp"], 2, /pgp is none of smime, openpgp/],
+      [["account", "add", "nobody"], 1, /^postern: address: no @/],
+      [["account", "show", "nobody@example.test"], 1, /^postern: account nobody@example.test: unknown/],
+      [["device", "add", "nobody@example.test", "laptop"], 1, /^postern: account nobody@example.test: unknown/],
+      [["device", "add", "alice@example.test", "../x"], 2, /a name is 1 to 64/],
+      [["device", "revoke", "alice@example.test", "fridge"], 1, /there is no such live device/],
+    ]
+    for (const [args, code, message] of rows) {
+      const done = await postern([...args, ...instance.config])
+      expect([args, done.code, done.stderr]).toEqual([args, code, expect.stringMatching(message)])
+      expect(done.stdout.length).toBe(0)
+    }
+  })
+
+  test("device add writes its files for their owner only, with the addresses of this instance", async () => {
+    const out = instance.file("devices")
+    const added = (await json("device", "add", "alice@example.test", "laptop", "--out", out)) as Json
+    expect(added["files"]).toEqual(
+      ["laptop.json", "laptop.p12", "laptop-sign.p12", "root.pem"].map((name) => `${out}/${name}`),
+    )
+    for (const file of added["files"] as string[]) expect(statSync(file).mode & 0o777, file).toBe(0o600)
+    const settings = JSON.parse(readFileSync(`${out}/laptop.json`, "utf8"))
+    expect(settings).toMatchObject({
+      address: "alice@example.test",
+      device: "laptop",
+      username: "alice@example.test",
+      password: expect.stringMatching(/^[A-Za-z0-9]{24}$/),
+      pkcs12Password: expect.stringMatching(/^[A-Za-z0-9]{24}$/),
+      imap: { host: "127.0.0.1", port: 26_104, security: "tls" },
+      smtp: { host: "127.0.0.1", port: 26_102, security: "tls" },
+      files: { pkcs12: "laptop.p12", root: "root.pem" },
+    })
+    const twice = await postern(["device", "add", "alice@example.test", "laptop", "--out", out, ...instance.config])
+    expect([twice.code, twice.stderr]).toEqual([1, expect.stringContaining("exists already")])
+    expect(JSON.parse(readFileSync(`${out}/laptop.json`, "utf8"))).toEqual(settings)
+  })
+
+  test("a revoked device's name can be given again", async () => {
+    await here("device", "add", "alice@example.test", "phone", "--out", instance.file("devices"), "--read-only")
+    await here("device", "revoke", "alice@example.test", "phone")
+    const devices = await json("device", "list", "alice@example.test")
+    expect(devices).toMatchObject([
+      { name: "laptop", revokedAt: null },
+      { name: "phone", readOnly: true, revokedAt: expect.any(String) },
+    ])
+    await here("device", "add", "alice@example.test", "phone", "--out", instance.file("devices"))
+    expect(await json("device", "list", "alice@example.test")).toMatchObject([
+      {},
+      {},
+      { name: "phone", revokedAt: null },
+    ])
+  })
+
+  test("revoke needs no keyring, and another device can be made once it is back", async () => {
+    renameSync(instance.file("keyring"), instance.file("elsewhere"))
+    await here("device", "revoke", "alice@example.test", "phone")
+    expect(await json("device", "list", "alice@example.test")).toMatchObject([
+      {},
+      {},
+      { revokedAt: expect.any(String) },
+    ])
+    const failed = await postern(["device", "add", "alice@example.test", "tablet", ...instance.config])
+    expect([failed.code, failed.stderr]).toEqual([1, expect.stringContaining("has nothing of alice@example.test")])
+    renameSync(instance.file("elsewhere"), instance.file("keyring"))
+    await here("device", "add", "alice@example.test", "phone", "--out", instance.file("devices"))
+  })
+
+  test("revoke waits for running processes, and names the one that does not answer", async () => {
+    const database = openState(instance.file("data"))
+    // Its listener never comes to an end.
+    const presence = new Presence(
+      database,
+      { roles: ["imap"], now: () => new Date(), onError: () => undefined },
+      "test",
+    )
+    presence.onChange(() => new Promise(() => undefined))
+    const failed = await postern(["device", "revoke", "alice@example.test", "phone", ...instance.config])
+    expect([failed.code, failed.stderr]).toEqual([
+      1,
+      expect.stringContaining(`not confirmed by process ${process.pid}`),
+    ])
+    presence[Symbol.dispose]()
+    database.close()
+  })
+
+  test("aliases", async () => {
+    await here("alias", "add", "sales@example.test", "alice@example.test")
+    expect(await json("alias", "list")).toEqual([{ address: "sales@example.test", targets: ["alice@example.test"] }])
+    await here("alias", "remove", "sales@example.test")
+    expect(await json("alias", "list")).toEqual([])
+    expect((await postern(["alias", "add", "x@example.test", "nobody@example.test", ...instance.config])).code).toBe(1)
+  })
+
+  test("a pinned certificate, and what lookup says of it", async () => {
+    const { certificates } = (await json("account", "show", "alice@example.test")) as {
+      certificates: { smime: string }
+    }
+    writeFileSync(instance.file("friend.pem"), certificates.smime)
+    const pinned = await postern([
+      "certificate",
+      "add",
+      "friend@localhost",
+      instance.file("friend.pem"),
+      "--json",
+      ...instance.config,
+    ])
+    expect([pinned.code, pinned.stderr]).toEqual([
+      0,
+      expect.stringContaining("does not name friend@localhost but alice@example.test"),
+    ])
+    const found = await json("profile", "lookup", "friend@localhost")
+    expect(found).toMatchObject({
+      answers: [
+        { source: "account here", outcome: "nothing" },
+        { source: "pinned certificate", outcome: "found" },
+        { source: "mail profile", outcome: "no answer" },
+      ],
+      use: "pinned certificate",
+    })
+  })
+
+  test("check is content, and is not without a postmaster's account", async () => {
+    const findings = (await json("check")) as { state: string }[]
+    expect(findings.filter((finding) => finding.state === "wrong")).toEqual([])
+    using empty = await makeInstance("--port", "26100")
+    const wrong = await postern(["check", ...empty.config])
+    expect([wrong.code, Buffer.from(wrong.stdout).toString()]).toEqual([
+      1,
+      expect.stringMatching(/^wrong {2}postmaster@example.test/m),
+    ])
+  })
+
+  test("account remove", async () => {
+    await here("account", "add", "carol@example.test")
+    await here("account", "remove", "carol@example.test")
+    expect((await postern(["account", "show", "carol@example.test", ...instance.config])).code).toBe(1)
+    const again = await postern(["account", "add", "carol@example.test", ...instance.config])
+    expect([again.code, again.stderr]).toEqual([1, expect.stringContaining("the keyring has keys of it; move")])
+  })
+})
+
+describe("the program itself", () => {
+  const rows: [name: string, args: string[], code: number][] = [
+    ["no command", [], 2],
+    ["unknown command", ["bogus"], 2],
+    ["unknown option", ["check", "--bogus"], 2],
+    ["missing argument", ["account", "add"], 2],
+    ["help", ["--help"], 0],
+    ["help of a command", ["device", "add", "--help"], 0],
+    ["version", ["--version"], 0],
+    ["no configuration", ["check", "--config", "/nowhere/postern.toml"], 1],
+  ]
+  for (const [name, args, code] of rows)
+    test(`${name}: exit code ${code}`, async () => {
+      const done = await postern(args)
+      expect(done.code).toBe(code)
+      if (code !== 0) expect(done.stdout.length).toBe(0)
+      else expect(done.stderr).toBe("")
+    })
+
+  test("--config may stand before the command, and is found in the working folder", async () => {
+    expect((await postern([...instance.config, "account", "list"])).code).toBe(0)
+    expect((await postern(["account", "list", "--json"], {}, instance.folder)).code).toBe(0)
+  })
+
+  test("every mistake of postern.toml is named", async () => {
+    const file = instance.file("bad.toml")
+    writeFileSync(file, 'domains = ["example.test"]\nbogus = 1\n[limits]\nrecipients = "x"\n')
+    const done = await postern(["account", "list", "--config", file])
+    expect(done.code).toBe(1)
+    expect(done.stderr).toBe(
+      `postern: ${file}:2: bogus: is no key of postern.toml\npostern: ${file}:4: limits.recipients: must be a whole number from 1 to 10000\n`,
+    )
+  })
+})
