@@ -22,6 +22,8 @@ export interface Gateway {
   readonly reports: Reports
   /** Our name in reports and trace fields. */
   readonly hostname: string
+  /** How long delivery is tried. */
+  readonly lifetimeMs: number
   readonly now: () => Date
   readonly log: Log
 }

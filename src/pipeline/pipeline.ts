@@ -22,7 +22,7 @@ export async function deliver(job: Job, gateway: Gateway, signal: AbortSignal): 
         ? await relay(message, job, recipient, gateway, signal)
         : failed(job.recipient, "5.1.1", "no such mailbox here any more")
 
-  const outcome = settle(result, job, message.entry.receivedAt, gateway.now())
+  const outcome = settle(result, job, message.entry.receivedAt, gateway.now(), gateway.lifetimeMs)
   if (outcome.kind === "failed") await report(message, recipient, outcome.status, gateway)
   gateway.log.info("mail.attempt", {
     id: job.spoolId,

@@ -31,10 +31,10 @@ export function gone(job: Job): Outcome {
 }
 
 /** Turns the result of an attempt into what the queue does next: a retry gets its time, or fails when the time is over. */
-export function settle(result: Result, job: Job, receivedAt: Date, now: Date): Outcome {
+export function settle(result: Result, job: Job, receivedAt: Date, now: Date, lifetimeMs: number): Outcome {
   if (result.kind !== "retry") return result
   const at = nextAttempt(job.attempt, receivedAt, now)
-  if (at !== null) return { ...result, at }
+  if (at !== null && now.getTime() - receivedAt.getTime() < lifetimeMs) return { ...result, at }
   const { status } = result
   // RFC 3463 §3.5: 4.4.7 / 5.4.7, delivery time expired.
   return {

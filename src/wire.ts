@@ -1,0 +1,25 @@
+import { GatewayError } from "./errors.ts"
+import { ROLES, type Role } from "./wire/core.ts"
+import { type DemoOptions, runDemo } from "./wire/demo.ts"
+import { runServer } from "./wire/serve.ts"
+
+/** Runs the roles until a signal ends them. @returns the exit code */
+export async function serve(configPath: string | null, roles: readonly string[] | null): Promise<number> {
+  return runServer(configPath, rolesOf(roles))
+}
+
+/** Makes and runs the demonstration instance. @returns the exit code */
+export async function demo(options: DemoOptions): Promise<number> {
+  return runDemo(options)
+}
+
+function rolesOf(names: readonly string[] | null): ReadonlySet<Role> {
+  if (names === null) return new Set(ROLES)
+  return new Set(
+    names.map((name) => {
+      const role = ROLES.find((candidate) => candidate === name)
+      if (!role) throw new GatewayError("USAGE", `role ${JSON.stringify(name)}: unknown; there are ${ROLES.join(", ")}`)
+      return role
+    }),
+  )
+}

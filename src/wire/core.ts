@@ -1,0 +1,64 @@
+import { hostname } from "node:os"
+import { join } from "node:path"
+import type { Config } from "../config/config.ts"
+import { Counters } from "../log/counters.ts"
+import type { Log } from "../log/log.ts"
+import type { Database } from "../store/database.ts"
+import { People } from "../store/people.ts"
+import { RecryptionKeys } from "../store/recryption-keys.ts"
+import { openSpool, type Spool } from "../store/spool.ts"
+import { SpoolKeys, SpoolPublicKeys } from "../store/spool-keys.ts"
+import { openState } from "../store/state.ts"
+
+/** The parts that a process can play. */
+export const ROLES = ["mx", "submission", "worker", "imap", "http"] as const
+export type Role = (typeof ROLES)[number]
+
+/** What every role stands on. */
+export interface Core extends AsyncDisposable {
+  readonly config: Config
+  readonly roles: ReadonlySet<Role>
+  readonly log: Log
+  readonly counters: Counters
+  readonly database: Database
+  readonly people: People
+  readonly spool: Spool
+  /** null: this process plays no role that opens accepted mail. */
+  readonly spoolKeys: SpoolKeys | null
+  readonly now: () => Date
+}
+
+/** Opens state and spool with no more secrets than the roles need: only a worker opens the spool, only worker and imap recrypt. */
+export async function openCore(config: Config, roles: ReadonlySet<Role>, log: Log): Promise<Core> {
+  const now = () => new Date()
+  const database = openState(config.data)
+  const recrypts = roles.has("worker") || roles.has("imap")
+  const people = new People(database, {
+    domains: config.domains,
+    postmaster: config.postmaster,
+    recryptionKeys: recrypts ? new RecryptionKeys(database, join(config.secrets, "recryption")) : null,
+  })
+  const publicFolder = join(config.data, "spool-keys")
+  const spoolKeys = roles.has("worker") ? new SpoolKeys(publicFolder, join(config.secrets, "spool")) : null
+  spoolKeys?.rotate(now())
+  const spool = await openSpool({
+    folder: join(config.data, "spool"),
+    publicKeys: new SpoolPublicKeys(publicFolder, now),
+    privateKeys: spoolKeys,
+    now,
+  })
+  return {
+    config,
+    roles,
+    log: log.with({ host: hostname() }),
+    counters: new Counters(),
+    database,
+    people,
+    spool,
+    spoolKeys,
+    now,
+    async [Symbol.asyncDispose]() {
+      database[Symbol.dispose]()
+    },
+  }
+}

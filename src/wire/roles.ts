@@ -1,0 +1,154 @@
+import { join } from "node:path"
+import { startAdminHttp } from "../http/admin.ts"
+import { startPublicHttp } from "../http/public.ts"
+import { MailStore } from "../mailbox/store.ts"
+import { type EmbeddedQueue, openEmbeddedQueue } from "../queue/embedded.ts"
+import { startSweeping } from "../queue/sweep.ts"
+import { Presence } from "../store/presence.ts"
+import { secret } from "../store/secrets.ts"
+import type { Core } from "./core.ts"
+import { LiveDevices } from "./devices.ts"
+import { PeopleDirectory } from "./directory.ts"
+import { mailboxesOf, relayOf, upstreamOf } from "./external.ts"
+import { startImap } from "./imap.ts"
+import { publishedProfiles } from "./published.ts"
+import { AccountRecryptors } from "./recryptors.ts"
+import { startSmtp } from "./smtp.ts"
+import { adminSource } from "./status.ts"
+import { readServerTls, type ServerTls } from "./tls.ts"
+import { work } from "./worker.ts"
+
+/** The roles of this process, running. */
+export interface Running extends AsyncDisposable {
+  /** `name=host:port` of each listener. */
+  readonly listeners: readonly string[]
+  /** Ends idle connections, lets the rest finish for `graceMs`, then cuts it. */
+  drain(graceMs: number): Promise<void>
+}
+
+/** One listener as the composition sees it. */
+export interface Listener {
+  readonly name: string
+  readonly where: string
+  close(graceMs: number): Promise<void>
+}
+
+/** What all roles of a process share beside the core. */
+interface Shared {
+  readonly queue: EmbeddedQueue
+  readonly devices: LiveDevices
+  readonly recryptors: AccountRecryptors
+  readonly directory: PeopleDirectory
+  readonly store: MailStore
+  readonly tls: ServerTls
+}
+
+/**
+ * Starts what the roles of this process need, inside out: state and queue, the worker, then the listeners. Ended in reverse.
+ * @throws GatewayError LISTEN_FAILED
+ */
+export async function startRoles(core: Core): Promise<Running> {
+  const stack = new AsyncDisposableStack()
+  stack.use(core)
+  try {
+    const shared = openShared(core, stack)
+    if (core.roles.has("worker")) await startWorker(core, shared, stack)
+    const listeners = await startListeners(core, shared)
+    return {
+      listeners: listeners.map(({ name, where }) => `${name}=${where}`),
+      async drain(graceMs) {
+        await Promise.all(listeners.splice(0).map((listener) => listener.close(graceMs)))
+      },
+      async [Symbol.asyncDispose]() {
+        await Promise.all(listeners.map((listener) => listener.close(0)))
+        await stack.disposeAsync()
+      },
+    }
+  } catch (error) {
+    await stack.disposeAsync()
+    throw error
+  }
+}
+
+function openShared(core: Core, stack: AsyncDisposableStack): Shared {
+  const { config, people, log, now } = core
+  const queue = stack.use(openEmbeddedQueue(config.data, { now, log, onEmptied: (id) => core.spool.remove(id) }))
+  const devices = new LiveDevices(people, log)
+  const recryptors = new AccountRecryptors(people)
+  const markerKey =
+    core.roles.has("worker") || core.roles.has("imap") ? secret(config.secrets, "marker") : new Uint8Array(32)
+  const directory = new PeopleDirectory(people, config, markerKey, recryptors)
+  const store = stack.use(new MailStore(join(config.data, "mail"), { now, log }))
+  const roles = [...core.roles]
+  if (core.roles.has("imap") || core.roles.has("submission")) {
+    const presence = stack.use(
+      new Presence(core.database, { roles, now, onError: (error) => log.error("presence.failed", {}, error) }),
+    )
+    presence.onChange(() => {
+      recryptors.refresh()
+      devices.refresh()
+    })
+  }
+  return { queue, devices, recryptors, directory, store, tls: readServerTls(config) }
+}
+
+async function startWorker(core: Core, shared: Shared, stack: AsyncDisposableStack): Promise<void> {
+  const { queue, directory } = shared
+  const { spool, spoolKeys, now, log } = core
+  if (spoolKeys) stack.use(await startSweeping({ spool, queue, spoolKeys, now, log }))
+  const ending = new AbortController()
+  const relay = stack.use(relayOf(core))
+  const working = work(core, { queue, directory, mailboxes: mailboxesOf(core, shared.store), relay }, ending.signal)
+  working.catch((error: unknown) => log.error("worker.ended", {}, error))
+  stack.defer(async () => {
+    ending.abort()
+    await working
+  })
+}
+
+async function startListeners(core: Core, shared: Shared): Promise<Listener[]> {
+  const { config, roles } = core
+  const started: Listener[] = []
+  try {
+    for (const [kind, listener] of await startSmtp(core, shared.queue, shared.devices, shared.tls))
+      started.push(named(kind, listener))
+    if (roles.has("imap"))
+      for (const [kind, listener] of await startImap(core, { ...shared, upstream: upstreamOf(core, shared.store) }))
+        started.push(named(kind, listener))
+    if (roles.has("http") && config.listen.https) started.push(await startPublic(core, shared.tls))
+    if (config.listen.admin) started.push(await startAdmin(core, shared.queue))
+    return started
+  } catch (error) {
+    await Promise.all(started.map((listener) => listener.close(0)))
+    throw error
+  }
+}
+
+async function startPublic(core: Core, tls: ServerTls): Promise<Listener> {
+  const listen = core.config.listen.https ?? { host: "127.0.0.1", port: 0 }
+  const server = await startPublicHttp({
+    ...listen,
+    tls,
+    profiles: publishedProfiles(core.people, core.config.domains),
+    log: core.log,
+  })
+  return { name: "https", where: server.listeningOrigin.replace(/^https?:\/\//, ""), close: () => server.close() }
+}
+
+async function startAdmin(core: Core, queue: EmbeddedQueue): Promise<Listener> {
+  const listen = core.config.listen.admin ?? { host: "127.0.0.1", port: 0 }
+  const server = await startAdminHttp({ ...listen, source: adminSource(core, queue), log: core.log })
+  return { name: "admin", where: server.listeningOrigin.replace(/^https?:\/\//, ""), close: () => server.close() }
+}
+
+function named(
+  name: string,
+  listener: { address(): { readonly host: string; readonly port: number }; close(graceMs: number): Promise<void> },
+): Listener {
+  const { host, port } = listener.address()
+  return {
+    name,
+    where: `${host.includes(":") ? `[${host}]` : host}:${port}`,
+    close: (graceMs) => listener.close(graceMs),
+  }
+}

@@ -1,0 +1,53 @@
+import type { Config } from "../config/config.ts"
+import { loadConfig } from "../config/load.ts"
+import { GatewayError } from "../errors.ts"
+import { createLog } from "../log/log.ts"
+import { openCore, type Role } from "./core.ts"
+import { startRoles } from "./roles.ts"
+
+/** How long a drain may take before connections and deliveries under way are cut. */
+const DRAIN_MS = 10_000
+
+/**
+ * Runs the roles: one line `postern ready …` on standard output when every listener accepts, then until SIGTERM or SIGINT.
+ * @throws GatewayError LISTEN_FAILED, CONFIG_INVALID, STATE_*
+ */
+export async function runServer(configPath: string | null, roles: ReadonlySet<Role>): Promise<number> {
+  const config = loadConfig(configPath, process.cwd())
+  refuseUnsupported(config)
+  const stop = signalled("SIGTERM", "SIGINT")
+  await using running = await startServer(config, roles)
+  process.stdout.write(`postern ready ${running.listeners.join(" ")}\n`)
+  await stop
+  await running.drain(DRAIN_MS)
+  return 0
+}
+
+/** The gateway in this process. */
+export async function startServer(config: Config, roles: ReadonlySet<Role>) {
+  const log = createLog(config.logLevel)
+  for (const warning of config.warnings) log.warn("config.warning", { warning })
+  const core = await openCore(config, roles, log)
+  try {
+    return await startRoles(core)
+  } catch (error) {
+    await core[Symbol.asyncDispose]()
+    throw error
+  }
+}
+
+/** What the configuration can say and this version cannot do must not look as if it were done. */
+function refuseUnsupported(config: Config): void {
+  const refuse = (what: string) => {
+    throw new GatewayError("CONFIG_INVALID", `${config.file}: ${what} is not supported by this version`)
+  }
+  if (config.store.kind !== "embedded") refuse("store.url other than embedded:")
+  if (config.queue.kind !== "embedded") refuse("queue.url other than embedded:")
+  if (config.imap.kind === "imap" && config.imap.login.kind === "stored") refuse('mailboxes.auth = "stored"')
+}
+
+function signalled(...signals: readonly NodeJS.Signals[]): Promise<void> {
+  return new Promise((resolve) => {
+    for (const signal of signals) process.once(signal, () => resolve())
+  })
+}

@@ -1,0 +1,105 @@
+import type { ListenAddress, ListenerName } from "../config/config.ts"
+import { type Address, addressKey } from "../message/address.ts"
+import { jobsFor, type Queue } from "../queue/queue.ts"
+import { type SmtpListener, startSmtpIn } from "../smtp-in/listener.ts"
+import type { Acceptance, Recipients, Submitters } from "../smtp-in/ports.ts"
+import type { People } from "../store/people.ts"
+import type { Core } from "./core.ts"
+import type { LiveDevices } from "./devices.ts"
+import { refuseRevoked } from "./revoked.ts"
+import type { ServerTls } from "./tls.ts"
+
+/** The SMTP listeners that the configuration names and the roles allow. */
+export async function startSmtp(
+  core: Core,
+  queue: Queue,
+  devices: LiveDevices,
+  tls: ServerTls,
+): Promise<[string, SmtpListener][]> {
+  const { config, roles } = core
+  const kinds = (["mx", "submission", "submissions"] as const).filter((kind) =>
+    roles.has(kind === "mx" ? "mx" : "submission"),
+  )
+  const listeners: [string, SmtpListener][] = []
+  for (const kind of kinds) {
+    const listen = config.listen[kind]
+    if (listen) listeners.push([kind, await startOne(kind, listen, core, queue, devices, tls)])
+  }
+  return listeners
+}
+
+function startOne(
+  kind: ListenerName & ("mx" | "submission" | "submissions"),
+  listen: ListenAddress,
+  core: Core,
+  queue: Queue,
+  devices: LiveDevices,
+  tls: ServerTls,
+): Promise<SmtpListener> {
+  const { config } = core
+  const { limits } = config
+  return startSmtpIn({
+    kind,
+    host: listen.host,
+    port: listen.port,
+    hostname: config.hostname,
+    postmasterDomain: config.domains[0] ?? config.hostname,
+    tls,
+    limits: {
+      messageSizeOctets: limits.messageSizeOctets,
+      recipients: limits.recipients,
+      connections: limits.smtpConnections,
+      idleMs: limits.smtpIdleMs,
+    },
+    recipients: recipientsOf(core.people),
+    ...(kind === "mx" ? {} : { submitters: submittersOf(core.people, devices) }),
+    acceptance: acceptanceOf(kind, core, queue),
+    log: core.log,
+    now: core.now,
+  })
+}
+
+function recipientsOf(people: People): Recipients {
+  return {
+    resolve(address) {
+      const { kind } = people.resolve(address)
+      return kind === "accounts" ? "local" : kind
+    },
+  }
+}
+
+function submittersOf(people: People, devices: LiveDevices): Submitters {
+  return {
+    async authenticate(username, password) {
+      const live = devices.authenticate(username, password)
+      if (live === null) return null
+      const { account, device, revoked } = live
+      return {
+        account: account.address,
+        device: device.name,
+        readOnly: device.readOnly,
+        revoked,
+        owns: (address) => owns(people, account.address, address),
+      }
+    },
+  }
+}
+
+/** An account writes under its own address, its `+tags`, and the aliases that lead to it. */
+function owns(people: People, account: string, address: Address): boolean {
+  if (addressKey(address) === account) return true
+  const meaning = people.resolve(address)
+  return meaning.kind === "accounts" && meaning.accounts.includes(account)
+}
+
+/** A message is accepted when it is sealed and named in the spool; its jobs may be lost, the sweep makes them again. */
+function acceptanceOf(listener: string, core: Core, queue: Queue): Acceptance {
+  return {
+    async accept(entry, content) {
+      const id = await core.spool.write(entry, refuseRevoked(content, entry.envelope.recipients, core.people))
+      await Promise.all(jobsFor(id, entry.envelope, entry.receivedAt).map((job) => queue.add(job)))
+      core.counters.add("postern_smtp_accepted_total", { listener })
+      return id
+    },
+  }
+}

@@ -1,0 +1,111 @@
+import type { MailStore } from "../mailbox/store.ts"
+import { addressKey } from "../message/address.ts"
+import type { Gateway } from "../pipeline/gateway.ts"
+import { deliver } from "../pipeline/pipeline.ts"
+import type { Directory, Mailboxes, Relay as RelayPort, Reports, Result } from "../pipeline/ports.ts"
+import { stored } from "../pipeline/settle.ts"
+import { jobsFor, type Queue } from "../queue/queue.ts"
+import type { Hop } from "../smtp-out/hop.ts"
+import type { Relay } from "../smtp-out/relay.ts"
+import type { Core } from "./core.ts"
+
+/** What the worker role needs beside the core. */
+export interface WorkerParts {
+  readonly queue: Queue
+  readonly directory: Directory
+  readonly mailboxes: Mailboxes
+  readonly relay: RelayPort
+}
+
+/** Works the queue until `signal` ends and the attempts under way are settled. */
+export function work(core: Core, parts: WorkerParts, signal: AbortSignal): Promise<void> {
+  const gateway: Gateway = {
+    open: (id) => core.spool.open(id),
+    directory: parts.directory,
+    mailboxes: parts.mailboxes,
+    relay: parts.relay,
+    reports: reportsOf(core, parts.queue),
+    hostname: core.config.hostname,
+    lifetimeMs: core.config.limits.queueLifetimeMs,
+    now: core.now,
+    log: core.log,
+  }
+  const handle: Parameters<Queue["work"]>[0] = async (job, ending) => {
+    const outcome = await deliver(job, gateway, ending)
+    core.counters.add("postern_deliveries_total", { outcome: outcome.kind })
+    return outcome
+  }
+  return parts.queue.work(handle, { concurrency: core.config.limits.deliveries, signal })
+}
+
+/** Mail of our people into the embedded store. */
+export function embeddedMailboxes(store: MailStore): Mailboxes {
+  return {
+    async deliver(account, message, { name, receivedAt, repeated }) {
+      await store.deliver(account, {
+        uniqueName: name,
+        sizeOctets: message.sizeOctets,
+        content: message.content(),
+        internalDate: receivedAt,
+        repeated,
+      })
+      return stored(account, "stored")
+    },
+  }
+}
+
+/** Mail for other domains, over SMTP. */
+export function smtpRelay(relay: Relay, hopFor: (domain: string) => Hop): RelayPort {
+  return {
+    async send(message, envelope, recipient, signal): Promise<Result> {
+      const outcome = await relay.relayMessage(
+        {
+          sender: envelope.sender,
+          recipient: recipient.address,
+          smtpUtf8: envelope.smtpUtf8,
+          envelopeId: envelope.envelopeId,
+          returnContent: envelope.returnContent,
+          notify: recipient.notify,
+          originalRecipient: recipient.originalRecipient,
+          sizeOctets: message.sizeOctets,
+          content: () => message.content(),
+        },
+        hopFor(recipient.address.domain),
+        signal,
+      )
+      return outcome.kind === "relayed" ? { kind: "done", status: outcome.status } : outcome
+    },
+  }
+}
+
+/** Reports go the way of all mail: sealed into the spool, then the queue. */
+function reportsOf(core: Core, queue: Queue): Reports {
+  return {
+    async submit({ name, to, octets }) {
+      const receivedAt = core.now()
+      const { hostname } = core.config
+      const envelope = {
+        sender: null,
+        recipients: [{ address: to, notify: ["NEVER"] as const, originalRecipient: null }],
+        smtpUtf8: /[^\x00-\x7f]/.test(addressKey(to)),
+        envelopeId: null,
+        returnContent: null,
+      }
+      const origin = {
+        kind: "submission" as const,
+        account: null,
+        device: null,
+        remote: "",
+        helo: hostname,
+        tls: false,
+      }
+      const received = `Received: by ${hostname} (Postern) id ${name};\r\n ${receivedAt.toUTCString().replace("GMT", "+0000")}\r\n`
+      const id = await core.spool.write({ envelope, origin, received, receivedAt }, once(octets), name)
+      for (const job of jobsFor(id, envelope, receivedAt)) await queue.add(job)
+    },
+  }
+}
+
+async function* once(octets: Uint8Array): AsyncGenerator<Uint8Array> {
+  yield octets
+}
