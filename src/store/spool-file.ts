@@ -64,7 +64,8 @@ export async function onDisk<T>(act: () => Promise<T>): Promise<T> {
 }
 
 async function writeAll(file: FileHandle, pieces: readonly Uint8Array[]): Promise<void> {
-  const octets = Buffer.concat(pieces)
+  const [only, ...more] = pieces
+  const octets = only !== undefined && more.length === 0 ? only : Buffer.concat(pieces)
   await onDisk(async () => {
     for (let at = 0; at < octets.length; ) at += (await file.write(octets, at)).bytesWritten
   })

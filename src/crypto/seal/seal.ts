@@ -75,7 +75,7 @@ export class Sealer {
  */
 export function keyIdOf(head: Uint8Array): Uint8Array | null {
   const ours = head.length >= HEAD_OCTETS && MAGIC.every((octet, index) => head[index] === octet)
-  return ours ? head.slice(MAGIC.length, MAGIC.length + KEY_ID_OCTETS) : null
+  return ours ? new Uint8Array(head.subarray(MAGIC.length, MAGIC.length + KEY_ID_OCTETS)) : null
 }
 
 /** Where the pieces of a sealed file are. */
