@@ -9,7 +9,7 @@ export class Wire implements AsyncDisposable {
   #wake: () => void = () => undefined
 
   private constructor(socket: Socket) {
-    this.#socket = socket
+    this.#socket = socket.setNoDelay(true)
     this.#listen()
   }
 
@@ -33,6 +33,11 @@ export class Wire implements AsyncDisposable {
 
   write(text: string | Uint8Array): void {
     this.#socket.write(typeof text === "string" ? Buffer.from(text, "utf8") : text)
+  }
+
+  /** Sends octets and waits until the system has taken them. */
+  flushed(octets: Uint8Array): Promise<void> {
+    return new Promise((resolve) => this.#socket.write(octets, () => resolve()))
   }
 
   /** Sends one line and returns the reply. */
