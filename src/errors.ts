@@ -47,6 +47,10 @@ export type ErrorCode =
   | "UPSTREAM_REFUSED"
   | "PROTOCOL"
   | "LISTEN_FAILED"
+  | "MAILBOX_NAME"
+  | "MAILBOX_UNKNOWN"
+  | "MAILBOX_EXISTS"
+  | "MAILBOX_BUSY"
   | "USAGE"
 
 /** An error of ours: a stable code, what and where in lower case, the cause, and never a secret. */

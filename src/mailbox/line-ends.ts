@@ -1,0 +1,35 @@
+const LF = 10
+const CR = 13
+
+/** Counts the line ends that lack their CR: each is one octet more on the wire (RFC 3501 §4.3 lines end in CRLF). */
+export class BareLineEnds {
+  count = 0
+  #last = 0
+
+  push(octets: Uint8Array): void {
+    for (let at = octets.indexOf(LF); at >= 0; at = octets.indexOf(LF, at + 1)) {
+      if ((at === 0 ? this.#last : octets[at - 1]) !== CR) this.count += 1
+    }
+    if (octets.length > 0) this.#last = octets[octets.length - 1] ?? 0
+  }
+}
+
+/** Gives every line its CRLF; other octets are kept. */
+export class CrlfLines {
+  #last = 0
+
+  /** The octets with their line ends whole; the same array when there was nothing to do. */
+  push(octets: Uint8Array): Uint8Array {
+    const pieces: Uint8Array[] = []
+    let from = 0
+    for (let at = octets.indexOf(LF); at >= 0; at = octets.indexOf(LF, at + 1)) {
+      if ((at === 0 ? this.#last : octets[at - 1]) === CR) continue
+      pieces.push(octets.subarray(from, at), CARRIAGE_RETURN)
+      from = at
+    }
+    if (octets.length > 0) this.#last = octets[octets.length - 1] ?? 0
+    return pieces.length === 0 ? octets : Buffer.concat([...pieces, octets.subarray(from)])
+  }
+}
+
+const CARRIAGE_RETURN = new Uint8Array([CR])
