@@ -1,12 +1,13 @@
 import { type Command, InvalidArgumentError } from "commander"
 import { readCertificate } from "../crypto/cms/certificate.ts"
 import { pemEncode } from "../crypto/cms/pem.ts"
+import { armor } from "../crypto/openpgp/armor.ts"
 import { p256PublicPoint } from "../crypto/primitives/p256.ts"
 import { randomOctets } from "../crypto/primitives/random.ts"
 import { GatewayError } from "../errors.ts"
-import { type Made, type Making, makeAccount, rekeyAccount, renewAccount, requestOf } from "../identity/account.ts"
+import { type Made, makeAccount, rekeyAccount, renewAccount, requestOf } from "../identity/account.ts"
 import { keyFingerprint } from "../identity/fingerprint.ts"
-import { armor } from "../identity/openpgp-keys.ts"
+import type { Making } from "../identity/issuing.ts"
 import type { Person } from "../identity/person.ts"
 import { addressKey, parseAddress } from "../message/address.ts"
 import type { Account, Format } from "../store/people.ts"
@@ -209,7 +210,7 @@ export function certificatesOf(account: Account): { readonly smime?: string; rea
   const [smime, openpgp] = [current("smime"), current("openpgp")]
   return {
     ...(smime === undefined ? {} : { smime: pemEncode("CERTIFICATE", smime) }),
-    ...(openpgp === undefined ? {} : { openpgp: armor(openpgp, "PUBLIC KEY BLOCK") }),
+    ...(openpgp === undefined ? {} : { openpgp: new TextDecoder().decode(armor(openpgp, "PUBLIC KEY BLOCK")) }),
   }
 }
 

@@ -3,8 +3,9 @@ import { resolve } from "node:path"
 import type { Command } from "commander"
 import { readCertificate } from "../crypto/cms/certificate.ts"
 import { pemDecode } from "../crypto/cms/pem.ts"
+import { readCertificate as readOpenPgpCertificate } from "../crypto/openpgp/certificate.ts"
+import { verifiedCertificate } from "../crypto/openpgp/recipient.ts"
 import { GatewayError } from "../errors.ts"
-import { readOpenPgpCertificate } from "../identity/openpgp-keys.ts"
 import { addressKey, parseAddress } from "../message/address.ts"
 import type { Format } from "../store/people.ts"
 import { type CommonOptions, openInstance, optionsOf, print, printJson, warn } from "./shell.ts"
@@ -32,12 +33,13 @@ interface Pinnable {
 }
 
 async function add(written: string, file: string, options: CommonOptions): Promise<void> {
+  const now = new Date()
   const address = addressKey(parseAddress(written))
-  const found = await readPinnable(file)
+  const found = await readPinnable(file, now)
   if (!found.addresses.some((other) => other.toLowerCase() === address.toLowerCase()))
     warn(`${file}: this certificate does not name ${address} but ${found.addresses.join(", ") || "nobody"}`)
   using instance = openInstance(options)
-  instance.people.addPinnedCertificate(address, found.format, found.certificate, new Date())
+  instance.people.addPinnedCertificate(address, found.format, found.certificate, now)
   if (options.json) {
     printJson({ address, format: found.format, addresses: found.addresses })
     return
@@ -45,7 +47,7 @@ async function add(written: string, file: string, options: CommonOptions): Promi
   print(`certificate for ${address}: pinned, ${found.format}`)
 }
 
-async function readPinnable(file: string): Promise<Pinnable> {
+async function readPinnable(file: string, now: Date): Promise<Pinnable> {
   const octets = readFile(file)
   const text = new TextDecoder("latin1").decode(octets)
   const pem = pemDecode("CERTIFICATE", text)[0]
@@ -53,12 +55,8 @@ async function readPinnable(file: string): Promise<Pinnable> {
     const certificate = readCertificate(pem ?? octets)
     return { format: "smime", certificate: certificate.der, addresses: certificate.emailAddresses }
   }
-  const certificate = await readOpenPgpCertificate(text.includes("-----BEGIN PGP") ? text : octets)
-  if (certificate.encryption === null)
-    throw new GatewayError(
-      "CERTIFICATE_UNSUPPORTED",
-      `${file}: this OpenPGP certificate has no key to encrypt to that we can use`,
-    )
+  // Its own signatures are checked here, once: what is kept is believed from then on.
+  const certificate = readOpenPgpCertificate(await verifiedCertificate(octets, now))
   const addresses = certificate.userIds.map((userId) => /<([^<>]+)>$/.exec(userId)?.[1] ?? userId)
   return { format: "openpgp", certificate: certificate.binary, addresses }
 }

@@ -3,22 +3,16 @@ import { readCertificate } from "../crypto/cms/certificate.ts"
 import { issueIntermediate, issueRoot } from "../crypto/cms/issue.ts"
 import { pemEncode } from "../crypto/cms/pem.ts"
 import { p256PublicPoint } from "../crypto/primitives/p256.ts"
+import { recryptionScalarP256 } from "../crypto/recryption/split.ts"
 import { GatewayError } from "../errors.ts"
 import type { AccountKey, Format } from "../store/account.ts"
 import { keyFingerprint } from "./fingerprint.ts"
-import { issueLeaf, issuerOf, leafValidity, makeScalar, makeSerial, type Random, rootValidity } from "./issuing.ts"
+import { issueLeaf, issuerOf, leafValidity, type Making, makeScalar, makeSerial, rootValidity } from "./issuing.ts"
 import { hex } from "./json.ts"
-import { addEncryptionKey, makeOpenPgpIdentity, openPgpProfileKey } from "./openpgp-keys.ts"
+import { addEncryptionKey, makeOpenPgpIdentity, openPgpProfileKey, renewOpenPgpIdentity } from "./openpgp-keys.ts"
 import type { KeyPair, Person, PersonDevice, SmimeKey } from "./person.ts"
 import { type ProfileConnection, signProfile } from "./profile.ts"
-import { type Change, type ScalarChange, signRequest } from "./requests.ts"
-import { recryptionScalarP256 } from "./split-temporary.ts"
-
-/** Where makers get time and randomness from. */
-export interface Making {
-  readonly now: Date
-  readonly random: Random
-}
+import { type CertificateChange, type Change, type ScalarChange, signRequest } from "./requests.ts"
 
 /** A change, made but not applied: the person as the keyring keeps it from now on, and the signed request for the server. */
 export interface Made {
@@ -65,7 +59,7 @@ export async function makeAccount(account: NewAccount, making: Making): Promise<
 /** A new current key for each format, and for each live device what recrypts from it. Old keys stay for old mail. */
 export async function rekeyAccount(person: Person, making: Making): Promise<Made> {
   const smimeKey = person.smime.length > 0 ? makeSmimeKey(person, making) : null
-  const added = person.openpgp === null ? null : await addEncryptionKey(person, person.openpgp, making.now)
+  const added = person.openpgp === null ? null : await addEncryptionKey(person.openpgp, person.devices, making)
   const rekeyed: Person = {
     ...person,
     smime: smimeKey === null ? [] : [...person.smime.map((key) => ({ ...key, current: false })), smimeKey],
@@ -99,12 +93,13 @@ export async function renewAccount(person: Person, making: Making): Promise<Made
   )
   const base: Person = { ...person, root, intermediate }
   const smime = person.smime.map((key) => renewSmimeKey(base, key, making))
-  const renewed: Person = { ...base, smime }
+  const openpgp = person.openpgp === null ? null : await renewOpenPgpIdentity(person.openpgp, making.now)
+  const renewed: Person = { ...base, smime, openpgp }
   const change: Change = {
     kind: "account-renew",
     root: root.certificate,
     intermediate: intermediate.certificate,
-    certificates: smime.map(({ id, certificate }) => ({ id, certificate })),
+    certificates: [...smime.map(({ id, certificate }) => ({ id, certificate })), ...openPgpCertificates(renewed)],
     profile: profileOf(renewed, making.now),
   }
   return { person: renewed, request: requestOf(renewed, change, making) }
@@ -138,6 +133,12 @@ export function liveDevices(person: Person): readonly PersonDevice[] {
 /** The serial number's content octets. */
 export function serialOf({ certificate }: KeyPair): Uint8Array {
   return readCertificate(certificate).identity.serial
+}
+
+/** The current OpenPGP key's certificate, which also lists the devices' signing subkeys. */
+export function openPgpCertificates({ openpgp }: Person): readonly CertificateChange[] {
+  const current = openpgp?.keys.find((key) => key.current)
+  return openpgp === null || current === undefined ? [] : [{ id: current.id, certificate: openpgp.certificate }]
 }
 
 function currentKeys(person: Person): readonly AccountKey[] {

@@ -59,7 +59,7 @@ export function deviceFiles(person: Person, device: PersonDevice, services: Serv
 /** NAME.asc; none for a device without OpenPGP. */
 export function openPgpFile(person: Person, { name, openpgp }: PersonDevice): readonly DeviceFile[] {
   if (person.openpgp === null || openpgp === null) return []
-  return [{ name: `${name}.asc`, content: text(deviceKeyFile(person.openpgp, openpgp)) }]
+  return [{ name: `${name}.asc`, content: deviceKeyFile(person.openpgp, openpgp) }]
 }
 
 function pkcs12(person: Person, device: PersonDevice, { certificate, scalar }: KeyPair, file: string): DeviceFile {

@@ -2,12 +2,12 @@
 
 import { GatewayError } from "../errors.ts"
 import { hashPassword } from "../store/people.ts"
-import { liveDevices, type Made, type Making, requestOf, serialOf, smimeScalar } from "./account.ts"
-import { issueLeaf, makeScalar, makeSerial } from "./issuing.ts"
+import { liveDevices, type Made, openPgpCertificates, requestOf, serialOf, smimeScalar } from "./account.ts"
+import { issueLeaf, type Making, makeScalar, makeSerial } from "./issuing.ts"
 import { hex } from "./json.ts"
 import { addDeviceKeys, revokeDeviceKey } from "./openpgp-keys.ts"
 import type { KeyPair, Person, PersonDevice } from "./person.ts"
-import type { CertificateChange, DeviceRecord } from "./requests.ts"
+import type { DeviceRecord } from "./requests.ts"
 
 /** How a new device is to be. */
 export interface NewDevice {
@@ -41,8 +41,7 @@ export async function makeDevice(person: Person, wanted: NewDevice, making: Maki
     revokedAt: null,
   }
   const password = wanted.protectOpenPgp ? makePassword(making) : null
-  const added =
-    person.openpgp === null ? null : await addDeviceKeys(person, person.openpgp, bare.id, password, making.now)
+  const added = person.openpgp === null ? null : await addDeviceKeys(person.openpgp, bare.id, password, making)
   const device: PersonDevice = { ...bare, openpgp: added?.openpgp ?? null }
   const changed: Person = { ...person, openpgp: added?.identity ?? null, devices: [...person.devices, device] }
   const smimeScalars = person.smime.flatMap((key) => smimeScalar(device, key))
@@ -117,12 +116,6 @@ function recordOf(device: PersonDevice): DeviceRecord {
     certificate: device.decryption?.certificate ?? null,
     signingCertificate: device.signing.certificate,
   }
-}
-
-/** The current OpenPGP key's certificate, which lists the devices' signing subkeys. */
-function openPgpCertificates({ openpgp }: Person): readonly CertificateChange[] {
-  const current = openpgp?.keys.find((key) => key.current)
-  return openpgp === null || current === undefined ? [] : [{ id: current.id, certificate: openpgp.certificate }]
 }
 
 function makePair(person: Person, device: string, usage: "encrypt" | "sign", { now, random }: Making): KeyPair {

@@ -7,6 +7,12 @@ import type { KeyPair, Person } from "./person.ts"
 /** `count` octets from a generator fit for keys. */
 export type Random = (count: number) => Uint8Array
 
+/** Where makers get time and randomness from. */
+export interface Making {
+  readonly now: Date
+  readonly random: Random
+}
+
 /** How long a certificate holds. */
 export interface Validity {
   readonly notBefore: Date
