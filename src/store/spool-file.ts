@@ -1,5 +1,6 @@
 import type { FileHandle } from "node:fs/promises"
 import { TAG_OCTETS } from "../crypto/primitives/aead.ts"
+import type { Decapsulator } from "../crypto/primitives/seal-key.ts"
 import {
   CHUNK_OCTETS,
   END_OCTETS,
@@ -78,15 +79,15 @@ async function writeAll(file: FileHandle, pieces: readonly Uint8Array[]): Promis
 export async function readSealed(
   file: FileHandle,
   id: string,
-  scalarFor: (keyId: Uint8Array) => Uint8Array,
+  decapsulatorFor: (keyId: Uint8Array) => Decapsulator,
 ): Promise<SpooledMessage> {
   const { size } = await file.stat()
   const head = await readAt(file, id, 0, HEAD_OCTETS)
   const keyId = keyIdOf(head)
   const layout = layoutOf(size, await readAt(file, id, size - END_OCTETS, END_OCTETS))
   if (keyId === null || layout === null) throw corrupt(id)
-  const scalar = scalarFor(keyId)
-  const opener = verified(id, () => new Opener(head, scalar, id))
+  const decapsulator = decapsulatorFor(keyId)
+  const opener = verified(id, () => new Opener(head, decapsulator, id))
   const trailer = await readAt(file, id, layout.trailerOffset, layout.trailerOctets)
   const entry = parseEntry(verified(id, () => opener.trailer(trailer, layout.chunks)))
   if (entry.sizeOctets !== layout.sizeOctets) throw corrupt(id)

@@ -1,7 +1,8 @@
 import { existsSync, readdirSync, readFileSync, rmSync } from "node:fs"
 import { join } from "node:path"
 import { randomOctets } from "../crypto/primitives/random.ts"
-import { randomX25519Scalar, X25519_OCTETS, x25519PublicKey } from "../crypto/primitives/x25519.ts"
+import { type Decapsulator, x25519Decapsulator, x25519Encapsulator } from "../crypto/primitives/seal-key.ts"
+import { randomX25519Scalar, x25519PublicKey } from "../crypto/primitives/x25519.ts"
 import { KEY_ID_OCTETS, type SealingKey } from "../crypto/seal/seal.ts"
 import { GatewayError } from "../errors.ts"
 import { destroyFile, makePrivateFolder, syncFolder, systemCode, writeDurably } from "./durable.ts"
@@ -35,7 +36,10 @@ export class SpoolPublicKeys {
     if (this.#listed && age >= 0 && age < LIST_FOR_MS) return this.#listed.key
     const id = newest(publicKeyIds(this.#folder), this.#now())
     if (id === undefined) throw new GatewayError("SPOOL_KEY_MISSING", "spool keys: there is no public key yet")
-    const key = { id: Buffer.from(id, "hex"), point: new Uint8Array(readFileSync(publicPath(this.#folder, id))) }
+    const key = {
+      id: Buffer.from(id, "hex"),
+      encapsulate: x25519Encapsulator(readFileSync(publicPath(this.#folder, id))),
+    }
     this.#listed = { key, atMs }
     return key
   }
@@ -45,7 +49,7 @@ export class SpoolPublicKeys {
 export class SpoolKeys {
   readonly #publicFolder: string
   readonly #secretFolder: string
-  readonly #scalars = new Map<string, Uint8Array>()
+  readonly #decapsulators = new Map<string, Decapsulator>()
 
   /** `publicFolder` is data/spool-keys, `secretFolder` secrets/spool; made when absent. */
   constructor(publicFolder: string, secretFolder: string) {
@@ -70,11 +74,11 @@ export class SpoolKeys {
    * The private half, kept in memory.
    * @throws GatewayError SPOOL_KEY_MISSING
    */
-  scalar(keyId: Uint8Array): Uint8Array {
+  decapsulator(keyId: Uint8Array): Decapsulator {
     const id = Buffer.from(keyId).toString("hex")
-    const scalar = this.#scalars.get(id) ?? this.#read(id)
-    this.#scalars.set(id, scalar)
-    return scalar
+    const decapsulator = this.#decapsulators.get(id) ?? this.#read(id)
+    this.#decapsulators.set(id, decapsulator)
+    return decapsulator
   }
 
   /** Ids, in hex, of the keys that were replaced long enough ago to be destroyed if nothing uses them. */
@@ -90,8 +94,7 @@ export class SpoolKeys {
     syncFolder(this.#publicFolder)
     for (const id of ids) {
       if (existsSync(this.#secretPath(id))) destroyFile(this.#secretPath(id))
-      this.#scalars.get(id)?.fill(0)
-      this.#scalars.delete(id)
+      this.#decapsulators.delete(id)
     }
     syncFolder(this.#secretFolder)
   }
@@ -107,11 +110,12 @@ export class SpoolKeys {
     scalar.fill(0)
   }
 
-  #read(id: string): Uint8Array {
+  #read(id: string): Decapsulator {
     try {
-      const scalar = new Uint8Array(readFileSync(this.#secretPath(id)))
-      if (scalar.length !== X25519_OCTETS) throw new GatewayError("STATE_CORRUPT", `spool key ${id}: wrong length`)
-      return scalar
+      const scalar = readFileSync(this.#secretPath(id))
+      const decapsulator = x25519Decapsulator(scalar)
+      scalar.fill(0)
+      return decapsulator
     } catch (cause) {
       if (systemCode(cause) !== "ENOENT") throw cause
       throw new GatewayError("SPOOL_KEY_MISSING", `spool key ${id}: no private key`, { cause })

@@ -1,6 +1,7 @@
 import { type FileHandle, open, opendir, readdir, rename, stat, unlink } from "node:fs/promises"
 import { join } from "node:path"
 import { randomOctets } from "../crypto/primitives/random.ts"
+import type { Decapsulator } from "../crypto/primitives/seal-key.ts"
 import { HEAD_OCTETS, keyIdOf, Sealer, type SealingKey } from "../crypto/seal/seal.ts"
 import { GatewayError } from "../errors.ts"
 import { makePrivateFolder, systemCode } from "./durable.ts"
@@ -19,7 +20,7 @@ export interface SpoolOptions {
   /** The key that new messages are sealed to. Throws GatewayError SPOOL_KEY_MISSING. */
   readonly publicKeys: { current(): SealingKey }
   /** null: this process only accepts mail, and cannot open what it accepted. Throws GatewayError SPOOL_KEY_MISSING. */
-  readonly privateKeys: { scalar(keyId: Uint8Array): Uint8Array } | null
+  readonly privateKeys: { decapsulator(keyId: Uint8Array): Decapsulator } | null
   readonly now: () => Date
 }
 
@@ -46,7 +47,7 @@ export class Spool {
   async write(entry: NewEntry, content: AsyncIterable<Uint8Array>, id?: string): Promise<string> {
     if (id !== undefined && (await this.#exists(id))) return id
     const name = id ?? this.#newId()
-    const sealer = new Sealer(this.#options.publicKeys.current(), randomOctets(32), name)
+    const sealer = new Sealer(this.#options.publicKeys.current(), name)
     const temporary = join(this.#options.folder, `${this.#temporaryPrefix}${name}`)
     const seed = randomOctets(32)
     await this.#leavingNothing([temporary], async () => {
@@ -67,7 +68,7 @@ export class Spool {
     const file = await openIfThere(ID.test(id) ? this.#path(id) : null)
     if (file === null) return null
     try {
-      return await readSealed(file, id, (keyId) => this.#scalar(keyId))
+      return await readSealed(file, id, (keyId) => this.#decapsulator(keyId))
     } catch (error) {
       await file.close()
       throw error
@@ -137,10 +138,10 @@ export class Spool {
     return true
   }
 
-  #scalar(keyId: Uint8Array): Uint8Array {
+  #decapsulator(keyId: Uint8Array): Decapsulator {
     if (this.#options.privateKeys === null)
       throw new GatewayError("SPOOL_KEY_MISSING", "spool: this role has no private keys")
-    return this.#options.privateKeys.scalar(keyId)
+    return this.#options.privateKeys.decapsulator(keyId)
   }
 
   /** Begins with the time, so that ids sort as the messages came. */

@@ -1,19 +1,19 @@
 import { GatewayError } from "../../errors.ts"
 import { NONCE_OCTETS, openAes256Gcm, sealAes256Gcm, TAG_OCTETS } from "../primitives/aead.ts"
 import { hkdfSha256 } from "../primitives/hash.ts"
-import { X25519_OCTETS, x25519Ephemeral, x25519PublicKey, x25519SharedKey } from "../primitives/x25519.ts"
+import { type Decapsulator, ENCAPSULATED_OCTETS, type Encapsulation } from "../primitives/seal-key.ts"
 
 /*
  * A sealed file. Who has the public key can write it, who has the private key can read it, and no octet of it is released unverified.
  *
- *   head     8 octets "POSTERN" 01, 16 octets key id, 32 octets ephemeral X25519 point
+ *   head     8 octets "POSTERN" 01, 16 octets key id, 32 octets encapsulated key
  *   content  chunks of 65536 octets, the last one of 0 to 65536, each followed by its tag
  *   trailer  any octets, followed by their tag
  *   end      4 octets, big-endian: octets of the trailer with its tag
  *
  * AES-256-GCM; nonce = 11 octets counter, 1 octet kind (STREAM, Hoang et al. 2015, as age uses it): a chunk that is missing,
- * doubled, moved or cut does not open. The file key is HKDF over the X25519 result, bound to the head and to a label, so that a
- * file does not open under the name of another.
+ * doubled, moved or cut does not open. The file key is HKDF over the secret of DHKEM(X25519, HKDF-SHA256), RFC 9180,
+ * bound to the head and to a label, so that a file does not open under the name of another.
  */
 
 /** A chunk holds as much as this of the content. */
@@ -23,7 +23,7 @@ export const SEALED_CHUNK_OCTETS = CHUNK_OCTETS + TAG_OCTETS
 /** Octets of the id of the key that a file is sealed to. */
 export const KEY_ID_OCTETS = 16
 /** Octets of the head. */
-export const HEAD_OCTETS = 8 + KEY_ID_OCTETS + X25519_OCTETS
+export const HEAD_OCTETS = 8 + KEY_ID_OCTETS + ENCAPSULATED_OCTETS
 /** Octets of the end. */
 export const END_OCTETS = 4
 /** The trailer is held in memory in one piece; 1000 recipients with all their parameters stay below. */
@@ -38,7 +38,7 @@ const TRAILER: Kind = 2
 /** The public half of a sealing key. */
 export interface SealingKey {
   readonly id: Uint8Array
-  readonly point: Uint8Array
+  readonly encapsulate: () => Encapsulation
 }
 
 /** Makes the pieces of one sealed file, in order: head, chunks, trailer with end. */
@@ -47,11 +47,11 @@ export class Sealer {
   readonly #fileKey: Uint8Array
   #counter = 0
 
-  /** `ephemeral` is a scalar of 32 fresh random octets, never used again; `label` names the file. */
-  constructor(key: SealingKey, ephemeral: Uint8Array, label: string) {
-    const { ephemeralPoint, sharedKey } = x25519Ephemeral(ephemeral, key.point)
-    this.head = Buffer.concat([MAGIC, key.id, ephemeralPoint])
-    this.#fileKey = deriveFileKey(sharedKey, this.head, key.point, label)
+  /** `label` names the file. */
+  constructor(key: SealingKey, label: string) {
+    const { encapsulated, sharedSecret } = key.encapsulate()
+    this.head = Buffer.concat([MAGIC, key.id, encapsulated])
+    this.#fileKey = deriveFileKey(sharedSecret, this.head, label)
   }
 
   /** Seals the next chunk; all but the last hold {@link CHUNK_OCTETS}. There is a last one, be it empty. */
@@ -109,11 +109,10 @@ export class Opener {
   readonly #fileKey: Uint8Array
 
   /** @throws GatewayError DECRYPTION_FAILED when the head is not one */
-  constructor(head: Uint8Array, scalar: Uint8Array, label: string) {
+  constructor(head: Uint8Array, decapsulate: Decapsulator, label: string) {
     if (keyIdOf(head) === null) throw new GatewayError("DECRYPTION_FAILED", "seal: head is not ours")
-    const ephemeralPoint = head.subarray(HEAD_OCTETS - X25519_OCTETS, HEAD_OCTETS)
-    const shared = sharedKey(scalar, ephemeralPoint)
-    this.#fileKey = deriveFileKey(shared, head.subarray(0, HEAD_OCTETS), x25519PublicKey(scalar), label)
+    const sharedSecret = decapsulated(head.subarray(HEAD_OCTETS - ENCAPSULATED_OCTETS, HEAD_OCTETS), decapsulate)
+    this.#fileKey = deriveFileKey(sharedSecret, head.subarray(0, HEAD_OCTETS), label)
   }
 
   /** @throws GatewayError DECRYPTION_FAILED */
@@ -127,16 +126,16 @@ export class Opener {
   }
 }
 
-function sharedKey(scalar: Uint8Array, point: Uint8Array): Uint8Array {
+function decapsulated(encapsulated: Uint8Array, decapsulate: Decapsulator): Uint8Array {
   try {
-    return x25519SharedKey(scalar, point)
+    return decapsulate(encapsulated)
   } catch (cause) {
-    throw new GatewayError("DECRYPTION_FAILED", "seal: ephemeral point is not usable", { cause })
+    throw new GatewayError("DECRYPTION_FAILED", "seal: encapsulated key is not usable", { cause })
   }
 }
 
-function deriveFileKey(shared: Uint8Array, head: Uint8Array, point: Uint8Array, label: string): Uint8Array {
-  return hkdfSha256(shared, Buffer.concat([head, point]), `postern seal 1 ${label}`, 32)
+function deriveFileKey(sharedSecret: Uint8Array, head: Uint8Array, label: string): Uint8Array {
+  return hkdfSha256(sharedSecret, head, `postern seal 1 ${label}`, 32)
 }
 
 function nonce(counter: number, kind: Kind): Uint8Array {

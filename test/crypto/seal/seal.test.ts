@@ -1,6 +1,7 @@
 import fc from "fast-check"
 import { describe, expect, test } from "vitest"
 import { randomOctets } from "../../../src/crypto/primitives/random.ts"
+import { x25519Decapsulator, x25519Encapsulator } from "../../../src/crypto/primitives/seal-key.ts"
 import { randomX25519Scalar, x25519PublicKey } from "../../../src/crypto/primitives/x25519.ts"
 import {
   CHUNK_OCTETS,
@@ -15,11 +16,11 @@ import {
 } from "../../../src/crypto/seal/seal.ts"
 
 const scalar = randomX25519Scalar()
-const key = { id: randomOctets(16), point: x25519PublicKey(scalar) }
+const key = { id: randomOctets(16), encapsulate: x25519Encapsulator(x25519PublicKey(scalar)) }
 const text = new TextEncoder()
 
 function seal(content: Uint8Array, trailer = text.encode("trailer"), label = "file"): Buffer {
-  const sealer = new Sealer(key, randomOctets(32), label)
+  const sealer = new Sealer(key, label)
   const chunks: Uint8Array[] = []
   let at = 0
   for (; content.length - at > CHUNK_OCTETS; at += CHUNK_OCTETS)
@@ -32,7 +33,7 @@ function open(file: Uint8Array, label = "file", withScalar = scalar): { content:
   const layout = layoutOf(file.length, file.subarray(-END_OCTETS))
   if (layout === null) return null
   try {
-    const opener = new Opener(file, withScalar, label)
+    const opener = new Opener(file, x25519Decapsulator(withScalar), label)
     const trailer = opener.trailer(
       file.subarray(layout.trailerOffset, layout.trailerOffset + layout.trailerOctets),
       layout.chunks,
@@ -110,6 +111,15 @@ describe("a sealed file", () => {
     expect(open(order(0, 1, 2, 3))).not.toBeNull()
     for (const wrong of [[1, 0, 2, 3], [0, 1, 1, 3], [0, 2, 3], [0, 1, 2], [3], [0, 1, 2, 2, 3]])
       expect(open(order(...wrong)), wrong.join()).toBeNull()
+  })
+
+  test("keys that are none are refused, those of small order too", () => {
+    expect(() => x25519Encapsulator(new Uint8Array(31))).toThrow(expect.objectContaining({ code: "POINT_INVALID" }))
+    expect(() => x25519Encapsulator(new Uint8Array(32))()).toThrow(expect.objectContaining({ code: "POINT_INVALID" }))
+    expect(() => x25519Decapsulator(new Uint8Array(33))).toThrow(expect.objectContaining({ code: "SCALAR_INVALID" }))
+    expect(() => x25519Decapsulator(scalar)(new Uint8Array(32))).toThrow(
+      expect.objectContaining({ code: "POINT_INVALID" }),
+    )
   })
 
   test("refuses a trailer that does not fit in memory", () => {
