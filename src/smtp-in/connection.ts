@@ -2,6 +2,7 @@ import type { Socket } from "node:net"
 import type { SMTPServer } from "smtp-server"
 import { SMTPConnection } from "smtp-server/lib/smtp-connection.js"
 import { GatewayError } from "../errors.ts"
+import { SmtpParser } from "./parser.ts"
 import { parsePathCommand, type SmtpPath } from "./path.ts"
 import * as replies from "./replies.ts"
 
@@ -77,6 +78,13 @@ export class GatewayConnection extends SMTPConnection {
       else if (this.#rules.greetingDelayMs === 0) this.connectionReady()
       else setTimeout(() => this.connectionReady(), this.#rules.greetingDelayMs).unref()
     })
+  }
+
+  override _createParser(): SmtpParser {
+    const parser = new SmtpParser({ maxCommandLength: this._server.options.maxCommandLength })
+    parser.oncommand = (command, callback) => this._onCommand(command, callback)
+    parser.on("error", (error) => this.send(421, `4.5.2 ${error.message}`))
+    return parser
   }
 
   override send(code: number, text?: string | string[] | null, context?: string | false): void {
