@@ -37,11 +37,7 @@ export class Database {
     }
   }
 
-  /** A number that moves when another connection has committed (not when this one has). */
-  version(): number {
-    return numberIn(this.sql.get`PRAGMA data_version`, "data_version")
-  }
-
+  /** False after {@link close}. */
   get isOpen(): boolean {
     return this.#connection.isOpen
   }

@@ -3,7 +3,7 @@ import { type Address, formatAddress, parseAddress } from "../message/address.ts
 import type { Envelope, Recipient } from "../message/envelope.ts"
 
 /** Where a message came in. */
-export interface Origin {
+interface Origin {
   readonly kind: "mx" | "submission"
   /** Who submitted it; null: mx. */
   readonly account: string | null

@@ -10,7 +10,7 @@ import { lifeOf, thisProcess } from "./process.ts"
 import { formatEntry, type SpoolEntry } from "./spool-entry.ts"
 import { onDisk, readSealed, type SpooledMessage, writeSealed } from "./spool-file.ts"
 
-export type { Origin, SpoolEntry } from "./spool-entry.ts"
+export type { SpoolEntry } from "./spool-entry.ts"
 export type { SpooledMessage } from "./spool-file.ts"
 
 /** Where the spool is, and its keys. */

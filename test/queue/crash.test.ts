@@ -5,6 +5,7 @@ import { mkdtempSync, readdirSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { createInterface } from "node:readline"
+import { fileURLToPath } from "node:url"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
 import { silentLog } from "../../src/log/log.ts"
 import { type EmbeddedQueue, openEmbeddedQueue } from "../../src/queue/embedded.ts"
@@ -13,6 +14,7 @@ import { type SweepReport, sweep } from "../../src/queue/sweep.ts"
 import { openSpool, type Spool } from "../../src/store/spool.ts"
 import { SpoolKeys, SpoolPublicKeys } from "../../src/store/spool-keys.ts"
 
+const CHILD = fileURLToPath(new URL("./crash-child.ts", import.meta.url))
 const ROUNDS = 20
 const RECIPIENTS = ["a@example.test", "b@example.test"]
 const now = () => new Date()
@@ -32,7 +34,7 @@ afterAll(() => rmSync(folder, { recursive: true }))
 
 /** One process that works on the folder and is killed after so many lines. */
 async function killedAfter(lines: number): Promise<void> {
-  const child = spawn(process.execPath, [join(import.meta.dirname, "crash-child.ts"), folder], {
+  const child = spawn(process.execPath, [CHILD, folder], {
     stdio: ["ignore", "pipe", "inherit"],
   })
   const exited = once(child, "exit")

@@ -1,4 +1,4 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs"
+import { linkSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { afterEach, beforeEach, describe, expect, test } from "vitest"
@@ -201,6 +201,49 @@ describe("devices", () => {
     expect(all.includes(PASSWORD)).toBe(false)
     expect(all.includes(Buffer.from(hashPassword(`${PASSWORD}phone-with-a-name`)))).toBe(false)
     expect(all.includes(Buffer.from(scalar))).toBe(false)
+  })
+})
+
+describe("a recryption key", () => {
+  const keyFiles = () => readdirSync(join(folder, "secrets", "recryption")).filter((name) => name.endsWith(".key"))
+
+  test("has a wrapping key of its own, for the owner alone, and is worthless without it", () => {
+    const people = open()
+    addAccount(people, "a@example.test")
+    addDevice(people, "a@example.test", "phone")
+    addDevice(people, "a@example.test", "laptop")
+    expect(keyFiles()).toHaveLength(2)
+    for (const name of keyFiles())
+      expect(statSync(join(folder, "secrets", "recryption", name)).mode & 0o777).toBe(0o600)
+    for (const name of keyFiles()) writeFileSync(join(folder, "secrets", "recryption", name), new Uint8Array(32))
+    for (const device of people.devices("a@example.test"))
+      expect(code(() => people.recryptionScalars(device))).toBe("STATE_CORRUPT")
+  })
+
+  test("does not open as another device's", () => {
+    const people = open()
+    addAccount(people, "a@example.test")
+    addDevice(people, "a@example.test", "phone")
+    addDevice(people, "a@example.test", "laptop")
+    const [phone, laptop] = people.devices("a@example.test")
+    if (!phone || !laptop) throw new Error("two devices")
+    database.sql.run`DELETE FROM recryption_key WHERE device = ${laptop.id}`
+    database.sql.run`UPDATE recryption_key SET device = ${laptop.id}`
+    expect(code(() => people.recryptionScalars(laptop))).toBe("STATE_CORRUPT")
+  })
+
+  test("is overwritten before its name goes", () => {
+    const people = open()
+    addAccount(people, "a@example.test")
+    addDevice(people, "a@example.test", "phone")
+    const [name = ""] = keyFiles()
+    // A second name for the same file shows what is in it afterwards.
+    linkSync(join(folder, "secrets", "recryption", name), join(folder, "seen"))
+    const before = readFileSync(join(folder, "seen"))
+    people.revokeDevice("a@example.test", "phone", AT)
+    expect(keyFiles()).toEqual([])
+    expect(readFileSync(join(folder, "seen"))).toHaveLength(32)
+    expect(readFileSync(join(folder, "seen")).equals(before)).toBe(false)
   })
 })
 

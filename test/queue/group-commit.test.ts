@@ -1,0 +1,50 @@
+import { mkdtempSync, rmSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { afterEach, beforeEach, expect, test } from "vitest"
+import { GroupCommit } from "../../src/queue/group-commit.ts"
+import { type Database, numberIn, openDatabase } from "../../src/store/database.ts"
+
+let folder: string
+let database: Database
+
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), "postern-commit-"))
+  database = openDatabase(join(folder, "x.db"), ["CREATE TABLE t (n INTEGER NOT NULL CHECK (n < 100)) STRICT"])
+})
+
+afterEach(() => {
+  database.close()
+  rmSync(folder, { recursive: true })
+})
+
+const count = () => numberIn(database.sql.get`SELECT count(*) AS n FROM t`, "n")
+
+test("writes of one turn share a transaction, and nothing is said before it is committed", async () => {
+  const commits = new GroupCommit(database)
+  const elsewhere = openDatabase(join(folder, "x.db"), ["-"])
+  const seen: number[] = []
+  const writes = [1, 2, 3].map(async (n) => {
+    await commits.run(() => {
+      database.sql.run`INSERT INTO t VALUES (${n})`
+      seen.push(numberIn(elsewhere.sql.get`SELECT count(*) AS n FROM t`, "n"))
+    })
+    expect(numberIn(elsewhere.sql.get`SELECT count(*) AS n FROM t`, "n")).toBe(3)
+  })
+  expect(count()).toBe(0)
+  await Promise.all(writes)
+  expect(seen).toEqual([0, 0, 0])
+  elsewhere.close()
+})
+
+test("a bad write fails alone", async () => {
+  const commits = new GroupCommit(database)
+  const writes = [1, 100, 2].map((n) => commits.run(() => database.sql.run`INSERT INTO t VALUES (${n})`.changes))
+  expect((await Promise.allSettled(writes)).map((write) => write.status)).toEqual([
+    "fulfilled",
+    "rejected",
+    "fulfilled",
+  ])
+  expect(count()).toBe(2)
+  await expect(commits.run(() => database.sql.run`INSERT INTO t VALUES (100)`)).rejects.toThrow("CHECK")
+})
