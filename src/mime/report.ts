@@ -8,14 +8,14 @@ import { type Field, parseFields } from "./header.ts"
 export const MAX_RETURNED_OCTETS = 65_536
 
 /** One recipient in a report. */
-export interface ReportedRecipient {
+interface ReportedRecipient {
   readonly status: DeliveryStatus
   /** ORCPT as it came (`rfc822;…`), null: not given. */
   readonly originalRecipient: string | null
 }
 
 /** The message a report is about. */
-export interface ReportedMessage {
+interface ReportedMessage {
   /** Where the report goes. A null sender gets none: see {@link shouldReport}. */
   readonly sender: Address
   readonly envelopeId: string | null
@@ -25,7 +25,7 @@ export interface ReportedMessage {
   readonly header: Uint8Array
 }
 
-export interface Report {
+interface Report {
   /** Author of the report, such as `postmaster@example.test`. */
   readonly postmaster: Address
   /** This host, by its domain name. */

@@ -27,7 +27,7 @@ export interface SmtpInLimits {
   readonly authDelayMs?: number
 }
 
-export interface SmtpInTls {
+interface SmtpInTls {
   /** PEM */
   readonly key: string
   /** PEM, with its chain */

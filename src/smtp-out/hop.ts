@@ -2,7 +2,7 @@ import type { Address } from "../message/address.ts"
 import type { DeliveryStatus } from "../message/status.ts"
 
 /** Name and password at a next hop. Never sent in clear, but to this host itself. */
-export interface HopCredentials {
+interface HopCredentials {
   readonly username: string
   readonly password: string
 }
@@ -15,6 +15,10 @@ export interface HostHop {
   /** `opportunistic`: STARTTLS where offered, any certificate; `required`: STARTTLS, verified; `implicit`: TLS first, verified. */
   readonly tls: "opportunistic" | "required" | "implicit"
   readonly auth?: HopCredentials
+  /** Unless given: smtp. LMTP (RFC 2033) is how a local mail store takes mail; its reply after the message is the recipient's own. */
+  readonly protocol?: "lmtp"
+  /** Unix socket to connect to instead of host and port. */
+  readonly socketPath?: string
   /** PEM of the authority to verify against, instead of the system's. */
   readonly authority?: string
 }

@@ -75,6 +75,8 @@ export class Relay implements AsyncDisposable {
       hop.tls,
       hop.auth?.username ?? null,
       hop.authority ?? null,
+      hop.protocol ?? null,
+      hop.socketPath ?? null,
     ])
     const connect = () => Client.connect({ hop, servername, hostname, timeouts: this.#timeouts }, signal)
     for (;;) {

@@ -1,4 +1,4 @@
-import { isIP } from "node:net"
+import { connect, isIP } from "node:net"
 import SMTPConnection from "nodemailer/lib/smtp-connection"
 import { GatewayError } from "../errors.ts"
 import type { HostHop } from "./hop.ts"
@@ -75,5 +75,7 @@ function connectionOptions({ hop, servername, hostname, timeouts }: SessionOptio
     socketTimeout: timeouts.silenceMs,
     socketCloseTimeout: 1_000,
     logger: false,
+    ...(hop.protocol === "lmtp" ? { lmtp: true } : {}),
+    ...(hop.socketPath === undefined ? {} : { connection: connect(hop.socketPath) }),
   }
 }

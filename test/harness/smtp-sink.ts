@@ -2,7 +2,7 @@ import { SMTPServer, type SMTPServerOptions, type SMTPServerSession } from "smtp
 import type { TestCertificate } from "./certificate.ts"
 
 /** One message as it reached the sink: the envelope it came with, every octet, and how. */
-export interface SunkMessage {
+interface SunkMessage {
   readonly sender: string
   readonly recipients: readonly string[]
   readonly octets: Buffer

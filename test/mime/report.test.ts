@@ -3,8 +3,10 @@ import { describe, expect, test } from "vitest"
 import { parseAddress } from "../../src/message/address.ts"
 import type { Envelope, Recipient } from "../../src/message/envelope.ts"
 import type { DeliveryStatus } from "../../src/message/status.ts"
-import { composeReport, MAX_RETURNED_OCTETS, type Report, shouldReport } from "../../src/mime/report.ts"
+import { composeReport, MAX_RETURNED_OCTETS, shouldReport } from "../../src/mime/report.ts"
 import { peer, run } from "../harness/peers.ts"
+
+type Report = Parameters<typeof composeReport>[0]
 
 const FAILED: DeliveryStatus = {
   recipient: "carol@remote.example",

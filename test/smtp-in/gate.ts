@@ -12,7 +12,7 @@ export interface Accepted {
 }
 
 /** Keeps accepted messages in memory, and counts those that broke off. */
-export class MemoryAcceptance implements Acceptance {
+class MemoryAcceptance implements Acceptance {
   readonly accepted: Accepted[] = []
   brokenOff = 0
   /** Called before the message is read. */
@@ -34,7 +34,7 @@ export class MemoryAcceptance implements Acceptance {
 }
 
 /** alice (laptop, tablet read-only) and bob (desktop); the password is `secret-` and the device's name. */
-export class TestSubmitters implements Submitters {
+class TestSubmitters implements Submitters {
   readonly revocation = new Map<string, AbortController>()
 
   async authenticate(username: string, password: string): Promise<Submitter | null> {
@@ -57,7 +57,7 @@ const DEVICES: Readonly<Record<string, { account: string; name: string; readOnly
 const LOCAL = new Set(["alice", "bob", "postmaster", "müller", "a b", "a@b"])
 
 /** example.test is ours, with a few people; `broken@` can't be told now. */
-export function resolve(address: Address): "local" | "unknown" | "foreign" {
+function resolve(address: Address): "local" | "unknown" | "foreign" {
   if (address.domain !== "example.test") return "foreign"
   if (address.localPart === "broken") throw new Error("no database")
   return LOCAL.has(address.localPart.toLowerCase().replace(/\+.*/, "")) ? "local" : "unknown"
@@ -74,7 +74,7 @@ export interface TestGate extends AsyncDisposable {
 
 let certificate: Promise<TestCertificate> | undefined
 /** One certificate for the tests of a file: making it costs a process. */
-export function gateCertificate(): Promise<TestCertificate> {
+function gateCertificate(): Promise<TestCertificate> {
   certificate ??= testCertificate()
   return certificate
 }

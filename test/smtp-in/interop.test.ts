@@ -14,7 +14,7 @@ import { Wire } from "./wire.ts"
 const BODY = "Subject: interop\r\nFrom: alice@example.test\r\n\r\n.dot\r\n..two\r\n\r\nend\r\n"
 
 // swaks needs Perl's Net::SSLeay (Debian: libnet-ssleay-perl) for TLS.
-const perlTls = peer("perl") && (await run("perl", ["-MNet::SSLeay", "-e", "1"])).code === 0
+const perlTls = process.env["CI"] || (peer("perl") && (await run("perl", ["-MNet::SSLeay", "-e", "1"])).code === 0)
 
 describe.skipIf(!peer("swaks") || !perlTls)("swaks", () => {
   const common = ["--server", "127.0.0.1", "--from", "alice@example.test", "--to", "bob@example.test"]

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest"
+import { MAX_AUTHENTICATION_FAILURES } from "../../src/smtp-in/authentication.ts"
 import { openGate, recipientsOf, type TestGate } from "./gate.ts"
 import { Wire } from "./wire.ts"
 
@@ -88,7 +89,8 @@ describe("authentication", () => {
     await using gate = await openGate("submission")
     await using wire = await session(gate)
     const wrong = `AUTH PLAIN ${plain("alice@example.test", "wrong")}`
-    for (let count = 1; count < 5; count++) expect(await wire.say(wrong)).toMatch(/^535 5\.7\.8/)
+    for (let count = 1; count < MAX_AUTHENTICATION_FAILURES; count++)
+      expect(await wire.say(wrong)).toMatch(/^535 5\.7\.8/)
     expect(await wire.say(wrong)).toMatch(/^421 4\.7\.0/)
     expect(await wire.rest()).toBe("")
   })

@@ -1,6 +1,7 @@
 import { beforeAll, describe, expect, test } from "vitest"
 import { silentLog } from "../../src/log/log.ts"
 import { parseAddress } from "../../src/message/address.ts"
+import { MAX_TARGETS } from "../../src/smtp-out/exchange.ts"
 import type { ExchangeHop, HostHop, RelayMessage, Resolver } from "../../src/smtp-out/hop.ts"
 import { Relay, type RelayOptions } from "../../src/smtp-out/relay.ts"
 import { type TestCertificate, testCertificate } from "../harness/certificate.ts"
@@ -336,6 +337,23 @@ describe("mail exchangers", () => {
       kind,
       status: { status },
     })
+  })
+
+  test("a hundred exchangers get a few tries", async () => {
+    await using relay = makeRelay()
+    const mx = Array.from({ length: 100 }, (_, index): [number, string] => [index, `m${index}`])
+    let asked = 0
+    const hop = domain("d", { d: { mx } })
+    const addresses = async () => {
+      asked++
+      return ["127.0.0.1"]
+    }
+    const outcome = await relay.relayMessage(
+      message(HELLO),
+      { ...hop, resolver: { ...hop.resolver, addresses } },
+      never,
+    )
+    expect([outcome.kind, asked]).toEqual(["retry", MAX_TARGETS])
   })
 
   test("no answer is no verdict: retry", async () => {
