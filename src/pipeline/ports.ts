@@ -32,7 +32,12 @@ export interface Mailboxes {
   deliver(
     account: string,
     message: Prepared,
-    options: { readonly name: string; readonly receivedAt: Date; readonly repeated: boolean },
+    options: {
+      readonly name: string
+      readonly receivedAt: Date
+      readonly repeated: boolean
+      readonly sender: Address | null
+    },
   ): Promise<Result>
 }
 

@@ -37,6 +37,7 @@ async function storeFor(account: string, message: OpenMessage, job: Job, gateway
     name: storedName(job.spoolId, account),
     receivedAt: entry.receivedAt,
     repeated: job.attempt > 0,
+    sender: entry.envelope.sender,
   })
   return result.kind === "done" ? stored(job.recipient, `stored for ${account}, ${protectedMessage.by}`) : result
 }

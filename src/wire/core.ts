@@ -58,7 +58,7 @@ export async function openCore(config: Config, roles: ReadonlySet<Role>, log: Lo
     spoolKeys,
     now,
     async [Symbol.asyncDispose]() {
-      database[Symbol.dispose]()
+      database.close()
     },
   }
 }

@@ -4,9 +4,12 @@ import { appendingMailboxes } from "../deliver/imap-append.ts"
 import type { Upstream } from "../imap-proxy/ports.ts"
 import { externalUpstream } from "../imap-proxy/upstream.ts"
 import type { MailStore } from "../mailbox/store.ts"
+import { parseAddress } from "../message/address.ts"
 import type { Mailboxes } from "../pipeline/ports.ts"
+import { stored } from "../pipeline/settle.ts"
 import { isOwnAddress, systemResolver } from "../smtp-out/dns.ts"
-import type { Hop } from "../smtp-out/hop.ts"
+import type { Hop, HostHop } from "../smtp-out/hop.ts"
+import type { Relay } from "../smtp-out/relay.ts"
 import type { Core } from "./core.ts"
 import { embeddedUpstream } from "./imap.ts"
 import { embeddedMailboxes } from "./worker.ts"
@@ -24,7 +27,7 @@ export function upstreamOf(core: Core, store: MailStore): Upstream {
 }
 
 /** Where mail of our people goes, as configured. */
-export function mailboxesOf(core: Core, store: MailStore): Mailboxes {
+export function mailboxesOf(core: Core, store: MailStore, relay: Relay): Mailboxes {
   const { deliver } = core.config
   switch (deliver.kind) {
     case "embedded":
@@ -34,9 +37,37 @@ export function mailboxesOf(core: Core, store: MailStore): Mailboxes {
         upstreamOf(core, store).connect(account, { address: "127.0.0.1" }, AbortSignal.timeout(CONNECT_MS)),
       )
     case "lmtp":
-      return lmtpMailboxes(core, deliver.endpoint)
+      return lmtpMailboxes(deliver.endpoint, relay)
     default:
       return deliver satisfies never
+  }
+}
+
+/** Over LMTP, with the account's address as recipient. */
+function lmtpMailboxes(endpoint: Endpoint, relay: Relay): Mailboxes {
+  const hop: Hop =
+    endpoint.kind === "unix"
+      ? { kind: "host", host: "localhost", port: 0, tls: "opportunistic", protocol: "lmtp", socketPath: endpoint.path }
+      : { ...hostHop(endpoint, null), protocol: "lmtp" }
+  return {
+    async deliver(account, message, { sender }) {
+      const outcome = await relay.relayMessage(
+        {
+          sender,
+          recipient: parseAddress(account),
+          smtpUtf8: /[^\x00-\x7f]/.test(account),
+          envelopeId: null,
+          returnContent: null,
+          notify: null,
+          originalRecipient: null,
+          sizeOctets: message.sizeOctets,
+          content: () => message.content(),
+        },
+        hop,
+        AbortSignal.timeout(LMTP_MS),
+      )
+      return outcome.kind === "relayed" ? stored(account, outcome.status.diagnostic) : outcome
+    },
   }
 }
 
@@ -54,7 +85,7 @@ export function hopsOf(config: Config): (domain: string) => Hop {
   return () => hop
 }
 
-function hostHop(endpoint: Endpoint, auth: { readonly username: string; readonly password: string } | null): Hop {
+function hostHop(endpoint: Endpoint, auth: { readonly username: string; readonly password: string } | null): HostHop {
   if (endpoint.kind === "unix") throw new Error("relay.next is never a Unix socket")
   const tls = { tls: "implicit", starttls: "required", plain: "opportunistic" } as const
   return {
@@ -67,3 +98,5 @@ function hostHop(endpoint: Endpoint, auth: { readonly username: string; readonly
 }
 
 const CONNECT_MS = 30_000
+/** A store that syncs to slow disks; 50 MB at 100 kB/s. */
+const LMTP_MS = 600_000

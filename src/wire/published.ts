@@ -1,5 +1,5 @@
 import type { Profiles } from "../http/public.ts"
-import { profileHash } from "../identity/profile.ts"
+import { localPartHash } from "../identity/fingerprint.ts"
 import { parseAddress } from "../message/address.ts"
 import type { People } from "../store/people.ts"
 
@@ -15,7 +15,7 @@ export function publishedProfiles(people: People, domains: readonly string[]): P
         byHash = new Map(
           people.accounts().map((account) => {
             const { localPart, domain: own } = parseAddress(account.address)
-            return [`${own}/${profileHash(localPart)}`, account.profile]
+            return [`${own}/${localPartHash(localPart)}`, account.profile]
           }),
         )
       }

@@ -4,19 +4,20 @@ import { startPublicHttp } from "../http/public.ts"
 import { MailStore } from "../mailbox/store.ts"
 import { type EmbeddedQueue, openEmbeddedQueue } from "../queue/embedded.ts"
 import { startSweeping } from "../queue/sweep.ts"
+import { Relay } from "../smtp-out/relay.ts"
 import { Presence } from "../store/presence.ts"
 import { secret } from "../store/secrets.ts"
 import type { Core } from "./core.ts"
 import { LiveDevices } from "./devices.ts"
 import { PeopleDirectory } from "./directory.ts"
-import { mailboxesOf, relayOf, upstreamOf } from "./external.ts"
+import { hopsOf, mailboxesOf, upstreamOf } from "./external.ts"
 import { startImap } from "./imap.ts"
 import { publishedProfiles } from "./published.ts"
 import { AccountRecryptors } from "./recryptors.ts"
 import { startSmtp } from "./smtp.ts"
 import { adminSource } from "./status.ts"
 import { readServerTls, type ServerTls } from "./tls.ts"
-import { work } from "./worker.ts"
+import { smtpRelay, work } from "./worker.ts"
 
 /** The roles of this process, running. */
 export interface Running extends AsyncDisposable {
@@ -97,8 +98,13 @@ async function startWorker(core: Core, shared: Shared, stack: AsyncDisposableSta
   const { spool, spoolKeys, now, log } = core
   if (spoolKeys) stack.use(await startSweeping({ spool, queue, spoolKeys, now, log }))
   const ending = new AbortController()
-  const relay = stack.use(relayOf(core))
-  const working = work(core, { queue, directory, mailboxes: mailboxesOf(core, shared.store), relay }, ending.signal)
+  const connections = stack.use(new Relay({ hostname: core.config.hostname, log }))
+  const relay = smtpRelay(connections, hopsOf(core.config))
+  const working = work(
+    core,
+    { queue, directory, mailboxes: mailboxesOf(core, shared.store, connections), relay },
+    ending.signal,
+  )
   working.catch((error: unknown) => log.error("worker.ended", {}, error))
   stack.defer(async () => {
     ending.abort()
