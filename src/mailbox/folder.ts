@@ -8,7 +8,7 @@ import { Keywords } from "./keywords.ts"
 import type { FoundFile, Message } from "./message.ts"
 import { Mutex } from "./mutex.ts"
 import { sortedLetters } from "./paths.ts"
-import { inOrderOfArrival, isUncertain, type Stamps, scan, stamps } from "./scan.ts"
+import { certain, inOrderOfArrival, PLACES, type Place, type Stamps, scan, stamps } from "./scan.ts"
 import { UIDLIST, Uidlist, type UidlistEntry } from "./uidlist.ts"
 
 /** What a folder needs from outside. */
@@ -45,7 +45,7 @@ export class Folder {
   readonly #byBase = new Map<string, Message>()
   /** UIDs of files that are not there (any more, or not yet seen). */
   readonly #absent = new Map<string, number>()
-  #stamps: Stamps | null = null
+  #stamps: Stamps = { new: null, cur: null }
   #uidValidity = 0
   #checkedAt = 0
 
@@ -162,27 +162,29 @@ export class Folder {
     const startedMs = Date.now()
     const taken = await stamps(this.path)
     this.#checkedAt = startedMs
-    const same = this.#stamps?.new === taken.new && this.#stamps.cur === taken.cur
-    if (!force && same && (await this.#uidlist.isCurrent())) return
-    await this.#readUidlist()
+    const differs = PLACES.filter((place) => force || this.#stamps[place] !== taken[place])
+    if (differs.length === 0 && (await this.#uidlist.isCurrent())) return
+    // A list written anew may have given other UIDs to files that did not move.
+    const changed = (await this.#readUidlist()) ? PLACES : differs
     if (this.lost) return
     await this.keywords.read()
-    const found = await this.#reconcile(await scan(this.path))
+    const found = await this.#reconcile(changed)
     const fresh = new Map([...found].filter(([base]) => !this.#byBase.has(base)))
     if (fresh.size > 0) await this.#assign(found, await inOrderOfArrival(this.path, fresh))
     this.#dropGone()
-    this.#stamps = isUncertain(taken, startedMs) ? null : taken
+    this.#stamps = certain(taken, startedMs)
     await this.#compact()
   }
 
-  /** Takes over what the names say; a message that is not met is looked for twice, for it may have been renamed meanwhile. */
-  async #reconcile(first: Map<string, FoundFile>): Promise<Map<string, FoundFile>> {
-    const missing = this.messages.some((message) => !first.has(message.base))
-    const found = missing ? new Map([...first, ...(await scan(this.path))]) : first
+  /** Takes over what the names say; a message that is not met is looked for again, for it may have been renamed meanwhile. */
+  async #reconcile(changed: readonly Place[]): Promise<Map<string, FoundFile>> {
+    let found = await scan(this.path, changed)
+    const concerned = this.messages.filter(({ place }) => changed.includes(place))
+    if (concerned.some(({ base }) => !found.has(base))) found = new Map([...found, ...(await scan(this.path))])
     for (const message of this.messages) {
       const file = found.get(message.base)
-      if (file === undefined) this.#remove(message)
-      else this.#update(message, file)
+      if (file) this.#update(message, file)
+      else if (changed.includes(message.place)) this.#remove(message)
     }
     return found
   }
@@ -195,14 +197,19 @@ export class Folder {
     message.letters = file.letters
   }
 
-  async #readUidlist(): Promise<void> {
+  /** @returns whether the whole list was new */
+  async #readUidlist(): Promise<boolean> {
     const reading = await this.#uidlist.read()
     const { uidValidity } = this.#uidlist
-    if (uidValidity === null) return
-    if (this.#uidValidity !== 0 && this.#uidValidity !== uidValidity) return this.#lose()
+    if (uidValidity === null) return false
+    if (this.#uidValidity !== 0 && this.#uidValidity !== uidValidity) {
+      this.#lose()
+      return false
+    }
     this.#uidValidity = uidValidity
     if (reading.kind === "all") this.#absent.clear()
     if (reading.kind !== "unchanged") for (const entry of reading.entries) this.#learn(entry)
+    return reading.kind === "all"
   }
 
   /** A line of the uidlist: somebody gave this UID to this file. */

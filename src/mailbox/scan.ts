@@ -3,34 +3,34 @@ import { join } from "node:path"
 import type { FoundFile } from "./message.ts"
 import { baseOf, lettersOf } from "./paths.ts"
 
-/** When the names of a folder last changed, in nanoseconds. */
-export interface Stamps {
-  readonly new: bigint
-  readonly cur: bigint
-}
+/** The two folders of a Maildir that hold messages. */
+export const PLACES: readonly Place[] = ["new", "cur"]
+
+export type Place = FoundFile["place"]
+
+/** When the names of a folder last changed, in nanoseconds; null: not known for certain. */
+export type Stamps = Readonly<Record<Place, bigint | null>>
 
 /** Kernels stamp directories with the time of the last tick; a change within the same tick is not seen. */
 const TICK_NS = 20_000_000n
 
 /** The time stamps of new/ and cur/. */
-export async function stamps(folder: string): Promise<Stamps> {
-  const [fresh, current] = await Promise.all([
-    stat(join(folder, "new"), { bigint: true }),
-    stat(join(folder, "cur"), { bigint: true }),
-  ])
-  return { new: fresh.mtimeNs, cur: current.mtimeNs }
+export async function stamps(folder: string): Promise<Record<Place, bigint>> {
+  const [fresh, current] = await Promise.all(PLACES.map((place) => stat(join(folder, place), { bigint: true })))
+  return { new: fresh?.mtimeNs ?? 0n, cur: current?.mtimeNs ?? 0n }
 }
 
-/** Whether names may have changed after `stamps` were taken at `takenMs` without changing them. */
-export function isUncertain(taken: Stamps, takenMs: number): boolean {
+/** Stamps taken at `takenMs`, without those that the names may have changed after, without changing them. */
+export function certain(taken: Record<Place, bigint>, takenMs: number): Stamps {
   const takenNs = BigInt(Math.floor(takenMs)) * 1_000_000n
-  return [taken.new, taken.cur].some((stamp) => stamp + TICK_NS > takenNs)
+  const old = (stamp: bigint): bigint | null => (stamp + TICK_NS > takenNs ? null : stamp)
+  return { new: old(taken.new), cur: old(taken.cur) }
 }
 
-/** Every message file by its base. A file that moved from new/ to cur/ meanwhile is met in cur/. */
-export async function scan(folder: string): Promise<Map<string, FoundFile>> {
+/** Every message file of `places` by its base. A file that moved from new/ to cur/ meanwhile is met in cur/. */
+export async function scan(folder: string, places = PLACES): Promise<Map<string, FoundFile>> {
   const found = new Map<string, FoundFile>()
-  for (const place of ["new", "cur"] as const) {
+  for (const place of places) {
     for (const name of await readdir(join(folder, place))) {
       if (name.startsWith(".")) continue
       found.set(baseOf(name), { place, name, letters: lettersOf(name) })

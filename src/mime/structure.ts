@@ -72,11 +72,13 @@ export class StructureParser {
 
   /** One line, or a piece of one when a chunk ended within it. */
   #take(octets: Uint8Array, from: number, to: number, complete: boolean): void {
-    const inHeader = this.#stack.at(-1)?.phase === "header"
+    const top = this.#stack.at(-1)
+    const inHeader = top?.phase === "header"
+    const wanted = inHeader && top.headerOctets < MAX_INTERPRETED_HEADER_OCTETS
     const begins = this.#offset === this.#lineStart
-    // Of body lines only those are held that can be a boundary: bodies are most of the mail.
-    if (begins ? inHeader || octets[from] === DASH : this.#headOctets > 0) {
-      const room = (inHeader ? MAX_INTERPRETED_HEADER_OCTETS : LINE_HEAD_OCTETS) - this.#headOctets
+    // Of other lines only those are held that can be a boundary or end a header section: bodies are most of the mail.
+    if (begins ? wanted || octets[from] === DASH || (inHeader && isLineEnd(octets[from])) : this.#headOctets > 0) {
+      const room = (wanted ? MAX_INTERPRETED_HEADER_OCTETS : LINE_HEAD_OCTETS) - this.#headOctets
       if (room > 0) this.#keep(octets.subarray(from, Math.min(to, from + room)))
     }
     this.#offset += to - from
@@ -230,6 +232,10 @@ function contentOf(open: Open): EntityContent {
   if (open.kind === "message" && first) return { kind: "message", message: closed(first) }
   if (open.kind === "multipart") return { kind: "multipart", parts: open.children.map(closed) }
   return { kind: "leaf" }
+}
+
+function isLineEnd(octet: number | undefined): boolean {
+  return octet === CR || octet === LF
 }
 
 function trimmedLatin1(octets: Uint8Array): string {
