@@ -39,6 +39,7 @@ export type ErrorCode =
   | "NOT_CONFIRMED"
   // flow and edges
   | "MESSAGE_TOO_LARGE"
+  | "DEVICE_REVOKED"
   | "LINE_ENDINGS"
   | "MAIL_LOOP"
   | "AUTHOR_REFUSED"

@@ -35,8 +35,6 @@ const IMPORTERS: Readonly<Record<string, string>> = {
   "node:crypto": "crypto/primitives",
   "@noble/curves": "crypto/primitives",
   "node:sqlite": "store/database.ts",
-  pkijs: "crypto/cms",
-  asn1js: "crypto/cms",
   openpgp: "crypto/openpgp",
   "smtp-server": "smtp-in",
   nodemailer: "smtp-out",

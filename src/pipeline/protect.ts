@@ -33,8 +33,6 @@ export interface AtRest {
   readonly markerKey: MarkerKey
   /** device -> account: blocks addressed to a device's own certificate are patched back. */
   readonly restorers: readonly Recryptor[]
-  /** Recognise the account's blocks and change nothing: they say where the patch windows are. */
-  readonly windows: readonly Recryptor[]
 }
 
 /** A message as it is stored, and what protects it. */
@@ -154,7 +152,7 @@ async function marked(
   rest: AtRest,
 ): Promise<Prepared> {
   const mac = new MarkerMac(rest.markerKey, rest.account, by)
-  const stream = new RecryptionStream(rest.windows, { onStable: (octets) => mac.update(octets) })
+  const stream = new RecryptionStream([], { onStable: (octets) => mac.update(octets) })
   for await (const part of body.content()) stream.push(part)
   stream.end()
   return prefixed([...outside, markerField(by, mac.finish()), ...fields], body)

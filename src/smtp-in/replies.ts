@@ -29,6 +29,11 @@ const CONTENT_REPLIES: Readonly<Partial<Record<GatewayError["code"], Reply>>> = 
   MESSAGE_TOO_LARGE: { code: 552, status: "5.3.4", text: "message is larger than is taken here" },
   HEADER_TOO_LARGE: { code: 552, status: "5.3.4", text: "header section is larger than is taken here" },
   MAIL_LOOP: { code: 554, status: "5.4.6", text: "too many hops, this is a mail loop" },
+  DEVICE_REVOKED: {
+    code: 550,
+    status: "5.7.5",
+    text: "encrypted to a device that was revoked; use the recipient's current certificate",
+  },
   AUTHOR_REFUSED: { code: 550, status: "5.7.1", text: "From does not name an address of this account" },
 }
 

@@ -39,7 +39,6 @@ export class PeopleDirectory implements Directory {
       subject: this.#config.policy.subject,
       markerKey: this.#markerKey,
       restorers: this.#recryptors.restorers(account),
-      windows: this.#recryptors.windows(account),
     }
     this.#atRest.set(address, made)
     return made

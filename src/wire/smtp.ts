@@ -97,7 +97,7 @@ function acceptanceOf(listener: string, core: Core, queue: Queue): Acceptance {
   return {
     async accept(entry, content) {
       const id = await core.spool.write(entry, refuseRevoked(content, entry.envelope.recipients, core.people))
-      await Promise.all(jobsFor(id, entry.envelope, entry.receivedAt).map((job) => queue.add(job)))
+      await queue.add(...jobsFor(id, entry.envelope, entry.receivedAt))
       core.counters.add("postern_smtp_accepted_total", { listener })
       return id
     },

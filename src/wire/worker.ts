@@ -101,7 +101,7 @@ function reportsOf(core: Core, queue: Queue): Reports {
       }
       const received = `Received: by ${hostname} (Postern) id ${name};\r\n ${receivedAt.toUTCString().replace("GMT", "+0000")}\r\n`
       const id = await core.spool.write({ envelope, origin, received, receivedAt }, once(octets), name)
-      for (const job of jobsFor(id, envelope, receivedAt)) await queue.add(job)
+      await queue.add(...jobsFor(id, envelope, receivedAt))
     },
   }
 }

@@ -1,0 +1,93 @@
+import { type CertificateIdentity, readCertificate } from "../crypto/cms/certificate.ts"
+import { type CmsRecryption, cmsRecryptor, cmsRestorer } from "../crypto/recryption/cms.ts"
+import { openPgpRecryptor } from "../crypto/recryption/openpgp.ts"
+import type { Recryptor } from "../crypto/recryption/recryptor.ts"
+import type { Account, AccountKey, Device, People } from "../store/people.ts"
+import { isLive } from "./devices.ts"
+
+/**
+ * The recryptors of devices, made of the scalars in the store and kept until somebody changes: after a revocation nothing of the
+ * device's is left here.
+ */
+export class AccountRecryptors {
+  readonly #people: People
+  readonly #forDevice = new Map<string, readonly Recryptor[]>()
+  readonly #restorers = new Map<string, readonly Recryptor[]>()
+  #sequence = -1
+
+  constructor(people: People) {
+    this.#people = people
+  }
+
+  /** From each of the account's keys to this device. */
+  forDevice(account: Account, device: Device): readonly Recryptor[] {
+    this.refresh()
+    return remembered(this.#forDevice, device.id, () =>
+      this.#scalars(device, ({ key, scalar }) => {
+        if (key.format === "openpgp") return openPgpRecryptor({ keyId: Buffer.from(key.id, "hex"), scalar })
+        const recryption = cmsRecryption(key, device, scalar)
+        return recryption && cmsRecryptor(recryption)
+      }),
+    )
+  }
+
+  /**
+   * From the certificates of the account's live devices back to the account: clients encrypt to the certificate they find in signed
+   * mail, which is a device's. OpenPGP devices have the account's own key id, so there is nothing to recognise.
+   */
+  restorers(account: Account): readonly Recryptor[] {
+    this.refresh()
+    return remembered(this.#restorers, account.address, () =>
+      this.#people
+        .devices(account.address)
+        .filter(isLive)
+        .flatMap((device) =>
+          this.#scalars(device, ({ key, scalar }) => {
+            const recryption = key.current ? cmsRecryption(key, device, scalar) : null
+            return recryption && cmsRestorer(recryption)
+          }),
+        ),
+    )
+  }
+
+  /** Forgets everything when people or devices have changed. */
+  refresh(): void {
+    const sequence = this.#people.changeSequence()
+    if (sequence === this.#sequence) return
+    this.#sequence = sequence
+    this.#forDevice.clear()
+    this.#restorers.clear()
+  }
+
+  #scalars(
+    device: Device,
+    make: (of: { readonly key: AccountKey; readonly scalar: Uint8Array }) => Recryptor | null,
+  ): readonly Recryptor[] {
+    return this.#people.recryptionScalars(device).flatMap((of) => {
+      const recryptor = make(of)
+      of.scalar.fill(0)
+      return recryptor ? [recryptor] : []
+    })
+  }
+}
+
+/** Every S/MIME certificate that a device had; renewal keeps key, issuer and serial number. */
+export function identitiesOf(device: Device): CertificateIdentity[] {
+  return device.certificates.map((certificate) => readCertificate(certificate).identity)
+}
+
+/** @returns null when the key or the device is not S/MIME */
+function cmsRecryption(key: AccountKey, device: Device, scalar: Uint8Array): CmsRecryption | null {
+  const [to] = identitiesOf(device)
+  return key.format === "smime" && to
+    ? { from: readCertificate(key.certificate).identity, to, scalar: Uint8Array.from(scalar) }
+    : null
+}
+
+function remembered<T>(cache: Map<string, T>, key: string, make: () => T): T {
+  const known = cache.get(key)
+  if (known !== undefined) return known
+  const made = make()
+  cache.set(key, made)
+  return made
+}
