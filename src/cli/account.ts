@@ -11,6 +11,7 @@ import type { Making } from "../identity/issuing.ts"
 import type { Person } from "../identity/person.ts"
 import { addressKey, parseAddress } from "../message/address.ts"
 import type { Account, Format } from "../store/people.ts"
+import { confirmChange } from "./confirm.ts"
 import { writeOpenPgpFiles } from "./device-folder.ts"
 import { type KeyringOptions, openKeyring, warnUnsealed, withKeyringOptions } from "./keyring.ts"
 import { type CommonOptions, openInstance, optionsOf, print, printJson } from "./shell.ts"
@@ -129,6 +130,7 @@ async function remove(written: string, options: ChangeOptions): Promise<void> {
   }
   using instance = openInstance(options)
   instance.people.removeAccount(address)
+  await confirmChange(instance)
   print(`account ${address}: removed; stored mail and keyring are still there`)
 }
 

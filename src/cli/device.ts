@@ -121,10 +121,13 @@ async function revoke(written: string, name: string, options: ChangeOptions): Pr
   using instance = openInstance(options)
   // At once, and without the keyring: whoever runs the server may end a device. Its owner's papers follow below.
   instance.people.revokeDevice(address, name, new Date())
-  await confirmChange(instance)
-  print(`device ${name} of ${address}: revoked`)
   const openpgp = instance.people.account(address)?.formats.includes("openpgp") ?? false
-  await updateKeyring(instance, address, name, options, openpgp)
+  try {
+    await confirmChange(instance)
+    print(`device ${name} of ${address}: revoked`)
+  } finally {
+    await updateKeyring(instance, address, name, options, openpgp)
+  }
 }
 
 /** The keyring learns of it where it is at hand, and the device's OpenPGP signing subkey is revoked in the certificate. */

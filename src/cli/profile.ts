@@ -135,7 +135,7 @@ async function remoteProfile(address: Address, config: Config): Promise<string |
   const own =
     ours === undefined
       ? {}
-      : { host: loopbackFor(ours.host), port: ours.port, ca: [...rootCertificates, ...ownAuthority(config)] }
+      : { hostname: loopbackFor(ours.host), port: ours.port, ca: [...rootCertificates, ...ownAuthority(config)] }
   return fetchText(
     url,
     { ...own, servername: address.domain, headers: { host: address.domain } },

@@ -2,6 +2,7 @@ import { join } from "node:path"
 import type { Command } from "commander"
 import type { Config } from "../config/config.ts"
 import { loadConfig } from "../config/load.ts"
+import { GatewayError } from "../errors.ts"
 import type { Database } from "../store/database.ts"
 import { People } from "../store/people.ts"
 import { RecryptionKeys } from "../store/recryption-keys.ts"
@@ -61,6 +62,8 @@ export function configOf(options: CommonOptions): Config {
  */
 export function openInstance(options: CommonOptions): OpenInstance {
   const config = configOf(options)
+  if (config.store.kind !== "embedded")
+    throw new GatewayError("CONFIG_INVALID", `${config.file}: store.url: this version keeps its state embedded only`)
   const database = openState(config.data)
   const { domains, postmaster } = config
   const recryptionKeys = new RecryptionKeys(database, join(config.secrets, "recryption"))

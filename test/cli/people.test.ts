@@ -1,16 +1,21 @@
 import { existsSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs"
+import { createServer } from "node:https"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
+import { localPartHash } from "../../src/identity/fingerprint.ts"
 import { verifyProfile } from "../../src/identity/profile.ts"
 import { Presence } from "../../src/store/presence.ts"
 import { openState } from "../../src/store/state.ts"
+import { freeRange } from "../harness/ports.ts"
 import { makeInstance, mustPostern, postern, type TestInstance } from "./postern.ts"
 
 /** Members of a `--json` answer. */
 type Json = Readonly<Record<string, unknown>>
 
 let instance: TestInstance
+let port: number
 beforeAll(async () => {
-  instance = await makeInstance("--port", "26100")
+  port = await freeRange(7)
+  instance = await makeInstance("--port", String(port))
 })
 afterAll(() => instance[Symbol.dispose]())
 
@@ -24,7 +29,7 @@ describe("accounts and devices on one machine", () => {
     expect(statSync(instance.file("secrets")).mode & 0o777).toBe(0o700)
     expect(statSync(instance.file("keyring")).mode & 0o777).toBe(0o700)
     const toml = readFileSync(instance.file("postern.toml"), "utf8")
-    expect(toml).toContain('admin = "127.0.0.1:26106"')
+    expect(toml).toContain(`admin = "127.0.0.1:${port + 6}"`)
     const again = await postern(["init", instance.folder, "--domain", "example.test"])
     expect([again.code, again.stderr]).toEqual([1, expect.stringMatching(/^postern: .*postern.toml: is there already/)])
   })
@@ -90,8 +95,8 @@ describe("accounts and devices on one machine", () => {
       username: "alice@example.test",
       password: expect.stringMatching(/^[A-Za-z0-9]{24}$/),
       pkcs12Password: expect.stringMatching(/^[A-Za-z0-9]{24}$/),
-      imap: { host: "127.0.0.1", port: 26_104, security: "tls" },
-      smtp: { host: "127.0.0.1", port: 26_102, security: "tls" },
+      imap: { host: "127.0.0.1", port: port + 4, security: "tls" },
+      smtp: { host: "127.0.0.1", port: port + 2, security: "tls" },
       files: { pkcs12: "laptop.p12", root: "root.pem" },
     })
     const twice = await postern(["device", "add", "alice@example.test", "laptop", "--out", out, ...instance.config])
@@ -183,10 +188,33 @@ describe("accounts and devices on one machine", () => {
     })
   })
 
+  test("the published profile is fetched over HTTPS with this instance's own authority", async () => {
+    const text = ((await json("profile", "show", "alice@example.test")) as Json)["profile"]
+    const wanted = `/.well-known/mail-profile/example.test/${localPartHash("alice")}?l=Alice`
+    const tls = {
+      key: readFileSync(instance.file("tls/server.key")),
+      cert: readFileSync(instance.file("tls/server.pem")),
+    }
+    const server = createServer(tls, (request, response) => {
+      response.writeHead(request.url === wanted ? 200 : 404).end(text)
+    })
+    await new Promise<void>((resolve) => server.listen(port + 5, "127.0.0.1", resolve))
+    const remote = (await json("profile", "show", "Alice@example.test", "--remote")) as Json
+    expect(remote).toMatchObject({
+      profile: text,
+      certificates: { smime: expect.stringContaining("BEGIN CERTIFICATE") },
+    })
+    const none = await postern(["profile", "show", "nobody@example.test", "--remote", ...instance.config])
+    expect([none.code, none.stderr]).toEqual([1, "postern: profile nobody@example.test: its server has none\n"])
+    await new Promise((resolve) => server.close(resolve))
+    const gone = await postern(["profile", "show", "alice@example.test", "--remote", ...instance.config])
+    expect([gone.code, gone.stderr]).toEqual([1, expect.stringContaining("ECONNREFUSED")])
+  })
+
   test("check is content, and is not without a postmaster's account", async () => {
     const findings = (await json("check")) as { state: string }[]
     expect(findings.filter((finding) => finding.state === "wrong")).toEqual([])
-    using empty = await makeInstance("--port", "26100")
+    using empty = await makeInstance("--port", String(port))
     const wrong = await postern(["check", ...empty.config])
     expect([wrong.code, Buffer.from(wrong.stdout).toString()]).toEqual([
       1,
