@@ -54,6 +54,8 @@ export async function makeAccountKey(options: {
   const seed = randomOctets(32)
   const scalar = randomX25519Scalar()
   const userId = name === "" ? `<${address}>` : `${name} <${address}>`
+  if (!NAME.test(name) || !ADDRESS.test(address))
+    throw new GatewayError("OPENPGP_UNSUPPORTED", "account key: name and address make no user id")
   const bare = Buffer.concat([
     unprotectedSecret(PACKET.secretKey, ed25519KeyBody(seed, createdAt), mpi(seed)),
     writePacket(PACKET.userId, Buffer.from(userId, "utf8")),
@@ -122,18 +124,17 @@ export async function renewAccountKey(accountSecretKey: Uint8Array, at: Date): P
 /** Signs user ids and subkeys anew: those that are bound for signing stay so, all others become encryption subkeys. */
 async function selfSigned(key: PrivateKey, at: Date): Promise<AccountKeyPair> {
   const { keyPacket, users } = key
-  const userIDs = users.flatMap(({ userID }) => (userID === null ? [] : [{ name: userID.name, email: userID.email }]))
+  // The whole user id goes in as a name: taken apart and put together again, "Bob (work)" would not come out as it was.
+  const userIDs = users.flatMap(({ userID }) => (userID === null ? [] : [{ name: userID.userID }]))
   const age = Math.floor((at.getTime() - keyPacket.getCreationTime().getTime()) / 1000)
-  const { privateKey } = await unsupported(() =>
-    reformatKey({
-      privateKey: key,
-      userIDs,
-      keyExpirationTime: age + VALIDITY_SECONDS,
-      date: at,
-      format: "object",
-      config: CONFIG,
-    }),
-  )
+  const { privateKey } = await reformatKey({
+    privateKey: key,
+    userIDs,
+    keyExpirationTime: age + VALIDITY_SECONDS,
+    date: at,
+    format: "object",
+    config: CONFIG,
+  })
   return pairOf(privateKey)
 }
 
@@ -186,14 +187,6 @@ async function open(secretKey: Uint8Array): Promise<PrivateKey> {
   }
 }
 
-async function unsupported<T>(make: () => Promise<T>): Promise<T> {
-  try {
-    return await make()
-  } catch (cause) {
-    throw new GatewayError("OPENPGP_UNSUPPORTED", "account key: name and address make no user id", { cause })
-  }
-}
-
 /** Ours whatever the library's default becomes: version 4, no AEAD in the preferences, signatures without random notations. */
 const CONFIG: Config = {
   ...defaults,
@@ -201,3 +194,7 @@ const CONFIG: Config = {
   aeadProtect: false,
   nonDeterministicSignaturesViaNotation: false,
 }
+
+/** No control characters; the name-addr of RFC 9580 §5.11 must have one address, at its end. */
+const NAME = /^\P{Cc}*$/u
+const ADDRESS = /^[^\p{Cc}<>]+@[^\p{Cc}<>@]+$/u

@@ -51,9 +51,16 @@ export function openPgpRecipient(certificate: Uint8Array, at: Date | null = null
 export async function verifiedCertificate(certificate: Uint8Array, at: Date): Promise<Uint8Array> {
   const binary = binaryOf(certificate)
   const { primary, users, subkeys } = readTransferable(binary)
-  const chosen = await encryptionKeyId(binary, at)
-  const verified = publicOctets(primary, ...users, ...subkeys.filter(({ key }) => hex(key.keyId) === chosen))
+  const key = await unsupported(() => readKey({ binaryKey: binary }))
+  const chosen = (await unsupported(() => key.getEncryptionKey(undefined, at))).getKeyID().toHex()
+  const userIds = await verifiedUserIds(key, at)
+  const verified = publicOctets(
+    primary,
+    ...users.filter(({ packet }) => userIds.includes(Buffer.from(packet.body).toString("utf8"))),
+    ...subkeys.filter((subkey) => hex(subkey.key.keyId) === chosen),
+  )
   const recipient = openPgpRecipient(verified, at)
+  // A primary key that claims under a bad signature to encrypt, and to be newer.
   if ((recipient.kind === "other" ? recipient.keyId : hex(recipient.key.keyId)) !== chosen)
     throw new GatewayError("OPENPGP_UNSUPPORTED", "recipient: certificate is ambiguous")
   return verified
@@ -150,10 +157,12 @@ function keyIdOf(key: Key, keyId: string): KeyID {
   return found.getKeyID()
 }
 
-async function encryptionKeyId(binary: Uint8Array, at: Date): Promise<string> {
-  const key = await unsupported(() => readKey({ binaryKey: binary }))
-  const chosen = await unsupported(() => key.getEncryptionKey(undefined, at))
-  return chosen.getKeyID().toHex()
+async function verifiedUserIds(key: Key, at: Date): Promise<string[]> {
+  const checked = key.users.map(async (user) => {
+    const isGood = await user.verify(at).catch(() => false)
+    return isGood && user.userID !== null ? [user.userID.userID] : []
+  })
+  return (await Promise.all(checked)).flat()
 }
 
 async function unsupported<T>(attempt: () => Promise<T>): Promise<T> {
