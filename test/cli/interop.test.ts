@@ -2,14 +2,16 @@ import { mkdirSync, readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
 import { readCertificate } from "../../src/crypto/cms/certificate.ts"
+import { pemDecode } from "../../src/crypto/cms/pem.ts"
 import { dearmor } from "../../src/crypto/openpgp/armor.ts"
+import { cmsRecryptor } from "../../src/crypto/recryption/cms.ts"
+import { openPgpRecryptor } from "../../src/crypto/recryption/openpgp.ts"
 import { Keyring } from "../../src/identity/keyring.ts"
 import { type Device, People } from "../../src/store/people.ts"
 import { RecryptionKeys } from "../../src/store/recryption-keys.ts"
 import { openState } from "../../src/store/state.ts"
 import { mustRun, peer, run } from "../harness/peers.ts"
 import { makeInstance, mustPostern, type TestInstance } from "./postern.ts"
-import { recryptCms, recryptOpenPgp } from "./recrypt.ts"
 
 const TEXT = "Dear device,\r\nthis was written to the account.\r\n"
 
@@ -177,12 +179,10 @@ describe.skipIf(!peer("openssl"))("OpenSSL", () => {
 
   function recryptFor(message: Uint8Array, name: string, certificate: string, current = true): Uint8Array {
     const known = atProxy(name, "smime", current)
-    const der = Buffer.from(readFileSync(file(certificate), "latin1").replace(/-----[^-]+-----|\s/g, ""), "base64")
-    const [from, to] = [der, known.certificate ?? new Uint8Array()].map(
-      (octets) => readCertificate(octets).identity.serial,
-    )
-    if (!from || !to) throw new Error("unreachable")
-    return recryptCms(message, known.scalar, from, to)
+    const [account] = pemDecode("CERTIFICATE", readFileSync(file(certificate), "utf8"))
+    if (!account || !known.certificate) throw new Error("unreachable")
+    const [from, to] = [readCertificate(account).identity, readCertificate(known.certificate).identity]
+    return cmsRecryptor({ from, to, scalar: known.scalar }).recrypt(message) ?? new Uint8Array()
   }
 
   async function extractKey(name: string): Promise<void> {
@@ -216,12 +216,13 @@ describe("OpenPGP programs", () => {
       const { binary } = dearmor(await mustRun("rnp", args, { input: TEXT })) ?? {}
       if (!binary) throw new Error("unreachable")
       const known = atProxy("laptop", "openpgp")
+      const recryptor = openPgpRecryptor({ keyId: Buffer.from(known.key.id, "hex"), scalar: known.scalar })
       const reader = home("reader")
       await mustRun("rnpkeys", ["--homedir", reader, "--import", devices("laptop.asc")])
       const open = (octets: Uint8Array) =>
         run("rnp", ["--homedir", reader, "--decrypt", "--output", "-"], { input: octets })
       expect((await open(binary)).code).not.toBe(0)
-      const opened = await open(recryptOpenPgp(binary, known.key.id, known.scalar))
+      const opened = await open(recryptor.recrypt(binary) ?? new Uint8Array())
       expect(Buffer.from(opened.stdout).toString()).toBe(TEXT)
       // The primary has no secret here: rnp must be told which subkey signs.
       const person = await new Keyring(file("keyring"), null).open("alice@example.test")

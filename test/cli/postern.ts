@@ -3,7 +3,7 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { type Finished, run } from "../harness/peers.ts"
 
-const PROGRAM = process.env["POSTERN_MAIN"] ?? join(import.meta.dirname, "../../src/main.ts")
+const PROGRAM = join(import.meta.dirname, "../../src/main.ts")
 
 /** Runs the program as users do, without a terminal. */
 export function postern(
