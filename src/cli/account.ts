@@ -185,7 +185,7 @@ export function knownAccount(account: Account | null, written: string): Account 
 }
 
 /** An account as `--json` shows it; everything in it is public. */
-export function accountView(account: Account) {
+function accountView(account: Account) {
   const { point } = readCertificate(account.root)
   return {
     address: account.address,

@@ -17,7 +17,7 @@ export interface Starters {
 }
 
 /** Options of `postern demo`. */
-export interface DemoOptions {
+interface DemoOptions {
   readonly port: number
   /** Throw the earlier demonstration away. */
   readonly fresh: boolean
@@ -52,7 +52,7 @@ export function optionsOf<T extends object>(command: Command): T & CommonOptions
  * The configuration that the command is about.
  * @throws GatewayError CONFIG_INVALID
  */
-export function configOf(options: CommonOptions): Config {
+function configOf(options: CommonOptions): Config {
   return loadConfig(options.config ?? null, process.cwd())
 }
 

@@ -58,13 +58,13 @@ export type RelayConfig =
   | { readonly kind: "smtp"; readonly endpoint: Endpoint; readonly login: RelayLogin | null }
 
 /** AUTH at the next hop. */
-export interface RelayLogin {
+interface RelayLogin {
   readonly user: string
   readonly password: SecretSource
 }
 
 /** Who gets what. */
-export interface PolicyConfig {
+interface PolicyConfig {
   /** Subject outside the encryption: as it came, or replaced by "...". */
   readonly subject: "clear" | "hidden"
   /** Content encryption of S/MIME at rest. */

@@ -97,7 +97,7 @@ export async function revokeDevice(person: Person, name: string, making: Making)
  * The live device of that name.
  * @throws GatewayError DEVICE_UNKNOWN
  */
-export function deviceOf(person: Person, name: string): PersonDevice {
+function deviceOf(person: Person, name: string): PersonDevice {
   const device = liveDevices(person).find((candidate) => candidate.name === name)
   if (device === undefined)
     throw new GatewayError("DEVICE_UNKNOWN", `device ${name} of ${person.address}: the keyring has no such live device`)
