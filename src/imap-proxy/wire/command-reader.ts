@@ -159,7 +159,7 @@ export class CommandReader {
     this.#segments.push({ kind: "text", octets: line.subarray(0, line.length - marker.length) })
     this.#literal = marker.literal
     this.#state = "decide"
-    const command = parseCommand(this.#segments, true)
+    const command = parseCommand([...this.#segments], true)
     // The octets of `{n+}` come whatever we think of the line; after a broken line nobody waits for `{n}`.
     if (command.kind === "command") return { kind: "literal", literal: marker.literal, command: command.command }
     if (marker.literal.synchronizing) {

@@ -1,0 +1,52 @@
+/**
+ * What a client is offered: this list, as far as the upstream has it. An allow-list, since any extension we have not read could carry
+ * message data past the patch. Left out on purpose: COMPRESS, CATENATE, MULTIAPPEND, URLAUTH, NOTIFY, BINARY, UTF8=ACCEPT, PREVIEW,
+ * REPLACE, CONTEXT.
+ */
+const OFFERED: readonly string[] = [
+  "IMAP4REV1",
+  "IDLE",
+  "NAMESPACE",
+  "UIDPLUS",
+  "CHILDREN",
+  "SPECIAL-USE",
+  "CREATE-SPECIAL-USE",
+  "LIST-EXTENDED",
+  "LIST-STATUS",
+  "MOVE",
+  "UNSELECT",
+  "ID",
+  "ENABLE",
+  "CONDSTORE",
+  "QRESYNC",
+  "ESEARCH",
+  "SEARCHRES",
+  "WITHIN",
+  "SORT",
+  "SORT=DISPLAY",
+  "QUOTA",
+  "STATUS=SIZE",
+  "I18NLEVEL=1",
+]
+const OFFERED_PREFIXES: readonly string[] = ["THREAD=", "APPENDLIMIT", "QUOTA=RES-"]
+
+/** Before login; STARTTLS and LOGINDISABLED until TLS is there (RFC 9051 §6.2.1, §11.1). */
+export function greetingCapabilities(secure: boolean): string {
+  return secure
+    ? "IMAP4rev1 LITERAL+ SASL-IR ID AUTH=PLAIN AUTH=LOGIN"
+    : "IMAP4rev1 LITERAL+ SASL-IR ID STARTTLS LOGINDISABLED"
+}
+
+/** After login: what the upstream has and we know, and LITERAL+, which the proxy itself does. */
+export function offeredCapabilities(upstream: readonly string[]): string {
+  const kept = upstream.filter((word) => {
+    const name = word.toUpperCase()
+    return (
+      name !== "IMAP4REV1" && (OFFERED.includes(name) || OFFERED_PREFIXES.some((prefix) => name.startsWith(prefix)))
+    )
+  })
+  return ["IMAP4rev1", "LITERAL+", ...kept].join(" ")
+}
+
+/** Extensions a client may ENABLE (RFC 5161): those that change nothing about where message data stands. */
+export const ENABLED: readonly string[] = ["CONDSTORE", "QRESYNC"]

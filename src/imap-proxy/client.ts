@@ -1,0 +1,76 @@
+import type { Duplex } from "node:stream"
+import { OctetSink, OctetSource } from "./octets.ts"
+import { type CommandEvent, type CommandLimits, CommandReader } from "./wire/command-reader.ts"
+
+/** The client's side of a connection: commands in, whole lines out, never a line of ours within a response that is being relayed. */
+export class Client {
+  readonly stream: Duplex
+  readonly address: string
+  readonly secure: boolean
+  readonly reader: CommandReader
+  readonly #source: OctetSource
+  readonly #sink: OctetSink
+  #relaying = false
+  #deferred: Uint8Array[] = []
+
+  constructor(stream: Duplex, address: string, secure: boolean, limits?: CommandLimits) {
+    this.stream = stream
+    this.address = address
+    this.secure = secure
+    this.reader = new CommandReader(limits)
+    this.#source = new OctetSource(stream)
+    this.#sink = new OctetSink(stream)
+  }
+
+  /** The next event; null when the client is gone or has ended its side. @throws PROTOCOL for a line too long */
+  async next(): Promise<CommandEvent | null> {
+    for (;;) {
+      const event = this.reader.next()
+      if (event !== null) return event
+      const octets = await this.#source.read()
+      if (octets === null) return null
+      this.reader.push(octets)
+    }
+  }
+
+  /** A line of our own (CRLF is added): at once, or behind the response that is being relayed. */
+  async say(line: string): Promise<void> {
+    this.put(Buffer.from(`${line}\r\n`, "utf8"))
+    await this.flush()
+  }
+
+  /** Whole lines (with CRLF), which go out with the next flush. */
+  put(lines: Uint8Array): void {
+    if (this.#relaying) this.#deferred.push(lines)
+    else this.#sink.write(lines)
+  }
+
+  /** A piece of a response from the upstream; endResponse follows its last. Nothing goes out before flush. */
+  relay(octets: Uint8Array): void {
+    this.#relaying = true
+    this.#sink.write(octets)
+  }
+
+  endResponse(): void {
+    this.#sink.write(CRLF)
+    this.#relaying = false
+    for (const lines of this.#deferred) this.#sink.write(lines)
+    this.#deferred = []
+  }
+
+  get betweenResponses(): boolean {
+    return !this.#relaying
+  }
+
+  /** Resolves when the client has taken enough to go on; null when it need not be waited for. */
+  flush(): Promise<void> | null {
+    return this.#sink.flush()
+  }
+
+  /** Lets go of the stream, for TLS to take over. */
+  detach(): void {
+    this.#source.detach()
+  }
+}
+
+const CRLF = Buffer.from("\r\n")

@@ -1,0 +1,43 @@
+import type { Counters } from "../log/counters.ts"
+import type { Log } from "../log/log.ts"
+import type { Client } from "./client.ts"
+import type { MailboxState } from "./mailbox-state.ts"
+import type { Pending } from "./pending.ts"
+import type { AppendProtection, DeviceSession, ProxyLimits } from "./ports.ts"
+import type { UpstreamLink } from "./upstream-link.ts"
+import type { WindowCache, WindowRecord } from "./windows.ts"
+
+/** What the two directions of one session share. Only the command loop writes to the upstream. */
+export interface Context {
+  readonly client: Client
+  readonly upstream: UpstreamLink
+  readonly device: DeviceSession
+  readonly protection: AppendProtection
+  readonly pending: Pending
+  readonly mailbox: MailboxState
+  readonly windows: WindowCache
+  /** Names this connection in the keys of window records. */
+  readonly scope: string
+  readonly limits: ProxyLimits
+  readonly log: Log
+  readonly counters: Pick<Counters, "add">
+  /** Set while a FETCH of our own is in flight: no command of the client is then. */
+  ownFetch: OwnFetch | null
+}
+
+/** Takes the message data that a FETCH of our own brings. */
+export interface OwnFetch {
+  /** How much of each section was asked for; null: all of it. */
+  readonly askedOctets: number | null
+  /** The window of one section of one message, as far as its octets showed it. */
+  found(uid: number, section: string, window: FoundWindow): void
+}
+
+/** `record` is final, or more octets are needed to know. */
+export type FoundWindow = { readonly kind: "known"; readonly record: WindowRecord } | { readonly kind: "needsMore" }
+
+/** Key of a window record; null while nothing is selected. */
+export function windowKey(context: Context, uid: number, section: string): string | null {
+  const mailbox = context.mailbox.key
+  return mailbox === null ? null : `${context.scope}\n${mailbox}\n${uid}\n${section}`
+}

@@ -1,0 +1,83 @@
+import type { Duplex, Readable, Writable } from "node:stream"
+
+/** Reads a stream by asking for it: while nobody asks, the peer is held back by the stream's own buffer (64 KiB). */
+export class OctetSource {
+  readonly #stream: Readable
+  readonly #wake = (): void => this.#waiting?.()
+  #waiting: (() => void) | null = null
+
+  constructor(stream: Readable) {
+    this.#stream = stream
+    for (const event of EVENTS) stream.on(event, this.#wake)
+  }
+
+  /** What has arrived; null after the peer's end, and after the stream was destroyed for whatever reason. */
+  async read(): Promise<Uint8Array | null> {
+    for (;;) {
+      const octets: unknown = this.#stream.read()
+      if (octets instanceof Uint8Array) return octets
+      if (this.#stream.readableEnded || this.#stream.destroyed) return null
+      await new Promise<void>((resolve) => {
+        this.#waiting = resolve
+      })
+      this.#waiting = null
+    }
+  }
+
+  /** Lets go of the stream, which stays open (before TLS takes it over). */
+  detach(): void {
+    for (const event of EVENTS) this.#stream.off(event, this.#wake)
+  }
+}
+
+/** Gathers small pieces into one write, and waits for a slow peer. */
+export class OctetSink {
+  readonly #stream: Writable
+  #pieces: Uint8Array[] = []
+
+  constructor(stream: Writable) {
+    this.#stream = stream
+  }
+
+  write(octets: Uint8Array): void {
+    if (octets.length > 0) this.#pieces.push(octets)
+  }
+
+  /** Hands over what was written since the last flush; resolves when the peer has taken enough to go on. */
+  flush(): Promise<void> | null {
+    const pieces = this.#pieces
+    this.#pieces = []
+    const [first] = pieces
+    if (first !== undefined && this.#stream.writable)
+      this.#stream.write(pieces.length === 1 ? first : Buffer.concat(pieces))
+    return this.#stream.writableNeedDrain ? drained(this.#stream) : null
+  }
+}
+
+/** Resolves when `stream` takes octets again, or never will. */
+function drained(stream: Writable): Promise<void> {
+  return new Promise((resolve) => {
+    const done = (): void => {
+      stream.off("drain", done)
+      stream.off("close", done)
+      resolve()
+    }
+    stream.on("drain", done)
+    stream.on("close", done)
+  })
+}
+
+/** Ends `stream` with `last` once what waits before it is gone, and destroys it after `graceMs` at the latest. */
+export function endStream(stream: Duplex, last: Uint8Array | null, graceMs: number): void {
+  if (stream.destroyed) return
+  const timer = setTimeout(() => stream.destroy(), graceMs)
+  const destroy = (): void => {
+    clearTimeout(timer)
+    stream.destroy()
+  }
+  if (!stream.writable) destroy()
+  else if (last === null) stream.end(destroy)
+  else stream.end(last, destroy)
+}
+
+const EVENTS = ["readable", "end", "close", "error"] as const

@@ -1,0 +1,82 @@
+import type { Duplex } from "node:stream"
+import type { Recryptor } from "../crypto/recryption/recryptor.ts"
+
+/** Who may log in. Answers null for a wrong name or password and for a revoked device alike; throws only when it cannot answer. */
+export interface Devices {
+  authenticate(username: string, password: string, remote: string): Promise<DeviceSession | null>
+}
+
+/** One logged-in device. Its recryptors stay the same for the life of the connection. */
+export interface DeviceSession {
+  readonly account: string
+  readonly device: string
+  readonly readOnly: boolean
+  /** From the account's keys to this device, for what is read. */
+  readonly recryptors: readonly Recryptor[]
+  /** From the account's devices to the account, for what is uploaded. */
+  readonly restorers: readonly Recryptor[]
+  /** Aborted when the device is revoked: the connection ends at once. */
+  readonly revoked: AbortSignal
+}
+
+/** The store behind the proxy. */
+export interface Upstream {
+  /**
+   * A connection logged in as `account`: its first line is `* PREAUTH`, with the capabilities as response code where they are known.
+   * @throws UPSTREAM_UNAVAILABLE when it cannot be reached or is busy, UPSTREAM_REFUSED when it does not let us in
+   */
+  connect(account: string, client: { readonly address: string }, signal: AbortSignal): Promise<Duplex>
+}
+
+/** A message that a device uploads. */
+export interface Append {
+  /** The whole header section and at most 64 KiB of the body; the whole message when `whole`. Device blocks are restored already. */
+  readonly head: Uint8Array
+  readonly whole: boolean
+  readonly sizeOctets: number
+  /** Blocks in the head that were addressed to a device of the account and are restored to the account. */
+  readonly restored: number
+}
+
+/** What becomes of an upload; `encrypt` gives exactly `sizeOctets` octets. */
+export type AppendPlan =
+  | { readonly kind: "asIs" }
+  | {
+      readonly kind: "encrypt"
+      readonly sizeOctets: number
+      encrypt(content: AsyncIterable<Uint8Array>): AsyncIterable<Uint8Array>
+    }
+  | { readonly kind: "refuse"; readonly text: string }
+
+/** Sees to it that nothing is stored in clear. */
+export interface AppendProtection {
+  plan(account: string, append: Append): Promise<AppendPlan>
+}
+
+/** Bounds of one listener. */
+export interface ProxyLimits {
+  readonly connections: number
+  /** From accepting to logged in. */
+  readonly loginTimeoutMs: number
+  /** Without an octet either way. RFC 9051 §5.4: not below 30 minutes. */
+  readonly idleTimeoutMs: number
+  /** Wrong passwords on one connection before it is closed. */
+  readonly loginTries: number
+  /** How long a wrong password waits for its NO. */
+  readonly failureDelayMs: number
+  /** Of one uploaded message, as sent. */
+  readonly appendOctets: number
+  /** Window records of all connections of the listener together. */
+  readonly windowOctets: number
+}
+
+/** 31 minutes: clients renew IDLE after 29. A window record takes some 200 octets, so 16 MiB hold 80,000. */
+export const PROXY_LIMITS: ProxyLimits = {
+  connections: 10_000,
+  loginTimeoutMs: 60_000,
+  idleTimeoutMs: 31 * 60_000,
+  loginTries: 3,
+  failureDelayMs: 2_000,
+  appendOctets: 100_000_000,
+  windowOctets: 16_777_216,
+}

@@ -1,0 +1,182 @@
+import { GatewayError } from "../errors.ts"
+import { offeredCapabilities } from "./capabilities.ts"
+import { FetchResponse } from "./commands/fetch-response.ts"
+import { OwnFetchResponse } from "./commands/window-fetch.ts"
+import type { Context } from "./context.ts"
+import { mayHoldMessageData } from "./wire/fetch-scanner.ts"
+import type { ResponseEvent } from "./wire/response-reader.ts"
+import { latin1 } from "./wire/tokens.ts"
+
+/** What becomes of one response line. `from`: where the FETCH items begin in the first piece of text, 0 afterwards. */
+export interface LineRoute {
+  text(octets: Uint8Array, from: number): void
+  literal(size: number, marker: Uint8Array): void
+  data(octets: Uint8Array, last: boolean): void
+  end(): void
+}
+
+/** The upstream's direction: every response goes to the client in order and at once, after its route has dealt with it. */
+export class Responses {
+  readonly #context: Context
+  #route: LineRoute | null = null
+  /** The upstream said goodbye. */
+  #bye = false
+
+  constructor(context: Context) {
+    this.#context = context
+  }
+
+  get byeSeen(): boolean {
+    return this.#bye
+  }
+
+  /** Runs until the upstream ends. @throws PROTOCOL when a response cannot be followed: nothing may pass unread */
+  async run(): Promise<void> {
+    const { upstream, client } = this.#context
+    for (;;) {
+      const event = upstream.reader.next()
+      if (event !== null) {
+        this.#event(event)
+        continue
+      }
+      await client.flush()
+      const octets = await upstream.read()
+      if (octets === null) return
+      upstream.reader.push(octets)
+    }
+  }
+
+  #event(event: ResponseEvent): void {
+    switch (event.kind) {
+      case "text":
+        if (this.#route === null) this.#begin(event.octets)
+        else this.#route.text(event.octets, 0)
+        break
+      case "literal":
+        this.#route?.literal(event.size, event.marker)
+        break
+      case "data":
+        this.#route?.data(event.octets, event.last)
+        break
+      case "end":
+        this.#route?.end()
+        this.#route = null
+    }
+  }
+
+  /** Decides by the beginning of the line what it is (RFC 9051 §7). */
+  #begin(octets: Uint8Array): void {
+    const head = latin1(octets.subarray(0, HEAD_OCTETS))
+    if (head.startsWith("+")) this.#route = this.#continuation(octets)
+    else if (STATUS.test(head)) this.#route = this.#status(latin1(octets))
+    else if (head.startsWith("* ")) this.#route = this.#untagged(octets, head)
+    else throw new GatewayError("PROTOCOL", "imap upstream: line is no response")
+  }
+
+  /** RFC 9051 §7.6: the client sees only those of its own IDLE; literals are asked for by the proxy. */
+  #continuation(octets: Uint8Array): LineRoute {
+    const command = this.#context.pending.proceed()
+    if (command === null) throw new GatewayError("PROTOCOL", "imap upstream: continuation that nobody waits for")
+    return command.name === "IDLE" ? this.#pass(octets) : SWALLOW
+  }
+
+  #untagged(octets: Uint8Array, head: string): LineRoute {
+    const { mailbox, upstream } = this.#context
+    const [start, number = "", name = ""] = /^\* (?:(\d{1,10}) )?([A-Z0-9.=-]+) ?/i.exec(head) ?? ["", "", ""]
+    switch (name.toUpperCase()) {
+      case "FETCH":
+        return needsLook(octets) ? this.#fetch(octets, Number(number), start.length) : this.#pass(octets)
+      case "CAPABILITY":
+        upstream.learnCapabilities(latin1(octets.subarray(start.length)))
+        return this.#pass(Buffer.from(`* CAPABILITY ${offeredCapabilities(upstream.capabilities)}`))
+      case "EXPUNGE":
+        mailbox.expunge(Number(number))
+        return this.#pass(octets)
+      case "VANISHED":
+        mailbox.vanished()
+        return this.#pass(octets)
+      default:
+        return this.#pass(octets)
+    }
+  }
+
+  #fetch(octets: Uint8Array, number: number, from: number): LineRoute {
+    const { ownFetch } = this.#context
+    const own = ownFetch !== null && mayHoldMessageData(latin1(octets)) ? ownFetch : null
+    const route =
+      own === null ? new FetchResponse(this.#context, number) : new OwnFetchResponse(this.#context, own, number)
+    route.text(octets, from)
+    return route
+  }
+
+  /** `tag OK …`, `* NO …`, `* BYE …`: whole lines, since status responses hold no literals. */
+  #status(line: string): LineRoute {
+    const [, tag = "", status = "", code, text = ""] = STATUS_LINE.exec(line) ?? []
+    const kept = code === undefined ? undefined : this.#code(code)
+    const rewritten = Buffer.from(`${tag} ${status}${kept === undefined ? "" : ` [${kept}]`}${text}`, "latin1")
+    if (tag === "*") {
+      if (status.toUpperCase() === "BYE") this.#bye = true
+      return this.#pass(rewritten)
+    }
+    const command = this.#context.pending.complete(tag)
+    const outcome = outcomeOf(status)
+    if (command === null || outcome === null) throw new GatewayError("PROTOCOL", "imap upstream: answer to no command")
+    command.completed?.(outcome)
+    if (command.intercept === undefined) return this.#pass(rewritten)
+    command.intercept(outcome, rewritten)
+    return SWALLOW
+  }
+
+  /** The response code to pass on; undefined when it must not reach the client (a referral leads around the proxy). */
+  #code(code: string): string | undefined {
+    const [word = "", rest = ""] = /^(\S+) ?(.*)$/s.exec(code)?.slice(1) ?? []
+    switch (word.toUpperCase()) {
+      case "REFERRAL":
+        return undefined
+      case "UIDVALIDITY":
+        this.#context.mailbox.validity(rest)
+        return code
+      case "CAPABILITY":
+        this.#context.upstream.learnCapabilities(rest)
+        return `CAPABILITY ${offeredCapabilities(this.#context.upstream.capabilities)}`
+      default:
+        return code
+    }
+  }
+
+  #pass(octets: Uint8Array): LineRoute {
+    const { client } = this.#context
+    client.relay(octets)
+    return {
+      text: (more) => client.relay(more),
+      literal: (_size, marker) => {
+        client.relay(marker)
+        client.relay(CRLF)
+      },
+      data: (data) => client.relay(data),
+      end: () => client.endResponse(),
+    }
+  }
+}
+
+/** A FETCH line that ends in this piece and holds no message data passes as it is: a literal follows SP, `(` or `[`, never `)`. */
+function needsLook(octets: Uint8Array): boolean {
+  return octets.at(-1) !== 0x29 || mayHoldMessageData(latin1(octets))
+}
+
+function outcomeOf(status: string): "OK" | "NO" | "BAD" | null {
+  const word = status.toUpperCase()
+  return word === "OK" || word === "NO" || word === "BAD" ? word : null
+}
+
+const SWALLOW: LineRoute = {
+  text: () => undefined,
+  literal: () => undefined,
+  data: () => undefined,
+  end: () => undefined,
+}
+const CRLF = Buffer.from("\r\n")
+/** Enough for a tag, a number and a name. */
+const HEAD_OCTETS = 200
+const STATUS = /^[^ ]{1,128} (?:OK|NO|BAD|BYE|PREAUTH)(?: |$)/i
+const STATUS_LINE = /^([^ ]+) (OK|NO|BAD|BYE|PREAUTH)(?: \[([^\]]*)\])?(.*)$/is

@@ -1,0 +1,232 @@
+import { GatewayError } from "../errors.ts"
+import { ENABLED, offeredCapabilities } from "./capabilities.ts"
+import { allowedCommand, type Treatment } from "./commands/allowed.ts"
+import { appendCommand } from "./commands/append.ts"
+import { fetchCommand } from "./commands/fetch.ts"
+import { enter, forward } from "./commands/forward.ts"
+import type { Context } from "./context.ts"
+import { endStream } from "./octets.ts"
+import { Responses } from "./responses.ts"
+import type { Command, LiteralStart } from "./wire/command-reader.ts"
+import { latin1, textOf } from "./wire/tokens.ts"
+
+/**
+ * One logged-in connection: the client's commands go to the upstream (this file, then commands/), the upstream's responses to the
+ * client (responses.ts), each direction in a loop of its own.
+ *
+ * What always holds:
+ * - Tags, order, numbers, UIDs, sizes and flags are the upstream's. The only octets that differ are those of encrypted blocks, and
+ *   lengths never change. The same message is the same octets for the same device, however it is fetched (commands/fetch.ts).
+ * - Nothing in clear is stored: the only way in is APPEND, and it goes through AppendProtection (commands/append.ts).
+ * - Only the command loop writes to the upstream. A command of our own is sent only while no command of the client is in flight,
+ *   and its answer is not seen by the client.
+ * - A line of ours stands between responses, never within one.
+ * - When either direction cannot be followed, the connection is cut; octets never pass unread.
+ * - Both sides end together; after a revocation no further octet goes out.
+ */
+export class Session {
+  readonly #context: Context
+  readonly #responses: Responses
+  #closed = false
+
+  constructor(context: Context) {
+    this.#context = context
+    this.#responses = new Responses(context)
+  }
+
+  /** Runs until the client or the upstream has gone, or the device is revoked. Never throws. */
+  async run(): Promise<void> {
+    const { device, log } = this.#context
+    const revoke = (): void => {
+      this.#context.counters.add("postern_devices_revoked_total")
+      this.end("device revoked")
+    }
+    device.revoked.addEventListener("abort", revoke, { once: true })
+    if (device.revoked.aborted) revoke()
+    const responses = this.#responses.run()
+    try {
+      await Promise.race([responses, this.#commands(responses)])
+    } catch (error) {
+      if (!this.#closed) log.warn("imap.cut", { reason: error instanceof GatewayError ? error.message : String(error) })
+      this.#cut()
+    } finally {
+      device.revoked.removeEventListener("abort", revoke)
+      this.end(this.#responses.byeSeen ? null : "[UNAVAILABLE] upstream connection lost")
+      await responses.catch(() => undefined)
+    }
+  }
+
+  /** Says BYE where it can be said at once, and ends both sides; `reason` null: the upstream has said it already. */
+  end(reason: string | null): void {
+    if (this.#closed) return
+    this.#closed = true
+    const { client, upstream, pending } = this.#context
+    pending.end()
+    upstream.stream.destroy()
+    const silent = reason === null ? null : Buffer.from(`* BYE ${reason}\r\n`)
+    // Within a response, or behind octets the client has not taken, BYE would come late or be taken for content.
+    if (!client.betweenResponses || client.stream.writableNeedDrain) client.stream.destroy()
+    else endStream(client.stream, silent, BYE_GRACE_MS)
+  }
+
+  /** Ends the session when no command is in flight (IDLE does not count). */
+  async drain(): Promise<void> {
+    const { pending } = this.#context
+    if (pending.count === 1 && pending.idling) return this.end("shutting down")
+    await pending.below(1).catch(() => undefined)
+    this.end("shutting down")
+  }
+
+  #cut(): void {
+    this.#closed = true
+    this.#context.pending.end()
+    this.#context.upstream.stream.destroy()
+    this.#context.client.stream.destroy()
+  }
+
+  /** The client's direction, until the client ends its side: then the upstream's is ended, and may still answer. */
+  async #commands(responses: Promise<void>): Promise<void> {
+    const { client, upstream } = this.#context
+    for (let event = await client.next(); event !== null; event = await client.next()) {
+      if (event.kind === "command") await this.#command(event.command)
+      else if (event.kind === "literal") await this.#literal(event.command, event.literal)
+      else if (event.kind === "bad") await client.say(`${event.tag ?? "*"} BAD ${event.reason}`)
+      else throw new GatewayError("PROTOCOL", `imap: ${event.kind} where a command was due`)
+    }
+    if (client.stream.destroyed) return
+    upstream.stream.end()
+    const timer = setTimeout(() => upstream.stream.destroy(), HALF_CLOSED_MS)
+    await responses.finally(() => clearTimeout(timer))
+  }
+
+  /** A literal before the end of a command: APPEND's is a message and streams, others are small arguments. */
+  async #literal(command: Command, literal: LiteralStart): Promise<void> {
+    const { client } = this.#context
+    const allowed = allowedCommand(command.name)
+    if (allowed?.treatment === "append" && !isMailboxName(command))
+      return appendCommand(this.#context, command, literal)
+    if (allowed !== null && client.reader.collectable) {
+      client.reader.collect()
+      if (literal.synchronizing) await client.say("+ OK")
+    } else if (literal.synchronizing) {
+      client.reader.refuse()
+      await client.say(`${command.tag} BAD ${allowed === null ? "command not supported" : "literal too large"}`)
+    } else client.reader.discard()
+  }
+
+  async #command(command: Command): Promise<void> {
+    const { client, device, log } = this.#context
+    const allowed = allowedCommand(command.name)
+    const lost = command.segments.some((segment) => segment.kind === "literal" && segment.octets === null)
+    log.debug("imap.command", { name: allowed === null ? "?" : command.name })
+    if (allowed === null || lost) return client.say(`${command.tag} BAD command not supported`)
+    if (allowed.writes && device.readOnly) return client.say(`${command.tag} NO [NOPERM] this device may only read`)
+    await this.#treat(allowed.treatment, command)
+  }
+
+  #treat(treatment: Treatment, command: Command): Promise<void> {
+    switch (treatment) {
+      case "forward":
+      case "logout":
+        return forward(this.#context, command)
+      case "fetch":
+        return fetchCommand(this.#context, command)
+      case "select":
+        return this.#select(command)
+      case "idle":
+        return this.#idle(command)
+      case "enable":
+        return this.#enable(command)
+      case "id":
+        return this.#id(command)
+      case "capability":
+        return this.#capability(command)
+      case "append":
+        return this.#context.client.say(`${command.tag} BAD APPEND takes a message`)
+    }
+  }
+
+  /** SELECT, EXAMINE, CLOSE, UNSELECT. What is in flight ends first, so that every FETCH response has one mailbox. */
+  async #select(command: Command): Promise<void> {
+    const { pending, mailbox, device } = this.#context
+    await pending.below(1)
+    const before = mailbox.deselect()
+    const name = textOf(command.arguments[0])
+    await forward(this.#context, device.readOnly ? examined(command) : command, {
+      // After NO nothing is selected, after BAD what was before (RFC 9051 §6.3.2).
+      completed: (status) => {
+        const selected = status === "OK" && name !== null ? canonicalMailbox(name) : null
+        if (selected !== null) mailbox.select(selected)
+        else if (status === "BAD" && before !== null) mailbox.select(before)
+      },
+    })
+  }
+
+  /** RFC 9051 §6.3.13: the client's next line is DONE, once the upstream has taken the IDLE. */
+  async #idle(command: Command): Promise<void> {
+    const { client, upstream, pending } = this.#context
+    const entry = await enter(this.#context, { tag: command.tag, name: "IDLE" })
+    upstream.write(`${command.tag} IDLE\r\n`)
+    await upstream.flush()
+    if ((await pending.continuation(entry)) === "ended") return
+    client.reader.expectLine()
+    const event = await client.next()
+    if (event?.kind !== "line") return
+    if (latin1(event.octets).toUpperCase() !== "DONE")
+      throw new GatewayError("PROTOCOL", "imap: IDLE ended without DONE")
+    // An upstream that ended the IDLE by itself waits for no DONE.
+    if (!pending.has(entry)) return
+    upstream.write("DONE\r\n")
+    await upstream.flush()
+  }
+
+  /** RFC 5161: what is not offered is not enabled, whatever the upstream could do (UTF8=ACCEPT, IMAP4rev2). */
+  async #enable(command: Command): Promise<void> {
+    const words = command.arguments.map(textOf).filter((word) => word !== null)
+    const kept = words.filter(
+      (word) => ENABLED.includes(word.toUpperCase()) && this.#context.upstream.has(word.toUpperCase()),
+    )
+    if (kept.length > 0) return forward(this.#context, withText(command, `ENABLE ${kept.join(" ")}`))
+    await this.#context.client.say("* ENABLED")
+    await this.#context.client.say(`${command.tag} OK ENABLE completed`)
+  }
+
+  async #id(command: Command): Promise<void> {
+    if (this.#context.upstream.has("ID")) return forward(this.#context, command)
+    await this.#context.client.say('* ID ("name" "Postern")')
+    await this.#context.client.say(`${command.tag} OK ID completed`)
+  }
+
+  async #capability(command: Command): Promise<void> {
+    const { client, upstream } = this.#context
+    await client.say(`* CAPABILITY ${offeredCapabilities(upstream.capabilities)}`)
+    await client.say(`${command.tag} OK CAPABILITY completed`)
+  }
+}
+
+/** `tag SELECT x` as `tag EXAMINE x`; others as they are. */
+function examined(command: Command): Command {
+  const [first, ...rest] = command.segments
+  if (command.name !== "SELECT" || first?.kind !== "text") return command
+  const text = latin1(first.octets).replace(/ SELECT/i, " EXAMINE")
+  return { ...command, segments: [{ kind: "text", octets: Buffer.from(text, "latin1") }, ...rest] }
+}
+
+function withText(command: Command, text: string): Command {
+  return { ...command, segments: [{ kind: "text", octets: Buffer.from(`${command.tag} ${text}`, "latin1") }] }
+}
+
+/** True when the literal is APPEND's mailbox name, not yet its message. */
+function isMailboxName(command: Command): boolean {
+  return command.arguments.length === 0
+}
+
+/** RFC 9051 §5.1: INBOX in any case is one mailbox. */
+function canonicalMailbox(name: string): string {
+  return name.toUpperCase() === "INBOX" ? "INBOX" : name
+}
+
+/** BYE is one small line; a client that does not take it in this time is not reading. */
+const BYE_GRACE_MS = 200
+/** For the answers to what a client sent before it ended its side. */
+const HALF_CLOSED_MS = 30_000

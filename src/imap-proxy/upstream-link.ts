@@ -1,0 +1,89 @@
+import type { Duplex } from "node:stream"
+import { GatewayError } from "../errors.ts"
+import { OctetSink, OctetSource } from "./octets.ts"
+import { ResponseReader } from "./wire/response-reader.ts"
+import { latin1 } from "./wire/tokens.ts"
+
+/** The upstream's side of a connection: commands out, responses in. */
+export class UpstreamLink {
+  readonly stream: Duplex
+  readonly reader = new ResponseReader()
+  readonly #source: OctetSource
+  readonly #sink: OctetSink
+  #capabilities: readonly string[] = []
+
+  constructor(stream: Duplex) {
+    this.stream = stream
+    this.#source = new OctetSource(stream)
+    this.#sink = new OctetSink(stream)
+  }
+
+  /** What the upstream said it can do, as sent. */
+  get capabilities(): readonly string[] {
+    return this.#capabilities
+  }
+
+  learnCapabilities(words: string): void {
+    this.#capabilities = words.split(" ").filter((word) => word !== "")
+  }
+
+  has(capability: string): boolean {
+    return this.#capabilities.some((word) => word.toUpperCase() === capability)
+  }
+
+  /** Octets that arrived, or null at the end. */
+  read(): Promise<Uint8Array | null> {
+    return this.#source.read()
+  }
+
+  /** Nothing goes out before flush. */
+  write(octets: Uint8Array | string): void {
+    this.#sink.write(typeof octets === "string" ? Buffer.from(octets, "latin1") : octets)
+  }
+
+  /** Resolves when the upstream has taken enough to go on; null when it need not be waited for. */
+  flush(): Promise<void> | null {
+    return this.#sink.flush()
+  }
+
+  /**
+   * Reads the `* PREAUTH` greeting, and asks for the capabilities where it does not tell them.
+   * @throws UPSTREAM_UNAVAILABLE for BYE or a connection that ends, PROTOCOL for any other greeting
+   */
+  async open(): Promise<void> {
+    const greeting = await this.#line()
+    if (/^\* BYE\b/i.test(greeting)) throw new GatewayError("UPSTREAM_UNAVAILABLE", "imap upstream: BYE as greeting")
+    if (!/^\* PREAUTH\b/i.test(greeting)) throw new GatewayError("PROTOCOL", "imap upstream: no PREAUTH greeting")
+    const told = /^\* PREAUTH \[CAPABILITY ([^\]]*)\]/i.exec(greeting)?.[1]
+    if (told === undefined) await this.#askCapabilities()
+    else this.learnCapabilities(told)
+  }
+
+  async #askCapabilities(): Promise<void> {
+    this.write(`${ASK_TAG} CAPABILITY\r\n`)
+    await this.flush()
+    for (;;) {
+      const line = await this.#line()
+      const told = /^\* CAPABILITY (.*)$/i.exec(line)?.[1]
+      if (told !== undefined) this.learnCapabilities(told)
+      if (line.startsWith(`${ASK_TAG} `)) return
+    }
+  }
+
+  async #line(): Promise<string> {
+    let line = ""
+    for (;;) {
+      const event = this.reader.next()
+      if (event === null) {
+        const octets = await this.read()
+        if (octets === null)
+          throw new GatewayError("UPSTREAM_UNAVAILABLE", "imap upstream: connection ended before login")
+        this.reader.push(octets)
+      } else if (event.kind === "text") line += latin1(event.octets)
+      else if (event.kind === "end") return line
+      else throw new GatewayError("PROTOCOL", "imap upstream: literal in a greeting")
+    }
+  }
+}
+
+const ASK_TAG = "postern0"
