@@ -1,0 +1,43 @@
+/** Order L of the prime-order subgroup of Curve25519 (RFC 7748 §4.1). */
+export const X25519_ORDER = 0x1000000000000000000000000000000014def9dea2f79cd65812631a5cf5d3edn
+
+/**
+ * The inverse of `number` modulo a prime. Takes a time that depends on the number: only for key splitting and set-up, where nobody
+ * else measures. Zero has none: the answer is 0 then.
+ */
+export function inverse(number: bigint, prime: bigint): bigint {
+  let [low, high] = [modulo(number, prime), prime]
+  let [factor, previous] = [1n, 0n]
+  while (low > 1n) {
+    const quotient = high / low
+    ;[low, high] = [high - quotient * low, low]
+    ;[factor, previous] = [previous - quotient * factor, factor]
+  }
+  return low === 0n ? 0n : modulo(factor, prime)
+}
+
+/** The representative from 0 to `modulus`-1. */
+export function modulo(number: bigint, modulus: bigint): bigint {
+  const rest = number % modulus
+  return rest < 0n ? rest + modulus : rest
+}
+
+/** The number that big-endian octets stand for. */
+export function fromBigEndian(octets: Uint8Array): bigint {
+  return octets.length === 0 ? 0n : BigInt(`0x${Buffer.from(octets).toString("hex")}`)
+}
+
+/** The number that little-endian octets stand for. */
+export function fromLittleEndian(octets: Uint8Array): bigint {
+  return fromBigEndian(octets.toReversed())
+}
+
+/** A number below 2^256 as 32 octets, big-endian. */
+export function toBigEndian(number: bigint): Uint8Array {
+  return new Uint8Array(Buffer.from(number.toString(16).padStart(64, "0"), "hex"))
+}
+
+/** A number below 2^256 as 32 octets, little-endian. */
+export function toLittleEndian(number: bigint): Uint8Array {
+  return toBigEndian(number).reverse()
+}

@@ -1,0 +1,164 @@
+import { hasCode } from "../../errors.ts"
+import { Base64Text, textEnd, textPatches, textRuns } from "./base64-text.ts"
+import { readCmsHead } from "./cms-head.ts"
+import { readOpenPgpHead } from "./openpgp-head.ts"
+import { applyPatches, type Patch, type Span } from "./patch.ts"
+import { type BlockHead, type HeadReading, patchesOf, type Recryptor } from "./recryptor.ts"
+
+/** How a block is written into the message. */
+export type Encoding = "binary" | "base64" | "armor"
+
+/** What a candidate turned out to be. Offsets count from its first octet. */
+export type Verdict =
+  /** Not decided: more octets are needed. */
+  | { readonly kind: "more" }
+  /** No encrypted block. */
+  | { readonly kind: "none" }
+  /** An encrypted block, or the beginning of one, that cannot be read, or is ours and cannot be recrypted. */
+  | { readonly kind: "malformed" }
+  | {
+      readonly kind: "block"
+      /** Empty: for somebody else. */
+      readonly patches: readonly Patch[]
+      readonly windows: readonly Span[]
+      /** Octets of the candidate that the head takes. */
+      readonly endOctets: number
+      /** The decoded head, old xor new: what an armor's CRC must learn. */
+      readonly delta: Uint8Array
+    }
+
+/** Octets of text that are held back at most: the largest head in base64, with room for line ends and blanks. */
+export const MAX_HELD_OCTETS = 524_288
+/** Armor header fields are few and short. */
+const MAX_ARMOR_HEADER_OCTETS = 8_192
+
+/** What may be the beginning of an encrypted block, held until that is known. */
+export class Candidate {
+  readonly encoding: Encoding
+  readonly #recryptors: readonly Recryptor[]
+  readonly #text = new Base64Text()
+  #held: Uint8Array<ArrayBuffer> = new Uint8Array(256)
+  #length = 0
+  /** Where the base64 text begins; null while an armor's header is not complete. */
+  #textStart: number | null
+  #neededOctets = 0
+
+  constructor(encoding: Encoding, recryptors: readonly Recryptor[]) {
+    this.encoding = encoding
+    this.#recryptors = recryptors
+    this.#textStart = encoding === "armor" ? null : 0
+  }
+
+  /** All octets pushed so far. */
+  get held(): Uint8Array {
+    return this.#held.subarray(0, this.#length)
+  }
+
+  /** `ended`: nothing follows. */
+  push(octets: Uint8Array, ended: boolean): Verdict {
+    const from = this.#length
+    this.#append(octets)
+    const verdict = this.#read(from, ended)
+    if (verdict.kind !== "more") return verdict
+    if (!ended && this.#length < MAX_HELD_OCTETS) return verdict
+    return this.#looksEncrypted() ? { kind: "malformed" } : { kind: "none" }
+  }
+
+  #read(from: number, ended: boolean): Verdict {
+    let start = from
+    if (this.#textStart === null) {
+      const armorBody = armorBodyStart(this.held)
+      if (armorBody === "none" || armorBody === "more") return { kind: armorBody }
+      this.#textStart = start = armorBody
+    }
+    if (this.encoding !== "binary") this.#text.push(this.#held.subarray(start, this.#length))
+    const decoded = this.#decoded()
+    const complete = ended || (this.encoding !== "binary" && this.#text.ended)
+    if (!complete && decoded.length < this.#neededOctets) return { kind: "more" }
+    return this.#judge(decoded, complete)
+  }
+
+  #judge(decoded: Uint8Array, complete: boolean): Verdict {
+    try {
+      const reading = this.#readHead(decoded)
+      if (reading.kind === "none") return reading
+      if (reading.kind === "head") return this.#block(decoded, reading.head)
+      // An indefinite length gives no hint: then it is read again when there is an eighth more, so that the work stays linear.
+      this.#neededOctets = Math.max(reading.octets, decoded.length + (decoded.length >> 3))
+      if (!complete) return { kind: "more" }
+      return this.#looksEncrypted() ? { kind: "malformed" } : { kind: "none" }
+    } catch (error) {
+      if (!MALFORMED.some((code) => hasCode(error, code))) throw error
+      return hasCode(error, "OPENPGP_MALFORMED") && !this.#looksEncrypted() ? { kind: "none" } : { kind: "malformed" }
+    }
+  }
+
+  #readHead(decoded: Uint8Array): HeadReading {
+    const first = decoded[0]
+    if (first === undefined) return { kind: "more", octets: 1 }
+    if (first === DER_SEQUENCE && this.encoding !== "armor") return readCmsHead(decoded)
+    return first >= 0x80 ? readOpenPgpHead(decoded) : { kind: "none" }
+  }
+
+  #block(decoded: Uint8Array, head: BlockHead): Verdict {
+    const octets = decoded.subarray(0, head.endOctets)
+    const patches = patchesOf(this.#recryptors, octets, head).toSorted((a, b) => a.offset - b.offset)
+    const patched = applyPatches(patches, 0, octets)
+    const delta = octets.map((octet, at) => octet ^ (patched[at] ?? 0))
+    if (this.encoding === "binary")
+      return { kind: "block", patches, windows: head.windows, endOctets: head.endOctets, delta }
+    const from = this.#textStart ?? 0
+    const changed = patches.map(({ offset, octets: { length } }) => ({ start: offset, end: offset + length }))
+    return {
+      kind: "block",
+      patches: textPatches(textRuns(this.held, from, changed), patched),
+      windows: textRuns(this.held, from, head.windows),
+      endOctets: textEnd(this.held, from, head.endOctets),
+      delta,
+    }
+  }
+
+  /** True when what is there can hardly be anything but an encrypted block that was cut off or damaged. */
+  #looksEncrypted(): boolean {
+    const decoded = this.#decoded()
+    return decoded.length >= MIN_RECOGNISED_OCTETS && (this.encoding === "armor" || decoded[0] === DER_SEQUENCE)
+  }
+
+  #decoded(): Uint8Array {
+    return this.encoding === "binary" ? this.held : this.#text.decoded
+  }
+
+  #append(octets: Uint8Array): void {
+    if (this.#length + octets.length > this.#held.length) {
+      const grown = new Uint8Array(2 * (this.#length + octets.length))
+      grown.set(this.held)
+      this.#held = grown
+    }
+    this.#held.set(octets, this.#length)
+    this.#length += octets.length
+  }
+}
+
+/**
+ * RFC 9580 §6.2: the armor header line, armor header fields, an empty line. Blanks may trail on every line.
+ * @returns offset of the base64 text
+ */
+function armorBodyStart(text: Uint8Array): number | "more" | "none" {
+  const held = Buffer.from(text.buffer, text.byteOffset, Math.min(text.length, MAX_ARMOR_HEADER_OCTETS))
+  if (!ARMOR_HEADER.subarray(0, held.length).equals(held.subarray(0, ARMOR_HEADER.length))) return "none"
+  for (let start = 0, end = held.indexOf(LF); end >= 0; start = end + 1, end = held.indexOf(LF, start)) {
+    const line = held.toString("latin1", start, end).trimEnd()
+    if (start === 0 && line.length > ARMOR_HEADER.length) return "none"
+    if (start > 0 && line === "") return end + 1
+    if (start > 0 && !/^[\x21-\x39\x3b-\x7e]+:( |$)/.test(line)) return "none"
+  }
+  return held.length === MAX_ARMOR_HEADER_OCTETS ? "none" : "more"
+}
+
+/** The line that begins an armored message; multi-part armor has another and is not read. */
+export const ARMOR_HEADER: Buffer = Buffer.from("-----BEGIN PGP MESSAGE-----")
+const LF = 10
+const DER_SEQUENCE = 0x30
+/** Content type of CMS, or header, version and key id of a session key packet. Words that decode to a packet header are no rarity, so only armor says OpenPGP. */
+const MIN_RECOGNISED_OCTETS = 24
+const MALFORMED = ["DER_SYNTAX", "CMS_MALFORMED", "OPENPGP_MALFORMED", "POINT_INVALID"] as const

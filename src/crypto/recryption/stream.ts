@@ -1,0 +1,242 @@
+import { ArmorTail } from "./armor-tail.ts"
+import { BodySearch } from "./body-search.ts"
+import { Candidate, type Verdict } from "./candidate.ts"
+import { applyPatches, type Patch, type Span } from "./patch.ts"
+import type { Recryptor } from "./recryptor.ts"
+
+/** What became of the encrypted blocks of a feed. */
+export interface BlockCounts {
+  /** Recrypted. */
+  readonly patched: number
+  /** For somebody else: unchanged. */
+  readonly foreign: number
+  /** Cut off, not to be read, or ours and not to be recrypted: unchanged. */
+  readonly malformed: number
+}
+
+/** What a caller may want besides the recrypted octets. */
+export interface RecryptionOptions {
+  /**
+   * Is given all octets, in pieces, those of the patch windows as zeros. Windows depend on the blocks alone, not on the recryptors:
+   * the stored form and every device's form give the same octets, so that a MAC over them holds for all.
+   */
+  readonly onStable?: (octets: Uint8Array) => void
+}
+
+/**
+ * Recrypts message data as it streams by: a whole message, BODY[TEXT] or any one body, in pieces of any size. Blocks are found by
+ * content. What comes out is as long as what went in, and the same outside the patches; the head of a block is held back until it is
+ * known, at most some {@link MAX_HELD_OCTETS}.
+ */
+export class RecryptionStream {
+  readonly #recryptors: readonly Recryptor[]
+  readonly #onStable: ((octets: Uint8Array) => void) | null
+  readonly #search = new BodySearch()
+  readonly #patches: Patch[] = []
+  #counts: BlockCounts = { patched: 0, foreign: 0, malformed: 0 }
+  #state: State = SEARCHING
+  /** Octets given out so far. */
+  #offset = 0
+  #out: Uint8Array[] = []
+  readonly #beginning = new Beginning()
+  #wholeBody = false
+  #ended = false
+  #rescannedOctets = 0
+
+  constructor(recryptors: readonly Recryptor[], options: RecryptionOptions = {}) {
+    this.#recryptors = recryptors
+    this.#onStable = options.onStable ?? null
+  }
+
+  /** The window record: what was overwritten, in coordinates of the feed, ascending. */
+  get patches(): readonly Patch[] {
+    return this.#patches
+  }
+
+  get counts(): BlockCounts {
+    return this.#counts
+  }
+
+  /**
+   * True when the window record is complete: the feed has ended, or what follows is the rest of the one CMS block that makes up the
+   * body. False while a block is held, while an armor's CRC is to come, and while another block may follow.
+   */
+  get settled(): boolean {
+    return this.#ended || (this.#wholeBody && this.#state.kind === "searching")
+  }
+
+  /** Takes octets and gives out those that are decided; possibly none. Views of `octets` may be among them. */
+  push(octets: Uint8Array): Uint8Array[] {
+    return this.#run(octets, false)
+  }
+
+  /** The feed ends: gives out what was held. */
+  end(): Uint8Array[] {
+    const out = this.#run(EMPTY, true)
+    this.#ended = true
+    return out
+  }
+
+  #run(octets: Uint8Array, ended: boolean): Uint8Array[] {
+    this.#beginning.push(octets)
+    const waiting = [octets]
+    for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) {
+      const last = ended && waiting.length === 0
+      if (next.length > 0 || (last && this.#state.kind !== "searching")) waiting.push(...this.#step(next, last))
+    }
+    const out = this.#out
+    this.#out = []
+    return out
+  }
+
+  /** @returns what is to be looked at in the new state, last piece first */
+  #step(octets: Uint8Array, ended: boolean): Uint8Array[] {
+    const state = this.#state
+    switch (state.kind) {
+      case "searching":
+        return this.#find(octets)
+      case "candidate":
+        return this.#examine(state.candidate, octets, ended)
+      case "armor":
+        return this.#follow(state.tail, state.held, octets, ended)
+    }
+    state satisfies never
+  }
+
+  #find(octets: Uint8Array): Uint8Array[] {
+    const found = this.#search.find(octets)
+    if (found === null) {
+      this.#give(octets, [], [])
+      return []
+    }
+    this.#pass(octets.subarray(0, found.at), [], [])
+    this.#state = { kind: "candidate", candidate: new Candidate(found.encoding, this.#recryptors) }
+    return [octets.subarray(found.at)]
+  }
+
+  #examine(candidate: Candidate, octets: Uint8Array, ended: boolean): Uint8Array[] {
+    // Most candidates are none, and show it at once: little is copied until one has held for a while.
+    const size = candidate.held.length === 0 ? FIRST_OCTETS : octets.length
+    const later = octets.subarray(size)
+    const verdict = candidate.push(octets.subarray(0, size), ended && later.length === 0)
+    if (verdict.kind === "more") return [later]
+    this.#state = SEARCHING
+    if (verdict.kind === "block") return [later, this.#giveHead(candidate, verdict)]
+    if (verdict.kind === "malformed") this.#count("malformed")
+    return [later, this.#release(candidate.held)]
+  }
+
+  /** A block's head goes out; what follows it is looked at again. */
+  #giveHead({ held, encoding }: Candidate, block: Verdict & { kind: "block" }): Uint8Array {
+    const changed = block.patches.length > 0
+    if (encoding !== "armor" && this.#beginning.isFollowedBy(this.#offset)) this.#wholeBody = true
+    this.#count(changed ? "patched" : "foreign")
+    this.#pass(held.subarray(0, block.endOctets), block.patches, block.windows)
+    if (encoding === "armor" && (changed || (this.#onStable && block.windows.length > 0)))
+      this.#state = { kind: "armor", tail: new ArmorTail(block.delta), held: EMPTY }
+    return held.subarray(block.endOctets)
+  }
+
+  /** No block: its octets go out as they are, but others may begin in them. */
+  #release(held: Uint8Array): Uint8Array {
+    if (held.length > FIRST_OCTETS) this.#rescannedOctets += held.length
+    const first = this.#rescannedOctets > MAX_RESCANNED_OCTETS ? held.length : 1
+    this.#pass(held.subarray(0, first), [], [])
+    return held.subarray(first)
+  }
+
+  #follow(tail: ArmorTail, held: Uint8Array, octets: Uint8Array, ended: boolean): Uint8Array[] {
+    const all = held.length === 0 ? octets : Buffer.concat([held, octets])
+    const step = tail.push(all, ended)
+    if (step.kind === "hold") {
+      this.#pass(all.subarray(0, step.at), [], [])
+      this.#state = { kind: "armor", tail, held: Uint8Array.from(all.subarray(step.at)) }
+      return []
+    }
+    if (step.kind === "all") {
+      this.#pass(all, [], [])
+      this.#state = ended ? SEARCHING : { kind: "armor", tail, held: EMPTY }
+      return []
+    }
+    this.#state = SEARCHING
+    const { at, patches, windows } = step
+    this.#pass(all.subarray(0, at), patches, windows)
+    return [all.subarray(at)]
+  }
+
+  #pass(octets: Uint8Array, patches: readonly Patch[], windows: readonly Span[]): void {
+    this.#search.pass(octets)
+    this.#give(octets, patches, windows)
+  }
+
+  #give(octets: Uint8Array, patches: readonly Patch[], windows: readonly Span[]): void {
+    if (octets.length === 0) return
+    for (const { offset, octets: changed } of patches)
+      this.#patches.push({ offset: this.#offset + offset, octets: changed })
+    this.#out.push(applyPatches(patches, 0, octets))
+    this.#onStable?.(windows.length === 0 ? octets : blanked(octets, windows))
+    this.#offset += octets.length
+  }
+
+  #count(outcome: keyof BlockCounts): void {
+    this.#counts = { ...this.#counts, [outcome]: this.#counts[outcome] + 1 }
+  }
+}
+
+type State =
+  | { readonly kind: "searching" }
+  | { readonly kind: "candidate"; readonly candidate: Candidate }
+  | { readonly kind: "armor"; readonly tail: ArmorTail; readonly held: Uint8Array }
+
+/** Looks at the beginning of a feed, to tell whether a block is all there is behind it. */
+class Beginning {
+  #firstLine: string | null = ""
+  #before: "text" | "line" | "return" = "text"
+  #offset = 0
+  /** Offset of the body behind the header section; null: not known, or there is none. */
+  #body: number | null = null
+
+  push(octets: Uint8Array): void {
+    for (let at = 0; at < octets.length && this.#body === null && this.#firstLine !== null; at++) {
+      this.#offset++
+      this.#follow(octets[at] ?? 0)
+    }
+  }
+
+  /** True when a body at this offset begins the feed, or stands right behind a header section that does. */
+  isFollowedBy(offset: number): boolean {
+    return offset === 0 || offset === this.#body
+  }
+
+  #follow(octet: number): void {
+    if (octet === LF) {
+      if (this.#before !== "text") this.#body = this.#offset
+      this.#before = "line"
+      return
+    }
+    this.#before = octet === CR && this.#before === "line" ? "return" : "text"
+    if (this.#firstLine === FIELD || this.#firstLine === null) return
+    this.#firstLine += String.fromCharCode(octet)
+    if (octet === COLON) this.#firstLine = FIELD
+    // RFC 5322 §2.2: a field name has no blanks; a delimiter line or a preamble is no field.
+    else if (octet <= SPACE || this.#firstLine.startsWith("--")) this.#firstLine = null
+  }
+}
+
+function blanked(octets: Uint8Array, windows: readonly Span[]): Uint8Array {
+  const copy = Uint8Array.from(octets)
+  for (const { start, end } of windows) copy.fill(0, start, end)
+  return copy
+}
+
+const FIELD = ":"
+const LF = 10
+const CR = 13
+const SPACE = 32
+const COLON = 58
+const SEARCHING: State = { kind: "searching" }
+const EMPTY = new Uint8Array(0)
+/** Enough to tell a block's first lines from text. */
+const FIRST_OCTETS = 256
+/** What only looked like a block is searched again for others inside it; a message full of such places must not cost a square of its size. */
+const MAX_RESCANNED_OCTETS = 4_194_304
