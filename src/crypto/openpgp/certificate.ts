@@ -43,7 +43,7 @@ export interface OpenPgpCertificate {
 }
 
 /** A key that says it is for encryption. */
-export interface EncryptionKey {
+interface EncryptionKey {
   readonly key: PublicKey
   /** null: never. */
   readonly expiresAt: Date | null
@@ -164,4 +164,5 @@ function isSigned({ signatures }: Component): boolean {
   return signatures.length > 0
 }
 
+/** Generic, persona, casual and positive certification (RFC 9580 §5.2.1.4 to §5.2.1.7). */
 const CERTIFICATIONS: readonly number[] = [0x10, 0x11, 0x12, 0x13]

@@ -30,13 +30,8 @@ export type KeyMaterial =
   | { readonly kind: "x448" }
   | { readonly kind: "unsupported" }
 
-/** Whether a packet is a key: primary or subkey, public or secret. */
-export function isKeyPacket({ tag }: Packet): boolean {
-  return tag === PACKET.publicKey || tag === PACKET.secretKey || isSubkeyPacket({ tag })
-}
-
 /** Whether a packet is a subkey, public or secret. */
-export function isSubkeyPacket({ tag }: Pick<Packet, "tag">): boolean {
+export function isSubkeyPacket({ tag }: Packet): boolean {
   return tag === PACKET.publicSubkey || tag === PACKET.secretSubkey
 }
 

@@ -30,7 +30,7 @@ export interface PacketHeader {
 }
 
 /** How long the body is: known; to the end of the input (legacy format only); or known for its first part only. */
-export type BodyLength =
+type BodyLength =
   | { readonly kind: "definite"; readonly octets: number }
   | { readonly kind: "indeterminate" }
   | { readonly kind: "partial"; readonly octets: number }

@@ -3,8 +3,6 @@ import { PACKET, type Packet } from "./packet.ts"
 
 /** Signature types (RFC 9580 §5.2.1) found in certificates. */
 export const SIGNATURE = {
-  certificationFirst: 0x10,
-  certificationLast: 0x13,
   subkeyBinding: 0x18,
   directKey: 0x1f,
   keyRevocation: 0x20,
