@@ -115,7 +115,7 @@ async function fetchFor(
   sample: Sample,
 ): Promise<Uint8Array | null> {
   using client = await login(people, config, device)
-  return client.message(sample.messageId)
+  return await client.message(sample.messageId)
 }
 
 function login(people: DemoPeople, config: Config, device: DemoDevice): Promise<DemoMailClient> {

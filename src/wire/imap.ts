@@ -76,7 +76,7 @@ function devicesOf({ devices, recryptors }: ImapParts): Devices {
         account: account.address,
         device: device.name,
         readOnly: device.readOnly,
-        recryptors: recryptors.forDevice(account, device),
+        recryptors: recryptors.forDevice(device),
         restorers: recryptors.restorers(account),
         revoked,
       }

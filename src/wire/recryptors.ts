@@ -20,7 +20,7 @@ export class AccountRecryptors {
   }
 
   /** From each of the account's keys to this device. */
-  forDevice(account: Account, device: Device): readonly Recryptor[] {
+  forDevice(device: Device): readonly Recryptor[] {
     this.refresh()
     return remembered(this.#forDevice, device.id, () =>
       this.#scalars(device, ({ key, scalar }) => {

@@ -41,7 +41,7 @@ async function seenBy(device: Device, subject: string, item = "BODY.PEEK[]"): Pr
     const answer = await session.must(`UID SEARCH HEADER Message-ID "<${subject}@elsewhere.test>"`)
     return Number(/^\* SEARCH (\d+)\r\n/m.exec(answer)?.[1] ?? 0)
   })
-  return session.fetch(uid, item)
+  return await session.fetch(uid, item)
 }
 
 /** The message with this Message-ID, as it lies on disk. */
