@@ -94,7 +94,8 @@ function combine(tests: readonly Test[], decisive: boolean): Test {
 function withMessage<T>(view: View, message: Message, work: (file: MessageFile) => Promise<T>): Promise<T | null> {
   return view.folder.withFile(message, async (path) => {
     await using file = await MessageFile.open(path, message)
-    return work(file)
+    // Awaited here: the file is closed when this returns.
+    return await work(file)
   })
 }
 
