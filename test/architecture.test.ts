@@ -41,7 +41,6 @@ const IMPORTERS: Readonly<Record<string, string>> = {
   imapflow: "deliver",
   commander: "cli",
   "smol-toml": "config",
-  typebox: "config",
   pino: "log",
   "prom-client": "log",
   fastify: "http",

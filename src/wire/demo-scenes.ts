@@ -35,7 +35,7 @@ export async function showDisk(config: Config, [sample]: readonly Sample[], scre
       .toString("latin1")
       .trimEnd()}\n[...]`,
   )
-  screen.good(`${octets.includes(sample.line) ? "FOUND IN CLEAR" : "not in it"}: "${sample.line}"`)
+  screen.note(`"${sample.line}" ${octets.includes(sample.line) ? "STANDS IN IT IN CLEAR" : "is nowhere in it"}`)
 }
 
 /** Each device fetches the same message over IMAP and opens it with its own key. */
@@ -78,7 +78,7 @@ export async function showRevocation(
   const before = Buffer.from(sha256(readFileSync(path))).toString("hex")
   using phone = await login(people, config, PHONE)
   await phone.command("NOOP")
-  await screen.step("postern device revoke alice@example.test phone", () => people.revoke(PHONE))
+  await people.revoke(PHONE)
   screen.bad(`the phone's open connection: ${await refusal(() => phone.command("NOOP"))}`)
   screen.bad(`the phone's password: ${await refusal(() => login(people, config, PHONE))}`)
   const still = await fetchFor(people, config, LAPTOP, sample)

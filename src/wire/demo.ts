@@ -32,7 +32,7 @@ export async function runDemo(options: DemoOptions): Promise<number> {
   const people = new DemoPeople(folder, screen)
   await people.prepare(options.port)
   const config = loadConfig(join(folder, "postern.toml"), process.cwd())
-  await using server = await startServer({ ...config, logLevel: "warn" }, new Set(ROLES))
+  await using server = await startServer({ ...config, logLevel: "error" }, new Set(ROLES))
 
   const sent = await sendSamples(config, screen)
   await showDisk(config, sent, screen)

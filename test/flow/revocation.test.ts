@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto"
-import { readdirSync, readFileSync } from "node:fs"
+import { existsSync, readdirSync, readFileSync } from "node:fs"
 import { join } from "node:path"
 import { afterAll, beforeAll, expect, test } from "vitest"
 import { type DeviceSettings, eventually, Instance } from "../harness/instance.ts"
@@ -25,7 +25,10 @@ beforeAll(async () => {
     Buffer.from("Subject: x\r\n\r\nbody\r\n"),
   )
   expect(reply).toMatch(/^250 /)
-  await eventually("delivery", () => readdirSync(join(gateway.maildir("alice@example.test"), "new")).length === 1)
+  await eventually(
+    "delivery",
+    () => existsSync(join(gateway.maildir("alice@example.test"), "new")) && mailbox().length === 1,
+  )
 })
 
 afterAll(async () => gateway?.[Symbol.asyncDispose]())
