@@ -50,12 +50,12 @@ export class AccountMail {
 
   /** Makes the Maildir when it is missing; cleans up after crashes the first time. */
   async ensure(): Promise<void> {
-    if (this.#made) return
+    // Asked each time: an account may be removed and made again while we run.
     if (!(await isFolder(this.maildir))) {
       await makeFolder(this.maildir, true)
-      await this.#directories.sync(join(this.maildir, ".."))
-      await this.#directories.sync(this.maildir)
+      for (const above of ["../..", "..", "."]) await this.#directories.sync(join(this.maildir, above))
     }
+    if (this.#made) return
     await cleanTemporary(this.maildir, Date.now())
     this.#made = true
   }

@@ -1,7 +1,10 @@
+import { once } from "node:events"
 import { readdir, rename, unlink, writeFile } from "node:fs/promises"
 import { join } from "node:path"
+import { type Duplex, duplexPair } from "node:stream"
 import { describe, expect, test } from "vitest"
 import { maildirOf } from "../../src/mailbox/paths.ts"
+import { MailStore } from "../../src/mailbox/store.ts"
 import { temporaryFolder } from "../harness/peers.ts"
 import { ImapClient } from "./imap-client.ts"
 import { ACCOUNT, deliver, serveStore } from "./served-store.ts"
@@ -163,6 +166,13 @@ describe("mailboxes", () => {
     await client.ok('DELETE "Z.B c.D"')
     expect(await client.ok('LIST "" Z*')).toMatch(/^t\d+ OK/)
     expect(await client.ok('LIST "" ""')).toContain('* LIST (\\Noselect) "." ""')
+  })
+
+  test("renaming INBOX moves its messages, and INBOX stays", async () => {
+    await using mail = await opened(THREE)
+    expect(await mail.client.ok("RENAME INBOX Old")).toMatch(/^(?:\* 1 EXPUNGE\r\n){3}/)
+    expect(await mail.client.ok("STATUS Old (MESSAGES)")).toContain("MESSAGES 3")
+    expect(await mail.client.ok("STATUS INBOX (MESSAGES)")).toContain("MESSAGES 0")
   })
 
   test("a mailbox made again has another UIDVALIDITY", async () => {
@@ -393,6 +403,25 @@ test("a large message goes to a client that does not read without being held in 
   // Another session is served meanwhile.
   for (let round = 0; round < 200; round += 1) await mail.client.ok("NOOP")
   expect(process.memoryUsage.rss() - before).toBeLessThan(30_000_000)
+})
+
+test("a session over a pipe in this process ends with either side, and when its signal says so", async () => {
+  await using folder = await temporaryFolder()
+  await using store = new MailStore(folder.path)
+  for (const end of [
+    (ours: Duplex) => ours.end(),
+    (ours: Duplex) => ours.destroy(),
+    (_: Duplex, stop: AbortController) => stop.abort(),
+  ]) {
+    const [ours, theirs] = duplexPair()
+    const stop = new AbortController()
+    const session = store.serve(ACCOUNT, theirs, { signal: stop.signal })
+    await once(ours, "data")
+    ours.write("a IDLE\r\n")
+    await once(ours, "data")
+    end(ours, stop)
+    await session
+  }
 })
 
 test("sessions end with BYE when the server stops", async () => {

@@ -10,7 +10,7 @@ import { bad, count, mailbox, sequenceSet } from "./arguments.ts"
 import type { Context } from "./context.ts"
 import { lettersFor } from "./flag-commands.ts"
 import { formatUids } from "./uid-text.ts"
-import type { Numbered, View } from "./view.ts"
+import { type Numbered, View } from "./view.ts"
 
 /** COPY, MOVE and their UID forms (RFC 3501 §6.4.7, RFC 6851): hard links, all of them or none. */
 export async function copy(context: Context, command: Command): Promise<string> {
@@ -37,6 +37,21 @@ export async function copy(context: Context, command: Command): Promise<string> 
     return `OK ${command.name} completed`
   } finally {
     account.release(target)
+  }
+}
+
+/** Moves every message from one mailbox to another. @returns false when some vanished meanwhile: nothing is moved then */
+export async function moveAll(context: Context, from: string, to: string): Promise<boolean> {
+  const source = await context.account.open(from)
+  const target = await context.account.open(to)
+  try {
+    const view = new View(source, from, false)
+    const uids = await linkAll(context, view, view.all, target)
+    if (uids !== null) await source.expunge(view.all.map(({ message }) => message))
+    return uids !== null
+  } finally {
+    context.account.release(source)
+    context.account.release(target)
   }
 }
 

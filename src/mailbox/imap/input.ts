@@ -4,6 +4,7 @@ import { type CommandEvent, CommandReader } from "../../imap-proxy/wire/command-
 /** The client-to-server direction as command events. Nothing is read ahead of what is asked for. */
 export class Input {
   readonly reader = new CommandReader()
+  receivedOctets = 0
   readonly #chunks: AsyncIterator<Uint8Array>
 
   constructor(stream: Duplex) {
@@ -17,6 +18,7 @@ export class Input {
       if (event !== null) return event
       const chunk = await this.#chunks.next()
       if (chunk.done) return null
+      this.receivedOctets += chunk.value.length
       this.reader.push(chunk.value)
     }
   }

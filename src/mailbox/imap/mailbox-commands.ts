@@ -1,7 +1,7 @@
 import type { Command } from "../../imap-proxy/wire/command-reader.ts"
 import { count, mailbox } from "./arguments.ts"
 import type { Context } from "./context.ts"
-import { expungeDeleted } from "./copy-commands.ts"
+import { expungeDeleted, moveAll } from "./copy-commands.ts"
 import { mailboxStatus, parseStatusItems } from "./status.ts"
 import { View } from "./view.ts"
 
@@ -67,7 +67,10 @@ export async function rename(context: Context, command: Command): Promise<string
   const [from, to] = [mailbox(command.arguments[0]), mailbox(command.arguments[1])]
   if (context.readOnly) return READ_ONLY
   if (to === "INBOX") return "NO [ALREADYEXISTS] INBOX is always there"
-  if (from === "INBOX") return "NO [CANNOT] Move the messages instead"
+  if (from === "INBOX") {
+    await context.account.create(to)
+    return (await moveAll(context, from, to)) ? "OK RENAME completed" : "NO [EXPUNGEISSUED] Some messages are gone"
+  }
   if (context.view && (context.view.name === from || context.view.name.startsWith(`${from}.`))) unselect(context)
   await context.account.rename(from, to)
   return "OK RENAME completed"
@@ -78,10 +81,8 @@ export async function subscribe(context: Context, command: Command): Promise<str
   count(command.arguments, 1)
   const name = mailbox(command.arguments[0])
   if (context.readOnly) return READ_ONLY
-  const { subscriptions, exists } = {
-    subscriptions: context.account.subscriptions,
-    exists: await context.account.exists(name),
-  }
+  const { subscriptions } = context.account
+  const exists = await context.account.exists(name)
   if (command.name === "SUBSCRIBE" && !exists) return "NO [NONEXISTENT] There is no such mailbox"
   await subscriptions.change((names) =>
     command.name === "SUBSCRIBE" ? [...names, name] : [...names].filter((other) => other !== name),

@@ -6,6 +6,7 @@ const GATHER_OCTETS = 32_768
 
 /** The server-to-client direction: what is written waits for a slow client. */
 export class Output {
+  writtenOctets = 0
   readonly #stream: Duplex
   #text = ""
 
@@ -37,6 +38,7 @@ export class Output {
     const head = this.#take()
     this.#stream.cork()
     if (head !== null) this.#stream.write(head)
+    this.writtenOctets += octets.length
     const free = this.#stream.write(octets)
     this.#stream.uncork()
     if (!free) await this.#drained()
@@ -53,6 +55,7 @@ export class Output {
     if (this.#text === "") return null
     const octets = Buffer.from(this.#text, "latin1")
     this.#text = ""
+    this.writtenOctets += octets.length
     return octets
   }
 

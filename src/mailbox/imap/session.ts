@@ -28,7 +28,7 @@ const FETCH_REFRESH_MS = 1000
 /** Runs one pre-authenticated session (RFC 3501 §3.2) to its end: LOGOUT, the client leaving, or `signal`. */
 export async function runSession(context: Context, stream: Duplex, signal: AbortSignal): Promise<void> {
   const { output } = context
-  const timer = setTimeout(() => stream.destroy(), IDLE_TIMEOUT_MS).unref()
+  const timer = endWhenSilent(context, stream)
   const onAbort = (): void => farewell(stream)
   signal.addEventListener("abort", onAbort, { once: true })
   try {
@@ -36,7 +36,6 @@ export async function runSession(context: Context, stream: Duplex, signal: Abort
     await output.flush()
     for (let bad = 0; !context.ended && !signal.aborted && bad < MAX_BAD_COMMANDS; ) {
       const event = await context.input.next()
-      timer.refresh()
       if (event === null) return
       const answer = await answerTo(context, event)
       if (answer === null) return
@@ -44,16 +43,27 @@ export async function runSession(context: Context, stream: Duplex, signal: Abort
       if (answer !== "") output.line(answer)
       await output.flush()
       if (context.view?.folder.lost) return await sayGoodbye(context, "The mailbox was deleted or renamed")
+      if (bad === MAX_BAD_COMMANDS) return await sayGoodbye(context, "Too many bad commands")
     }
   } catch (error) {
     if (!(error instanceof GatewayError && error.code === "PROTOCOL")) throw error
-    await sayGoodbye(context, error.message)
+    if (stream.writable) await sayGoodbye(context, error.message)
   } finally {
     signal.removeEventListener("abort", onAbort)
-    clearTimeout(timer)
+    clearInterval(timer)
     unselect(context)
     stream.end()
   }
+}
+
+/** Ends the connection when nothing was received or taken for a while: a slow transfer is no silence. */
+function endWhenSilent({ input, output }: Context, stream: Duplex): NodeJS.Timeout {
+  let before = 0
+  return setInterval(() => {
+    const octets = input.receivedOctets + output.writtenOctets
+    if (octets === before) stream.destroy()
+    before = octets
+  }, IDLE_TIMEOUT_MS).unref()
 }
 
 /** @returns the tagged response, "" for none, null when the client left */
@@ -106,7 +116,9 @@ async function guarded(context: Context, command: Command, work: () => Promise<s
     if (code === "MAILBOX_NAME") return "NO [CANNOT] No mailbox can have this name"
     if (code === "MAILBOX_BUSY") return "NO [INUSE] The mailbox is locked, try later"
     context.log.error("mailbox.command-failed", { command: command.name }, error)
-    throw error
+    // Within a FETCH response there is no place for an answer.
+    if (code === "PROTOCOL" || command.name.endsWith("FETCH") || !context.input.reader.idle) throw error
+    return "NO [SERVERBUG] The server failed, see its log"
   }
 }
 
