@@ -9,6 +9,7 @@ export type ErrorCode =
   | "HEADER_TOO_LARGE"
   | "MIME_TOO_DEEP"
   | "MIME_TOO_MANY_PARTS"
+  | "CLEAR_CONTENT"
   // crypto
   | "DER_SYNTAX"
   | "CERTIFICATE_INVALID"
@@ -37,6 +38,8 @@ export type ErrorCode =
   | "KEYRING_MISSING"
   | "REQUEST_INVALID"
   | "NOT_CONFIRMED"
+  | "JOB_UNKNOWN"
+  | "JOB_STATE"
   // flow and edges
   | "MESSAGE_TOO_LARGE"
   | "DEVICE_REVOKED"
@@ -52,6 +55,7 @@ export type ErrorCode =
   | "MAILBOX_UNKNOWN"
   | "MAILBOX_EXISTS"
   | "MAILBOX_BUSY"
+  | "EXPORT_EXISTS"
   | "USAGE"
 
 /** An error of ours: a stable code, what and where in lower case, the cause, and never a secret. */
