@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from "node:child_process"
 import { once } from "node:events"
-import { mkdtempSync, readFileSync, rmSync } from "node:fs"
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { type Finished, run } from "./peers.ts"
@@ -51,6 +51,13 @@ export class Instance implements AsyncDisposable {
 
   get configuration(): string {
     return join(this.folder, "postern.toml")
+  }
+
+  /** Changes postern.toml; takes effect at the next start. */
+  configure(before: string, after: string): void {
+    const text = readFileSync(this.configuration, "utf8")
+    if (!text.includes(before)) throw new Error(`postern.toml has no ${before}`)
+    writeFileSync(this.configuration, text.replace(before, after))
   }
 
   /** Runs a command of the program against this instance (`init` excepted, it takes no --config). */
