@@ -35,15 +35,19 @@ export function readBer(octets: Uint8Array, offset: number, limit: number, depth
   return null
 }
 
+/** As many recipients as fit in the octets that are read; and as many elements as are worth an object each. */
+export const MAX_BER_CHILDREN = 4_096
+
 /**
  * The elements inside a constructed element, one level deep.
- * @throws GatewayError DER_SYNTAX when they do not fill it exactly
+ * @throws GatewayError DER_SYNTAX when they do not fill it exactly, or there are over {@link MAX_BER_CHILDREN}
  */
 export function berChildren(octets: Uint8Array, parent: BerElement): BerElement[] {
   const children: BerElement[] = []
   for (let at = parent.contentStart; at < parent.contentEnd; ) {
     const child = readBer(octets, at, parent.contentEnd)
     if (child === null) throw syntax("element is cut off", at)
+    if (children.length === MAX_BER_CHILDREN) throw syntax(`over ${MAX_BER_CHILDREN} elements`, at)
     children.push(child)
     at = child.end
   }

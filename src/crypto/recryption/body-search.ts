@@ -1,3 +1,4 @@
+import { BASE64, BLANK } from "./base64-text.ts"
 import { ARMOR_HEADER, type Encoding } from "./candidate.ts"
 
 /** Where a block may begin. */
@@ -13,9 +14,9 @@ export interface Found {
 export class BodySearch {
   #before: Before = "body"
 
-  /** @returns the first place that has not been passed yet, or null: then all octets count as passed */
+  /** @returns the first place, or null: then all octets count as passed */
   find(octets: Uint8Array): Found | null {
-    const found = this.#atSeam(octets) ?? within(Buffer.from(octets.buffer, octets.byteOffset, octets.length))
+    const found = this.#atSeam(octets) ?? within(octets)
     if (found === null) this.pass(octets)
     return found
   }
@@ -32,7 +33,7 @@ export class BodySearch {
   /** The first octets, whose context is in the octets before. */
   #atSeam(octets: Uint8Array): Found | null {
     let before = this.#before
-    for (let at = 0; at < octets.length && before !== "text"; at++) {
+    for (let at = 0; at <= SEAM_OCTETS && at < octets.length && before !== "text"; at++) {
       const encoding = before === "return" ? null : beginning(octets, at, before === "body")
       if (encoding !== null) return { at, encoding }
       before = follow(before, octets[at] ?? 0)
@@ -50,60 +51,73 @@ function follow(before: Before, octet: number): Before {
   return "text"
 }
 
-function within(buffer: Buffer): Found | null {
-  let armor = nextArmor(buffer, 0)
-  let crlf = buffer.indexOf(EMPTY_CRLF)
-  let lf = buffer.indexOf(EMPTY_LF)
-  for (;;) {
-    const bodies = [crlf < 0 ? -1 : crlf + 3, lf < 0 ? -1 : lf + 2].filter((at) => at >= 0)
-    const body = Math.min(...bodies)
-    if (armor !== null && armor <= body) return { at: armor, encoding: "armor" }
-    if (bodies.length === 0) return partialArmor(buffer)
-    const encoding = body < buffer.length ? beginning(buffer, body, true) : null
-    if (encoding !== null) return { at: body, encoding }
-    if (crlf >= 0 && crlf + 3 === body) crlf = buffer.indexOf(EMPTY_CRLF, crlf + 1)
-    else lf = buffer.indexOf(EMPTY_LF, lf + 1)
-    if (armor !== null && armor < body) armor = nextArmor(buffer, body)
+/** One pass over octets whose beginning is no line's. A plain loop: 1 GB/s and more for anything, where Buffer.indexOf drops to 5 MB/s on empty lines. */
+function within(octets: Uint8Array): Found | null {
+  for (let lf = octets.indexOf(LF); lf >= 0; lf = nextLf(octets, lf + 1)) {
+    const next = octets[lf + 1]
+    const body = next === LF ? lf + 2 : next === CR && octets[lf + 2] === LF ? lf + 3 : -1
+    if (body < 0 && next !== DASH) continue
+    const at = body < 0 ? lf + 1 : body
+    const encoding = beginning(octets, at, body >= 0)
+    if (encoding !== null) return { at, encoding }
   }
+  return null
 }
 
-/** An armor header line that the end of the octets cuts in two. */
-function partialArmor(buffer: Buffer): Found | null {
-  const at = buffer.lastIndexOf(LF) + 1
-  if (at === 0 || at === buffer.length || buffer.length - at >= ARMOR_HEADER.length) return null
-  return beginning(buffer, at, false) === null ? null : { at, encoding: "armor" }
+function nextLf(octets: Uint8Array, from: number): number {
+  for (let at = from; at < octets.length; at++) if (octets[at] === LF) return at
+  return -1
 }
 
 /** The encoding that a block beginning at `at` has, or null when none can begin there. */
 function beginning(octets: Uint8Array, at: number, body: boolean): Encoding | null {
-  const octet = octets[at] ?? 0
-  if (octet === DASH) return isArmorHeader(octets, at) ? "armor" : null
-  if (!body) return null
-  if (octet === DER_SEQUENCE || OPENPGP_PACKETS.has(octet)) return "binary"
-  return BASE64_BEGINNINGS.has(octet) ? "base64" : null
+  const octet = octets[at]
+  if (octet === DASH) return startsLike(octets, at, ARMOR_HEADER) ? "armor" : null
+  if (!body || octet === undefined) return null
+  switch (BEGINNINGS[octet]) {
+    case CMS_BINARY:
+      return (octets[at + 1] ?? 0x80) >= 0x80 ? "binary" : null
+    case CMS_BASE64:
+      return (octets[at + 1] ?? CAPITAL_I) === CAPITAL_I ? "base64" : null
+    case OPENPGP_BINARY:
+      return "binary"
+    case OPENPGP_BASE64:
+      return looksBase64(octets, at) ? "base64" : null
+    default:
+      return null
+  }
 }
 
-/** As far as there are octets. */
-function isArmorHeader(octets: Uint8Array, at: number): boolean {
-  for (let index = 0; index < ARMOR_HEADER.length && at + index < octets.length; index++)
-    if (octets[at + index] !== ARMOR_HEADER[index]) return false
+/** Keeps words of a text out: few have a dozen letters. As far as there are octets. */
+function looksBase64(octets: Uint8Array, at: number): boolean {
+  for (let index = at; index < at + 12 && index < octets.length; index++)
+    if ((BASE64[octets[index] ?? 0] ?? BLANK) >= BLANK) return false
   return true
 }
 
-function nextArmor(buffer: Buffer, from: number): number | null {
-  for (let at = buffer.indexOf(ARMOR_HEADER, from); at >= 0; at = buffer.indexOf(ARMOR_HEADER, at + 1))
-    if (buffer[at - 1] === LF) return at
-  return null
+/** As far as there are octets. */
+function startsLike(octets: Uint8Array, at: number, beginning: Uint8Array): boolean {
+  for (let index = 0; index < beginning.length && at + index < octets.length; index++)
+    if (octets[at + index] !== beginning[index]) return false
+  return true
 }
 
+/** CR and LF of an empty line whose line began before. */
+const SEAM_OCTETS = 2
 const LF = 10
 const CR = 13
 const DASH = 45
-const EMPTY_CRLF = Buffer.from("\n\r\n")
-const EMPTY_LF = Buffer.from("\n\n")
-/** SEQUENCE: ContentInfo in DER or BER. */
-const DER_SEQUENCE = 0x30
-/** PKESK and SKESK, new and old format (RFC 9580 §4.2). */
-const OPENPGP_PACKETS = new Set([0xc1, 0xc3, 0x84, 0x85, 0x86, 0x8c, 0x8d, 0x8e])
-/** Base64 of these: M of a SEQUENCE with a long or indefinite length, w, h and j of the packets. */
-const BASE64_BEGINNINGS = new Set(Buffer.from("Mwhj"))
+const CAPITAL_I = 73
+const CMS_BINARY = 1
+const CMS_BASE64 = 2
+const OPENPGP_BINARY = 3
+const OPENPGP_BASE64 = 4
+/**
+ * First octets of a block. CMS: a SEQUENCE over 127 octets or of indefinite length, `MI` in base64. OpenPGP: PKESK or SKESK, new or
+ * old format (RFC 9580 §4.2), `w`, `h` or `j` in base64.
+ */
+const BEGINNINGS: Uint8Array = new Uint8Array(256)
+BEGINNINGS[0x30] = CMS_BINARY
+BEGINNINGS[77] = CMS_BASE64
+for (const octet of [0xc1, 0xc3, 0x84, 0x85, 0x86, 0x8c, 0x8d, 0x8e]) BEGINNINGS[octet] = OPENPGP_BINARY
+for (const character of Buffer.from("whj")) BEGINNINGS[character] = OPENPGP_BASE64

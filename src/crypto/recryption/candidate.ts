@@ -23,7 +23,7 @@ export type Verdict =
       readonly windows: readonly Span[]
       /** Octets of the candidate that the head takes. */
       readonly endOctets: number
-      /** The decoded head, old xor new: what an armor's CRC must learn. */
+      /** Of an armor: its decoded head, old xor new, which its CRC must learn. */
       readonly delta: Uint8Array
     }
 
@@ -104,7 +104,7 @@ export class Candidate {
     const octets = decoded.subarray(0, head.endOctets)
     const patches = patchesOf(this.#recryptors, octets, head).toSorted((a, b) => a.offset - b.offset)
     const patched = applyPatches(patches, 0, octets)
-    const delta = octets.map((octet, at) => octet ^ (patched[at] ?? 0))
+    const delta = this.encoding === "armor" ? difference(octets, patched) : NO_DELTA
     if (this.encoding === "binary")
       return { kind: "block", patches, windows: head.windows, endOctets: head.endOctets, delta }
     const from = this.#textStart ?? 0
@@ -155,8 +155,15 @@ function armorBodyStart(text: Uint8Array): number | "more" | "none" {
   return held.length === MAX_ARMOR_HEADER_OCTETS ? "none" : "more"
 }
 
+function difference(old: Uint8Array, changed: Uint8Array): Uint8Array {
+  const delta = new Uint8Array(old.length)
+  for (let at = 0; at < old.length; at++) delta[at] = (old[at] ?? 0) ^ (changed[at] ?? 0)
+  return delta
+}
+
 /** The line that begins an armored message; multi-part armor has another and is not read. */
 export const ARMOR_HEADER: Buffer = Buffer.from("-----BEGIN PGP MESSAGE-----")
+const NO_DELTA = new Uint8Array(0)
 const LF = 10
 const DER_SEQUENCE = 0x30
 /** Content type of CMS, or header, version and key id of a session key packet. Words that decode to a packet header are no rarity, so only armor says OpenPGP. */

@@ -4,7 +4,7 @@ import { explicit, octetString, oid, sequence, TAG } from "../cms/der.ts"
 import { p256Multiplication } from "../primitives/p256-recrypt.ts"
 import { berChildren, readBer } from "./ber.ts"
 import { readCmsHead } from "./cms-head.ts"
-import type { Patch, Span } from "./patch.ts"
+import { type Patch, type Span, sameOctets } from "./patch.ts"
 import { type Recryptor, recryptBlock } from "./recryptor.ts"
 import { inverseScalarP256 } from "./split.ts"
 
@@ -60,13 +60,13 @@ function identifierPatch(
   const [first, second] = identifier ? berChildren(block, identifier) : []
   if (identifier?.tag === KEY_IDENTIFIER && first?.tag === TAG.octetString) {
     const named = block.subarray(first.contentStart, first.contentEnd)
-    if (!from.subjectKeyIdentifier || !equal(named, from.subjectKeyIdentifier)) return null
+    if (!from.subjectKeyIdentifier || !sameOctets(named, from.subjectKeyIdentifier)) return null
     return sameLength(first.contentStart, named.length, to.subjectKeyIdentifier)
   }
   if (identifier?.tag !== TAG.sequence || !first || second?.tag !== TAG.integer) return null
   const serial = block.subarray(second.contentStart, second.contentEnd)
-  if (!equal(serial, from.serial) || !equal(block.subarray(first.start, first.end), from.issuer)) return null
-  if (equal(from.issuer, to.issuer) && to.serial.length === serial.length)
+  if (!sameOctets(serial, from.serial) || !sameOctets(block.subarray(first.start, first.end), from.issuer)) return null
+  if (sameOctets(from.issuer, to.issuer) && to.serial.length === serial.length)
     return { offset: second.contentStart, octets: to.serial }
   return sameLength(span.start, span.end - span.start, keyIdentifierOfLength(to, span.end - span.start))
 }
@@ -95,10 +95,6 @@ function keyIdentifierOfLength(to: CertificateIdentity, length: number): Uint8Ar
     }
   }
   return null
-}
-
-function equal(a: Uint8Array, b: Uint8Array): boolean {
-  return a.length === b.length && a.every((octet, at) => octet === b[at])
 }
 
 function malformed(what: string): GatewayError {

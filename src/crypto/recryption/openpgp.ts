@@ -1,6 +1,7 @@
 import { GatewayError } from "../../errors.ts"
 import { x25519Multiplication } from "../primitives/x25519-recrypt.ts"
 import { readOpenPgpHead } from "./openpgp-head.ts"
+import { sameOctets } from "./patch.ts"
 import { type Recryptor, recryptBlock } from "./recryptor.ts"
 import { inverseScalarX25519 } from "./split.ts"
 
@@ -20,7 +21,7 @@ export function openPgpRecryptor({ keyId, scalar }: OpenPgpRecryption): Recrypto
   const recryptor: Recryptor = {
     format: "openpgp",
     patches(block, { point, identifiers }) {
-      const ours = identifiers.some(({ start, end }) => equal(block.subarray(start, end), keyId))
+      const ours = identifiers.some(({ start, end }) => sameOctets(block.subarray(start, end), keyId))
       if (!ours) return null
       if (point === null) throw malformed("ephemeral point is not of Curve25519Legacy")
       return [{ offset: point.start, octets: multiply(block.subarray(point.start, point.end)) }]
@@ -41,10 +42,6 @@ export function openPgpRecryptor({ keyId, scalar }: OpenPgpRecryption): Recrypto
  */
 export function openPgpRestorer({ keyId, scalar }: OpenPgpRecryption): Recryptor {
   return openPgpRecryptor({ keyId, scalar: inverseScalarX25519(scalar) })
-}
-
-function equal(a: Uint8Array, b: Uint8Array): boolean {
-  return a.length === b.length && a.every((octet, at) => octet === b[at])
 }
 
 function malformed(what: string): GatewayError {

@@ -4,6 +4,13 @@ export interface Patch {
   readonly octets: Uint8Array
 }
 
+/** True for the same octets. Not in constant time: nothing that is compared here is secret. */
+export function sameOctets(a: Uint8Array, b: Uint8Array): boolean {
+  if (a.length !== b.length) return false
+  for (let at = 0; at < a.length; at++) if (a[at] !== b[at]) return false
+  return true
+}
+
 /** A run of octets, from `start` to before `end`. */
 export interface Span {
   readonly start: number
@@ -20,7 +27,8 @@ export function applyPatches(patches: readonly Patch[], spanOffset: number, octe
     const start = Math.max(patch.offset, spanOffset)
     const end = Math.min(patch.offset + patch.octets.length, spanOffset + octets.length)
     if (start >= end) continue
-    patched ??= Uint8Array.from(octets)
+    // Not slice(): that of a Buffer is a view.
+    patched ??= new Uint8Array(octets)
     patched.set(patch.octets.subarray(start - patch.offset, end - patch.offset), start - spanOffset)
   }
   return patched ?? octets

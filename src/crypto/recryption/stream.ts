@@ -150,7 +150,7 @@ export class RecryptionStream {
     const step = tail.push(all, ended)
     if (step.kind === "hold") {
       this.#pass(all.subarray(0, step.at), [], [])
-      this.#state = { kind: "armor", tail, held: Uint8Array.from(all.subarray(step.at)) }
+      this.#state = { kind: "armor", tail, held: new Uint8Array(all.subarray(step.at)) }
       return []
     }
     if (step.kind === "all") {
@@ -224,7 +224,7 @@ class Beginning {
 }
 
 function blanked(octets: Uint8Array, windows: readonly Span[]): Uint8Array {
-  const copy = Uint8Array.from(octets)
+  const copy = new Uint8Array(octets)
   for (const { start, end } of windows) copy.fill(0, start, end)
   return copy
 }
