@@ -10,9 +10,12 @@ import { registerCheck } from "./check.ts"
 import { registerDemo } from "./demo.ts"
 import { registerDevice } from "./device.ts"
 import { registerInit } from "./init.ts"
+import { registerMailbox } from "./mailbox.ts"
 import { registerProfile } from "./profile.ts"
+import { registerQueue } from "./queue.ts"
 import { registerServe } from "./serve.ts"
 import type { Shell, Starters } from "./shell.ts"
+import { registerStatus } from "./status.ts"
 
 /** The whole command line. */
 export interface Program {
@@ -31,6 +34,9 @@ const COMMANDS: readonly ((program: Command, shell: Shell) => void)[] = [
   registerProfile,
   registerCertificate,
   registerAccept,
+  registerQueue,
+  registerMailbox,
+  registerStatus,
   registerCheck,
 ]
 

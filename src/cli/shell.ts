@@ -52,7 +52,7 @@ export function optionsOf<T extends object>(command: Command): T & CommonOptions
  * The configuration that the command is about.
  * @throws GatewayError CONFIG_INVALID
  */
-function configOf(options: CommonOptions): Config {
+export function configOf(options: CommonOptions): Config {
   return loadConfig(options.config ?? null, process.cwd())
 }
 

@@ -108,6 +108,10 @@ export class EmbeddedQueue implements Queue, QueueAdministration, Ledger {
     return { jobs, audit: this.#jobs.auditOf(id.includes("-") ? spoolIdOf(id) : id) }
   }
 
+  async failures(limit: number): Promise<AuditRow[]> {
+    return this.#jobs.failures(limit)
+  }
+
   hold(id: string, reason: string): Promise<number> {
     return this.#administer(id, (job, now) => this.#jobs.hold(job, reason, now))
   }

@@ -157,6 +157,13 @@ export class JobTable {
     return this.#database.sql.all`SELECT * FROM audit WHERE spool_id = ${spoolId} ORDER BY place`.map(auditRowIn)
   }
 
+  /** Newest first. */
+  failures(limit: number): AuditRow[] {
+    const rows = this.#database.sql.all`
+      SELECT * FROM audit WHERE outcome = 'failed' ORDER BY place DESC LIMIT ${limit}`
+    return rows.map(auditRowIn)
+  }
+
   /** Messages with a job stay whole: their settled recipients must not be tried again. */
   prune(before: Date): number {
     const { changes } = this.#database.sql.run`

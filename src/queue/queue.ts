@@ -70,6 +70,8 @@ export interface QueueAdministration {
   list(): Promise<QueuedJob[]>
   /** @returns both empty when the queue never knew the id, or has forgotten it after 30 days */
   show(id: string): Promise<{ readonly jobs: readonly QueuedJob[]; readonly audit: readonly AuditRow[] }>
+  /** What failed for good last, newest first. */
+  failures(limit: number): Promise<AuditRow[]>
   /** An attempt under way is finished; only what it leaves is held. */
   hold(id: string, reason: string): Promise<number>
   release(id: string): Promise<number>

@@ -1,0 +1,57 @@
+import { existsSync } from "node:fs"
+import { join } from "node:path"
+import type { Config } from "../config/config.ts"
+import { GatewayError } from "../errors.ts"
+import { createLog } from "../log/log.ts"
+import { type EmbeddedQueue, openEmbeddedQueue } from "../queue/embedded.ts"
+import { openSpool, type Spool, type SpoolEntry } from "../store/spool.ts"
+import { SpoolKeys, SpoolPublicKeys } from "../store/spool-keys.ts"
+
+/** The queue and the spool behind it, open while a command works on them; a server may run beside it. */
+export interface OpenQueue extends AsyncDisposable {
+  readonly queue: EmbeddedQueue
+  readonly spool: Spool
+  /** Envelope, origin and size of a message. @returns null when it left the spool, or the spool's secret keys are not here */
+  entry(spoolId: string): Promise<SpoolEntry | null>
+}
+
+/**
+ * Opens queue and spool of the instance.
+ * @throws GatewayError CONFIG_INVALID, STATE_CORRUPT, STATE_VERSION
+ */
+export async function openQueue(config: Config): Promise<OpenQueue> {
+  if (config.queue.kind !== "embedded")
+    throw new GatewayError("CONFIG_INVALID", `${config.file}: queue.url: this version has its queue embedded only`)
+  const now = () => new Date()
+  const secrets = join(config.secrets, "spool")
+  const publicFolder = join(config.data, "spool-keys")
+  const spool = await openSpool({
+    folder: join(config.data, "spool"),
+    publicKeys: new SpoolPublicKeys(publicFolder, now),
+    // Without them everything works, but nobody can say who sent a message.
+    privateKeys: existsSync(secrets) ? new SpoolKeys(publicFolder, secrets) : null,
+    now,
+  })
+  const log = createLog("warn")
+  const queue = openEmbeddedQueue(config.data, { now, log, onEmptied: (id) => spool.remove(id) })
+  return {
+    queue,
+    spool,
+    entry: (spoolId) => entryOf(spool, spoolId),
+    async [Symbol.asyncDispose]() {
+      await queue[Symbol.asyncDispose]()
+      await spool[Symbol.asyncDispose]()
+    },
+  }
+}
+
+async function entryOf(spool: Spool, spoolId: string): Promise<SpoolEntry | null> {
+  try {
+    await using message = await spool.open(spoolId)
+    return message?.entry ?? null
+  } catch (error) {
+    // The queue can be looked at all the same: a list must not end at a damaged file.
+    if (error instanceof GatewayError) return null
+    throw error
+  }
+}

@@ -1,0 +1,152 @@
+import { connect } from "node:net"
+import type { Command } from "commander"
+import type { ListenAddress } from "../config/config.ts"
+import type { QueuedJob } from "../queue/queue.ts"
+import { presentProcesses } from "../store/presence.ts"
+import { openQueue } from "./open-queue.ts"
+import { type CommonOptions, type OpenInstance, openInstance, optionsOf, print, printJson } from "./shell.ts"
+
+/** A listener of our own machine that takes longer than this accepts nobody. */
+const CONNECT_TIMEOUT_MS = 1_000
+/** Errors that are shown; `queue list` and `queue show` have the rest. */
+const LAST_ERRORS = 10
+
+/** `postern status`. */
+export function registerStatus(program: Command): void {
+  program
+    .command("status")
+    .description("What runs, which listeners accept connections, the queue, the people, and the last errors.")
+    .option("--json", "one JSON value on stdout")
+    .action(async (_options: unknown, command: Command) => {
+      const options = optionsOf(command)
+      const status = await statusOf(options)
+      if (options.json) printJson(status)
+      else for (const line of statusLines(status)) print(line)
+    })
+}
+
+type Status = Awaited<ReturnType<typeof statusOf>>
+
+async function statusOf(options: CommonOptions) {
+  using instance = openInstance(options)
+  const { config } = instance
+  await using open = await openQueue(config)
+  const jobs = await open.queue.list()
+  return {
+    instance: config.file,
+    hostname: config.hostname,
+    domains: config.domains,
+    processes: processesOf(instance),
+    listeners: await Promise.all(
+      Object.entries(config.listen).map(async ([name, address]) => listenerOf(name, address)),
+    ),
+    queue: await open.queue.counts(),
+    ...peopleOf(instance),
+    errors: [...heldErrors(jobs), ...(await open.queue.failures(LAST_ERRORS)).map(failureError)],
+  }
+}
+
+/** Those that let devices in; others do not register. */
+function processesOf({ database }: OpenInstance) {
+  return presentProcesses(database, new Date()).map(({ name, roles }) => {
+    const [host = "", pid = ""] = name.split("/")
+    return { host, pid: Number(pid), roles }
+  })
+}
+
+async function listenerOf(name: string, address: ListenAddress) {
+  const reason = await whyClosed(address)
+  const { host, port } = address
+  return {
+    name,
+    address: `${host.includes(":") ? `[${host}]` : host}:${port}`,
+    ...(reason === null ? { accepts: true } : { accepts: false, reason }),
+  }
+}
+
+/** @returns null when a connection is accepted */
+function whyClosed({ host, port }: ListenAddress): Promise<string | null> {
+  return new Promise((resolve) => {
+    const socket = connect({ host: reachable(host), port, timeout: CONNECT_TIMEOUT_MS })
+    const finish = (reason: string | null) => {
+      socket.destroy()
+      resolve(reason)
+    }
+    socket.once("connect", () => finish(null))
+    socket.once("timeout", () => finish("no answer"))
+    socket.once("error", (error) => finish("code" in error ? String(error.code) : error.message))
+  })
+}
+
+/** Where a listener on every address of the machine is reached. */
+function reachable(host: string): string {
+  if (host === "0.0.0.0") return "127.0.0.1"
+  return host === "::" ? "localhost" : host
+}
+
+function peopleOf({ people }: OpenInstance) {
+  const accounts = people.accounts()
+  const devices = accounts.flatMap((account) => people.devices(account.address))
+  return { accounts: accounts.length, devices: devices.filter((device) => device.revokedAt === null).length }
+}
+
+function heldErrors(jobs: readonly QueuedJob[]) {
+  return jobs
+    .filter((job) => job.state === "held")
+    .slice(0, LAST_ERRORS)
+    .map((job) => ({
+      kind: "held" as const,
+      id: job.id,
+      recipient: job.recipient,
+      at: job.queuedAt.toISOString(),
+      text: job.holdReason ?? "held",
+    }))
+}
+
+function failureError({
+  spoolId,
+  recipient,
+  status,
+  at,
+}: {
+  readonly spoolId: string
+  readonly recipient: string
+  readonly status: QueuedJob["lastStatus"]
+  readonly at: Date
+}) {
+  const text = status === null ? "failed" : `${status.status} ${status.diagnostic}`
+  return { kind: "failed" as const, id: spoolId, recipient, at: at.toISOString(), text }
+}
+
+function statusLines(status: Status): string[] {
+  const { queue } = status
+  const processes = status.processes.map(({ pid, host, roles }) => `process ${pid} on ${host}: ${roles.join(", ")}`)
+  return [
+    `instance   ${status.instance} (${status.domains.join(", ")})`,
+    ...labelled("running", processes.length > 0 ? processes : ["nothing that lets devices in"]),
+    ...labelled(
+      "listeners",
+      status.listeners.map(
+        ({ name, address, accepts, ...rest }) =>
+          `${name.padEnd(12)} ${address.padEnd(22)} ${accepts ? "accepts" : `closed (${"reason" in rest ? rest.reason : "unknown"})`}`,
+      ),
+    ),
+    `queue      ${queue.ready} ready, ${queue.delayed} delayed, ${queue.active} active, ${queue.held} held; ${queue.failed} failed`,
+    `people     ${status.accounts} account${plural(status.accounts)}, ${status.devices} device${plural(status.devices)}`,
+    ...labelled(
+      "errors",
+      status.errors.length === 0
+        ? ["none"]
+        : status.errors.map(({ kind, id, recipient, at, text }) => `${at}  ${kind}  ${id} to ${recipient}: ${text}`),
+    ),
+  ]
+}
+
+/** The label before the first line, blanks before the others. */
+function labelled(label: string, lines: readonly string[]): string[] {
+  return lines.map((line, index) => `${(index === 0 ? label : "").padEnd(10)} ${line}`)
+}
+
+function plural(count: number): string {
+  return count === 1 ? "" : "s"
+}

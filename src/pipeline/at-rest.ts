@@ -1,0 +1,20 @@
+import { readCertificate } from "../crypto/cms/certificate.ts"
+import { openPgpRecipient } from "../crypto/openpgp/encrypt.ts"
+import { GatewayError } from "../errors.ts"
+import type { Account } from "../store/account.ts"
+import type { AtRest, EncryptionTarget } from "./protect.ts"
+
+/** How the mail of an account is stored: encrypted to the current key of its first format. */
+export function atRestOf(account: Account, rest: Omit<AtRest, "account" | "target">): AtRest {
+  return { ...rest, account: account.address, target: targetOf(account) }
+}
+
+/** @throws GatewayError STATE_CORRUPT */
+function targetOf(account: Account): EncryptionTarget {
+  const format = account.formats[0] ?? "smime"
+  const key = account.keys.find((candidate) => candidate.current && candidate.format === format)
+  if (!key) throw new GatewayError("STATE_CORRUPT", `account ${account.address}: has no current ${format} key`)
+  return format === "smime"
+    ? { format, certificates: [readCertificate(key.certificate)], cipher: "aes-256-cbc" }
+    : { format, recipients: [openPgpRecipient(key.certificate)] }
+}
