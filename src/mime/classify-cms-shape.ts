@@ -13,7 +13,7 @@ export type Shape = (
 ) & { readonly limitOctets?: number }
 
 /** A member of a SEQUENCE, by its identifier octets. */
-export interface Member {
+interface Member {
   readonly tags: readonly number[]
   readonly shape: Shape
   readonly optional?: true
