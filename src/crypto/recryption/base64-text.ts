@@ -30,6 +30,13 @@ export class Base64Text {
     return this.#ended
   }
 
+  /** What was decoded since the last time, for those who do not want it kept. */
+  take(): Uint8Array {
+    const taken = this.#decoded.slice(0, this.#length)
+    this.#length = 0
+    return taken
+  }
+
   push(text: Uint8Array): void {
     this.#reserve(text.length)
     for (let at = 0; at < text.length && !this.#ended; at++) {

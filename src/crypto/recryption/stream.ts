@@ -1,8 +1,9 @@
 import { ArmorTail } from "./armor-tail.ts"
-import { BodySearch } from "./body-search.ts"
+import { BodySearch, type Found } from "./body-search.ts"
 import { Candidate, type Verdict } from "./candidate.ts"
 import { applyPatches, type Patch, type Span } from "./patch.ts"
 import type { Recryptor } from "./recryptor.ts"
+import { WrappedArmor } from "./wrapped-armor.ts"
 
 /** What became of the encrypted blocks of a feed. */
 export interface BlockCounts {
@@ -21,6 +22,8 @@ export interface RecryptionOptions {
    * the stored form and every device's form give the same octets, so that a MAC over them holds for all.
    */
   readonly onStable?: (octets: Uint8Array) => void
+  /** The feed was taken out of base64 already: base64 in base64 is not looked into. */
+  readonly wrapped?: boolean
 }
 
 /**
@@ -31,8 +34,11 @@ export interface RecryptionOptions {
 export class RecryptionStream {
   readonly #recryptors: readonly Recryptor[]
   readonly #onStable: ((octets: Uint8Array) => void) | null
-  readonly #search = new BodySearch()
+  /** Somebody wants the windows, also where nothing changes. */
+  readonly #watched: boolean
+  readonly #search: BodySearch
   readonly #patches: Patch[] = []
+  readonly #windows: Span[] = []
   #counts: BlockCounts = { patched: 0, foreign: 0, malformed: 0 }
   #state: State = SEARCHING
   /** Octets given out so far. */
@@ -46,11 +52,18 @@ export class RecryptionStream {
   constructor(recryptors: readonly Recryptor[], options: RecryptionOptions = {}) {
     this.#recryptors = recryptors
     this.#onStable = options.onStable ?? null
+    this.#watched = options.onStable !== undefined || options.wrapped === true
+    this.#search = new BodySearch(options.wrapped !== true)
   }
 
   /** The window record: what was overwritten, in coordinates of the feed, ascending. */
   get patches(): readonly Patch[] {
     return this.#patches
+  }
+
+  /** Where patches are or could be, ascending: the same for every device. */
+  get windows(): readonly Span[] {
+    return this.#windows
   }
 
   get counts(): BlockCounts {
@@ -99,6 +112,8 @@ export class RecryptionStream {
         return this.#examine(state.candidate, octets, ended)
       case "armor":
         return this.#follow(state.tail, state.held, octets, ended)
+      case "wrapped":
+        return this.#unwrap(state.armor, state.inner, octets, ended)
     }
     state satisfies never
   }
@@ -110,8 +125,23 @@ export class RecryptionStream {
       return []
     }
     this.#pass(octets.subarray(0, found.at), [], [])
-    this.#state = { kind: "candidate", candidate: new Candidate(found.encoding, this.#recryptors) }
+    this.#state = this.#begin(found.encoding)
     return [octets.subarray(found.at)]
+  }
+
+  #begin(encoding: Found["encoding"]): State {
+    if (encoding !== "wrapped") return { kind: "candidate", candidate: new Candidate(encoding, this.#recryptors) }
+    const inner = new RecryptionStream(this.#recryptors, { wrapped: true })
+    return { kind: "wrapped", armor: new WrappedArmor(inner), inner }
+  }
+
+  #unwrap(armor: WrappedArmor, inner: RecryptionStream, octets: Uint8Array, ended: boolean): Uint8Array[] {
+    const { rest, ...released } = armor.push(octets, ended)
+    this.#pass(released.octets, released.patches, released.windows)
+    if (rest === null) return []
+    this.#state = SEARCHING
+    for (const outcome of ["patched", "foreign", "malformed"] as const) this.#count(outcome, inner.counts[outcome])
+    return [rest]
   }
 
   #examine(candidate: Candidate, octets: Uint8Array, ended: boolean): Uint8Array[] {
@@ -132,7 +162,7 @@ export class RecryptionStream {
     if (encoding !== "armor" && this.#beginning.isFollowedBy(this.#offset)) this.#wholeBody = true
     this.#count(changed ? "patched" : "foreign")
     this.#pass(held.subarray(0, block.endOctets), block.patches, block.windows)
-    if (encoding === "armor" && (changed || (this.#onStable && block.windows.length > 0)))
+    if (encoding === "armor" && (changed || (this.#watched && block.windows.length > 0)))
       this.#state = { kind: "armor", tail: new ArmorTail(block.delta), held: EMPTY }
     return held.subarray(block.endOctets)
   }
@@ -173,13 +203,14 @@ export class RecryptionStream {
     if (octets.length === 0) return
     for (const { offset, octets: changed } of patches)
       this.#patches.push({ offset: this.#offset + offset, octets: changed })
+    for (const { start, end } of windows) this.#windows.push({ start: this.#offset + start, end: this.#offset + end })
     this.#out.push(applyPatches(patches, 0, octets))
     this.#onStable?.(windows.length === 0 ? octets : blanked(octets, windows))
     this.#offset += octets.length
   }
 
-  #count(outcome: keyof BlockCounts): void {
-    this.#counts = { ...this.#counts, [outcome]: this.#counts[outcome] + 1 }
+  #count(outcome: keyof BlockCounts, blocks = 1): void {
+    this.#counts = { ...this.#counts, [outcome]: this.#counts[outcome] + blocks }
   }
 }
 
@@ -187,6 +218,7 @@ type State =
   | { readonly kind: "searching" }
   | { readonly kind: "candidate"; readonly candidate: Candidate }
   | { readonly kind: "armor"; readonly tail: ArmorTail; readonly held: Uint8Array }
+  | { readonly kind: "wrapped"; readonly armor: WrappedArmor; readonly inner: RecryptionStream }
 
 /** Looks at the beginning of a feed, to tell whether a block is all there is behind it. */
 class Beginning {
