@@ -12,7 +12,9 @@ interface Service {
   readonly healthcheck: { readonly test: readonly string[] }
 }
 
-const compose: { readonly services: Readonly<Record<string, Service>> } = parse(readFileSync("compose.yaml", "utf8"), { merge: true })
+const compose: { readonly services: Readonly<Record<string, Service>> } = parse(readFileSync("compose.yaml", "utf8"), {
+  merge: true,
+})
 const services = Object.entries(compose.services)
 
 test("there is one service for each role, and it plays that role only", () => {
@@ -21,7 +23,8 @@ test("there is one service for each role, and it plays that role only", () => {
 })
 
 test("only those that recrypt or open the spool get the secrets, and nobody gets the keyring", () => {
-  const mounts = (what: string) => services.filter(([, { volumes }]) => volumes.some((volume) => volume.includes(what))).map(([name]) => name)
+  const mounts = (what: string) =>
+    services.filter(([, { volumes }]) => volumes.some((volume) => volume.includes(what))).map(([name]) => name)
   expect(mounts("secrets").sort()).toEqual(["imap", "worker"])
   expect(mounts("keyring")).toEqual([])
   expect(mounts("data")).toHaveLength(services.length)

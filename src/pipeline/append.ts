@@ -36,7 +36,7 @@ export async function planUpload(upload: Upload, seed: Uint8Array, rest: AtRest)
   if (upload.whole) return planWhole(upload.head, seed, rest)
   const end = headerEnd(upload.head)
   if (end === null) return { kind: "refuse", text: "header section too large" }
-  if (looksEncrypted(upload.head)) return { kind: "asIs" }
+  if (looksEncrypted(upload.head)) return { kind: "encrypt", sizeOctets: upload.sizeOctets, encrypt: asLongAsEncrypted }
   return planLarge(upload, end, seed, rest)
 }
 
@@ -96,6 +96,23 @@ async function markHead(
   }
   stream.end()
   return mac.finish()
+}
+
+/**
+ * Passes a large upload on that began as an encrypted one; should anything stand in clear behind, it is broken off before its end.
+ * Throws GatewayError CLEAR_CONTENT: the store must not be told that the message is complete.
+ */
+async function* asLongAsEncrypted(content: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  const classifier = new EncryptionClassifier()
+  let last: Uint8Array | null = null
+  for await (const octets of content) {
+    if (last) yield last
+    classifier.push(octets)
+    last = octets
+  }
+  if (classifier.end() === "clear")
+    throw new GatewayError("CLEAR_CONTENT", "upload: begins encrypted and goes on in clear")
+  if (last) yield last
 }
 
 /**

@@ -1,0 +1,192 @@
+import { describe, expect, test } from "vitest"
+import { readCertificate } from "../../src/crypto/cms/certificate.ts"
+import { openEnveloped } from "../../src/crypto/cms/open.ts"
+import { makeAccountKey } from "../../src/crypto/openpgp/account-key.ts"
+import { dearmor } from "../../src/crypto/openpgp/armor.ts"
+import { openPgpRecipient } from "../../src/crypto/openpgp/encrypt.ts"
+import { openOpenPgp } from "../../src/crypto/openpgp/open.ts"
+import { randomOctets } from "../../src/crypto/primitives/random.ts"
+import { RecryptionStream } from "../../src/crypto/recryption/stream.ts"
+import { makeAccount } from "../../src/identity/account.ts"
+import { markerOf } from "../../src/mime/compose.ts"
+import { headerEnd } from "../../src/mime/header.ts"
+import { planUpload } from "../../src/pipeline/append.ts"
+import { MarkerMac, markerHolds, parseMarker } from "../../src/pipeline/marker.ts"
+import { collect, type Prepared, preparedOf } from "../../src/pipeline/prepared.ts"
+import { type AtRest, protectAtRest } from "../../src/pipeline/protect.ts"
+
+const now = new Date("2026-11-21T10:00:00Z")
+const markerKey = randomOctets(32)
+const seed = new Uint8Array(32).fill(7)
+
+const { person } = await makeAccount(
+  { address: "alice@example.test", name: "Alice", formats: ["smime"] },
+  { now, random: randomOctets },
+)
+const [key] = person.smime
+if (!key) throw new Error("no key")
+const certificate = readCertificate(key.certificate)
+const pgp = await makeAccountKey({ name: "Bob", address: "bob@example.test", createdAt: now })
+
+const smime: AtRest = {
+  account: "alice@example.test",
+  target: { format: "smime", certificates: [certificate], cipher: "aes-256-cbc" },
+  subject: "clear",
+  markerKey,
+  restorers: [],
+}
+const openpgp: AtRest = {
+  ...smime,
+  account: "bob@example.test",
+  target: { format: "openpgp", recipients: [openPgpRecipient(pgp.certificate)] },
+}
+
+const trace = [Buffer.from("Return-Path: <c@x.test>\r\nReceived: from x\r\n by y; now\r\n")]
+const text = (octets: Uint8Array): string => Buffer.from(octets).toString("latin1")
+
+async function open(stored: Uint8Array): Promise<string> {
+  const armored = dearmor(stored)
+  if (armored)
+    return text(
+      (await openOpenPgp(armored.binary, { encryption: pgp.encryption, scalar: pgp.scalar })) ?? new Uint8Array(0),
+    )
+  const body = Buffer.from(text(stored.subarray(headerEnd(stored) ?? 0)), "base64")
+  return text(
+    openEnveloped(body, { identity: certificate.identity, scalar: key?.scalar ?? new Uint8Array(32) }) ??
+      new Uint8Array(0),
+  )
+}
+
+/** Whether the marker in a stored message fits its octets. */
+function vouched(stored: Uint8Array, account: string): boolean {
+  const marker = parseMarker(markerOf(stored) ?? "")
+  if (!marker) return false
+  const mac = new MarkerMac(markerKey, account, marker.by, marker.coveredOctets)
+  const stream = new RecryptionStream([], { onStable: (octets) => mac.update(octets) })
+  stream.push(stored.subarray(headerEnd(stored) ?? 0))
+  stream.end()
+  return markerHolds(marker, mac.finish())
+}
+
+/** The message in pieces of `size` octets. */
+function pieces(octets: Uint8Array, size: number): Prepared {
+  return {
+    sizeOctets: octets.length,
+    async *content() {
+      for (let at = 0; at < octets.length; at += size) yield octets.subarray(at, at + size)
+    },
+  }
+}
+
+const small = Buffer.from(
+  "From: c@x.test\r\nSubject: public\r\nX-Odd: 1\r\nContent-Type: text/plain\r\nDKIM-Signature: v=1\r\nPostern-Encrypted: by this gateway; v=1; n=1;\r\n mac=AAAAAAAAAAAAAAAAAAAAAA\r\n\r\nsecret body\r\n",
+)
+const large = Buffer.concat([small, Buffer.from(`${"0123456789abcdef".repeat(4)}\r\n`.repeat(40_000))])
+
+describe.each([
+  ["S/MIME", smime],
+  ["OpenPGP", openpgp],
+] as const)("%s at rest", (_, rest) => {
+  test.each([
+    ["small", small],
+    ["larger than memory is spent on", large],
+  ])("%s: the octets as they came are inside, whole", async (_name, message) => {
+    const stored = await protectAtRest(pieces(message, 65_536), trace, seed, rest)
+    const octets = await collect(stored.content())
+    expect(octets.length).toBe(stored.sizeOctets)
+    expect(await open(octets)).toBe(message.toString("latin1"))
+    expect(text(octets)).not.toContain("secret body")
+    expect(vouched(octets, rest.account)).toBe(true)
+    // A delivery that is repeated after a crash writes the same octets again.
+    expect(Buffer.compare(await collect(stored.content()), octets)).toBe(0)
+    const again = await protectAtRest(pieces(message, 1_000), trace, seed, rest)
+    expect(Buffer.compare(await collect(again.content()), octets)).toBe(0)
+  })
+
+  test("outside stand trace, fields and one marker; not MIME's, not DKIM's, not the forged one", async () => {
+    const octets = await collect((await protectAtRest(preparedOf(small), trace, seed, rest)).content())
+    const header = text(octets.subarray(0, headerEnd(octets) ?? 0))
+    expect(header.startsWith(text(trace[0] ?? new Uint8Array(0)))).toBe(true)
+    expect(header).toContain("\r\nSubject: public\r\n")
+    expect(header).toContain("\r\nX-Odd: 1\r\n")
+    expect(header).not.toContain("DKIM-Signature")
+    expect(header.match(/^Postern-Encrypted:/gm)).toHaveLength(1)
+    expect(header).not.toContain("AAAAAAAAAAAAAAAAAAAAAA")
+    expect(header.match(/^Content-Type:/gm)).toHaveLength(1)
+  })
+
+  test("a subject that is to be hidden stands inside only", async () => {
+    const octets = await collect(
+      (await protectAtRest(preparedOf(small), trace, seed, { ...rest, subject: "hidden" })).content(),
+    )
+    expect(text(octets)).toContain("\r\nSubject: [...]\r\n")
+    expect(text(octets)).not.toContain("public")
+    expect(await open(octets)).toContain("Subject: public")
+  })
+
+  test("what is encrypted already stays as it came but for trace, marker, and forged markers", async () => {
+    const once = await collect((await protectAtRest(preparedOf(small), [], seed, rest)).content())
+    const twice = await collect((await protectAtRest(preparedOf(once), trace, seed, rest)).content())
+    expect(text(twice)).toContain("Postern-Encrypted: arrived encrypted;")
+    expect(text(twice).match(/^Postern-Encrypted:/gm)).toHaveLength(1)
+    const body = (octets: Uint8Array) => text(octets.subarray(headerEnd(octets) ?? 0))
+    expect(body(twice)).toBe(body(once))
+    expect(vouched(twice, rest.account)).toBe(true)
+  })
+
+  test("one octet of ciphertext changed, or another account, and the marker does not hold", async () => {
+    const octets = Buffer.from(await collect((await protectAtRest(preparedOf(small), trace, seed, rest)).content()))
+    expect(vouched(octets, "somebody@example.test")).toBe(false)
+    const at = octets.length - 200
+    octets[at] = octets[at] === 65 ? 66 : 65
+    expect(vouched(octets, rest.account)).toBe(false)
+  })
+})
+
+describe("uploads", () => {
+  test.each([
+    ["small", small, true],
+    ["large", large, false],
+  ] as const)("%s: the announced size is the real one", async (_name, message, whole) => {
+    const head = whole ? message : message.subarray(0, 80_000)
+    const plan = await planUpload({ head, whole, sizeOctets: message.length }, seed, smime)
+    if (plan.kind !== "encrypt") throw new Error(plan.kind)
+    const octets = await collect(plan.encrypt(pieces(message, 10_000).content()))
+    expect(octets.length).toBe(plan.sizeOctets)
+    expect(await open(octets)).toBe(message.toString("latin1"))
+    expect(vouched(octets, smime.account)).toBe(true)
+  })
+
+  test("what is encrypted is kept, large or small", async () => {
+    for (const message of [small, large]) {
+      const octets = await collect((await protectAtRest(preparedOf(message), [], seed, smime)).content())
+      const whole = octets.length < 1_000_000
+      const plan = await planUpload(
+        { head: whole ? octets : octets.subarray(0, 80_000), whole, sizeOctets: octets.length },
+        seed,
+        smime,
+      )
+      if (plan.kind !== "encrypt") expect(plan.kind).toBe("asIs")
+      else expect(Buffer.compare(await collect(plan.encrypt(pieces(octets, 50_000).content())), octets)).toBe(0)
+    }
+  })
+
+  test("a large upload that begins encrypted and goes on in clear is broken off", async () => {
+    const encrypted = await collect((await protectAtRest(preparedOf(large), [], seed, smime)).content())
+    const octets = Buffer.concat([encrypted, Buffer.from("\r\nand this in clear\r\n")])
+    const plan = await planUpload(
+      { head: octets.subarray(0, 80_000), whole: false, sizeOctets: octets.length },
+      seed,
+      smime,
+    )
+    if (plan.kind !== "encrypt") throw new Error(plan.kind)
+    await expect(collect(plan.encrypt(pieces(octets, 50_000).content()))).rejects.toMatchObject({
+      code: "CLEAR_CONTENT",
+    })
+  })
+
+  test("a header section that does not end is refused", async () => {
+    const head = Buffer.from(`X: ${"y".repeat(1_200_000)}`)
+    expect((await planUpload({ head, whole: false, sizeOctets: 2_000_000 }, seed, smime)).kind).toBe("refuse")
+  })
+})
