@@ -8,8 +8,8 @@ import { dirname, join } from "node:path"
 import { fileURLToPath, pathToFileURL } from "node:url"
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
-const built = join(root, "dist", "main.js")
-const program = existsSync(built) ? built : join(root, "src", "main.ts")
+const source = join(root, "src", "main.ts")
+const program = existsSync(source) ? source : join(root, "dist", "main.js")
 const major = Number(process.versions.node.split(".")[0])
 
 if (major >= 24) {
