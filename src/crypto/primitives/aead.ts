@@ -1,4 +1,4 @@
-import { createCipheriv, createDecipheriv } from "node:crypto"
+import { createCipheriv, createDecipheriv, createSecretKey } from "node:crypto"
 import { GatewayError } from "../../errors.ts"
 
 /** Octets of the AES-GCM tag (NIST SP 800-38D). */
@@ -13,7 +13,7 @@ export function sealAes256Gcm(
   plaintext: Uint8Array,
   associated?: Uint8Array,
 ): Uint8Array {
-  const cipher = createCipheriv("aes-256-gcm", key, nonce)
+  const cipher = createCipheriv("aes-256-gcm", createSecretKey(key), nonce)
   if (associated) cipher.setAAD(associated)
   const body = cipher.update(plaintext)
   return Buffer.concat([body, cipher.final(), cipher.getAuthTag()])
@@ -32,7 +32,7 @@ export function openAes256Gcm(
   // A shorter tag would be accepted by Node, and is easier to guess.
   if (sealed.length < TAG_OCTETS) throw new GatewayError("DECRYPTION_FAILED", "aead: cannot open")
   try {
-    const decipher = createDecipheriv("aes-256-gcm", key, nonce, { authTagLength: TAG_OCTETS })
+    const decipher = createDecipheriv("aes-256-gcm", createSecretKey(key), nonce, { authTagLength: TAG_OCTETS })
     if (associated) decipher.setAAD(associated)
     decipher.setAuthTag(sealed.subarray(sealed.length - TAG_OCTETS))
     const body = decipher.update(sealed.subarray(0, sealed.length - TAG_OCTETS))

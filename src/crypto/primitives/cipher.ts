@@ -1,4 +1,4 @@
-import { type CipherGCM, createCipheriv, createDecipheriv, type DecipherGCM } from "node:crypto"
+import { type CipherGCM, createCipheriv, createDecipheriv, createSecretKey, type DecipherGCM } from "node:crypto"
 import { GatewayError } from "../../errors.ts"
 
 /** A cipher fed in pieces. */
@@ -20,12 +20,12 @@ export const BLOCK_OCTETS = 16
 
 /** AES-256-CBC with PKCS#7 padding (RFC 5652 §6.3). */
 export function aes256CbcEncryptor(key: Uint8Array, iv: Uint8Array): StreamCipher {
-  return createCipheriv("aes-256-cbc", key, iv)
+  return createCipheriv("aes-256-cbc", createSecretKey(key), iv)
 }
 
 /** Reverses {@link aes256CbcEncryptor}. Wrong padding must not be told apart from other failures by its caller's peer. */
 export function aes256CbcDecryptor(key: Uint8Array, iv: Uint8Array): StreamCipher {
-  return opening(createDecipheriv("aes-256-cbc", key, iv))
+  return opening(createDecipheriv("aes-256-cbc", createSecretKey(key), iv))
 }
 
 /** AES-256-GCM (NIST SP 800-38D) with a nonce of 12 octets that never repeats under one key. */
@@ -34,7 +34,7 @@ export function aes256GcmEncryptor(
   nonce: Uint8Array,
   associated?: Uint8Array,
 ): AuthenticatedEncryptor {
-  const cipher: CipherGCM = createCipheriv("aes-256-gcm", key, nonce)
+  const cipher: CipherGCM = createCipheriv("aes-256-gcm", createSecretKey(key), nonce)
   if (associated) cipher.setAAD(associated)
   return {
     update: (octets) => cipher.update(octets),
@@ -54,7 +54,9 @@ export function aes256GcmDecryptor(
   associated?: Uint8Array,
 ): StreamCipher {
   if (tag.length !== BLOCK_OCTETS) throw cannotDecrypt()
-  const decipher: DecipherGCM = createDecipheriv("aes-256-gcm", key, nonce, { authTagLength: BLOCK_OCTETS })
+  const decipher: DecipherGCM = createDecipheriv("aes-256-gcm", createSecretKey(key), nonce, {
+    authTagLength: BLOCK_OCTETS,
+  })
   if (associated) decipher.setAAD(associated)
   decipher.setAuthTag(tag)
   return opening(decipher)
@@ -62,17 +64,17 @@ export function aes256GcmDecryptor(
 
 /** AES-256-CFB with the full block fed back, as OpenPGP uses it (RFC 9580 §12.9); no padding, no tag. */
 export function aes256CfbEncryptor(key: Uint8Array, iv: Uint8Array): StreamCipher {
-  return createCipheriv("aes-256-cfb", key, iv)
+  return createCipheriv("aes-256-cfb", createSecretKey(key), iv)
 }
 
 /** Reverses {@link aes256CfbEncryptor}. */
 export function aes256CfbDecryptor(key: Uint8Array, iv: Uint8Array): StreamCipher {
-  return opening(createDecipheriv("aes-256-cfb", key, iv))
+  return opening(createDecipheriv("aes-256-cfb", createSecretKey(key), iv))
 }
 
 /** Triple DES in CBC with PKCS#7 padding: only for the PKCS#12 files of systems that know nothing else. */
 export function tripleDesCbcEncryptor(key: Uint8Array, iv: Uint8Array): StreamCipher {
-  return createCipheriv("des-ede3-cbc", key, iv)
+  return createCipheriv("des-ede3-cbc", createSecretKey(key), iv)
 }
 
 function opening(decipher: StreamCipher): StreamCipher {

