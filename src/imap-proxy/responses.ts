@@ -3,17 +3,10 @@ import { offeredCapabilities } from "./capabilities.ts"
 import { FetchResponse } from "./commands/fetch-response.ts"
 import { OwnFetchResponse } from "./commands/window-fetch.ts"
 import type { Context } from "./context.ts"
+import type { LineRoute } from "./line-route.ts"
 import { mayHoldMessageData } from "./wire/fetch-scanner.ts"
 import type { ResponseEvent } from "./wire/response-reader.ts"
 import { latin1 } from "./wire/tokens.ts"
-
-/** What becomes of one response line. `from`: where the FETCH items begin in the first piece of text, 0 afterwards. */
-export interface LineRoute {
-  text(octets: Uint8Array, from: number): void
-  literal(size: number, marker: Uint8Array): void
-  data(octets: Uint8Array, last: boolean): void
-  end(): void
-}
 
 /** The upstream's direction: every response goes to the client in order and at once, after its route has dealt with it. */
 export class Responses {

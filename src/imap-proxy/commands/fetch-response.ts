@@ -1,6 +1,6 @@
 import { RecryptionStream } from "../../crypto/recryption/stream.ts"
 import { type Context, windowKey } from "../context.ts"
-import type { LineRoute } from "../responses.ts"
+import type { LineRoute } from "../line-route.ts"
 import { applyWindow, type WindowRecord } from "../windows.ts"
 import { FetchScanner, type FetchValue, type MessageData, messageDataOf } from "../wire/fetch-scanner.ts"
 import { latin1 } from "../wire/tokens.ts"

@@ -1,6 +1,6 @@
 import { RecryptionStream } from "../../crypto/recryption/stream.ts"
 import { type Context, type FoundWindow, type OwnFetch, windowKey } from "../context.ts"
-import type { LineRoute } from "../responses.ts"
+import type { LineRoute } from "../line-route.ts"
 import { FetchScanner, type FetchValue, type MessageData, messageDataOf } from "../wire/fetch-scanner.ts"
 import { latin1 } from "../wire/tokens.ts"
 import { countBlocks, unquote } from "./fetch-response.ts"

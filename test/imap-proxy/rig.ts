@@ -1,0 +1,160 @@
+import { once } from "node:events"
+import { type AddressInfo, connect, createServer } from "node:net"
+import { type Duplex, duplexPair } from "node:stream"
+import { cmsRecryptor, cmsRestorer } from "../../src/crypto/recryption/cms.ts"
+import { openPgpRecryptor } from "../../src/crypto/recryption/openpgp.ts"
+import type { Recryptor } from "../../src/crypto/recryption/recryptor.ts"
+import {
+  type AppendProtection,
+  type DeviceSession,
+  PROXY_LIMITS,
+  type ProxyLimits,
+  type Upstream,
+} from "../../src/imap-proxy/ports.ts"
+import { type ImapListener, startImapProxy } from "../../src/imap-proxy/server.ts"
+import { silentLog } from "../../src/log/log.ts"
+import { MailStore } from "../../src/mailbox/store.ts"
+import { EncryptionClassifier } from "../../src/mime/classify.ts"
+import { cmsRecryption, OPENPGP_KEY_ID, openpgpScalar } from "../crypto/recryption/vectors.ts"
+import { type TestCertificate, testCertificate } from "../harness/certificate.ts"
+
+/** A proxy on a free port, with two devices and a read-only one of `alice@example.test`. */
+export interface Rig extends AsyncDisposable {
+  readonly port: number
+  readonly certificate: TestCertificate
+  readonly listener: ImapListener
+  revoke(device: string): void
+  /** How often a counter was raised, over all labels. */
+  counted(name: string): number
+}
+
+export interface RigOptions {
+  readonly upstream: Upstream
+  readonly tlsMode?: "starttls" | "implicit"
+  readonly limits?: Partial<ProxyLimits>
+  readonly protection?: AppendProtection
+}
+
+export const ACCOUNT = "alice@example.test"
+/** Passwords, each of one device. */
+export const LAPTOP = 'lap "top\\'
+export const PHONE = "phone"
+export const READER = "reader"
+
+const recryptorsOf: Readonly<Record<string, readonly Recryptor[]>> = {
+  [LAPTOP]: [cmsRecryptor(cmsRecryption("dev1")), openPgpRecryptor({ keyId: OPENPGP_KEY_ID, scalar: openpgpScalar })],
+  [PHONE]: [cmsRecryptor(cmsRecryption("dev2"))],
+  [READER]: [cmsRecryptor(cmsRecryption("dev2"))],
+}
+const restorers = [cmsRestorer(cmsRecryption("dev1")), cmsRestorer(cmsRecryption("dev2"))]
+
+let certificate: Promise<TestCertificate> | null = null
+
+export async function startRig(options: RigOptions): Promise<Rig> {
+  certificate ??= testCertificate()
+  const tls = await certificate
+  const revocations = new Map<string, AbortController>()
+  const counts = new Map<string, number>()
+  const listener = await startImapProxy({
+    host: "127.0.0.1",
+    port: 0,
+    tlsMode: options.tlsMode ?? "starttls",
+    tls,
+    devices: {
+      authenticate: async (username, password) => {
+        const recryptors = recryptorsOf[password]
+        if (username.toLowerCase() !== ACCOUNT || recryptors === undefined) return null
+        return deviceSession(password, recryptors, revocations)
+      },
+    },
+    upstream: options.upstream,
+    protection: options.protection ?? HEX_PROTECTION,
+    limits: { ...PROXY_LIMITS, failureDelayMs: 1, ...options.limits },
+    log: silentLog(),
+    counters: { add: (name, _labels, count = 1) => counts.set(name, (counts.get(name) ?? 0) + count) },
+  })
+  return {
+    port: listener.address().port,
+    certificate: tls,
+    listener,
+    revoke: (device) => revocations.get(device)?.abort(),
+    counted: (name) => counts.get(name) ?? 0,
+    [Symbol.asyncDispose]: () => listener.close(0),
+  }
+}
+
+function deviceSession(
+  device: string,
+  recryptors: readonly Recryptor[],
+  revocations: Map<string, AbortController>,
+): DeviceSession | null {
+  const revocation = revocations.get(device) ?? new AbortController()
+  revocations.set(device, revocation)
+  if (revocation.signal.aborted) return null
+  return { account: ACCOUNT, device, readOnly: device === READER, recryptors, restorers, revoked: revocation.signal }
+}
+
+/**
+ * Stands in for the pipeline: what is clear is stored as hexadecimal digits behind a field of ours, streaming, with a known length;
+ * what is encrypted stays as it is.
+ */
+export const HEX_PROTECTION: AppendProtection = {
+  plan: async (_account, { head, sizeOctets }) => {
+    if (Buffer.from(head).includes("refuse me")) return { kind: "refuse", text: "not this one" }
+    const classifier = new EncryptionClassifier()
+    classifier.push(head)
+    if (classifier.end() !== "clear") return { kind: "asIs" }
+    return {
+      kind: "encrypt",
+      sizeOctets: HEX_HEAD.length + 2 * sizeOctets,
+      async *encrypt(content) {
+        yield Buffer.from(HEX_HEAD)
+        for await (const octets of content) yield Buffer.from(Buffer.from(octets).toString("hex"))
+      },
+    }
+  },
+}
+export const HEX_HEAD = "Subject: hidden\r\n\r\n"
+
+/** The embedded store in `root`, as wire.ts composes it. */
+export function embedded(root: string): { readonly store: MailStore; readonly upstream: Upstream } & AsyncDisposable {
+  const store = new MailStore(root)
+  return {
+    store,
+    upstream: {
+      connect: async (account, _client, signal) => {
+        const [ours, theirs] = duplexPair()
+        void store.serve(account, theirs, { signal }).catch(() => ours.destroy())
+        return ours
+      },
+    },
+    [Symbol.asyncDispose]: () => store[Symbol.asyncDispose](),
+  }
+}
+
+/** An upstream that a test plays itself, line by line, over a real socket. */
+export async function scripted(
+  serve: (stream: Duplex) => Promise<void>,
+): Promise<{ readonly upstream: Upstream } & AsyncDisposable> {
+  const server = createServer((socket) => {
+    socket.on("error", () => undefined)
+    serve(socket)
+      .catch(() => undefined)
+      .finally(() => socket.destroy())
+  })
+  server.listen(0, "127.0.0.1")
+  await once(server, "listening")
+  const { port } = server.address() as AddressInfo
+  return {
+    upstream: {
+      connect: async () => {
+        const socket = connect(port, "127.0.0.1")
+        await once(socket, "connect")
+        return socket
+      },
+    },
+    [Symbol.asyncDispose]: async () => {
+      server.close()
+    },
+  }
+}

@@ -1,0 +1,52 @@
+import { expect, test } from "vitest"
+import { MailboxState } from "../../src/imap-proxy/mailbox-state.ts"
+import { applyWindow, WindowCache } from "../../src/imap-proxy/windows.ts"
+
+const record = [{ offset: 10, octets: Buffer.from("ABCDE") }]
+
+test("a span is overwritten exactly where it meets the window", () => {
+  const stored = Buffer.from("0123456789abcde56789")
+  const whole = "0123456789ABCDE56789"
+  for (let from = 0; from < stored.length; from += 1) {
+    for (let to = from; to <= stored.length; to += 1) {
+      expect(Buffer.from(applyWindow(stored.subarray(from, to), from, record)).toString()).toBe(whole.slice(from, to))
+    }
+  }
+  expect(stored.toString()).toBe("0123456789abcde56789")
+})
+
+test("the cache is bounded in octets, and keeps what was used last", () => {
+  const cache = new WindowCache(3000)
+  for (let n = 0; n < 100; n += 1) {
+    cache.add(`k${n}`, record)
+    cache.find("k0")
+  }
+  expect(cache.octets).toBeLessThanOrEqual(3000)
+  expect(cache.find("k0")).toBe(record)
+  expect(cache.find("k1")).toBeNull()
+  cache.dropPrefix("k")
+  expect(cache.octets).toBe(0)
+})
+
+test("message numbers follow EXPUNGE, and are forgotten when they cannot", () => {
+  const state = new MailboxState()
+  state.select("INBOX")
+  state.validity("1")
+  for (const number of [1, 2, 3]) state.learn(number, number * 10)
+  state.expunge(2)
+  expect([1, 2, 3].map((number) => state.uidOf(number))).toEqual([10, 30, null])
+  state.vanished()
+  expect(state.uidOf(1)).toBeNull()
+})
+
+test("another UIDVALIDITY, and a mailbox that tells none, are other keys", () => {
+  const state = new MailboxState()
+  expect(state.key).toBeNull()
+  const keys = ["1", "2", null, null].map((validity) => {
+    state.deselect()
+    if (validity !== null) state.validity(validity)
+    state.select("INBOX")
+    return state.key
+  })
+  expect(new Set(keys).size).toBe(4)
+})
