@@ -21,9 +21,9 @@ export type Ciphertext =
  * @throws GatewayError OPENPGP_MALFORMED when armor is damaged
  */
 export function ciphertextIn(body: Uint8Array, encoding: string): Ciphertext | null {
+  if (encoding === "quoted-printable") return blockIn(quotedPrintable(body))
   const direct = blockIn(body)
   if (direct !== null) return direct
-  if (encoding === "quoted-printable") return blockIn(quotedPrintable(body))
   const text = base64Text(body)
   return text === null ? null : blockIn(Buffer.from(text, "base64"))
 }

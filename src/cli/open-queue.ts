@@ -10,7 +10,6 @@ import { SpoolKeys, SpoolPublicKeys } from "../store/spool-keys.ts"
 /** The queue and the spool behind it, open while a command works on them; a server may run beside it. */
 export interface OpenQueue extends AsyncDisposable {
   readonly queue: EmbeddedQueue
-  readonly spool: Spool
   /** Envelope, origin and size of a message. @returns null when it left the spool, or the spool's secret keys are not here */
   entry(spoolId: string): Promise<SpoolEntry | null>
 }
@@ -36,7 +35,6 @@ export async function openQueue(config: Config): Promise<OpenQueue> {
   const queue = openEmbeddedQueue(config.data, { now, log, onEmptied: (id) => spool.remove(id) })
   return {
     queue,
-    spool,
     entry: (spoolId) => entryOf(spool, spoolId),
     async [Symbol.asyncDispose]() {
       await queue[Symbol.asyncDispose]()

@@ -80,11 +80,13 @@ async function administer(act: Act, id: string, options: CommonOptions & { reado
   const met = jobs.filter((job) => concerns(act, job))
   if (met.length === 0) throw new GatewayError("JOB_STATE", `queue ${act} ${id}: ${whyNot(act, jobs)}`)
   // Job by job: a message that has jobs of both kinds is asked for those that the act is about.
-  for (const job of met) await perform(queue, act, job.id, options.reason ?? "")
+  const done = new Map<string, number>()
+  for (const job of met) done.set(job.id, await perform(queue, act, job.id, options.reason ?? ""))
   const { jobs: left } = await queue.show(id)
   const states = met.map(({ id: job, recipient }) => {
-    const now = left.find((candidate) => candidate.id === job)
-    return { id: job, recipient, state: now?.state ?? ("gone" as const) }
+    const state = left.find((candidate) => candidate.id === job)?.state
+    const gone = act === "drop" && done.get(job) === 1 ? ("dropped" as const) : ("settled" as const)
+    return { id: job, recipient, state: state ?? gone }
   })
   if (options.json) {
     printJson({ act, jobs: states })
@@ -120,8 +122,10 @@ function whyNot(act: Act, jobs: readonly QueuedJob[]): string {
   return jobs.some(({ state }) => state === "held") ? "held; release it" : "an attempt is under way"
 }
 
-function outcome(act: Act, state: QueuedJob["state"] | "gone"): string {
-  if (state === "gone") return act === "drop" ? "dropped" : "settled meanwhile"
+/** `settled`: an attempt came to its end before the act. */
+function outcome(act: Act, state: QueuedJob["state"] | "dropped" | "settled"): string {
+  if (state === "dropped") return "dropped"
+  if (state === "settled") return "settled meanwhile"
   if (state === "active")
     return act === "release" ? "goes on" : `an attempt is under way; ${act} takes effect when it fails`
   return state === "held" ? "held" : "is tried now"

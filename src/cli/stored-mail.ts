@@ -30,7 +30,7 @@ export interface StoredMessage extends StoredFile {
  * The Maildir of an address (in its stored form) in the embedded store.
  * @throws GatewayError MAILBOX_UNKNOWN when nothing is stored for it here
  */
-export function maildirOf(config: Config, address: string): string {
+export function maildirOf(config: Pick<Config, "data" | "deliver">, address: string): string {
   const root = join(config.data, "mail")
   const folder = existsSync(root) ? readdirSync(root).find((name) => nameOf(name) === address) : undefined
   const maildir = folder === undefined ? null : join(root, folder, "Maildir")
