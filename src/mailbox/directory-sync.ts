@@ -1,8 +1,6 @@
-import { close, fsync, open } from "node:fs"
+import { closeSync, fsync, openSync } from "node:fs"
 import { promisify } from "node:util"
 
-const openFile = promisify(open)
-const closeFile = promisify(close)
 const sync = promisify(fsync)
 
 /** Makes names in directories durable; all who ask while one fsync of a directory runs share the next one (group commit). */
@@ -40,10 +38,10 @@ interface Running {
 }
 
 async function syncDirectory(path: string): Promise<void> {
-  const descriptor = await openFile(path, "r")
+  const descriptor = openSync(path, "r")
   try {
     await sync(descriptor)
   } finally {
-    await closeFile(descriptor)
+    closeSync(descriptor)
   }
 }

@@ -44,6 +44,16 @@ export function syncFolder(path: string): void {
   }
 }
 
+/** Opens a file for reading. @returns null when there is none */
+export function openIfThere(path: string): number | null {
+  try {
+    return openSync(path, "r")
+  } catch (error) {
+    if (systemCode(error) === "ENOENT") return null
+    throw error
+  }
+}
+
 /** The error's system code (`ENOENT`), or null. */
 export function systemCode(error: unknown): string | null {
   return error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : null

@@ -1,13 +1,16 @@
-import { type FileHandle, open } from "node:fs/promises"
+import { closeSync, fsync, openSync } from "node:fs"
+import { promisify } from "node:util"
+
+const syncFile = promisify(fsync)
 
 /** Makes the names in one folder durable, with one fsync for all who wait (group commit). */
 export class FolderSync {
-  readonly #folder: FileHandle
+  readonly #folder: number
   #running: Promise<void> | null = null
   #next: Promise<void> | null = null
 
   /** Use {@link openFolderSync}. */
-  constructor(folder: FileHandle) {
+  constructor(folder: number) {
     this.#folder = folder
   }
 
@@ -19,7 +22,8 @@ export class FolderSync {
   }
 
   async close(): Promise<void> {
-    await this.#folder.close()
+    await this.#running?.catch(() => "its own callers hear of it")
+    closeSync(this.#folder)
   }
 
   async #start(before: Promise<void> | null): Promise<void> {
@@ -27,12 +31,12 @@ export class FolderSync {
     const mine = this.#next
     this.#next = null
     this.#running = mine
-    await this.#folder.sync()
+    await syncFile(this.#folder)
     if (this.#running === mine) this.#running = null
   }
 }
 
 /** Opens the folder at `path`. */
-export async function openFolderSync(path: string): Promise<FolderSync> {
-  return new FolderSync(await open(path, "r"))
+export function openFolderSync(path: string): FolderSync {
+  return new FolderSync(openSync(path, "r"))
 }

@@ -1,4 +1,5 @@
-import type { FileHandle } from "node:fs/promises"
+import { close, closeSync, fstatSync, fsync, openSync, read, readSync, write, writeSync } from "node:fs"
+import { promisify } from "node:util"
 import { TAG_OCTETS } from "../crypto/primitives/aead.ts"
 import type { Decapsulator } from "../crypto/primitives/seal-key.ts"
 import {
@@ -13,7 +14,17 @@ import {
   type Sealer,
 } from "../crypto/seal/seal.ts"
 import { GatewayError, hasCode } from "../errors.ts"
+import { openIfThere } from "./durable.ts"
 import { parseEntry, type SpoolEntry } from "./spool-entry.ts"
+
+// What only touches the page cache is done at once, 3 to 15 microseconds; a trip to the thread pool costs 20 to 40 by itself.
+const syncFile = promisify(fsync)
+const writeFile = promisify(write)
+const readFile = promisify(read)
+const closeFile = promisify(close)
+
+/** Files up to this size are read with one call; larger ones piece by piece, off the main thread. */
+const WHOLE_OCTETS = 262_144
 
 /** An accepted message, open for reading. */
 export interface SpooledMessage extends AsyncDisposable {
@@ -23,36 +34,96 @@ export interface SpooledMessage extends AsyncDisposable {
 }
 
 /**
- * Writes content and then the trailer that `trailerFor` makes of its size. Holds one chunk in memory, whatever the size.
- * @throws GatewayError SPOOL_FULL when the disk refuses; what `content` throws comes through as it is
+ * Makes a file of the content and the trailer that `trailerFor` makes of its size; resolves when its octets are on the disk. Holds one
+ * chunk in memory, whatever the size; what fits in one is written when it is complete.
+ * @param begin called once, when there is something to write: where, and what seals it
+ * @throws GatewayError SPOOL_FULL when the disk refuses; what `content` throws comes through as it is. The file may be there then
  */
 export async function writeSealed(
-  file: FileHandle,
-  sealer: Sealer,
+  begin: () => { readonly path: string; readonly sealer: Sealer },
   content: AsyncIterable<Uint8Array>,
   trailerFor: (sizeOctets: number) => Uint8Array,
 ): Promise<void> {
-  const chunk = Buffer.allocUnsafe(CHUNK_OCTETS)
-  let filled = 0
+  const gathered = new Gathered()
+  let file: NewFile | null = null
   let sizeOctets = 0
-  // The head waits for company: a message of one chunk is one write.
-  let head: Uint8Array | null = sealer.head
-  for await (const octets of content) {
-    for (let at = 0; at < octets.length; ) {
-      if (filled === CHUNK_OCTETS) {
-        await writeAll(file, [...(head ? [head] : []), sealer.chunk(chunk, false)])
-        head = null
-        filled = 0
+  try {
+    for await (const octets of content) {
+      sizeOctets += octets.length
+      gathered.add(octets)
+      // A full chunk waits for the octet behind it: it may be the last.
+      while (gathered.octets > CHUNK_OCTETS) {
+        file ??= newFile(begin())
+        await append(file, file.sealer.chunk(gathered.take(), false))
       }
-      const part = octets.subarray(at, at + CHUNK_OCTETS - filled)
-      chunk.set(part, filled)
-      filled += part.length
-      at += part.length
     }
-    sizeOctets += octets.length
+    file ??= newFile(begin())
+    finish(file, file.sealer.chunk(gathered.rest(), true), file.sealer.trailer(trailerFor(sizeOctets)))
+    const { descriptor } = file
+    await onDisk(() => syncFile(descriptor))
+  } finally {
+    if (file !== null) closeSync(file.descriptor)
   }
-  const last = sealer.chunk(chunk.subarray(0, filled), true)
-  await writeAll(file, [...(head ? [head] : []), last, sealer.trailer(trailerFor(sizeOctets))])
+}
+
+/** Octets of a message until they fill a chunk. */
+class Gathered {
+  octets = 0
+  #pieces: Uint8Array[] = []
+  #chunk: Uint8Array | null = null
+
+  add(octets: Uint8Array): void {
+    this.#pieces.push(octets)
+    this.octets += octets.length
+  }
+
+  /** The first {@link CHUNK_OCTETS}, valid until the next call. */
+  take(): Uint8Array {
+    this.#chunk ??= Buffer.allocUnsafe(CHUNK_OCTETS)
+    let filled = 0
+    while (filled < CHUNK_OCTETS) {
+      const piece = this.#pieces.shift()
+      if (piece === undefined) break
+      const part = piece.subarray(0, CHUNK_OCTETS - filled)
+      this.#chunk.set(part, filled)
+      filled += part.length
+      if (part.length < piece.length) this.#pieces.unshift(piece.subarray(part.length))
+    }
+    this.octets -= filled
+    return this.#chunk
+  }
+
+  rest(): Uint8Array {
+    const [only] = this.#pieces
+    return only !== undefined && this.#pieces.length === 1 ? only : Buffer.concat(this.#pieces)
+  }
+}
+
+interface NewFile {
+  readonly descriptor: number
+  readonly sealer: Sealer
+  /** Octets written; the head is, with the first others. */
+  written: number
+}
+
+function newFile({ path, sealer }: { readonly path: string; readonly sealer: Sealer }): NewFile {
+  return { descriptor: refusable(() => openSync(path, "wx", 0o600)), sealer, written: 0 }
+}
+
+async function append(file: NewFile, chunk: Uint8Array): Promise<void> {
+  const octets = file.written === 0 ? Buffer.concat([file.sealer.head, chunk]) : chunk
+  file.written += octets.length
+  // A disk that does not keep up makes the writer wait: not on the main thread.
+  await onDisk(async () => {
+    for (let at = 0; at < octets.length; ) at += (await writeFile(file.descriptor, octets, at)).bytesWritten
+  })
+}
+
+function finish(file: NewFile, ...pieces: readonly Uint8Array[]): void {
+  const octets = Buffer.concat(file.written === 0 ? [file.sealer.head, ...pieces] : pieces)
+  refusable(() => {
+    for (let at = 0; at < octets.length; ) at += writeSync(file.descriptor, octets, at)
+  })
 }
 
 /** Runs something that needs the disk. @throws GatewayError SPOOL_FULL */
@@ -60,31 +131,51 @@ export async function onDisk<T>(act: () => Promise<T>): Promise<T> {
   try {
     return await act()
   } catch (cause) {
-    throw new GatewayError("SPOOL_FULL", "spool: the disk does not take the message", { cause })
+    throw refused(cause)
   }
 }
 
-async function writeAll(file: FileHandle, pieces: readonly Uint8Array[]): Promise<void> {
-  const [only, ...more] = pieces
-  const octets = only !== undefined && more.length === 0 ? only : Buffer.concat(pieces)
-  await onDisk(async () => {
-    for (let at = 0; at < octets.length; ) at += (await file.write(octets, at)).bytesWritten
-  })
+/** As {@link onDisk}, at once. @throws GatewayError SPOOL_FULL */
+export function refusable<T>(act: () => T): T {
+  try {
+    return act()
+  } catch (cause) {
+    throw refused(cause)
+  }
+}
+
+function refused(cause: unknown): GatewayError {
+  return new GatewayError("SPOOL_FULL", "spool: the disk does not take the message", { cause })
 }
 
 /**
- * Opens a sealed file for reading at any place; `file` is closed with it.
+ * Opens a sealed file for reading at any place.
+ * @returns null when there is none
  * @throws GatewayError SPOOL_CORRUPT, SPOOL_KEY_MISSING
  */
 export async function readSealed(
-  file: FileHandle,
+  path: string,
+  id: string,
+  decapsulatorFor: (keyId: Uint8Array) => Decapsulator,
+): Promise<SpooledMessage | null> {
+  const file = openSource(path)
+  if (file === null) return null
+  try {
+    return await opened(file, id, decapsulatorFor)
+  } catch (error) {
+    await file.close()
+    throw error
+  }
+}
+
+async function opened(
+  file: Source,
   id: string,
   decapsulatorFor: (keyId: Uint8Array) => Decapsulator,
 ): Promise<SpooledMessage> {
-  const { size } = await file.stat()
   const head = await readAt(file, id, 0, HEAD_OCTETS)
   const keyId = keyIdOf(head)
-  const layout = layoutOf(size, await readAt(file, id, size - END_OCTETS, END_OCTETS))
+  const layout = layoutOf(file.sizeOctets, await readAt(file, id, file.sizeOctets - END_OCTETS, END_OCTETS))
   if (keyId === null || layout === null) throw corrupt(id)
   const decapsulator = decapsulatorFor(keyId)
   const opener = verified(id, () => new Opener(head, decapsulator, id))
@@ -94,7 +185,7 @@ export async function readSealed(
   return { entry, content: () => contentOf(file, id, opener, layout), [Symbol.asyncDispose]: () => file.close() }
 }
 
-async function* contentOf(file: FileHandle, id: string, opener: Opener, layout: Layout): AsyncIterable<Uint8Array> {
+async function* contentOf(file: Source, id: string, opener: Opener, layout: Layout): AsyncIterable<Uint8Array> {
   for (let index = 0; index < layout.chunks; index++) {
     const last = index === layout.chunks - 1
     const octets = last ? layout.sizeOctets - index * CHUNK_OCTETS + TAG_OCTETS : SEALED_CHUNK_OCTETS
@@ -104,15 +195,50 @@ async function* contentOf(file: FileHandle, id: string, opener: Opener, layout: 
   }
 }
 
-async function readAt(file: FileHandle, id: string, position: number, octets: number): Promise<Uint8Array> {
-  if (position < 0) throw corrupt(id)
-  const buffer = Buffer.allocUnsafe(octets)
-  for (let at = 0; at < octets; ) {
-    const { bytesRead } = await file.read(buffer, at, octets - at, position + at)
-    if (bytesRead === 0) throw corrupt(id)
-    at += bytesRead
+/** Octets of a file at any place. */
+interface Source {
+  readonly sizeOctets: number
+  /** @returns fewer octets, possibly none, where the file has no more */
+  at(position: number, octets: number): Uint8Array | Promise<Uint8Array>
+  close(): Promise<void>
+}
+
+/** @returns null when the file is gone */
+function openSource(path: string): Source | null {
+  const descriptor = openIfThere(path)
+  if (descriptor === null) return null
+  let sizeOctets: number
+  try {
+    sizeOctets = fstatSync(descriptor).size
+    if (sizeOctets <= WHOLE_OCTETS) {
+      const whole = Buffer.allocUnsafe(sizeOctets)
+      const there = whole.subarray(0, readSync(descriptor, whole, 0, sizeOctets, 0))
+      closeSync(descriptor)
+      return {
+        sizeOctets,
+        at: (position, octets) => there.subarray(position, position + octets),
+        close: async () => {},
+      }
+    }
+  } catch (error) {
+    closeSync(descriptor)
+    throw error
   }
-  return buffer
+  return {
+    sizeOctets,
+    async at(position, octets) {
+      const buffer = Buffer.allocUnsafe(octets)
+      return buffer.subarray(0, (await readFile(descriptor, buffer, 0, octets, position)).bytesRead)
+    },
+    close: () => closeFile(descriptor),
+  }
+}
+
+async function readAt(file: Source, id: string, position: number, octets: number): Promise<Uint8Array> {
+  if (position < 0) throw corrupt(id)
+  const found = await file.at(position, octets)
+  if (found.length !== octets) throw corrupt(id)
+  return found
 }
 
 function verified<T>(id: string, act: () => T): T {

@@ -1,14 +1,15 @@
-import { type FileHandle, open, opendir, readdir, rename, stat, unlink } from "node:fs/promises"
+import { closeSync, existsSync, readSync, renameSync, unlinkSync } from "node:fs"
+import { opendir, readdir, stat } from "node:fs/promises"
 import { join } from "node:path"
 import { randomOctets } from "../crypto/primitives/random.ts"
 import type { Decapsulator } from "../crypto/primitives/seal-key.ts"
 import { HEAD_OCTETS, keyIdOf, Sealer, type SealingKey } from "../crypto/seal/seal.ts"
 import { GatewayError } from "../errors.ts"
-import { makePrivateFolder, systemCode } from "./durable.ts"
+import { makePrivateFolder, openIfThere, systemCode } from "./durable.ts"
 import { type FolderSync, openFolderSync } from "./folder-sync.ts"
 import { lifeOf, thisProcess } from "./process.ts"
 import { formatEntry, type SpoolEntry } from "./spool-entry.ts"
-import { onDisk, readSealed, type SpooledMessage, writeSealed } from "./spool-file.ts"
+import { onDisk, readSealed, refusable, type SpooledMessage, writeSealed } from "./spool-file.ts"
 
 export type { SpoolEntry } from "./spool-entry.ts"
 export type { SpooledMessage } from "./spool-file.ts"
@@ -47,16 +48,14 @@ export class Spool {
   async write(entry: NewEntry, content: AsyncIterable<Uint8Array>, id?: string): Promise<string> {
     if (id !== undefined && (await this.#exists(id))) return id
     const name = id ?? this.#newId()
-    const sealer = new Sealer(this.#options.publicKeys.current(), name)
-    const temporary = join(this.#options.folder, `${this.#temporaryPrefix}${name}`)
+    const path = join(this.#options.folder, `${this.#temporaryPrefix}${name}`)
     const seed = randomOctets(32)
-    await this.#leavingNothing([temporary], async () => {
-      await writeFile(temporary, (file) =>
-        writeSealed(file, sealer, content, (sizeOctets) => formatEntry({ ...entry, seed, sizeOctets })),
-      )
-      await onDisk(() => rename(temporary, this.#path(name)))
+    await leavingNothing(path, async () => {
+      const begin = () => ({ path, sealer: new Sealer(this.#options.publicKeys.current(), name) })
+      await writeSealed(begin, content, (sizeOctets) => formatEntry({ ...entry, seed, sizeOctets }))
+      refusable(() => renameSync(path, this.#path(name)))
     })
-    await this.#leavingNothing([this.#path(name)], () => onDisk(() => this.#names.sync()))
+    await leavingNothing(this.#path(name), () => onDisk(() => this.#names.sync()))
     return name
   }
 
@@ -65,19 +64,12 @@ export class Spool {
    * @throws GatewayError SPOOL_CORRUPT, SPOOL_KEY_MISSING
    */
   async open(id: string): Promise<SpooledMessage | null> {
-    const file = await openIfThere(ID.test(id) ? this.#path(id) : null)
-    if (file === null) return null
-    try {
-      return await readSealed(file, id, (keyId) => this.#decapsulator(keyId))
-    } catch (error) {
-      await file.close()
-      throw error
-    }
+    return ID.test(id) ? readSealed(this.#path(id), id, (keyId) => this.#decapsulator(keyId)) : null
   }
 
   /** Removing what is not there does nothing. After a power cut a removed message may be back; the queue's record says that it is settled. */
   async remove(id: string): Promise<void> {
-    if (ID.test(id)) await unlinkIfThere(this.#path(id))
+    if (ID.test(id)) unlinkIfThere(this.#path(id))
   }
 
   /** In no order. */
@@ -92,7 +84,7 @@ export class Spool {
       const [host, pid, start] = name.slice(TEMPORARY.length).split("~")
       const life = lifeOf(`${host}/${pid}/${start}`)
       if (life === "alive" || (life === "elsewhere" && !(await this.#isOld(name)))) continue
-      await unlinkIfThere(join(this.#options.folder, name))
+      unlinkIfThere(join(this.#options.folder, name))
       removed += 1
     }
     return removed
@@ -106,7 +98,7 @@ export class Spool {
     const used = new Set<string>()
     const names = (await readdir(this.#options.folder)).filter((name) => ID.test(name) || name.startsWith(TEMPORARY))
     for (const name of names) {
-      const head = await headOf(join(this.#options.folder, name))
+      const head = headOf(join(this.#options.folder, name))
       if (head === null) continue
       const keyId = keyIdOf(head)
       if (keyId === null) return null
@@ -119,20 +111,9 @@ export class Spool {
     await this.#names.close()
   }
 
-  async #leavingNothing(paths: readonly string[], act: () => Promise<void>): Promise<void> {
-    try {
-      await act()
-    } catch (error) {
-      for (const path of paths) await unlinkIfThere(path)
-      throw error
-    }
-  }
-
   async #exists(id: string): Promise<boolean> {
     if (!ID.test(id)) throw new GatewayError("USAGE", `spool: ${id} is no id`)
-    const file = await openIfThere(this.#path(id))
-    if (file === null) return false
-    await file.close()
+    if (!existsSync(this.#path(id))) return false
     // It may have been named by an attempt that was killed before the name was on the disk.
     await onDisk(() => this.#names.sync())
     return true
@@ -169,7 +150,7 @@ export class Spool {
 /** Opens the spool, and removes what killed writers left. */
 export async function openSpool(options: SpoolOptions): Promise<Spool> {
   makePrivateFolder(options.folder)
-  const spool = new Spool(options, await openFolderSync(options.folder))
+  const spool = new Spool(options, openFolderSync(options.folder))
   await spool.removeLeftovers()
   return spool
 }
@@ -179,42 +160,31 @@ const TEMPORARY = ".writing~"
 /** Whether a writer on another host still lives cannot be seen; no message takes as long as this to arrive. */
 const FOREIGN_LEFTOVER_MS = 24 * 3_600_000
 
-async function writeFile(path: string, write: (file: FileHandle) => Promise<void>): Promise<void> {
-  const file = await onDisk(() => open(path, "wx", 0o600))
+async function leavingNothing(path: string, act: () => Promise<void>): Promise<void> {
   try {
-    await write(file)
-    await onDisk(() => file.sync())
-  } finally {
-    await file.close()
-  }
-}
-
-async function openIfThere(path: string | null): Promise<FileHandle | null> {
-  if (path === null) return null
-  try {
-    return await open(path, "r")
+    await act()
   } catch (error) {
-    if (systemCode(error) === "ENOENT") return null
+    unlinkIfThere(path)
     throw error
   }
 }
 
-async function unlinkIfThere(path: string): Promise<void> {
+function unlinkIfThere(path: string): void {
   try {
-    await unlink(path)
+    unlinkSync(path)
   } catch (error) {
     if (systemCode(error) !== "ENOENT") throw error
   }
 }
 
 /** @returns null when the file is gone */
-async function headOf(path: string): Promise<Uint8Array | null> {
-  const file = await openIfThere(path)
+function headOf(path: string): Uint8Array | null {
+  const file = openIfThere(path)
   if (file === null) return null
   try {
-    const { buffer, bytesRead } = await file.read(Buffer.alloc(HEAD_OCTETS), 0, HEAD_OCTETS, 0)
-    return buffer.subarray(0, bytesRead)
+    const head = Buffer.alloc(HEAD_OCTETS)
+    return head.subarray(0, readSync(file, head, 0, HEAD_OCTETS, 0))
   } finally {
-    await file.close()
+    closeSync(file)
   }
 }
