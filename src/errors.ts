@@ -43,6 +43,7 @@ export type ErrorCode =
   // flow and edges
   | "MESSAGE_TOO_LARGE"
   | "DEVICE_REVOKED"
+  | "MESSAGE_ALTERED"
   | "LINE_ENDINGS"
   | "MAIL_LOOP"
   | "AUTHOR_REFUSED"

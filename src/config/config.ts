@@ -67,8 +67,6 @@ interface RelayLogin {
 interface PolicyConfig {
   /** Subject outside the encryption: as it came, or replaced by "...". */
   readonly subject: "clear" | "hidden"
-  /** Content encryption of S/MIME at rest. */
-  readonly cipher: "aes-256-cbc" | "aes-256-gcm"
   /** A stored message whose marker does not fit: report it, or end the connection before its last octets. */
   readonly altered: "report" | "refuse"
 }
@@ -83,8 +81,6 @@ export interface LimitsConfig {
   readonly smtpConnections: number
   /** IMAP connections at once, both listeners together. */
   readonly imapConnections: number
-  /** Connections at once from one remote address, for each kind. */
-  readonly connectionsPerAddress: number
   /** Deliveries at once. */
   readonly deliveries: number
   /** How long delivery is tried before the sender is told that it failed, milliseconds. */

@@ -88,7 +88,6 @@ function readConfig(document: Document, file: string): Config | null {
     relay: readRelay(document, path),
     policy: {
       subject: document.optional("policy.subject", oneOf("clear", "hidden"), "clear"),
-      cipher: document.optional("policy.cipher", oneOf("aes-256-cbc", "aes-256-gcm"), "aes-256-cbc"),
       altered: document.optional("policy.altered", oneOf("report", "refuse"), "report"),
     },
     limits: readLimits(document),
@@ -165,7 +164,6 @@ function readLimits(document: Document): LimitsConfig {
     recipients: document.optional("limits.recipients", wholeNumber(1, 10_000), 100),
     smtpConnections: document.optional("limits.smtpConnections", count, 500),
     imapConnections: document.optional("limits.imapConnections", count, 1_000),
-    connectionsPerAddress: document.optional("limits.connectionsPerAddress", count, 50),
     deliveries: document.optional("limits.deliveries", wholeNumber(1, 1_000), 16),
     queueLifetimeMs: document.optional("limits.queueLifetime", readDuration, 5 * 86_400e3),
     smtpIdleMs: document.optional("limits.smtpIdle", readDuration, 300e3),

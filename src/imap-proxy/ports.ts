@@ -17,6 +17,23 @@ export interface DeviceSession {
   readonly restorers: readonly Recryptor[]
   /** Aborted when the device is revoked: the connection ends at once. */
   readonly revoked: AbortSignal
+  /** Looks whether stored messages are still what was put there. */
+  readonly markers: Markers
+}
+
+/** Whether stored messages are what the gateway vouched for when it stored them. */
+export interface Markers {
+  /** `report`: count and log it. `refuse`: end the connection before the last octets as well. */
+  readonly onAltered: "report" | "refuse"
+  /** For one whole message, fed with its stable octets: those of the patch windows as zeros. */
+  check(): MarkerCheck
+}
+
+/** The check of one message. */
+export interface MarkerCheck {
+  push(stable: Uint8Array): void
+  /** @returns `none` when nobody vouched for the message */
+  end(): "holds" | "altered" | "none"
 }
 
 /** The store behind the proxy. */

@@ -1,7 +1,7 @@
 import { readCertificate } from "../crypto/cms/certificate.ts"
 import { openPgpRecipient } from "../crypto/openpgp/encrypt.ts"
 import { GatewayError } from "../errors.ts"
-import type { Account } from "../store/account.ts"
+import type { Account, Format } from "../store/account.ts"
 import type { AtRest, EncryptionTarget } from "./protect.ts"
 
 /** How the mail of an account is stored: encrypted to the current key of its first format. */
@@ -14,7 +14,15 @@ function targetOf(account: Account): EncryptionTarget {
   const format = account.formats[0] ?? "smime"
   const key = account.keys.find((candidate) => candidate.current && candidate.format === format)
   if (!key) throw new GatewayError("STATE_CORRUPT", `account ${account.address}: has no current ${format} key`)
+  return encryptionTarget(format, key.certificate)
+}
+
+/**
+ * Encryption to one certificate: DER of X.509, or binary OpenPGP. CBC, because Thunderbird opens no AuthEnvelopedData, and no key may be
+ * used with both (RFC 9709).
+ */
+export function encryptionTarget(format: Format, certificate: Uint8Array): EncryptionTarget {
   return format === "smime"
-    ? { format, certificates: [readCertificate(key.certificate)], cipher: "aes-256-cbc" }
-    : { format, recipients: [openPgpRecipient(key.certificate)] }
+    ? { format, certificates: [readCertificate(certificate)], cipher: "aes-256-cbc" }
+    : { format, recipients: [openPgpRecipient(certificate)] }
 }

@@ -1,5 +1,6 @@
 import { equalConstantTime, hmacSha256 } from "../crypto/primitives/hash.ts"
-import { ascii } from "../mime/compose.ts"
+import { ascii, markerOf } from "../mime/compose.ts"
+import { headerEnd, MAX_HEADER_OCTETS } from "../mime/header.ts"
 
 /** Who encrypted a stored message: we did, or it came encrypted and nobody knows who did (anybody can encrypt to a published key). */
 export type EncryptedBy = "this gateway" | "unknown"
@@ -72,4 +73,44 @@ export function markerHolds(
   computed: { readonly coveredOctets: number; readonly mac: Uint8Array },
 ): boolean {
   return marker.coveredOctets === computed.coveredOctets && equalConstantTime(marker.mac, computed.mac)
+}
+
+/** Checks the marker of one whole stored message, fed with its octets, those of the patch windows as zeros. */
+export class MarkerCheck {
+  readonly #key: MarkerKey
+  readonly #account: string
+  #header: Uint8Array = new Uint8Array(0)
+  #vouching: { readonly marker: Marker; readonly mac: MarkerMac } | "reading" | "nobody" = "reading"
+
+  constructor(key: MarkerKey, account: string) {
+    this.#key = key
+    this.#account = account
+  }
+
+  push(stable: Uint8Array): void {
+    if (this.#vouching === "nobody") return
+    if (this.#vouching !== "reading") return this.#vouching.mac.update(stable)
+    this.#header = Buffer.concat([this.#header, stable])
+    const end = headerEnd(this.#header)
+    if (end !== null) this.#begin(end)
+    else if (this.#header.length > MAX_HEADER_OCTETS) this.#vouching = "nobody"
+  }
+
+  /** @returns `none` when the message has no marker of ours */
+  end(): "holds" | "altered" | "none" {
+    if (typeof this.#vouching === "string") return "none"
+    const { marker, mac } = this.#vouching
+    return markerHolds(marker, mac.finish()) ? "holds" : "altered"
+  }
+
+  #begin(end: number): void {
+    const marker = parseMarker(markerOf(this.#header.subarray(0, end)) ?? "")
+    if (marker === null) {
+      this.#vouching = "nobody"
+      return
+    }
+    const mac = new MarkerMac(this.#key, this.#account, marker.by, marker.coveredOctets)
+    mac.update(this.#header.subarray(end))
+    this.#vouching = { marker, mac }
+  }
 }

@@ -37,6 +37,7 @@ export interface Mailboxes {
       readonly receivedAt: Date
       readonly repeated: boolean
       readonly sender: Address | null
+      readonly signal: AbortSignal
     },
   ): Promise<Result>
 }

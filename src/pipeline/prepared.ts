@@ -29,6 +29,20 @@ export function prefixed(head: readonly Uint8Array[], tail: Prepared): Prepared 
   }
 }
 
+/** The message without its first `skipOctets`. */
+export function behind(message: Prepared, skipOctets: number): Prepared {
+  return {
+    sizeOctets: message.sizeOctets - skipOctets,
+    async *content() {
+      let skip = skipOctets
+      for await (const part of message.content()) {
+        if (skip < part.length) yield part.subarray(skip)
+        skip = Math.max(0, skip - part.length)
+      }
+    },
+  }
+}
+
 /** All octets of a message in one piece; for messages up to {@link WHOLE_OCTETS}. */
 export async function collect(content: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
   const parts: Uint8Array[] = []

@@ -14,7 +14,7 @@ import { EncryptionClassifier } from "../mime/classify.ts"
 import { outerFields, pgpMimeFrame, type SubjectPolicy, smimeFields, withoutMarker } from "../mime/compose.ts"
 import { readHeader } from "../mime/header.ts"
 import { type EncryptedBy, type MarkerKey, MarkerMac, markerField } from "./marker.ts"
-import { collect, type Prepared, prefixed, preparedOf, WHOLE_OCTETS } from "./prepared.ts"
+import { behind, collect, type Prepared, prefixed, preparedOf, WHOLE_OCTETS } from "./prepared.ts"
 
 /** Whose key a message is encrypted to, and how. */
 export type EncryptionTarget =
@@ -182,18 +182,5 @@ async function splitHeader(message: Prepared): Promise<{ readonly header: Uint8A
     return { header, body: behind(message, header.length) }
   } finally {
     await octets.return?.()
-  }
-}
-
-function behind(message: Prepared, skipOctets: number): Prepared {
-  return {
-    sizeOctets: message.sizeOctets - skipOctets,
-    async *content() {
-      let skip = skipOctets
-      for await (const part of message.content()) {
-        if (skip < part.length) yield part.subarray(skip)
-        skip = Math.max(0, skip - part.length)
-      }
-    },
   }
 }

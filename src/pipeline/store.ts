@@ -14,16 +14,23 @@ export async function store(
   job: Job,
   accounts: readonly string[],
   gateway: Gateway,
+  signal: AbortSignal,
 ): Promise<Result> {
   let last: Result = failed(job.recipient, "5.1.1", "the address leads to nobody")
   for (const account of accounts) {
-    last = await storeFor(account, message, job, gateway)
+    last = await storeFor(account, message, job, gateway, signal)
     if (last.kind !== "done") return last
   }
   return last
 }
 
-async function storeFor(account: string, message: OpenMessage, job: Job, gateway: Gateway): Promise<Result> {
+async function storeFor(
+  account: string,
+  message: OpenMessage,
+  job: Job,
+  gateway: Gateway,
+  signal: AbortSignal,
+): Promise<Result> {
   const { entry } = message
   const rest = gateway.directory.atRest(account)
   if (rest === null) return failed(job.recipient, "5.1.1", "no such mailbox here any more")
@@ -38,6 +45,7 @@ async function storeFor(account: string, message: OpenMessage, job: Job, gateway
     receivedAt: entry.receivedAt,
     repeated: job.attempt > 0,
     sender: entry.envelope.sender,
+    signal,
   })
   return result.kind === "done" ? stored(job.recipient, `stored for ${account}, ${protectedMessage.by}`) : result
 }

@@ -1,12 +1,11 @@
 import type { Config, Endpoint } from "../config/config.ts"
 import { readSecretText } from "../config/load.ts"
 import { appendingMailboxes } from "../deliver/imap-append.ts"
+import { lmtpMailboxes, type SendLmtp } from "../deliver/lmtp.ts"
 import type { Upstream } from "../imap-proxy/ports.ts"
 import { externalUpstream } from "../imap-proxy/upstream.ts"
 import type { MailStore } from "../mailbox/store.ts"
-import { parseAddress } from "../message/address.ts"
 import type { Mailboxes } from "../pipeline/ports.ts"
-import { stored } from "../pipeline/settle.ts"
 import { isOwnAddress, systemResolver } from "../smtp-out/dns.ts"
 import type { Hop, HostHop } from "../smtp-out/hop.ts"
 import type { Relay } from "../smtp-out/relay.ts"
@@ -33,41 +32,37 @@ export function mailboxesOf(core: Core, store: MailStore, relay: Relay): Mailbox
     case "embedded":
       return embeddedMailboxes(store)
     case "imap":
-      return appendingMailboxes((account) =>
-        upstreamOf(core, store).connect(account, { address: "127.0.0.1" }, AbortSignal.timeout(CONNECT_MS)),
-      )
+      return appendingMailboxes((account, signal) => upstreamOf(core, store).connect(account, OURSELVES, signal))
     case "lmtp":
-      return lmtpMailboxes(deliver.endpoint, relay)
+      return lmtpMailboxes(lmtpOver(relay, deliver.endpoint))
     default:
       return deliver satisfies never
   }
 }
 
-/** Over LMTP, with the account's address as recipient. */
-function lmtpMailboxes(endpoint: Endpoint, relay: Relay): Mailboxes {
+/** LMTP is spoken by what speaks SMTP. */
+function lmtpOver(relay: Relay, endpoint: Endpoint): SendLmtp {
   const hop: Hop =
     endpoint.kind === "unix"
       ? { kind: "host", host: "localhost", port: 0, tls: "opportunistic", protocol: "lmtp", socketPath: endpoint.path }
       : { ...hostHop(endpoint, null), protocol: "lmtp" }
-  return {
-    async deliver(account, message, { sender }) {
-      const outcome = await relay.relayMessage(
-        {
-          sender,
-          recipient: parseAddress(account),
-          smtpUtf8: /[^\x00-\x7f]/.test(account),
-          envelopeId: null,
-          returnContent: null,
-          notify: null,
-          originalRecipient: null,
-          sizeOctets: message.sizeOctets,
-          content: () => message.content(),
-        },
-        hop,
-        AbortSignal.timeout(LMTP_MS),
-      )
-      return outcome.kind === "relayed" ? stored(account, outcome.status.diagnostic) : outcome
-    },
+  return async (message, sender, recipient, signal) => {
+    const outcome = await relay.relayMessage(
+      {
+        sender,
+        recipient,
+        smtpUtf8: /[^\x00-\x7f]/.test(recipient.localPart),
+        envelopeId: null,
+        returnContent: null,
+        notify: null,
+        originalRecipient: null,
+        sizeOctets: message.sizeOctets,
+        content: () => message.content(),
+      },
+      hop,
+      signal,
+    )
+    return outcome.kind === "relayed" ? { kind: "done", status: outcome.status } : outcome
   }
 }
 
@@ -97,6 +92,5 @@ function hostHop(endpoint: Endpoint, auth: { readonly username: string; readonly
   }
 }
 
-const CONNECT_MS = 30_000
-/** A store that syncs to slow disks; 50 MB at 100 kB/s. */
-const LMTP_MS = 600_000
+/** Nobody's connection but our own. */
+const OURSELVES = { address: "127.0.0.1" }

@@ -5,6 +5,7 @@ import { PROXY_LIMITS } from "../imap-proxy/ports.ts"
 import { type ImapListener, startImapProxy } from "../imap-proxy/server.ts"
 import type { MailStore } from "../mailbox/store.ts"
 import { planUpload } from "../pipeline/append.ts"
+import { MarkerCheck } from "../pipeline/marker.ts"
 import type { Directory } from "../pipeline/ports.ts"
 import type { Core } from "./core.ts"
 import type { LiveDevices } from "./devices.ts"
@@ -18,6 +19,9 @@ export interface ImapParts {
   readonly directory: Directory
   readonly upstream: Upstream
   readonly tls: ServerTls
+  readonly markerKey: Uint8Array
+  /** What is done about a stored message that does not fit its marker. */
+  readonly onAltered: "report" | "refuse"
 }
 
 /** The IMAP listeners that the configuration names. */
@@ -66,7 +70,8 @@ export function embeddedUpstream(store: MailStore): Upstream {
   }
 }
 
-function devicesOf({ devices, recryptors }: ImapParts): Devices {
+function devicesOf(parts: ImapParts): Devices {
+  const { devices, recryptors } = parts
   return {
     async authenticate(username, password): Promise<DeviceSession | null> {
       const live = devices.authenticate(username, password)
@@ -79,6 +84,7 @@ function devicesOf({ devices, recryptors }: ImapParts): Devices {
         recryptors: recryptors.forDevice(device),
         restorers: recryptors.restorers(account),
         revoked,
+        markers: { onAltered: parts.onAltered, check: () => new MarkerCheck(parts.markerKey, account.address) },
       }
     },
   }

@@ -11,7 +11,7 @@ import type { Core } from "./core.ts"
 import { LiveDevices } from "./devices.ts"
 import { PeopleDirectory } from "./directory.ts"
 import { hopsOf, mailboxesOf, upstreamOf } from "./external.ts"
-import { startImap } from "./imap.ts"
+import { type ImapParts, startImap } from "./imap.ts"
 import { publishedProfiles } from "./published.ts"
 import { AccountRecryptors } from "./recryptors.ts"
 import { startSmtp } from "./smtp.ts"
@@ -41,6 +41,7 @@ interface Shared {
   readonly recryptors: AccountRecryptors
   readonly directory: PeopleDirectory
   readonly store: MailStore
+  readonly markerKey: Uint8Array
   readonly tls: ServerTls
 }
 
@@ -80,17 +81,20 @@ function openShared(core: Core, stack: AsyncDisposableStack): Shared {
     core.roles.has("worker") || core.roles.has("imap") ? secret(config.secrets, "marker") : new Uint8Array(32)
   const directory = new PeopleDirectory(people, config, markerKey, recryptors)
   const store = stack.use(new MailStore(join(config.data, "mail"), { now, log }))
-  const roles = [...core.roles]
-  if (core.roles.has("imap") || core.roles.has("submission")) {
-    const presence = stack.use(
-      new Presence(core.database, { roles, now, onError: (error) => log.error("presence.failed", {}, error) }),
-    )
-    presence.onChange(() => {
-      recryptors.refresh()
-      devices.refresh()
-    })
-  }
-  return { queue, devices, recryptors, directory, store, tls: readServerTls(config) }
+  const presence = stack.use(
+    new Presence(core.database, {
+      roles: [...core.roles],
+      now,
+      onError: (error) => log.error("presence.failed", {}, error),
+    }),
+  )
+  // A worker has no connections of devices, but it holds what turns their blocks back.
+  presence.onChange(() => {
+    recryptors.refresh()
+    directory.refresh()
+    devices.refresh()
+  })
+  return { queue, devices, recryptors, directory, store, markerKey, tls: readServerTls(config) }
 }
 
 async function startWorker(core: Core, shared: Shared, stack: AsyncDisposableStack): Promise<void> {
@@ -119,8 +123,7 @@ async function startListeners(core: Core, shared: Shared): Promise<Listener[]> {
     for (const [kind, listener] of await startSmtp(core, shared.queue, shared.devices, shared.tls))
       started.push(named(kind, listener))
     if (roles.has("imap"))
-      for (const [kind, listener] of await startImap(core, { ...shared, upstream: upstreamOf(core, shared.store) }))
-        started.push(named(kind, listener))
+      for (const [kind, listener] of await startImap(core, imapParts(core, shared))) started.push(named(kind, listener))
     if (roles.has("http") && config.listen.https) started.push(await startPublic(core, shared.tls))
     if (config.listen.admin) started.push(await startAdmin(core, shared.queue))
     return started
@@ -128,6 +131,10 @@ async function startListeners(core: Core, shared: Shared): Promise<Listener[]> {
     await Promise.all(started.map((listener) => listener.close(0)))
     throw error
   }
+}
+
+function imapParts(core: Core, shared: Shared): ImapParts {
+  return { ...shared, upstream: upstreamOf(core, shared.store), onAltered: core.config.policy.altered }
 }
 
 async function startPublic(core: Core, tls: ServerTls): Promise<Listener> {

@@ -1,6 +1,8 @@
 import { RecryptionStream } from "../../crypto/recryption/stream.ts"
+import { GatewayError } from "../../errors.ts"
 import { type Context, windowKey } from "../context.ts"
 import type { LineRoute } from "../line-route.ts"
+import type { MarkerCheck } from "../ports.ts"
 import { applyWindow, type WindowRecord } from "../windows.ts"
 import { FetchScanner, type FetchValue, type MessageData, messageDataOf } from "../wire/fetch-scanner.ts"
 import { latin1 } from "../wire/tokens.ts"
@@ -45,10 +47,10 @@ export class FetchResponse implements LineRoute {
 
   data(octets: Uint8Array, last: boolean): void {
     const patcher = this.#patcher
-    for (const piece of patcher?.push(octets) ?? [octets]) this.#context.client.relay(piece)
-    if (!last) return
-    for (const piece of patcher?.end() ?? []) this.#context.client.relay(piece)
-    this.#patcher = null
+    // The end comes first: what it refuses must not be relayed.
+    const pieces = patcher ? [...patcher.push(octets), ...(last ? patcher.end() : [])] : [octets]
+    for (const piece of pieces) this.#context.client.relay(piece)
+    if (last) this.#patcher = null
   }
 
   end(): void {
@@ -65,9 +67,11 @@ export class FetchResponse implements LineRoute {
     if (data === null || this.#context.device.recryptors.length === 0) return null
     const key = this.#uid === null ? null : windowKey(this.#context, this.#uid, data.section)
     const record = key === null ? null : this.#context.windows.find(key)
-    if (record !== null) return windowPatcher(record, data.origin ?? 0)
+    const whole = data.section === "" && data.origin === null
+    const strict = whole && this.#context.device.markers.onAltered === "refuse"
+    if (record !== null && !strict) return windowPatcher(record, data.origin ?? 0)
     if (data.origin !== null) return this.#unknownWindow(data)
-    return streamPatcher(this.#context, key)
+    return streamPatcher(this.#context, key, whole ? this.#context.device.markers.check() : null)
   }
 
   /** Cannot happen after fetch.ts asked for the windows, unless the server answers what nobody asked: hand out what is stored. */
@@ -109,17 +113,27 @@ function windowPatcher(record: WindowRecord, origin: number): Patcher {
 }
 
 /** The change is found while a whole section streams by, and kept for its partials. */
-function streamPatcher(context: Context, key: string | null): Patcher {
-  const stream = new RecryptionStream(context.device.recryptors)
+function streamPatcher(context: Context, key: string | null, check: MarkerCheck | null): Patcher {
+  const options = check ? { onStable: (octets: Uint8Array) => check.push(octets) } : {}
+  const stream = new RecryptionStream(context.device.recryptors, options)
   return {
     push: (octets) => stream.push(octets),
     end: () => {
       const rest = stream.end()
       if (key !== null) context.windows.add(key, stream.patches)
       countBlocks(context, stream)
+      if (check?.end() === "altered") altered(context)
       return rest
     },
   }
+}
+
+/** @throws GatewayError MESSAGE_ALTERED when such messages are not handed out to their end */
+function altered(context: Context): void {
+  context.counters.add("postern_imap_marker_failed_total")
+  context.log.warn("imap.marker.failed", { account: context.device.account, mailbox: context.mailbox.key })
+  if (context.device.markers.onAltered === "refuse")
+    throw new GatewayError("MESSAGE_ALTERED", "stored message does not fit its marker")
 }
 
 /** Tells the metrics what became of the blocks of one section. */
