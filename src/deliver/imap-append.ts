@@ -1,112 +1,92 @@
 import type { Duplex } from "node:stream"
 import { GatewayError } from "../errors.ts"
 import { markerOf } from "../mime/compose.ts"
-import { readHeader } from "../mime/header.ts"
+import { firstField, parseFields, readHeader } from "../mime/header.ts"
 import type { Mailboxes, Result } from "../pipeline/ports.ts"
 import type { Prepared } from "../pipeline/prepared.ts"
 import { deferred, failed, stored } from "../pipeline/settle.ts"
-
-/** What one attempt came to. */
-type AppendOutcome =
-  | { readonly kind: "stored"; readonly diagnostic: string }
-  | { readonly kind: "retry" | "failed"; readonly status: string; readonly diagnostic: string }
-
-/** What is appended. */
-interface AppendMessage {
-  readonly message: Prepared
-  readonly internalDate: Date
-  /** Text of the marker that no other message has; looked for when an earlier attempt may have stored the message. */
-  readonly unique: string | null
-}
+import { ImapLines } from "./imap-lines.ts"
 
 /** Opens a connection to the store, logged in as the account; its first line is `* PREAUTH`. */
-export type Connect = (account: string) => Promise<Duplex>
+export type Connect = (account: string, signal: AbortSignal) => Promise<Duplex>
 
-/** Delivery by APPEND into somebody else's IMAP store. An attempt that may be a repeat looks for the message by its marker first. */
+/**
+ * Delivery by APPEND into somebody else's IMAP store (RFC 9051 §6.3.12). An attempt that may be a repeat looks first whether the
+ * message is there already.
+ */
 export function appendingMailboxes(connect: Connect): Mailboxes {
   return {
-    async deliver(account, message, { receivedAt, repeated }) {
+    async deliver(account, message, { receivedAt, repeated, signal }) {
       try {
-        const connection = await connect(account)
-        const unique = repeated ? await markerText(message) : null
-        return resultOf(account, await appendToInbox(connection, { message, internalDate: receivedAt, unique }))
+        const known = repeated ? await identityOf(message) : null
+        using lines = new ImapLines(await connect(account, signal), signal)
+        return await append(lines, account, message, receivedAt, known)
       } catch (error) {
-        if (!(error instanceof GatewayError)) throw error
-        return deferred(account, "4.3.0", "the mail store is not available")
+        signal.throwIfAborted()
+        if (error instanceof GatewayError && STORE_CODES.includes(error.code))
+          return deferred(account, "4.3.0", `the mail store is not available: ${error.message}`)
+        throw error
       }
     },
   }
 }
 
-function resultOf(recipient: string, outcome: AppendOutcome): Result {
-  const { diagnostic } = outcome
-  if (outcome.kind === "stored") return stored(recipient, diagnostic)
-  return outcome.kind === "retry"
-    ? deferred(recipient, outcome.status, diagnostic)
-    : failed(recipient, outcome.status, diagnostic)
+const STORE_CODES: readonly string[] = ["UPSTREAM_UNAVAILABLE", "UPSTREAM_REFUSED", "PROTOCOL"]
+
+/** What no other message has: the marker's MAC, and the id of our trace field, since equal ciphertexts have equal markers. */
+interface Identity {
+  readonly mac: string
+  readonly receivedId: string
 }
 
-/** The MAC of the marker: different for every message. */
-async function markerText(message: Prepared): Promise<string | null> {
+async function identityOf(message: Prepared): Promise<Identity | null> {
   const octets = message.content()[Symbol.asyncIterator]()
   try {
-    const marker = markerOf((await readHeader(octets)).header)
-    return marker === null ? null : (/mac=(\S+)/.exec(marker)?.[1] ?? null)
+    const { header } = await readHeader(octets)
+    const mac = /mac=([\w-]+)/.exec(markerOf(header) ?? "")?.[1]
+    const receivedId = /\sid ([\w.-]+)(?:;| for )/.exec(firstField(parseFields(header), "received") ?? "")?.[1]
+    return mac === undefined || receivedId === undefined ? null : { mac, receivedId }
   } finally {
     await octets.return?.()
   }
 }
 
-/** Longest wait for a line of the server. */
-const SILENCE_MS = 120_000
-
-/**
- * Puts a message into INBOX over a connection that is logged in (its first line is `* PREAUTH`), streaming (RFC 9051 §6.3.12).
- * The connection is used up.
- */
-async function appendToInbox(
-  connection: Duplex,
-  { message, internalDate, unique }: AppendMessage,
-): Promise<AppendOutcome> {
-  const lines = new Lines(connection)
-  try {
-    await lines.until((line) => line.startsWith("* PREAUTH") || line.startsWith("* OK"))
-    if (unique !== null && (await isThere(lines, unique)))
-      return { kind: "stored", diagnostic: "stored by an earlier attempt" }
-    await lines.say(`a APPEND INBOX "${dateTime(internalDate)}" {${message.sizeOctets}}`)
-    const ready = await lines.until((line) => line.startsWith("+") || line.startsWith("a "))
-    if (!ready.startsWith("+")) return refused(ready)
-    for await (const octets of message.content()) await lines.write(octets)
-    await lines.say("")
-    const answer = await lines.until((line) => line.startsWith("a "))
-    await lines.say("z LOGOUT")
-    return answer.startsWith("a OK") ? { kind: "stored", diagnostic: answer.slice(2) } : refused(answer)
-  } finally {
-    connection.destroy()
-  }
+async function append(
+  lines: ImapLines,
+  account: string,
+  message: Prepared,
+  receivedAt: Date,
+  known: Identity | null,
+): Promise<Result> {
+  await lines.until("* ")
+  if (known !== null && (await isThere(lines, known, receivedAt)))
+    return stored(account, "stored by an earlier attempt")
+  await lines.say(`a APPEND INBOX "${dateTime(receivedAt)}" {${message.sizeOctets}}`)
+  const ready = await lines.until("a ", "+")
+  if (!ready.startsWith("+")) return refused(account, ready)
+  await lines.literal(message)
+  const answer = await lines.until("a ")
+  await lines.say("z LOGOUT")
+  return /^a OK/i.test(answer) ? stored(account, answer.slice(2)) : refused(account, answer)
 }
 
-async function isThere(lines: Lines, marker: string): Promise<boolean> {
+/** Since our APPEND set the internal date, the store has to look at two days of mail only. */
+async function isThere(lines: ImapLines, { mac, receivedId }: Identity, receivedAt: Date): Promise<boolean> {
   await lines.say("s EXAMINE INBOX")
-  if (!(await lines.until((line) => line.startsWith("s "))).startsWith("s OK")) return false
-  await lines.say(`q UID SEARCH HEADER Postern-Encrypted "${marker}"`)
-  const found: string[] = []
-  await lines.until((line) => {
-    if (/^\* SEARCH \d/.test(line)) found.push(line)
-    return line.startsWith("q ")
-  })
-  return found.length > 0
+  if (!/^s OK/i.test(await lines.until("s "))) return false
+  const since = dateTime(new Date(receivedAt.getTime() - DAY_MS)).slice(0, 11)
+  await lines.say(`q UID SEARCH SINCE ${since} HEADER Postern-Encrypted "${mac}" HEADER Received "${receivedId}"`)
+  const found = await lines.until("q ", "* SEARCH ", "* ESEARCH ")
+  if (found.startsWith("q ")) return false
+  await lines.until("q ")
+  return /^\* SEARCH \d/i.test(found)
 }
 
 /** RFC 5530 codes that no waiting mends; everything else may be better later. */
-function refused(line: string): AppendOutcome {
-  const final = /^a (?:NO|BAD) \[(?:CANNOT|LIMIT|NOPERM|NONEXISTENT|TOOBIG)\b/.test(line)
-  const overQuota = /\[OVERQUOTA\]/.test(line)
-  return {
-    kind: final ? "failed" : "retry",
-    status: overQuota ? "4.2.2" : final ? "5.2.0" : "4.2.0",
-    diagnostic: line.slice(2, 300),
-  }
+function refused(account: string, answer: string): Result {
+  const diagnostic = answer.slice(2, 300)
+  if (FINAL.test(answer)) return failed(account, "5.2.0", diagnostic)
+  return deferred(account, /\[OVERQUOTA\]/i.test(answer) ? "4.2.2" : "4.2.0", diagnostic)
 }
 
 /** RFC 9051 §9 date-time, in UTC. */
@@ -115,48 +95,5 @@ function dateTime(date: Date): string {
   return `${day}-${month}-${year} ${time} +0000`
 }
 
-/** Lines of a connection; literals do not occur in what is asked here. */
-class Lines {
-  readonly #connection: Duplex
-  readonly #octets: AsyncIterator<Uint8Array>
-  #held = ""
-
-  constructor(connection: Duplex) {
-    this.#connection = connection
-    this.#octets = connection[Symbol.asyncIterator]()
-  }
-
-  say(line: string): Promise<void> {
-    return this.write(Buffer.from(`${line}\r\n`, "latin1"))
-  }
-
-  write(octets: Uint8Array): Promise<void> {
-    return new Promise((resolve, reject) =>
-      this.#connection.write(octets, (error) => (error ? reject(error) : resolve())),
-    )
-  }
-
-  async until(wanted: (line: string) => boolean): Promise<string> {
-    for (;;) {
-      const end = this.#held.indexOf("\r\n")
-      if (end >= 0) {
-        const line = this.#held.slice(0, end)
-        this.#held = this.#held.slice(end + 2)
-        if (wanted(line)) return line
-        continue
-      }
-      const next = await withTimeout(this.#octets.next(), SILENCE_MS)
-      if (next.done) throw new GatewayError("UPSTREAM_UNAVAILABLE", "imap: connection ended")
-      this.#held += Buffer.from(next.value).toString("latin1")
-    }
-  }
-}
-
-function withTimeout<T>(promise: Promise<T>, timeoutMs: number): Promise<T> {
-  const { promise: late, reject } = Promise.withResolvers<never>()
-  const timer = setTimeout(
-    () => reject(new GatewayError("UPSTREAM_UNAVAILABLE", `imap: no answer within ${timeoutMs} ms`)),
-    timeoutMs,
-  )
-  return Promise.race([promise, late]).finally(() => clearTimeout(timer))
-}
+const FINAL = /^a (?:NO|BAD) \[(?:CANNOT|LIMIT|NOPERM|NONEXISTENT|TOOBIG)\b/i
+const DAY_MS = 86_400_000
