@@ -1,10 +1,11 @@
-import type { Duplex } from "node:stream"
+import type { Socket } from "node:net"
 import { OctetSink, OctetSource } from "./octets.ts"
 import { type CommandEvent, type CommandLimits, CommandReader } from "./wire/command-reader.ts"
 
 /** The client's side of a connection: commands in, whole lines out, never a line of ours within a response that is being relayed. */
 export class Client {
-  readonly stream: Duplex
+  /** The TLS socket once there is TLS: only its own timeout sees the traffic. */
+  readonly stream: Socket
   readonly address: string
   readonly secure: boolean
   readonly reader: CommandReader
@@ -13,7 +14,7 @@ export class Client {
   #relaying = false
   #deferred: Uint8Array[] = []
 
-  constructor(stream: Duplex, address: string, secure: boolean, limits?: CommandLimits) {
+  constructor(stream: Socket, address: string, secure: boolean, limits?: CommandLimits) {
     this.stream = stream
     this.address = address
     this.secure = secure

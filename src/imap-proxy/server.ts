@@ -218,7 +218,7 @@ class Connections {
     const running = new Session(context)
     this.#sessions.set(socket, running)
     upstream.stream.on("error", (error) => context.log.debug("imap.upstream.socket", { reason: error.message }))
-    socket.setTimeout(limits.idleTimeoutMs, () => running.end("idle for too long"))
+    client.stream.setTimeout(limits.idleTimeoutMs, () => running.end("idle for too long"))
     counters.add("postern_imap_sessions_total")
     context.log.info("imap.login", { remote: client.address })
     await client.say(`${tag} OK [CAPABILITY ${offeredCapabilities(upstream.capabilities)}] logged in`)

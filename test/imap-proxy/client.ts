@@ -108,6 +108,11 @@ export class BareClient implements AsyncDisposable {
     return this.#received
   }
 
+  /** Reads nothing more. */
+  pause(): void {
+    this.#socket.pause()
+  }
+
   end(): void {
     this.#socket.end()
   }

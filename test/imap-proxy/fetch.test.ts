@@ -15,6 +15,7 @@ beforeAll(async () => {
   folder = await temporaryFolder()
   store = embedded(folder.path)
   rig = await startRig({ upstream: store.upstream })
+  await using client = await BareClient.loggedIn(rig, PHONE)
   for (const [name, text] of Object.entries(MESSAGES)) {
     await store.store.deliver(ACCOUNT, {
       uniqueName: name,
@@ -23,6 +24,8 @@ beforeAll(async () => {
       internalDate: new Date(),
       repeated: false,
     })
+    // Seen one by one they have UIDs in this order, whatever their times are.
+    await client.ok("SELECT INBOX")
   }
 })
 

@@ -7,6 +7,7 @@ import type { Recryptor } from "../../src/crypto/recryption/recryptor.ts"
 import {
   type AppendProtection,
   type DeviceSession,
+  type Markers,
   PROXY_LIMITS,
   type ProxyLimits,
   type Upstream,
@@ -33,6 +34,7 @@ export interface RigOptions {
   readonly tlsMode?: "starttls" | "implicit"
   readonly limits?: Partial<ProxyLimits>
   readonly protection?: AppendProtection
+  readonly markers?: Markers
 }
 
 export const ACCOUNT = "alice@example.test"
@@ -64,7 +66,7 @@ export async function startRig(options: RigOptions): Promise<Rig> {
       authenticate: async (username, password) => {
         const recryptors = recryptorsOf[password]
         if (username.toLowerCase() !== ACCOUNT || recryptors === undefined) return null
-        return deviceSession(password, recryptors, revocations)
+        return deviceSession(password, recryptors, revocations, options.markers ?? UNMARKED)
       },
     },
     upstream: options.upstream,
@@ -87,11 +89,20 @@ function deviceSession(
   device: string,
   recryptors: readonly Recryptor[],
   revocations: Map<string, AbortController>,
+  markers: Markers,
 ): DeviceSession | null {
   const revocation = revocations.get(device) ?? new AbortController()
   revocations.set(device, revocation)
   if (revocation.signal.aborted) return null
-  return { account: ACCOUNT, device, readOnly: device === READER, recryptors, restorers, revoked: revocation.signal }
+  return {
+    account: ACCOUNT,
+    device,
+    readOnly: device === READER,
+    recryptors,
+    restorers,
+    markers,
+    revoked: revocation.signal,
+  }
 }
 
 /**
@@ -157,4 +168,10 @@ export async function scripted(
       server.close()
     },
   }
+}
+
+/** Nobody vouches for the messages of this rig; the check itself is tested with the pipeline. */
+const UNMARKED: DeviceSession["markers"] = {
+  onAltered: "report",
+  check: () => ({ push: () => undefined, end: () => "none" }),
 }

@@ -1,4 +1,5 @@
 import type { Duplex } from "node:stream"
+import { setTimeout as delay } from "node:timers/promises"
 import { describe, expect, test } from "vitest"
 import { OctetSource } from "../../src/imap-proxy/octets.ts"
 import { BareClient, literalOf } from "./client.ts"
@@ -30,10 +31,11 @@ class Lines {
 }
 
 /** Writes until the stream is gone. */
-async function flood(stream: Duplex, octets: number): Promise<void> {
+async function flood(stream: Duplex, octets: number, written?: (octets: number) => void): Promise<void> {
   const piece = Buffer.from("some content of a message\r\n".repeat(2000))
   for (let left = octets; left > 0 && !stream.destroyed; left -= piece.length) {
     await new Promise<void>((resolve) => stream.write(piece.subarray(0, left), () => resolve()))
+    written?.(piece.length)
   }
 }
 
@@ -252,6 +254,57 @@ describe("ends", () => {
     await using client = await BareClient.loggedIn(upstream.rig, LAPTOP)
     await upstream.rig.listener.close(1000)
     expect(await client.rest()).toBe("* BYE shutting down\r\n")
+  })
+})
+
+describe("an altered message", () => {
+  const altered = (onAltered: "report" | "refuse") => ({
+    onAltered,
+    check: () => ({ push: () => undefined, end: () => "altered" as const }),
+  })
+
+  test("is handed out and counted, or ends the connection before its last octets", async () => {
+    const serve = async (stream: Duplex): Promise<void> => {
+      stream.write("* PREAUTH [CAPABILITY IMAP4rev1] x\r\n")
+      const lines = new Lines(stream)
+      for (;;) {
+        const tag = (await lines.next()).split(" ")[0] ?? ""
+        stream.write(Buffer.from(`* 1 FETCH (BODY[] {${smime.length}}\r\n${smime})\r\n${tag} OK x\r\n`, "latin1"))
+      }
+    }
+    await using server = await scripted(serve)
+    await using reporting = await startRig({ upstream: server.upstream, markers: altered("report") })
+    await using reader = await BareClient.loggedIn(reporting, LAPTOP)
+    expect(literalOf(await reader.ok("FETCH 1 BODY[]"), "BODY[]")).toBe(forLaptop)
+    expect(reporting.counted("postern_imap_marker_failed_total")).toBe(1)
+    await using strict = await startRig({ upstream: server.upstream, markers: altered("refuse") })
+    await using refused = await BareClient.loggedIn(strict, LAPTOP)
+    refused.send("a FETCH 1 BODY[]\r\n")
+    expect(await refused.rest()).not.toContain(forLaptop.slice(-20))
+  })
+})
+
+describe("back-pressure", () => {
+  test("a client that does not read holds the upstream back", async () => {
+    let sent = 0
+    await using server = await scripted(async (stream) => {
+      stream.write("* PREAUTH [CAPABILITY IMAP4rev1] x\r\n")
+      await new Lines(stream).next()
+      stream.write("* 1 FETCH (BODY[] {100000000}\r\nSubject: x\r\n\r\n")
+      await flood(stream, 100_000_000, (octets) => {
+        sent += octets
+      })
+    })
+    await using rig = await startRig({ upstream: server.upstream })
+    await using client = await BareClient.loggedIn(rig, LAPTOP)
+    client.pause()
+    client.send("a FETCH 1 BODY[]\r\n")
+    // Until nothing moves any more: what is on the way stands in the kernel's buffers, some MB on loopback.
+    for (let before = -1; before !== sent || sent === 0; ) {
+      before = sent
+      await delay(200)
+    }
+    expect(sent).toBeLessThan(30_000_000)
   })
 })
 
