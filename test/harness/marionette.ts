@@ -9,6 +9,7 @@ export class Marionette implements Disposable {
   readonly #waiting = new Map<number, { resolve(value: unknown): void; reject(error: Error): void }>()
   #held = Buffer.alloc(0)
   #number = 0
+  #calls = 0
 
   private constructor(socket: Socket) {
     this.#socket = socket
@@ -19,39 +20,44 @@ export class Marionette implements Disposable {
     })
   }
 
-  /** Waits until the program listens on `port`, then starts a session with chrome rights. */
+  /** Waits until the program listens on `port`, then starts a session with chrome rights. Dialogues are dismissed. */
   static async connect(port: number, deadlineMs = 60_000): Promise<Marionette> {
     const marionette = new Marionette(await retry(() => open(port), deadlineMs))
-    await marionette.#command("WebDriver:NewSession", { capabilities: {} })
+    await marionette.#command("WebDriver:NewSession", {
+      capabilities: { alwaysMatch: { unhandledPromptBehavior: "dismiss", timeouts: { script: 60_000 } } },
+    })
     await marionette.#command("Marionette:SetContext", { value: "chrome" })
     return marionette
   }
 
-  /** Runs `body` as an async function in the program; its arguments are `args`, its value comes back as JSON. */
-  async run<T>(body: string, args: readonly unknown[] = [], timeoutMs = 60_000): Promise<T> {
-    await this.#command("WebDriver:SetTimeouts", { script: timeoutMs })
-    const script = `const done = arguments[arguments.length - 1]; const args = Array.from(arguments).slice(0, -1);
-      (async (...args) => { ${body} })(...args).then((value) => done({ value }), (error) => done({ error: String(error) + "\\n" + (error?.stack ?? "") }))`
-    const answer = (await this.#command("WebDriver:ExecuteAsyncScript", {
-      script,
-      args,
-      sandbox: "system",
-      newSandbox: false,
-    })) as {
-      value: { value?: T; error?: string }
-    }
-    if (answer.value.error !== undefined) throw new Error(answer.value.error)
-    return answer.value.value as T
+  /**
+   * Runs `body` as an async function in the program; its arguments are `args`, its value comes back as JSON.
+   * A dialogue that opens meanwhile does not disturb it: Marionette then gives up waiting, so the promise is kept there and asked again.
+   */
+  async run<T>(body: string, args: readonly unknown[] = [], deadlineMs = 60_000): Promise<T> {
+    const key = `call${++this.#calls}`
+    await this.#command("WebDriver:ExecuteScript", {
+      script: `const [key, ...args] = arguments; const tell = (error) => ({ error: String(error) + "\\n" + (error?.stack ?? "") });
+        (globalThis.posternCalls ??= {})[key] = (async (...args) => { ${body} })(...args).then((value) => ({ value }), tell)`,
+      args: [key, ...args],
+      ...SANDBOX,
+    })
+    const answer = await this.#answerOf(key, Date.now() + deadlineMs)
+    if (answer.error !== undefined) throw new Error(answer.error)
+    return answer.value as T
   }
 
-  /** Runs `body` until it returns something true, or the deadline is over. */
-  async until<T>(body: string, args: readonly unknown[] = [], deadlineMs = 30_000): Promise<T> {
-    const end = Date.now() + deadlineMs
-    for (;;) {
-      const value = await this.run<T | null>(`${POLL} return await poll(async () => { ${body} })`, args, 30_000)
-      if (value) return value
-      if (Date.now() > end) throw new Error(`thunderbird: not within ${deadlineMs} ms: ${body.slice(0, 200)}`)
+  async #answerOf(key: string, end: number): Promise<Answer> {
+    while (Date.now() < end) {
+      const answer = (await this.#command("WebDriver:ExecuteAsyncScript", {
+        script: "const [key, done] = arguments; globalThis.posternCalls[key].then(done)",
+        args: [key],
+        ...SANDBOX,
+      })) as { readonly value: Answer | null }
+      if (answer.value !== null) return answer.value
+      await new Promise((resolve) => setTimeout(resolve, 50))
     }
+    throw new Error("marionette: no answer; is a dialogue open?")
   }
 
   [Symbol.dispose](): void {
@@ -86,9 +92,11 @@ export class Marionette implements Disposable {
   }
 }
 
-/** Polls inside the program for a second, so that waiting costs no round trips. */
-const POLL = `const poll = async (ask) => { for (let i = 0; i < 20; i++) { const value = await ask(); if (value) return value;
-  await new Promise((resolve) => setTimeout(resolve, 50)) } return null };`
+/** What a script answers. */
+type Answer = { readonly value?: unknown; readonly error?: string }
+
+/** One sandbox with the rights of the program itself, kept between calls. */
+const SANDBOX = { sandbox: "system", newSandbox: false } as const
 
 function open(port: number): Promise<Socket> {
   return new Promise((resolve, reject) => {

@@ -1,135 +1,149 @@
 import { type ChildProcess, spawn } from "node:child_process"
 import { once } from "node:events"
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
-import { createServer } from "node:net"
-import { tmpdir } from "node:os"
+import { readdirSync, readFileSync, rmSync } from "node:fs"
 import { join } from "node:path"
+import type { DeviceSettings } from "./instance.ts"
 import { Marionette } from "./marionette.ts"
-import { run } from "./peers.ts"
+import { freePorts } from "./ports.ts"
+import { makeProfile, type ProfileOptions } from "./thunderbird-profile.ts"
+import * as script from "./thunderbird-scripts.ts"
 
-/** What `postern device add` wrote, as a person would import it. */
-export interface DeviceFiles {
-  readonly folder: string
-  readonly address: string
-  readonly username: string
-  readonly password: string
-  readonly imapPort: number
-  readonly smtpPort: number
-  /** PKCS#12 files to import, with their password. */
-  readonly pkcs12: readonly { readonly file: string; readonly password: string }[]
-  readonly openpgp?: { readonly file: string; readonly password: string }
-  readonly personalRoot: string
-  readonly serverRoot: string
+type Device = DeviceSettings & { readonly folder: string }
+
+/** What a person sees of an opened message. */
+export interface Shown {
+  /** File name of the padlock's picture; empty when there is none. */
+  readonly encryption: string
+  readonly signature: string
+  readonly technology: string
+  readonly text: string
+}
+
+/** What the window for writing says of encryption. */
+export interface Writing {
+  readonly encrypt: boolean
+  readonly sign: boolean
+  readonly technology: string
+  /** The yellow bars, and their buttons. */
+  readonly notices: readonly string[]
+  readonly buttons: readonly string[]
 }
 
 /** A real, unmodified Thunderbird with a profile of its own, in a virtual display. */
 export class Thunderbird implements AsyncDisposable {
   readonly #profile: string
   readonly #processes: readonly ChildProcess[]
-  readonly marionette: Marionette
+  readonly #marionette: Marionette
 
   private constructor(profile: string, processes: readonly ChildProcess[], marionette: Marionette) {
     this.#profile = profile
     this.#processes = processes
-    this.marionette = marionette
+    this.#marionette = marionette
   }
 
-  static async start(device: DeviceFiles): Promise<Thunderbird> {
-    const profile = mkdtempSync(join(tmpdir(), "postern-thunderbird-"))
-    await importCertificates(profile, device)
-    const port = await freePort()
-    writeFileSync(join(profile, "user.js"), preferences(port, device))
+  /** Starts it and imports the device's files. `serverRoot`: the CA of the gateway's TLS certificate. */
+  static async start(device: Device, serverRoot: string, options: ProfileOptions): Promise<Thunderbird> {
+    const [port = 0] = await freePorts(1)
+    const profile = makeProfile(device, options, port)
     const display = await startDisplay()
-    const thunderbird = spawn(
+    const program = spawn(
       "thunderbird",
       ["--marionette", "-remote-allow-system-access", "--profile", profile, "--no-remote"],
-      {
-        env: { ...process.env, DISPLAY: display.name, HOME: profile, MOZ_CRASHREPORTER_DISABLE: "1" },
-        stdio: "ignore",
-      },
+      { env: { ...process.env, ...environment(profile), DISPLAY: display.name }, stdio: "ignore" },
     )
-    const started = new Thunderbird(profile, [thunderbird, display.process], await Marionette.connect(port, 90_000))
-    await started.#login(device)
-    return started
+    try {
+      const started = new Thunderbird(profile, [program, display.process], await Marionette.connect(port, 90_000))
+      await started.#setUp(device, serverRoot)
+      return started
+    } catch (error) {
+      await remove(profile, [program, display.process])
+      throw error
+    }
   }
 
-  async #login(device: DeviceFiles): Promise<void> {
-    await this.marionette.run(
-      `const [user, password] = args;
-       for (const host of ["imap://localhost", "smtp://localhost"]) {
-         const login = Cc["@mozilla.org/login-manager/loginInfo;1"].createInstance(Ci.nsILoginInfo);
-         login.init(host, null, host, user, password, "", "");
-         await Services.logins.addLoginAsync(login);
-       }`,
-      [device.username, device.password],
-    )
+  async #setUp(device: Device, serverRoot: string): Promise<void> {
+    await this.#run(script.WATCH_DIALOGS)
+    await this.#run(script.SET_UP, device, device.folder, serverRoot)
+    if (device.files.pkcs12 !== undefined) await this.#run(script.CHOOSE_CERTIFICATES)
+    if (device.files.openpgp !== undefined)
+      await this.#run(script.IMPORT_OPENPGP, readFileSync(join(device.folder, device.files.openpgp), "utf8"))
+  }
+
+  /** Opens a message as soon as it is in the folder, and waits until `text` is to be read. */
+  show(folder: string, messageId: string, text: string, signed: "signed" | "unsigned" = "unsigned"): Promise<Shown> {
+    return this.#run(script.SHOW, folder, messageId, text, signed === "signed")
+  }
+
+  /** Whether a message is in a folder as far as Thunderbird knows; it does not ask the server. */
+  has(folder: string, messageId: string): Promise<boolean> {
+    return this.#run(script.HAS, folder, messageId)
+  }
+
+  /** Opens the window for writing. */
+  write(fields: { readonly to: string; readonly subject: string; readonly body: string }): Promise<Writing> {
+    return this.#run(script.WRITE + script.STATE, fields)
+  }
+
+  /** Opens the window for writing with a reply to the message that is shown. */
+  reply(): Promise<Writing> {
+    return this.#run(script.WRITE + script.STATE, null)
+  }
+
+  /** Switches the encryption of what is being written. */
+  encrypt(on: boolean): Promise<Writing> {
+    return this.#run(script.COMPOSER + script.ENCRYPT + script.STATE, on)
+  }
+
+  /** Presses a button in the yellow bar of the window for writing. */
+  press(label: string): Promise<Writing> {
+    return this.#run(script.COMPOSER + script.PRESS + script.STATE, label)
+  }
+
+  /** Sends what is being written; resolves when it is sent and its copy stored. @returns its Message-ID @throws Error with what the dialogue says */
+  send(): Promise<string> {
+    return this.#run(script.COMPOSER + script.SEND)
+  }
+
+  /** Asks for new mail until Thunderbird opens a dialogue. @returns what dialogues said so far */
+  untilDialog(): Promise<readonly string[]> {
+    return this.#run(script.UNTIL_DIALOG)
+  }
+
+  /** The IMAP traffic as Thunderbird logs it: for what it asked, not for what it got. */
+  imapLog(): string {
+    return readdirSync(this.#profile)
+      .filter((name) => name.startsWith("imap-log"))
+      .map((name) => readFileSync(join(this.#profile, name), "latin1"))
+      .join("")
+  }
+
+  #run<T>(body: string, ...args: readonly unknown[]): Promise<T> {
+    return this.#marionette.run<T>(script.COMMON + body, args)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.marionette[Symbol.dispose]()
-    for (const child of this.#processes) {
-      if (child.exitCode !== null || child.signalCode !== null) continue
-      const ended = once(child, "exit")
-      child.kill("SIGKILL")
-      await ended
-    }
-    rmSync(this.#profile, { recursive: true, force: true, maxRetries: 10 })
+    this.#marionette[Symbol.dispose]()
+    await remove(this.#profile, this.#processes)
   }
 }
 
-async function importCertificates(profile: string, device: DeviceFiles): Promise<void> {
-  const database = `sql:${profile}`
-  await must("certutil", ["-N", "-d", database, "--empty-password"])
-  await must("certutil", ["-A", "-d", database, "-n", "postern-server", "-t", "C,,", "-i", device.serverRoot])
-  await must("certutil", ["-A", "-d", database, "-n", "personal-root", "-t", ",C,", "-i", device.personalRoot])
-  for (const { file, password } of device.pkcs12)
-    await must("pk12util", ["-d", database, "-i", file, "-W", password, "-K", ""])
-}
-
-async function must(command: string, args: readonly string[]): Promise<void> {
-  const { code, stderr } = await run(command, [...args])
-  if (code !== 0) throw new Error(`${command} ${args.join(" ")}: ${stderr}`)
-}
-
-function preferences(marionettePort: number, device: DeviceFiles): string {
-  const values: Record<string, string | number | boolean> = {
-    "marionette.port": marionettePort,
-    "datareporting.policy.dataSubmissionPolicyBypassNotification": true,
-    "mail.provider.suppress_dialog_on_startup": true,
-    "mailnews.start_page.enabled": false,
-    "mail.rights.version": 1,
-    "app.update.enabled": false,
-    "mail.shell.checkDefaultClient": false,
-    "mail.spotlight.firstRunDone": true,
-    "mail.accountmanager.accounts": "account1",
-    "mail.accountmanager.defaultaccount": "account1",
-    "mail.account.account1.identities": "id1",
-    "mail.account.account1.server": "server1",
-    "mail.server.server1.type": "imap",
-    "mail.server.server1.hostname": "localhost",
-    "mail.server.server1.port": device.imapPort,
-    "mail.server.server1.socketType": 3,
-    "mail.server.server1.authMethod": 3,
-    "mail.server.server1.userName": device.username,
-    "mail.server.server1.name": device.address,
-    "mail.server.server1.login_at_startup": false,
-    "mail.server.server1.check_new_mail": false,
-    "mail.identity.id1.useremail": device.address,
-    "mail.identity.id1.fullName": "Alice Example",
-    "mail.identity.id1.valid": true,
-    "mail.identity.id1.smtpServer": "smtp1",
-    "mail.identity.id1.fcc_folder": `imap://${encodeURIComponent(device.username)}@localhost/Sent`,
-    "mail.smtpservers": "smtp1",
-    "mail.smtp.defaultserver": "smtp1",
-    "mail.smtpserver.smtp1.hostname": "localhost",
-    "mail.smtpserver.smtp1.port": device.smtpPort,
-    "mail.smtpserver.smtp1.try_ssl": 3,
-    "mail.smtpserver.smtp1.authMethod": 3,
-    "mail.smtpserver.smtp1.username": device.username,
+function environment(profile: string): Readonly<Record<string, string>> {
+  return {
+    HOME: profile,
+    MOZ_CRASHREPORTER_DISABLE: "1",
+    MOZ_LOG: "IMAP:4",
+    MOZ_LOG_FILE: join(profile, "imap-log"),
   }
-  return Object.entries(values)
-    .map(([name, value]) => `user_pref(${JSON.stringify(name)}, ${JSON.stringify(value)});\n`)
-    .join("")
+}
+
+async function remove(profile: string, processes: readonly ChildProcess[]): Promise<void> {
+  for (const child of processes) {
+    if (child.exitCode !== null || child.signalCode !== null) continue
+    const ended = once(child, "exit")
+    child.kill("SIGKILL")
+    await ended
+  }
+  rmSync(profile, { recursive: true, force: true, maxRetries: 10 })
 }
 
 /** Xvfb chooses a free display itself and tells its number on file descriptor 3. */
@@ -141,18 +155,4 @@ async function startDisplay(): Promise<{ readonly name: string; readonly process
   if (!pipe) throw new Error("Xvfb: no pipe")
   const [octets] = await once(pipe, "data")
   return { name: `:${String(octets).trim()}`, process: child }
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1")
-  await once(server, "listening")
-  const address = server.address()
-  server.close()
-  if (address === null || typeof address === "string") throw new Error("no port")
-  return address.port
-}
-
-/** The text of a file, for importing it into the program. */
-export function textOf(file: string): string {
-  return readFileSync(file, "utf8")
 }

@@ -1,0 +1,208 @@
+import { readdirSync, readFileSync } from "node:fs"
+import { join } from "node:path"
+import { afterAll, beforeAll, describe, expect, test } from "vitest"
+import { type DeviceSettings, Instance } from "../harness/instance.ts"
+import { peer } from "../harness/peers.ts"
+import { ImapSession, openWithOpenssl, openWithRnp } from "../harness/reading.ts"
+import { Thunderbird } from "../harness/thunderbird.ts"
+import { sendMail } from "../harness/wire.ts"
+
+type Device = DeviceSettings & { readonly folder: string }
+
+const ALICE = "alice@example.test"
+const BOB = "bob@example.test"
+const OK = "message-encrypted-ok.svg"
+const SECRET = "Nobody but a device may read this line."
+
+let gateway: Instance
+let devices: { readonly laptop: Device; readonly desk: Device; readonly desktop: Device; readonly phone: Device }
+let starting: readonly Promise<Thunderbird>[] = []
+let laptop: Thunderbird
+let desk: Thunderbird
+let desktop: Thunderbird
+
+const installed = peer("thunderbird") && peer("Xvfb")
+
+describe.skipIf(!installed)("an unmodified Thunderbird", () => {
+  beforeAll(async () => {
+    gateway = await Instance.create()
+    await gateway.must("account", "add", ALICE, "--name", "Alice Example")
+    await gateway.must("account", "add", BOB, "--format", "openpgp", "--name", "Bob Example")
+    devices = {
+      laptop: await gateway.device(ALICE, "laptop"),
+      desk: await gateway.device(ALICE, "desk"),
+      desktop: await gateway.device(BOB, "desktop"),
+      phone: await gateway.device(BOB, "phone"),
+    }
+    const serverRoot = join(gateway.folder, "tls", "ca.pem")
+    const alice = { fullName: "Alice Example" }
+    const serving = gateway.serve()
+    const programs = [
+      Thunderbird.start(devices.laptop, serverRoot, { ...alice, keepsMessages: false }),
+      Thunderbird.start(devices.desk, serverRoot, { ...alice, keepsMessages: true }),
+      Thunderbird.start(devices.desktop, serverRoot, { fullName: "Bob Example", keepsMessages: true }),
+    ] as const
+    starting = programs
+    await serving
+    ;[laptop, desk, desktop] = await Promise.all(programs)
+  }, 120_000)
+
+  afterAll(async () => {
+    // Also those that were still starting when something else failed.
+    const started = (await Promise.allSettled(starting)).filter((one) => one.status === "fulfilled")
+    await Promise.all([gateway, ...started.map((one) => one.value)].map((one) => one?.[Symbol.asyncDispose]()))
+  })
+
+  test("shows what arrived by SMTP, with the padlock of its format, on every device", async () => {
+    await deliver(ALICE, "smime")
+    await deliver(BOB, "openpgp")
+    const [onLaptop, onDesk, onDesktop] = await Promise.all([
+      laptop.show("Inbox", "smime@elsewhere.test", "The last line of smime."),
+      desk.show("Inbox", "smime@elsewhere.test", "The last line of smime."),
+      desktop.show("Inbox", "openpgp@elsewhere.test", "The last line of openpgp."),
+    ])
+    expect(onLaptop).toMatchObject({ encryption: OK, signature: "", technology: "S/MIME" })
+    expect(onDesk).toMatchObject({ encryption: OK, signature: "", technology: "S/MIME" })
+    expect(onDesktop).toMatchObject({ encryption: OK, signature: "", technology: "OpenPGP" })
+    expect(onLaptop.text).toContain("Grüße")
+  })
+
+  test("fetches a large message in pieces, which fit", async () => {
+    const size = 400_000
+    await deliver(ALICE, "smime-large", size)
+    await deliver(BOB, "openpgp-large", size)
+    const shown = await Promise.all([
+      laptop.show("Inbox", "smime-large@elsewhere.test", "The last line of smime-large."),
+      desk.show("Inbox", "smime-large@elsewhere.test", "The last line of smime-large."),
+      desktop.show("Inbox", "openpgp-large@elsewhere.test", "The last line of openpgp-large."),
+    ])
+    for (const { encryption, text } of shown) {
+      expect(encryption).toBe(OK)
+      expect(text.replaceAll("\r", "")).toContain(filler(size).replaceAll("\r", ""))
+    }
+    // Thunderbird asks in steps of 64 KiB and more when it has not kept the message and it is larger than 98,304 octets.
+    expect(laptop.imapLog()).toMatch(/BODY(?:\.PEEK)?\[\]<65536\.\d+>/)
+  })
+
+  test("S/MIME: its own encrypted and signed message is read on the other device, the copy in Sent too", async () => {
+    const text = `To myself. ${SECRET}`
+    expect(await laptop.write({ to: ALICE, subject: "to myself", body: text })).toMatchObject({ encrypt: false })
+    expect(await laptop.encrypt(true)).toMatchObject({ encrypt: true, sign: true, technology: "S/MIME" })
+    const sent = await laptop.send()
+    for (const [folder, mailbox] of [
+      ["Inbox", "INBOX"],
+      ["Sent", "Sent"],
+    ] as const) {
+      const shown = await Promise.all([laptop, desk].map((program) => program.show(folder, sent, text, "signed")))
+      for (const one of shown)
+        expect(one).toMatchObject({ encryption: OK, signature: "message-signed-ok.svg", technology: "S/MIME" })
+      // It was encrypted to the laptop's certificate, the only one of Alice that is known there; what is stored is the account's.
+      expect(await openWithOpenssl(stored(ALICE, mailbox, sent), devices.laptop)).toBeNull()
+      for (const device of [devices.laptop, devices.desk]) {
+        const opened = await openWithOpenssl(await served(device, mailbox, sent), device)
+        expect(Buffer.from(opened ?? []).toString("latin1")).toContain(
+          'Content-Type: multipart/signed; protocol="application/pkcs7-signature"',
+        )
+      }
+    }
+  })
+
+  test("OpenPGP: its own encrypted and signed message is read on the other device, the copy in Sent too", async () => {
+    const text = `To himself. ${SECRET}`
+    await desktop.write({ to: BOB, subject: "to himself", body: text })
+    expect(await desktop.encrypt(true)).toMatchObject({ encrypt: true, sign: true, technology: "OpenPGP" })
+    const sent = await desktop.send()
+    for (const [folder, mailbox] of [
+      ["Inbox", "INBOX"],
+      ["Sent", "Sent"],
+    ] as const) {
+      const shown = await desktop.show(folder, sent, text, "signed")
+      expect(shown).toMatchObject({ encryption: OK, signature: "message-signed-ok.svg", technology: "OpenPGP" })
+      expect(await openWithRnp(stored(BOB, mailbox, sent), devices.desktop)).toBeNull()
+      for (const device of [devices.desktop, devices.phone])
+        expect(
+          Buffer.from((await openWithRnp(await served(device, mailbox, sent), device)) ?? []).toString(),
+        ).toContain(text)
+    }
+  })
+
+  test("a message sent in clear leaves no clear copy: Sent is encrypted to the account, and read on both devices", async () => {
+    const text = `In clear to Bob. ${SECRET}`
+    expect(await laptop.write({ to: BOB, subject: "in clear", body: text })).toMatchObject({
+      encrypt: false,
+      sign: false,
+    })
+    const sent = await laptop.send()
+    expect(stored(ALICE, "Sent", sent).includes(SECRET)).toBe(false)
+    for (const one of await Promise.all([laptop, desk].map((program) => program.show("Sent", sent, text))))
+      expect(one).toMatchObject({ encryption: OK, technology: "S/MIME" })
+    expect(await desktop.show("Inbox", sent, text)).toMatchObject({ encryption: OK, technology: "OpenPGP" })
+  })
+
+  test("a reply has encryption switched on and asks for it to be switched off when the other has no certificate", async () => {
+    await laptop.show("Inbox", "smime@elsewhere.test", "The last line of smime.")
+    const smime = await laptop.reply()
+    expect(smime).toMatchObject({ encrypt: true, sign: true, technology: "S/MIME", buttons: ["Do Not Encrypt"] })
+    expect(smime.notices).toEqual([`End-to-end encryption requires resolving certificate issues for ${BOB}.`])
+    await expect(laptop.send()).rejects.toThrow(`failed to find an encryption certificate for ${BOB}`)
+    expect(await laptop.press("Do Not Encrypt")).toMatchObject({ encrypt: false, sign: false })
+    const toBob = await laptop.send()
+
+    await desktop.show("Inbox", toBob, "The last line of smime.")
+    const openpgp = await desktop.reply()
+    expect(openpgp).toMatchObject({
+      encrypt: true,
+      sign: true,
+      technology: "OpenPGP",
+      buttons: ["Do Not Encrypt", "Resolve…"],
+    })
+    expect(openpgp.notices).toEqual([`End-to-end encryption requires resolving key issues for ${ALICE}.`])
+    expect(await desktop.press("Do Not Encrypt")).toMatchObject({ encrypt: false, sign: false })
+    const toAlice = await desktop.send()
+    expect(await desk.show("Inbox", toAlice, "The last line of smime.")).toMatchObject({ encryption: OK })
+  })
+
+  test("a revoked device gets nothing more and sends nothing more; the other notices nothing", async () => {
+    await gateway.must("device", "revoke", ALICE, "laptop")
+    await deliver(ALICE, "after")
+    expect(await desk.show("Inbox", "after@elsewhere.test", "The last line of after.")).toMatchObject({
+      encryption: OK,
+    })
+    expect((await laptop.untilDialog()).join()).toContain(`with username ${ALICE} failed`)
+    expect(await laptop.has("Inbox", "after@elsewhere.test")).toBe(false)
+    await laptop.write({ to: BOB, subject: "revoked", body: "revoked" })
+    await expect(laptop.send()).rejects.toThrow(`with username ${ALICE} failed`)
+  })
+})
+
+const filler = (sizeOctets: number): string =>
+  Array.from({ length: Math.ceil(sizeOctets / 78) }, (_, index) => `${index} `.padEnd(76, "abcdefg ").trimEnd()).join(
+    "\r\n",
+  )
+
+/** Mail from outside, through the MX. */
+async function deliver(to: string, name: string, fillerOctets = 0): Promise<void> {
+  const message =
+    `From: Bob <bob@example.test>\r\nTo: ${to}\r\nSubject: ${name}\r\nDate: Sat, 21 Nov 2026 10:00:00 +0000\r\nMessage-ID: <${name}@elsewhere.test>\r\n` +
+    "MIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n" +
+    `Grüße. ${SECRET}\r\n${filler(fillerOctets)}\r\nThe last line of ${name}.\r\n`
+  expect(await sendMail(gateway.port, "carol@elsewhere.test", [to], Buffer.from(message))).toMatch(/^250 2\./)
+}
+
+/** The message as it lies on disk. */
+function stored(address: string, mailbox: string, messageId: string): Buffer {
+  const folder = mailbox === "INBOX" ? gateway.maildir(address) : join(gateway.maildir(address), `.${mailbox}`)
+  const found = ["new", "cur"]
+    .flatMap((name) => readdirSync(join(folder, name)).map((file) => readFileSync(join(folder, name, file))))
+    .filter((octets) => octets.includes(`<${messageId}>`))
+  expect(found).toHaveLength(1)
+  return found[0] ?? Buffer.alloc(0)
+}
+
+/** The message as the proxy hands it to a device. */
+async function served(device: Device, mailbox: string, messageId: string): Promise<Uint8Array> {
+  using session = await ImapSession.open(device)
+  await session.must(`SELECT ${mailbox}`)
+  const answer = await session.must(`UID SEARCH HEADER Message-ID "<${messageId}>"`)
+  return await session.fetch(Number(/^\* SEARCH (\d+)\r\n/m.exec(answer)?.[1]), "BODY.PEEK[]")
+}
