@@ -2,9 +2,9 @@ import { type FileHandle, open, rename, unlink } from "node:fs/promises"
 import { hostname } from "node:os"
 import { join } from "node:path"
 import { sha256 } from "../crypto/primitives/hash.ts"
+import { CrlfLines } from "../mime/line-ends.ts"
 import type { Prepared } from "../pipeline/prepared.ts"
 import { systemCode } from "../store/durable.ts"
-import { CrlfText } from "./crlf.ts"
 import { baseOf, findFile, lettersOf, onFile, pathOf, type StoredMessage, secondsOf } from "./stored-mail.ts"
 
 /** One read of a stored message. */
@@ -13,7 +13,7 @@ const CHUNK_OCTETS = 65_536
 /** Opens a stored message for reading as often as wanted, with CRLF as on the wire; the caller closes `file`. */
 export async function contentOf(file: FileHandle): Promise<Prepared> {
   const content = async function* () {
-    const text = new CrlfText()
+    const text = new CrlfLines()
     for await (const octets of readAll(file)) yield text.push(octets)
   }
   let sizeOctets = 0

@@ -4,10 +4,10 @@ import { hostname } from "node:os"
 import { join } from "node:path"
 import { promisify } from "node:util"
 import { GatewayError } from "../errors.ts"
+import { BareLineEnds } from "../mime/line-ends.ts"
 import type { DirectorySync } from "./directory-sync.ts"
 import { isAlive } from "./dotlock.ts"
 import { isCode } from "./fs-errors.ts"
-import { BareLineEnds } from "./line-ends.ts"
 import { sortedLetters } from "./paths.ts"
 
 const closeFile = promisify(close)

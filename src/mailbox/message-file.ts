@@ -1,5 +1,5 @@
 import { type FileHandle, open } from "node:fs/promises"
-import { BareLineEnds, CrlfLines } from "./line-ends.ts"
+import { BareLineEnds, CrlfLines } from "../mime/line-ends.ts"
 import type { Message } from "./message.ts"
 import { sizesOf } from "./paths.ts"
 

@@ -2,10 +2,10 @@ import { mkdirSync, readdirSync, readFileSync, renameSync, unlinkSync, writeFile
 import { open } from "node:fs/promises"
 import { join } from "node:path"
 import { expect, test } from "vitest"
-import { CrlfText } from "../../src/cli/crlf.ts"
 import { mboxEntry } from "../../src/cli/mbox.ts"
 import { contentOf, removeOld, writeSuccessor } from "../../src/cli/message-swap.ts"
 import { messagesOf, type StoredMessage } from "../../src/cli/stored-mail.ts"
+import { CrlfLines } from "../../src/mime/line-ends.ts"
 import { preparedOf } from "../../src/pipeline/prepared.ts"
 import { temporaryFolder } from "../harness/peers.ts"
 
@@ -66,7 +66,7 @@ test("stored LF is CRLF on the wire, wherever a piece ends", async () => {
   for await (const octets of content.content()) read.push(octets)
   expect([content.sizeOctets, Buffer.concat(read).toString()]).toEqual([want.length, want])
   for (let size = 1; size < text.length; size++) {
-    const crlf = new CrlfText()
+    const crlf = new CrlfLines()
     const pieces: Uint8Array[] = []
     for (let at = 0; at < text.length; at += size) pieces.push(crlf.push(Buffer.from(text.slice(at, at + size))))
     expect(Buffer.concat(pieces).toString()).toBe(want)

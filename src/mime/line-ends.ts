@@ -14,8 +14,10 @@ export class BareLineEnds {
   }
 }
 
-/** Gives every line its CRLF; other octets are kept. */
+/** Gives every line its CRLF: a store that another program filled may have kept LF alone. Other octets are kept. */
 export class CrlfLines {
+  /** Given out so far. */
+  octets = 0
   #last = 0
 
   /** The octets with their line ends whole; the same array when there was nothing to do. */
@@ -28,7 +30,9 @@ export class CrlfLines {
       from = at
     }
     if (octets.length > 0) this.#last = octets[octets.length - 1] ?? 0
-    return pieces.length === 0 ? octets : Buffer.concat([...pieces, octets.subarray(from)])
+    const lines = pieces.length === 0 ? octets : Buffer.concat([...pieces, octets.subarray(from)])
+    this.octets += lines.length
+    return lines
   }
 }
 
