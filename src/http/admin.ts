@@ -21,13 +21,23 @@ export interface AdminHttpOptions {
 
 /** Administration: health, readiness, metrics and status as plain HTTP. Bind it to loopback; nothing in it is secret, nothing is asked. */
 export async function startAdminHttp(options: AdminHttpOptions): Promise<FastifyInstance> {
-  const server = fastify({ logger: false, bodyLimit: 1024, requestTimeout: 10_000, keepAliveTimeout: 5_000, forceCloseConnections: true })
+  const server = fastify({
+    logger: false,
+    bodyLimit: 1024,
+    requestTimeout: 10_000,
+    keepAliveTimeout: 5_000,
+    forceCloseConnections: true,
+  })
   server.get("/healthz", async () => ({ status: "alive" }))
   server.get("/readyz", async (_request, reply) => {
     const troubles = options.source.troubles()
-    return reply.code(troubles.length === 0 ? 200 : 503).send({ status: troubles.length === 0 ? "ready" : "not ready", troubles })
+    return reply
+      .code(troubles.length === 0 ? 200 : 503)
+      .send({ status: troubles.length === 0 ? "ready" : "not ready", troubles })
   })
-  server.get("/metrics", async (_request, reply) => reply.type("text/plain; version=0.0.4").send(await options.source.metrics()))
+  server.get("/metrics", async (_request, reply) =>
+    reply.type("text/plain; version=0.0.4").send(await options.source.metrics()),
+  )
   server.get("/status", async () => options.source.status())
   server.setErrorHandler((error, _request, reply) => {
     options.log.error("http.failed", { listener: "admin" }, error)

@@ -13,7 +13,7 @@ export interface Profiles {
 export interface PublicHttpOptions {
   readonly host: string
   readonly port: number
-  readonly tls: { readonly key: Uint8Array; readonly certificate: Uint8Array }
+  readonly tls: { readonly key: string; readonly certificate: string }
   readonly profiles: Profiles
   readonly log: Log
 }
@@ -27,7 +27,7 @@ const HASH = /^[ybndrfg8ejkmcpqxot1uwisza345h769]{32}$/
 export async function startPublicHttp(options: PublicHttpOptions): Promise<FastifyInstance> {
   const { key, certificate } = options.tls
   const server = fastify({
-    https: { key: Buffer.from(key), cert: Buffer.from(certificate) },
+    https: { key, cert: certificate },
     logger: false,
     bodyLimit: 1024,
     requestTimeout: 10_000,
@@ -40,8 +40,10 @@ export async function startPublicHttp(options: PublicHttpOptions): Promise<Fasti
       .find((profile) => profile !== null)
     return answer(reply, found ?? null)
   })
-  server.get<{ Params: { domain: string; hash: string } }>("/.well-known/mail-profile/:domain/:hash", async (request, reply) =>
-    answer(reply, lookUp(options.profiles, request.params.domain.toLowerCase(), request.params.hash)),
+  server.get<{ Params: { domain: string; hash: string } }>(
+    "/.well-known/mail-profile/:domain/:hash",
+    async (request, reply) =>
+      answer(reply, lookUp(options.profiles, request.params.domain.toLowerCase(), request.params.hash)),
   )
   server.setNotFoundHandler((_request, reply) => reply.code(404).type("text/plain").send("not found\n"))
   server.setErrorHandler((error, _request, reply) => {
@@ -62,7 +64,14 @@ function hostDomains(hostname: string, domains: readonly string[]): readonly str
   return named.length > 0 ? named : domains
 }
 
-function answer(reply: { code(n: number): typeof reply; header(name: string, value: string): typeof reply; send(body: string): unknown }, profile: string | null): unknown {
+function answer(
+  reply: {
+    code(n: number): typeof reply
+    header(name: string, value: string): typeof reply
+    send(body: string): unknown
+  },
+  profile: string | null,
+): unknown {
   if (profile === null) return reply.code(404).header("content-type", "text/plain").send("no such profile\n")
   return reply
     .code(200)
