@@ -44,7 +44,7 @@ async function identityOf(message: Prepared): Promise<Identity | null> {
   try {
     const { header } = await readHeader(octets)
     const mac = /mac=([\w-]+)/.exec(markerOf(header) ?? "")?.[1]
-    const receivedId = /\sid ([\w.-]+)(?:;| for )/.exec(firstField(parseFields(header), "received") ?? "")?.[1]
+    const receivedId = /\sid ([\w.-]+)(?:;|\s+for )/.exec(firstField(parseFields(header), "received") ?? "")?.[1]
     return mac === undefined || receivedId === undefined ? null : { mac, receivedId }
   } finally {
     await octets.return?.()

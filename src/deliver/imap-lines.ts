@@ -64,12 +64,13 @@ export class ImapLines implements Disposable {
   async #line(): Promise<string> {
     for (;;) {
       const end = this.#held.indexOf("\r\n")
+      if ((end < 0 ? this.#held.length : end) > MAX_LINE_OCTETS)
+        throw new GatewayError("PROTOCOL", "imap: line too long")
       if (end >= 0) {
         const line = this.#held.slice(0, end)
         this.#held = this.#held.slice(end + 2)
         return line
       }
-      if (this.#held.length > MAX_LINE_OCTETS) throw new GatewayError("PROTOCOL", "imap: line too long")
       const next = await this.#within(this.#octets.next())
       if (next.done) throw new GatewayError("UPSTREAM_UNAVAILABLE", "imap: connection ended")
       this.#held += Buffer.from(next.value).toString("latin1")

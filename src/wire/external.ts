@@ -41,7 +41,7 @@ export function mailboxesOf(core: Core, store: MailStore, relay: Relay): Mailbox
 }
 
 /** LMTP is spoken by what speaks SMTP. */
-function lmtpOver(relay: Relay, endpoint: Endpoint): SendLmtp {
+export function lmtpOver(relay: Relay, endpoint: Endpoint): SendLmtp {
   const hop: Hop =
     endpoint.kind === "unix"
       ? { kind: "host", host: "localhost", port: 0, tls: "opportunistic", protocol: "lmtp", socketPath: endpoint.path }

@@ -1,6 +1,10 @@
 import { readdirSync, readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
+import { appendingMailboxes } from "../../src/deliver/imap-append.ts"
+import { externalUpstream } from "../../src/imap-proxy/upstream.ts"
+import { silentLog } from "../../src/log/log.ts"
+import { preparedOf } from "../../src/pipeline/prepared.ts"
 import { Dovecot, dovecotPossible, giveTo, MAIL_UID, MASTER } from "../harness/dovecot.ts"
 import { type DeviceSettings, eventually, Instance } from "../harness/instance.ts"
 import { mustRun, type TemporaryFolder, temporaryFolder } from "../harness/peers.ts"
@@ -174,6 +178,25 @@ print(box.fetch("1", "(FLAGS INTERNALDATE)")[1][0].decode())
       await read(desktop, "by-append-later")
       expect(storedTexts(BOB, "by-append-later")).toHaveLength(1)
     })
+
+    test("a repeat after a crash finds in Dovecot what the earlier attempt stored", async () => {
+      const endpoint = { kind: "tcp", host: "127.0.0.1", port: dovecot.imapPort, security: "plain" } as const
+      const upstream = externalUpstream({ endpoint, master: MASTER, log: silentLog() })
+      const mailboxes = appendingMailboxes((account, signal) => upstream.connect(account, CLIENT, signal))
+      const octets = Buffer.from(storedTexts(ALICE, "by-append")[0]?.replaceAll("\n", "\r\n") ?? "", "latin1")
+      const attempt = (repeated: boolean) =>
+        mailboxes.deliver("carol@example.test", preparedOf(octets), {
+          name: "job",
+          receivedAt: new Date(),
+          repeated,
+          sender: null,
+          signal: AbortSignal.timeout(20_000),
+        })
+      for (const repeated of [true, true, true]) expect((await attempt(repeated)).kind).toBe("done")
+      expect(storedTexts("carol@example.test", "by-append")).toHaveLength(1)
+      expect((await attempt(false)).kind).toBe("done")
+      expect(storedTexts("carol@example.test", "by-append")).toHaveLength(2)
+    })
   })
 })
 
@@ -223,6 +246,8 @@ describe.skipIf(!dovecotPossible)("Dovecot takes the embedded store over", () =>
     await giveTo(mailRoot, MAIL_UID)
   })
 })
+
+const CLIENT = { address: "127.0.0.1" }
 
 /** Serves with this as `mailboxes.deliver`. */
 async function servedBy(deliver: string): Promise<void> {
