@@ -17,7 +17,9 @@ export type P256Multiplication = (point: Uint8Array) => Uint8Array
  * @throws GatewayError SCALAR_INVALID when the scalar is not in 1..n-1
  */
 export function p256Multiplication(scalar: Uint8Array): P256Multiplication {
-  const privateKey = createPrivateKey({ key: Buffer.from(p256Pkcs8(scalar)), format: "der", type: "pkcs8" })
+  const pkcs8 = Buffer.from(p256Pkcs8(scalar))
+  const privateKey = createPrivateKey({ key: pkcs8, format: "der", type: "pkcs8" })
+  pkcs8.fill(0)
   return (point) => {
     const spki = spkiOf(point)
     try {

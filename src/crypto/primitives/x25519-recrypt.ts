@@ -59,7 +59,10 @@ function multiply(point: Uint8Array, key: KeyObject): Uint8Array {
 }
 
 function privateKey(scalar: Uint8Array): KeyObject {
-  return createPrivateKey({ key: Buffer.concat([PKCS8_HEAD, scalar]), format: "der", type: "pkcs8" })
+  const pkcs8 = Buffer.concat([PKCS8_HEAD, scalar])
+  const key = createPrivateKey({ key: pkcs8, format: "der", type: "pkcs8" })
+  pkcs8.fill(0)
+  return key
 }
 
 const MIN_M = 1n << 251n

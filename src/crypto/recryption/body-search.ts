@@ -5,8 +5,8 @@ import { WRAPPED_ARMOR_HEADER } from "./wrapped-armor.ts"
 /** Where a block may begin. */
 export interface Found {
   readonly at: number
-  /** `wrapped`: armor in base64. */
-  readonly encoding: Encoding | "wrapped"
+  /** `wrapped`: armor in base64. `undecided`: more octets must be seen. */
+  readonly encoding: Encoding | "wrapped" | "undecided"
 }
 
 /**
@@ -15,16 +15,9 @@ export interface Found {
  */
 export class BodySearch {
   #before: Before = "body"
-  readonly #unwraps: boolean
-
-  /** `unwraps`: whether base64 is to be looked into for armor. */
-  constructor(unwraps: boolean) {
-    this.#unwraps = unwraps
-  }
-
-  /** @returns the first place, or null: then all octets count as passed */
-  find(octets: Uint8Array): Found | null {
-    const found = this.#atSeam(octets) ?? within(octets, this.#unwraps)
+  /** @returns the first place, or null: then all octets count as passed. `ended`: nothing follows them. */
+  find(octets: Uint8Array, ended: boolean): Found | null {
+    const found = this.#atSeam(octets, ended) ?? within(octets, ended)
     if (found === null) this.pass(octets)
     return found
   }
@@ -39,10 +32,10 @@ export class BodySearch {
   }
 
   /** The first octets, whose context is in the octets before. */
-  #atSeam(octets: Uint8Array): Found | null {
+  #atSeam(octets: Uint8Array, ended: boolean): Found | null {
     let before = this.#before
     for (let at = 0; at <= SEAM_OCTETS && at < octets.length && before !== "text"; at++) {
-      const encoding = before === "return" ? null : beginning(octets, at, before === "body", this.#unwraps)
+      const encoding = before === "return" ? null : beginning(octets, at, before === "body", ended)
       if (encoding !== null) return { at, encoding }
       before = follow(before, octets[at] ?? 0)
     }
@@ -59,14 +52,14 @@ function follow(before: Before, octet: number): Before {
   return "text"
 }
 
-/** One pass over octets whose beginning is no line's. A plain loop: 1 GB/s and more for anything, where Buffer.indexOf drops to 5 MB/s on empty lines. */
-function within(octets: Uint8Array, unwraps: boolean): Found | null {
+/** One pass over octets whose beginning is no line's. A plain loop: steady for any content, where Buffer.indexOf drops to 5 MB/s on empty lines. */
+function within(octets: Uint8Array, ended: boolean): Found | null {
   for (let lf = octets.indexOf(LF); lf >= 0; lf = nextLf(octets, lf + 1)) {
     const next = octets[lf + 1]
     const body = next === LF ? lf + 2 : next === CR && octets[lf + 2] === LF ? lf + 3 : -1
     if (body < 0 && next !== DASH) continue
     const at = body < 0 ? lf + 1 : body
-    const encoding = beginning(octets, at, body >= 0, unwraps)
+    const encoding = beginning(octets, at, body >= 0, ended)
     if (encoding !== null) return { at, encoding }
   }
   return null
@@ -78,34 +71,41 @@ function nextLf(octets: Uint8Array, from: number): number {
 }
 
 /** The encoding that a block beginning at `at` has, or null when none can begin there. */
-function beginning(octets: Uint8Array, at: number, body: boolean, unwraps: boolean): Found["encoding"] | null {
+function beginning(octets: Uint8Array, at: number, body: boolean, ended: boolean): Found["encoding"] | null {
   const octet = octets[at]
-  if (octet === DASH) return startsLike(octets, at, ARMOR_HEADER) ? "armor" : null
-  if (!body || octet === undefined) return null
-  switch (BEGINNINGS[octet]) {
-    case CMS_BINARY:
-      return (octets[at + 1] ?? 0x80) >= 0x80 ? "binary" : null
-    case CMS_BASE64:
-      return (octets[at + 1] ?? CAPITAL_I) === CAPITAL_I ? "base64" : null
-    case OPENPGP_BINARY:
-      return "binary"
-    case OPENPGP_BASE64:
-      return looksBase64(octets, at) ? "base64" : null
+  if (octet === undefined || (!body && octet !== DASH)) return null
+  const kind = BEGINNINGS[octet]
+  if (kind === 0 || kind === undefined || !matches(kind, octets, at)) return null
+  // Decided by the same octets, whatever pieces they come in.
+  if (!ended && octets.length - at < LOOK_AHEAD_OCTETS) return "undecided"
+  return ENCODINGS[kind] ?? null
+}
+
+/** As far as there are octets. */
+function matches(kind: number, octets: Uint8Array, at: number): boolean {
+  switch (kind) {
+    case ARMOR:
+      return startsLike(octets, at, ARMOR_HEADER)
     case WRAPPED_ARMOR:
-      return unwraps && startsLike(octets, at, WRAPPED_ARMOR_HEADER) ? "wrapped" : null
+      return startsLike(octets, at, WRAPPED_ARMOR_HEADER)
+    case CMS_BINARY:
+      return (octets[at + 1] ?? 0x80) >= 0x80
+    case CMS_BASE64:
+      return (octets[at + 1] ?? CAPITAL_I) === CAPITAL_I
+    case OPENPGP_BASE64:
+      return looksBase64(octets, at)
     default:
-      return null
+      return true
   }
 }
 
-/** Keeps words of a text out: few have a dozen letters. As far as there are octets. */
+/** Keeps words of a text out: few have a dozen letters. */
 function looksBase64(octets: Uint8Array, at: number): boolean {
   for (let index = at; index < at + 12 && index < octets.length; index++)
     if ((BASE64[octets[index] ?? 0] ?? BLANK) >= BLANK) return false
   return true
 }
 
-/** As far as there are octets. */
 function startsLike(octets: Uint8Array, at: number, beginning: Uint8Array): boolean {
   for (let index = 0; index < beginning.length && at + index < octets.length; index++)
     if (octets[at + index] !== beginning[index]) return false
@@ -118,16 +118,21 @@ const LF = 10
 const CR = 13
 const DASH = 45
 const CAPITAL_I = 73
-const CMS_BINARY = 1
-const CMS_BASE64 = 2
-const OPENPGP_BINARY = 3
-const OPENPGP_BASE64 = 4
-const WRAPPED_ARMOR = 5
+const ARMOR = 1
+const CMS_BINARY = 2
+const CMS_BASE64 = 3
+const OPENPGP_BINARY = 4
+const OPENPGP_BASE64 = 5
+const WRAPPED_ARMOR = 6
+const ENCODINGS = [null, "armor", "binary", "base64", "binary", "base64", "wrapped"] as const
+/** The longest beginning that is compared. */
+const LOOK_AHEAD_OCTETS = WRAPPED_ARMOR_HEADER.length
 /**
  * First octets of a block. CMS: a SEQUENCE over 127 octets or of indefinite length, `MI` in base64. OpenPGP: PKESK or SKESK, new or
  * old format (RFC 9580 §4.2), `w`, `h` or `j` in base64. `L`: a dash.
  */
 const BEGINNINGS: Uint8Array = new Uint8Array(256)
+BEGINNINGS[DASH] = ARMOR
 BEGINNINGS[0x30] = CMS_BINARY
 BEGINNINGS[77] = CMS_BASE64
 BEGINNINGS[76] = WRAPPED_ARMOR

@@ -14,8 +14,8 @@ export type Verdict =
   | { readonly kind: "more" }
   /** No encrypted block. */
   | { readonly kind: "none" }
-  /** An encrypted block, or the beginning of one, that cannot be read, or is ours and cannot be recrypted. */
-  | { readonly kind: "malformed" }
+  /** An encrypted block that cannot be read, or is ours and cannot be recrypted; where its octets or base64 text begin. */
+  | { readonly kind: "malformed"; readonly textStart: number }
   | {
       readonly kind: "block"
       /** Empty: for somebody else. */
@@ -23,8 +23,8 @@ export type Verdict =
       readonly windows: readonly Span[]
       /** Octets of the candidate that the head takes. */
       readonly endOctets: number
-      /** Of an armor: its decoded head, old xor new, which its CRC must learn. */
-      readonly delta: Uint8Array
+      /** OpenPGP in text may have a CRC, which must learn the decoded head, old xor new; null: there can be none. */
+      readonly delta: Uint8Array | null
     }
 
 /** Octets of text that are held back at most: the largest head in base64, with room for line ends and blanks. */
@@ -61,7 +61,7 @@ export class Candidate {
     const verdict = this.#read(from, ended)
     if (verdict.kind !== "more") return verdict
     if (!ended && this.#length < MAX_HELD_OCTETS) return verdict
-    return this.#looksEncrypted() ? { kind: "malformed" } : { kind: "none" }
+    return this.#looksEncrypted() ? this.#malformed() : { kind: "none" }
   }
 
   #read(from: number, ended: boolean): Verdict {
@@ -86,10 +86,10 @@ export class Candidate {
       // An indefinite length gives no hint: then it is read again when there is an eighth more, so that the work stays linear.
       this.#neededOctets = Math.max(reading.octets, decoded.length + (decoded.length >> 3))
       if (!complete) return { kind: "more" }
-      return this.#looksEncrypted() ? { kind: "malformed" } : { kind: "none" }
+      return this.#looksEncrypted() ? this.#malformed() : { kind: "none" }
     } catch (error) {
       if (!MALFORMED.some((code) => hasCode(error, code))) throw error
-      return hasCode(error, "OPENPGP_MALFORMED") && !this.#looksEncrypted() ? { kind: "none" } : { kind: "malformed" }
+      return hasCode(error, "OPENPGP_MALFORMED") && !this.#looksEncrypted() ? { kind: "none" } : this.#malformed()
     }
   }
 
@@ -104,9 +104,8 @@ export class Candidate {
     const octets = decoded.subarray(0, head.endOctets)
     const patches = patchesOf(this.#recryptors, octets, head).toSorted((a, b) => a.offset - b.offset)
     const patched = applyPatches(patches, 0, octets)
-    const delta = this.encoding === "armor" ? difference(octets, patched) : NO_DELTA
     if (this.encoding === "binary")
-      return { kind: "block", patches, windows: head.windows, endOctets: head.endOctets, delta }
+      return { kind: "block", patches, windows: head.windows, endOctets: head.endOctets, delta: null }
     const from = this.#textStart ?? 0
     const changed = patches.map(({ offset, octets: { length } }) => ({ start: offset, end: offset + length }))
     return {
@@ -114,8 +113,12 @@ export class Candidate {
       patches: textPatches(textRuns(this.held, from, changed), patched),
       windows: textRuns(this.held, from, head.windows),
       endOctets: textEnd(this.held, from, head.endOctets),
-      delta,
+      delta: head.format === "openpgp" ? difference(octets, patched) : null,
     }
+  }
+
+  #malformed(): Verdict {
+    return { kind: "malformed", textStart: this.#textStart ?? 0 }
   }
 
   /** True when what is there can hardly be anything but an encrypted block that was cut off or damaged. */
@@ -163,7 +166,6 @@ function difference(old: Uint8Array, changed: Uint8Array): Uint8Array {
 
 /** The line that begins an armored message; multi-part armor has another and is not read. */
 export const ARMOR_HEADER: Buffer = Buffer.from("-----BEGIN PGP MESSAGE-----")
-const NO_DELTA = new Uint8Array(0)
 const LF = 10
 const DER_SEQUENCE = 0x30
 /** Content type of CMS, or header, version and key id of a session key packet. Words that decode to a packet header are no rarity, so only armor says OpenPGP. */

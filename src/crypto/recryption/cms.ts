@@ -86,15 +86,20 @@ function keyIdentifierOfLength(to: CertificateIdentity, length: number): Uint8Ar
   const name = octetString(to.subjectKeyIdentifier)
   const bare = explicit(0, name)
   if (bare.length === length) return bare
-  for (const attribute of FILLER_ATTRIBUTES) {
-    // Around the lengths where a header grows by one octet some sizes do not occur; the other attribute has them.
-    for (let filler = Math.max(0, length - bare.length - 40); filler < length; filler++) {
-      const whole = explicit(0, name, sequence(attribute, octetString(new Uint8Array(filler))))
-      if (whole.length === length) return whole
-      if (whole.length > length) break
-    }
-  }
+  for (const write of [sequence, longSequence])
+    for (const attribute of FILLER_ATTRIBUTES)
+      for (let filler = Math.max(0, length - bare.length - 40); filler < length; filler++) {
+        const whole = explicit(0, name, write(attribute, octetString(new Uint8Array(filler))))
+        if (whole.length === length) return whole
+        if (whole.length > length) break
+      }
   return null
+}
+
+/** Around the lengths where a header grows by an octet some sizes do not occur in DER; CMS may be BER, where a length may be written long. */
+function longSequence(...parts: readonly Uint8Array[]): Uint8Array {
+  const content = Buffer.concat(parts)
+  return Buffer.concat([Uint8Array.of(TAG.sequence, 0x82, content.length >> 8, content.length & 0xff), content])
 }
 
 function malformed(what: string): GatewayError {

@@ -1,12 +1,4 @@
-/** RFC 9580 §6.1.1: CRC-24 of an armor, 24 bits. `initial` 0 gives the linear part alone. */
-export function crc24(octets: Uint8Array, initial = 0xb704ce): number {
-  let crc = initial
-  for (const octet of octets) {
-    crc ^= octet << 16
-    for (let bit = 0; bit < 8; bit++) crc = times(crc)
-  }
-  return crc
-}
+import { crc24 } from "../openpgp/armor.ts"
 
 /**
  * What to add (exclusive or) to the CRC-24 of a message whose head changed by `delta` (old xor new, from the first octet on), when

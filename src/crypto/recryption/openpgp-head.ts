@@ -1,4 +1,5 @@
 import { GatewayError } from "../../errors.ts"
+import { readPacketHeader } from "../openpgp/packet.ts"
 import type { BlockHead, Exchange, HeadReading } from "./recryptor.ts"
 
 /** As many octets of a message are held back at most; a PKESK takes about 100. */
@@ -50,32 +51,11 @@ function packetAt(octets: Uint8Array, at: number): Packet | "more" | null {
   if (first < 0x80) return null
   const tag = (first & 0x40) !== 0 ? first & 0x3f : (first & 0x3f) >> 2
   if (!(tag in VERSIONS)) return { tag, start: at, end: at }
-  const length = (first & 0x40) !== 0 ? newLength(octets, at + 1) : oldLength(octets, at + 1, first & 3)
-  if (length === null || length === "more") return length
-  return { tag, start: length.start, end: length.start + length.octets }
-}
-
-type Length = { readonly start: number; readonly octets: number } | "more" | null
-
-// RFC 9580 §4.2.1; a session key packet has no partial length.
-function newLength(octets: Uint8Array, at: number): Length {
-  const [a, b, c, d, e] = octets.subarray(at, at + 5)
-  if (a === undefined) return "more"
-  if (a < 192) return { start: at + 1, octets: a }
-  if (a < 224) return b === undefined ? "more" : { start: at + 2, octets: (a - 192) * 256 + b + 192 }
-  if (a < 255) return null
-  if (b === undefined || c === undefined || d === undefined || e === undefined) return "more"
-  return { start: at + 5, octets: b * 16_777_216 + c * 65_536 + d * 256 + e }
-}
-
-// RFC 9580 §4.2.2: one, two or four octets, or indeterminate.
-function oldLength(octets: Uint8Array, at: number, type: number): Length {
-  if (type === 3) return null
-  const size = 1 << type
-  if (at + size > octets.length) return "more"
-  let length = 0
-  for (let index = 0; index < size; index++) length = length * 256 + (octets[at + index] ?? 0)
-  return { start: at + size, octets: length }
+  const header = readPacketHeader(octets, at)
+  if (header === null) return "more"
+  if (header.length.kind !== "definite") return null
+  const start = at + header.headerOctets
+  return { tag, start, end: start + header.length.octets }
 }
 
 /**

@@ -36,7 +36,8 @@ export class RecryptionStream {
   readonly #onStable: ((octets: Uint8Array) => void) | null
   /** Somebody wants the windows, also where nothing changes. */
   readonly #watched: boolean
-  readonly #search: BodySearch
+  readonly #search = new BodySearch()
+  readonly #nested: boolean
   readonly #patches: Patch[] = []
   readonly #windows: Span[] = []
   #counts: BlockCounts = { patched: 0, foreign: 0, malformed: 0 }
@@ -53,7 +54,7 @@ export class RecryptionStream {
     this.#recryptors = recryptors
     this.#onStable = options.onStable ?? null
     this.#watched = options.onStable !== undefined || options.wrapped === true
-    this.#search = new BodySearch(options.wrapped !== true)
+    this.#nested = options.wrapped === true
   }
 
   /** The window record: what was overwritten, in coordinates of the feed, ascending. */
@@ -107,7 +108,9 @@ export class RecryptionStream {
     const state = this.#state
     switch (state.kind) {
       case "searching":
-        return this.#find(octets)
+        return this.#find(octets, ended)
+      case "undecided":
+        return this.#find(Buffer.concat([state.held, octets]), ended)
       case "candidate":
         return this.#examine(state.candidate, octets, ended)
       case "armor":
@@ -118,19 +121,27 @@ export class RecryptionStream {
     state satisfies never
   }
 
-  #find(octets: Uint8Array): Uint8Array[] {
-    const found = this.#search.find(octets)
+  #find(octets: Uint8Array, ended: boolean): Uint8Array[] {
+    this.#state = SEARCHING
+    const found = this.#search.find(octets, ended)
     if (found === null) {
       this.#give(octets, [], [])
       return []
     }
     this.#pass(octets.subarray(0, found.at), [], [])
-    this.#state = this.#begin(found.encoding)
-    return [octets.subarray(found.at)]
+    const rest = octets.subarray(found.at)
+    this.#state = this.#begin(found.encoding, rest)
+    return this.#state.kind === "undecided" ? [] : [rest]
   }
 
-  #begin(encoding: Found["encoding"]): State {
-    if (encoding !== "wrapped") return { kind: "candidate", candidate: new Candidate(encoding, this.#recryptors) }
+  #begin(encoding: Found["encoding"], rest: Uint8Array): State {
+    if (encoding === "undecided") return { kind: "undecided", held: new Uint8Array(rest) }
+    // Base64 in base64 is not looked into: a candidate for CMS it is not, so it passes.
+    if (encoding !== "wrapped" || this.#nested)
+      return {
+        kind: "candidate",
+        candidate: new Candidate(encoding === "wrapped" ? "base64" : encoding, this.#recryptors),
+      }
     const inner = new RecryptionStream(this.#recryptors, { wrapped: true })
     return { kind: "wrapped", armor: new WrappedArmor(inner), inner }
   }
@@ -141,7 +152,8 @@ export class RecryptionStream {
     if (rest === null) return []
     this.#state = SEARCHING
     for (const outcome of ["patched", "foreign", "malformed"] as const) this.#count(outcome, inner.counts[outcome])
-    return [rest]
+    // At least one octet is passed, or the same place would be found again for ever.
+    return [this.#release(rest, 1)]
   }
 
   #examine(candidate: Candidate, octets: Uint8Array, ended: boolean): Uint8Array[] {
@@ -152,27 +164,28 @@ export class RecryptionStream {
     if (verdict.kind === "more") return [later]
     this.#state = SEARCHING
     if (verdict.kind === "block") return [later, this.#giveHead(candidate, verdict)]
-    if (verdict.kind === "malformed") this.#count("malformed")
-    return [later, this.#release(candidate.held)]
+    if (verdict.kind === "none") return [later, this.#release(candidate.held, 1)]
+    this.#count("malformed")
+    return [later, this.#release(candidate.held, verdict.textStart + 1)]
   }
 
   /** A block's head goes out; what follows it is looked at again. */
-  #giveHead({ held, encoding }: Candidate, block: Verdict & { kind: "block" }): Uint8Array {
+  #giveHead({ held }: Candidate, block: Verdict & { kind: "block" }): Uint8Array {
     const changed = block.patches.length > 0
-    if (encoding !== "armor" && this.#beginning.isFollowedBy(this.#offset)) this.#wholeBody = true
+    if (block.delta === null && this.#beginning.isFollowedBy(this.#offset)) this.#wholeBody = true
     this.#count(changed ? "patched" : "foreign")
     this.#pass(held.subarray(0, block.endOctets), block.patches, block.windows)
-    if (encoding === "armor" && (changed || (this.#watched && block.windows.length > 0)))
+    if (block.delta !== null && (changed || (this.#watched && block.windows.length > 0)))
       this.#state = { kind: "armor", tail: new ArmorTail(block.delta), held: EMPTY }
     return held.subarray(block.endOctets)
   }
 
-  /** No block: its octets go out as they are, but others may begin in them. */
-  #release(held: Uint8Array): Uint8Array {
+  /** Octets that are not changed: some are passed, in the rest another block may begin. */
+  #release(held: Uint8Array, passed: number): Uint8Array {
     if (held.length > FIRST_OCTETS) this.#rescannedOctets += held.length
-    const first = this.#rescannedOctets > MAX_RESCANNED_OCTETS ? held.length : 1
-    this.#pass(held.subarray(0, first), [], [])
-    return held.subarray(first)
+    const end = this.#rescannedOctets > MAX_RESCANNED_OCTETS ? held.length : passed
+    this.#pass(held.subarray(0, end), [], [])
+    return held.subarray(end)
   }
 
   #follow(tail: ArmorTail, held: Uint8Array, octets: Uint8Array, ended: boolean): Uint8Array[] {
@@ -216,6 +229,7 @@ export class RecryptionStream {
 
 type State =
   | { readonly kind: "searching" }
+  | { readonly kind: "undecided"; readonly held: Uint8Array }
   | { readonly kind: "candidate"; readonly candidate: Candidate }
   | { readonly kind: "armor"; readonly tail: ArmorTail; readonly held: Uint8Array }
   | { readonly kind: "wrapped"; readonly armor: WrappedArmor; readonly inner: RecryptionStream }

@@ -8,6 +8,7 @@ interface Party {
 }
 
 interface CmsVectors {
+  readonly plaintext: string
   readonly account: Party
   readonly devices: readonly (Party & { readonly name: string; readonly recryptionKey: string })[]
   readonly messages: readonly {
