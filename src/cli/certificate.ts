@@ -3,6 +3,7 @@ import { resolve } from "node:path"
 import type { Command } from "commander"
 import { readCertificate } from "../crypto/cms/certificate.ts"
 import { pemDecode } from "../crypto/cms/pem.ts"
+import { recipientInfoSize } from "../crypto/cms/recipient.ts"
 import { readCertificate as readOpenPgpCertificate } from "../crypto/openpgp/certificate.ts"
 import { verifiedCertificate } from "../crypto/openpgp/recipient.ts"
 import { GatewayError } from "../errors.ts"
@@ -47,15 +48,30 @@ async function add(written: string, file: string, options: CommonOptions): Promi
   print(`certificate for ${address}: pinned, ${found.format}`)
 }
 
+/** @throws GatewayError naming the file, for a certificate that nothing could be encrypted to as well */
 async function readPinnable(file: string, now: Date): Promise<Pinnable> {
   const octets = readFile(file)
-  const text = new TextDecoder("latin1").decode(octets)
-  const pem = pemDecode("CERTIFICATE", text)[0]
-  if (pem !== undefined || octets[0] === 0x30) {
-    const certificate = readCertificate(pem ?? octets)
-    return { format: "smime", certificate: certificate.der, addresses: certificate.emailAddresses }
+  try {
+    const pem = pemDecode("CERTIFICATE", new TextDecoder("latin1").decode(octets))[0]
+    return pem !== undefined || octets[0] === 0x30 ? x509(pem ?? octets, now) : await openPgp(octets, now)
+  } catch (cause) {
+    if (!(cause instanceof GatewayError)) throw cause
+    throw new GatewayError(cause.code, `${file}: ${cause.message}`, { cause })
   }
-  // Its own signatures are checked here, once: what is kept is believed from then on.
+}
+
+/** Learned now rather than from mail that cannot be sent. */
+function x509(der: Uint8Array, now: Date): Pinnable {
+  const certificate = readCertificate(der)
+  recipientInfoSize(certificate)
+  if (!certificate.mayEncrypt) throw new GatewayError("CERTIFICATE_UNSUPPORTED", "its key usage allows no encryption")
+  if (certificate.notAfter.getTime() <= now.getTime())
+    throw new GatewayError("CERTIFICATE_INVALID", `expired on ${certificate.notAfter.toISOString().slice(0, 10)}`)
+  return { format: "smime", certificate: certificate.der, addresses: certificate.emailAddresses }
+}
+
+/** Its own signatures are checked here, once: what is kept is believed from then on. */
+async function openPgp(octets: Uint8Array, now: Date): Promise<Pinnable> {
   const certificate = readOpenPgpCertificate(await verifiedCertificate(octets, now))
   const addresses = certificate.userIds.map((userId) => /<([^<>]+)>$/.exec(userId)?.[1] ?? userId)
   return { format: "openpgp", certificate: certificate.binary, addresses }
