@@ -5,6 +5,7 @@ import { chown, lchown, readdir } from "node:fs/promises"
 import { connect } from "node:net"
 import { tmpdir } from "node:os"
 import { dirname, join } from "node:path"
+import type { TestCertificate } from "./certificate.ts"
 import { peer } from "./peers.ts"
 import { freePorts } from "./ports.ts"
 
@@ -12,10 +13,18 @@ import { freePorts } from "./ports.ts"
 export const dovecotPossible = peer("dovecot") && process.getuid?.() === 0
 
 /** The user that Dovecot's mail processes run as: root may not be one. What they open must be this user's. */
-export const MAIL_UID = 5000
+const MAIL_UID = 5000
 
 /** What `account*postern` logs in with, for every account. */
 export const MASTER = { user: "postern", password: "master of this test" } as const
+
+/** What a test wants of its Dovecot. */
+interface DovecotOptions {
+  /** Without it there is no STARTTLS. */
+  readonly tls?: TestCertificate
+  /** Settings added at the end. */
+  readonly more?: string
+}
 
 /** A Dovecot of the test's own: IMAP (plain) and LMTP over Maildirs in a folder. Every name has a mailbox, and the password `x`. */
 export class Dovecot implements AsyncDisposable {
@@ -36,7 +45,7 @@ export class Dovecot implements AsyncDisposable {
   }
 
   /** Runs over `<mailRoot>/<user>/Maildir`; `folder` gets its configuration and what it needs to run. Both are made. */
-  static async start(folder: string, mailRoot: string): Promise<Dovecot> {
+  static async start(folder: string, mailRoot: string, options: DovecotOptions = {}): Promise<Dovecot> {
     const dovecot = new Dovecot(folder, mailRoot, await freePorts(2))
     for (const path of [folder, mailRoot]) {
       mkdirSync(path, { recursive: true })
@@ -44,7 +53,11 @@ export class Dovecot implements AsyncDisposable {
     }
     await giveTo(mailRoot, MAIL_UID)
     writeFileSync(join(folder, "master"), `${MASTER.user}:{PLAIN}${MASTER.password}\n`)
-    writeFileSync(join(folder, "dovecot.conf"), dovecot.#settings())
+    if (options.tls) {
+      writeFileSync(join(folder, "tls.pem"), options.tls.certificate)
+      writeFileSync(join(folder, "tls.key"), options.tls.key, { mode: 0o600 })
+    }
+    writeFileSync(join(folder, "dovecot.conf"), dovecot.#settings(options))
     await dovecot.start()
     return dovecot
   }
@@ -80,16 +93,18 @@ export class Dovecot implements AsyncDisposable {
     await this.stop()
   }
 
-  #settings(): string {
+  #settings({ tls, more = "" }: DovecotOptions): string {
+    const encryption = tls ? `yes\nssl_cert = <${this.#folder}/tls.pem\nssl_key = <${this.#folder}/tls.key` : "no"
     return `base_dir = ${this.#folder}/run
 state_dir = ${this.#folder}/state
 log_path = ${this.#folder}/log
 protocols = imap lmtp
 listen = 127.0.0.1
-ssl = no
+ssl = ${encryption}
 disable_plaintext_auth = no
 auth_mechanisms = plain login
 auth_master_user_separator = *
+auth_failure_delay = 0
 mail_uid = ${MAIL_UID}
 mail_gid = ${MAIL_UID}
 first_valid_uid = 1
@@ -127,12 +142,13 @@ service lmtp {
     mode = 0666
   }
 }
+${more}
 `
   }
 }
 
 /** Gives a tree to `uid`. */
-export async function giveTo(path: string, uid: number): Promise<void> {
+async function giveTo(path: string, uid: number): Promise<void> {
   await chown(path, uid, uid)
   for (const entry of await readdir(path, { recursive: true })) await lchown(join(path, entry), uid, uid)
 }

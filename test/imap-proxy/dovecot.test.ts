@@ -1,28 +1,29 @@
 import { mkdir, readdir, readFile, writeFile } from "node:fs/promises"
+import { join } from "node:path"
 import { ImapFlow } from "imapflow"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
 import { externalUpstream, type UpstreamEndpoint } from "../../src/imap-proxy/upstream.ts"
 import { silentLog } from "../../src/log/log.ts"
 import { testCertificate } from "../harness/certificate.ts"
+import { Dovecot, dovecotPossible, MASTER } from "../harness/dovecot.ts"
 import { mustRun, peer, run, type TemporaryFolder, temporaryFolder } from "../harness/peers.ts"
 import { BareClient, literalOf } from "./client.ts"
-import { MASTER, type MasterDovecot, startMasterDovecot } from "./dovecot.ts"
 import { MESSAGES, patched } from "./messages.ts"
 import { ACCOUNT, HEX_HEAD, LAPTOP, PHONE, type Rig, startRig } from "./rig.ts"
 
 const names = Object.keys(MESSAGES)
 const smime = MESSAGES["smime"] ?? ""
 
-describe.skipIf(!peer("dovecot") || process.getuid?.() !== 0)("in front of a Dovecot with a master user", () => {
+describe.skipIf(!dovecotPossible)("in front of a Dovecot with a master user", () => {
   let folder: TemporaryFolder
-  let dovecot: MasterDovecot
+  let dovecot: Dovecot
   let rig: Rig
   let authority = ""
 
   beforeAll(async () => {
     folder = await temporaryFolder()
     const tls = await testCertificate()
-    dovecot = await startMasterDovecot(folder.path, tls)
+    dovecot = await Dovecot.start(folder.file("dovecot"), folder.file("mail"), { tls, more: SENT })
     authority = tls.certificate
     rig = await startRig({ upstream: dovecotOver("plain") })
     await writeFile(folder.file("ca.pem"), rig.certificate.certificate)
@@ -41,10 +42,10 @@ describe.skipIf(!peer("dovecot") || process.getuid?.() !== 0)("in front of a Dov
 
   function dovecotOver(
     security: (UpstreamEndpoint & { kind: "tcp" })["security"],
-    master = MASTER,
+    master: { readonly user: string; readonly password: string } = MASTER,
     trust = true,
   ): ReturnType<typeof externalUpstream> {
-    const endpoint = { kind: "tcp", host: "127.0.0.1", port: dovecot.port, security } as const
+    const endpoint = { kind: "tcp", host: "127.0.0.1", port: dovecot.imapPort, security } as const
     return externalUpstream({ endpoint, master, log: silentLog(), ...(trust ? { authority } : {}) })
   }
 
@@ -81,7 +82,7 @@ describe.skipIf(!peer("dovecot") || process.getuid?.() !== 0)("in front of a Dov
   })
 
   test("nothing in clear lies in the store", async () => {
-    const root = folder.file(`mail/${ACCOUNT}/cur`)
+    const root = join(dovecot.maildir(ACCOUNT), "cur")
     const files = await readdir(root)
     expect(files.length).toBeGreaterThanOrEqual(names.length)
     for (const file of files) expect(await readFile(`${root}/${file}`, "latin1")).not.toContain("nothing to see")
@@ -191,7 +192,7 @@ SyncState *
     expect(files.flat().map((text) => text.replace(/^X-TUID:.*\n/m, ""))).toContain(expected)
     await writeFile(folder.file("mirror/INBOX/new/1.x.y"), "Subject: up\n\nsecret upload\n")
     await mustRun("mbsync", sync)
-    const root = folder.file(`mail/${ACCOUNT}`)
+    const root = dovecot.maildir(ACCOUNT)
     for (const kind of ["cur", "new"]) {
       for (const name of await readdir(`${root}/${kind}`)) {
         expect(await readFile(`${root}/${kind}/${name}`, "latin1")).not.toContain("secret upload")
@@ -237,3 +238,12 @@ SyncState *
     await phone.tagged("i")
   })
 })
+
+const SENT = `namespace inbox {
+  separator = /
+  mailbox Sent {
+    auto = subscribe
+    special_use = \\Sent
+  }
+}
+`

@@ -5,7 +5,7 @@ import { appendingMailboxes } from "../../src/deliver/imap-append.ts"
 import { externalUpstream } from "../../src/imap-proxy/upstream.ts"
 import { silentLog } from "../../src/log/log.ts"
 import { preparedOf } from "../../src/pipeline/prepared.ts"
-import { Dovecot, dovecotPossible, giveTo, MAIL_UID, MASTER } from "../harness/dovecot.ts"
+import { Dovecot, dovecotPossible, MASTER } from "../harness/dovecot.ts"
 import { type DeviceSettings, eventually, Instance } from "../harness/instance.ts"
 import { mustRun, type TemporaryFolder, temporaryFolder } from "../harness/peers.ts"
 import { ImapSession, openWithOpenssl, openWithRnp } from "../harness/reading.ts"
@@ -243,7 +243,6 @@ describe.skipIf(!dovecotPossible)("Dovecot takes the embedded store over", () =>
     await sendMail(gateway.port, "carol@elsewhere.test", [ALICE], message("fifth", ALICE))
     using session = await ImapSession.open(laptop)
     await eventually("the next UID", async () => (await session.uids()).includes(5))
-    await giveTo(mailRoot, MAIL_UID)
   })
 })
 

@@ -1,14 +1,10 @@
-import { readFile } from "node:fs/promises"
-import { join } from "node:path"
 import { describe, expect, test } from "vitest"
-import { peer, temporaryFolder } from "../harness/peers.ts"
-import { giveTo, MAIL_UID, startDovecot } from "./dovecot.ts"
+import { Dovecot, dovecotPossible } from "../harness/dovecot.ts"
+import { temporaryFolder } from "../harness/peers.ts"
 import { ImapClient } from "./imap-client.ts"
 import { ACCOUNT, deliver, serveStore } from "./served-store.ts"
 
-const possible = peer("dovecot") && process.getuid?.() === 0
-
-describe.skipIf(!possible)("Dovecot takes over, and gives back", () => {
+describe.skipIf(!dovecotPossible)("Dovecot takes over, and gives back", () => {
   test("the same UIDs, UIDVALIDITY, flags, keywords, dates and structures; and we see what Dovecot added", async () => {
     await using folder = await temporaryFolder()
     const root = folder.file("mail")
@@ -27,10 +23,9 @@ describe.skipIf(!possible)("Dovecot takes over, and gives back", () => {
       before = await snapshot(client)
       await client.ok("LOGOUT")
     }
-    await giveTo(root, MAIL_UID)
     {
-      await using dovecot = await startDovecot(folder.file("dovecot"), root)
-      await using client = await ImapClient.connect(dovecot.port)
+      await using dovecot = await Dovecot.start(folder.file("dovecot"), root)
+      await using client = await ImapClient.connect(dovecot.imapPort)
       await client.ok(`LOGIN ${ACCOUNT} x`)
       expect(await snapshot(client)).toEqual(before)
       await client.ok("SELECT INBOX")
@@ -57,12 +52,11 @@ describe.skipIf(!possible)("Dovecot takes over, and gives back", () => {
       await client.ok("NOOP")
       before = await snapshot(client)
     }
-    await giveTo(root, MAIL_UID)
-    await using dovecot = await startDovecot(folder.file("dovecot"), root)
-    await using client = await ImapClient.connect(dovecot.port)
+    await using dovecot = await Dovecot.start(folder.file("dovecot"), root)
+    await using client = await ImapClient.connect(dovecot.imapPort)
     await client.ok(`LOGIN ${ACCOUNT} x`)
     expect(await snapshot(client)).toEqual(before)
-    expect(await readFile(join(folder.file("dovecot"), "log"), "utf8")).not.toMatch(/imap\(.*(?:Error|Warning|Panic)/)
+    expect(dovecot.log).not.toMatch(/imap\(.*(?:Error|Warning|Panic)/)
   })
 })
 
