@@ -1,6 +1,5 @@
-import { createPrivateKey, createPublicKey, diffieHellman } from "node:crypto"
+import { createPrivateKey, diffieHellman } from "node:crypto"
 import { GatewayError } from "../../errors.ts"
-import { fromBigEndian } from "./modular.ts"
 import { P256_POINT_OCTETS, P256_SCALAR_OCTETS, p256Pkcs8 } from "./p256.ts"
 import { p256EvenY } from "./p256-root.ts"
 import { withoutStackTraces } from "./stack-traces.ts"
@@ -21,13 +20,10 @@ export function p256Multiplication(scalar: Uint8Array): P256Multiplication {
   const privateKey = createPrivateKey({ key: pkcs8, format: "der", type: "pkcs8" })
   pkcs8.fill(0)
   return (point) => {
-    const spki = spkiOf(point)
+    const key = spkiOf(point)
     try {
-      const x = withoutStackTraces(() => {
-        // The import checks that the point is on the curve (SEC 1 §2.3.4).
-        const publicKey = createPublicKey({ key: spki, format: "der", type: "spki" })
-        return diffieHellman({ privateKey, publicKey })
-      })
+      // The import checks that the point is on the curve (SEC 1 §2.3.4).
+      const x = withoutStackTraces(() => diffieHellman({ privateKey, publicKey: { key, format: "der", type: "spki" } }))
       return point.length === P256_POINT_OCTETS ? uncompressed(x) : compressed(x)
     } catch (cause) {
       throw new GatewayError("POINT_INVALID", "p256: point is not on the curve", { cause })
@@ -51,12 +47,12 @@ function compressed(x: Uint8Array): Uint8Array {
 }
 
 function uncompressed(x: Uint8Array): Uint8Array {
-  const y = p256EvenY(fromBigEndian(x))
+  const y = p256EvenY(x)
   if (y === null) throw new GatewayError("POINT_INVALID", "p256: agreement is not on the curve")
   const point = new Uint8Array(P256_POINT_OCTETS)
   point[0] = 4
   point.set(x, 1)
-  point.set(Buffer.from(y.toString(16).padStart(2 * P256_SCALAR_OCTETS, "0"), "hex"), 1 + P256_SCALAR_OCTETS)
+  point.set(y, 1 + P256_SCALAR_OCTETS)
   return point
 }
 

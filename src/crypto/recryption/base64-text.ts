@@ -1,10 +1,9 @@
 import type { Patch, Span } from "./patch.ts"
 
-/** For each octet: its six bits in base64 (RFC 4648 §4), or one of BLANK, PAD, OTHER. */
-export const BASE64: Uint8Array = base64Table()
 export const BLANK = 64
-export const PAD = 65
-export const OTHER = 66
+export const OTHER = 65
+/** For each octet: its six bits in base64 (RFC 4648 §4), or BLANK or OTHER. */
+export const BASE64: Uint8Array = base64Table()
 
 /**
  * Decodes base64 text in lines of any length, as it arrives. Stops for good at padding, at an empty line, and at any octet that is
@@ -39,28 +38,27 @@ export class Base64Text {
 
   push(text: Uint8Array): void {
     this.#reserve(text.length)
+    const decoded = this.#decoded
+    // Locals, since this loop sees every octet of what is held.
+    let [length, bits, pending, characters] = [this.#length, this.#bits, this.#pending, this.#lineCharacters]
     for (let at = 0; at < text.length && !this.#ended; at++) {
       const octet = text[at] ?? 0
       const value = BASE64[octet] ?? OTHER
-      if (value < BLANK) this.#character(value)
-      else if (octet === LF) this.#endLine()
-      else if (value !== BLANK) this.#ended = true
+      if (value < BLANK) {
+        characters++
+        pending = ((pending << 6) | value) & 0xffff
+        bits += 6
+        if (bits >= 8) decoded[length++] = pending >> (bits -= 8)
+      } else if (octet === LF) {
+        this.#ended = characters === 0 && this.#anyLine
+        this.#anyLine = true
+        characters = 0
+      } else if (value !== BLANK) this.#ended = true
     }
-  }
-
-  #character(value: number): void {
-    this.#lineCharacters++
-    this.#pending = ((this.#pending << 6) | value) & 0xffff
-    this.#bits += 6
-    if (this.#bits < 8) return
-    this.#bits -= 8
-    this.#decoded[this.#length++] = this.#pending >> this.#bits
-  }
-
-  #endLine(): void {
-    if (this.#lineCharacters === 0 && this.#anyLine) this.#ended = true
-    this.#anyLine = true
-    this.#lineCharacters = 0
+    this.#length = length
+    this.#bits = bits
+    this.#pending = pending
+    this.#lineCharacters = characters
   }
 
   #reserve(more: number): void {
@@ -131,11 +129,10 @@ function finish(runs: TextRun[], start: number, end: number, character: number):
 }
 
 function base64Table(): Uint8Array {
-  const table = new Uint8Array(256).fill(66)
+  const table = new Uint8Array(256).fill(OTHER)
   const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
   for (let value = 0; value < 64; value++) table[alphabet.charCodeAt(value)] = value
-  for (const blank of [9, 10, 13, 32]) table[blank] = 64
-  table[61] = 65
+  for (const blank of [9, 10, 13, 32]) table[blank] = BLANK
   return table
 }
 
