@@ -2,7 +2,7 @@ import { join } from "node:path"
 import { randomOctets } from "../crypto/primitives/random.ts"
 import { GatewayError } from "../errors.ts"
 import type { Log } from "../log/log.ts"
-import { type Database, openDatabase } from "../store/database.ts"
+import { type CommitsReachDisk, type Database, openDatabase } from "../store/database.ts"
 import { makePrivateFolder } from "../store/durable.ts"
 import { thisProcess } from "../store/process.ts"
 import { nextAttempt } from "./backoff.ts"
@@ -20,6 +20,7 @@ import {
   type QueuedJob,
   spoolIdOf,
 } from "./queue.ts"
+import { WalSync } from "./wal-sync.ts"
 
 /** What the queue needs to know of the rest. */
 export interface EmbeddedQueueOptions {
@@ -27,6 +28,11 @@ export interface EmbeddedQueueOptions {
   /** Called once when the last job of a message is settled. What it throws is logged; the sweep calls again. */
   readonly onEmptied: (spoolId: string) => Promise<void>
   readonly log: Log
+  /**
+   * `at once` (the default) for acts of people. `later`, half a second at most, for a server: a power cut may then take back the last
+   * notes. The sweep finds messages without a job, and what had a job before the start is tried as a repeat.
+   */
+  readonly commitsReachDisk?: CommitsReachDisk
 }
 
 /** A worker that is silent for this long is taken for dead, if nobody can see that it lives. */
@@ -43,14 +49,16 @@ export class EmbeddedQueue implements Queue, QueueAdministration, Ledger {
   readonly #database: Database
   readonly #jobs: JobTable
   readonly #commits: GroupCommit
+  readonly #sync: WalSync | null
   readonly #options: EmbeddedQueueOptions
   readonly #wakers = new Set<() => void>()
 
-  /** Use {@link openEmbeddedQueue}. */
-  constructor(database: Database, options: EmbeddedQueueOptions) {
+  /** Use {@link openEmbeddedQueue}. `sync` null: commits are on the disk when they return. */
+  constructor(database: Database, sync: WalSync | null, options: EmbeddedQueueOptions) {
     this.#database = database
     this.#jobs = new JobTable(database)
-    this.#commits = new GroupCommit(database)
+    this.#commits = new GroupCommit(database, () => sync?.committed())
+    this.#sync = sync
     this.#options = options
   }
 
@@ -145,6 +153,7 @@ export class EmbeddedQueue implements Queue, QueueAdministration, Ledger {
   async [Symbol.asyncDispose](): Promise<void> {
     // Behind whatever still waits for the next commit.
     await this.#commits.run(() => "written")
+    await this.#sync?.sync()
     this.#database.close()
   }
 
@@ -254,7 +263,13 @@ export class EmbeddedQueue implements Queue, QueueAdministration, Ledger {
  */
 export function openEmbeddedQueue(data: string, options: EmbeddedQueueOptions): EmbeddedQueue {
   makePrivateFolder(data)
-  return new EmbeddedQueue(openDatabase(join(data, "queue.db"), QUEUE_MIGRATIONS), options)
+  const path = join(data, "queue.db")
+  const database = openDatabase(path, QUEUE_MIGRATIONS, options.commitsReachDisk)
+  if (options.commitsReachDisk !== "later") return new EmbeddedQueue(database, null, options)
+  // A power cut may have taken the note of their first attempt.
+  new JobTable(database).suspectAttempts()
+  const sync = new WalSync(path, (error) => options.log.error("queue.not-synced", {}, error))
+  return new EmbeddedQueue(database, sync, options)
 }
 
 /** A fault of ours is no reason to bounce mail: when the time is over it waits for a person. */

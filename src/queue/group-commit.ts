@@ -5,16 +5,19 @@ interface Waiting {
   readonly reject: (error: unknown) => void
 }
 
-/** Gathers the writes of one turn of the event loop into one transaction: a commit waits for the disk once for all of them. */
+/** Gathers the writes of one turn of the event loop into one transaction: a commit costs as much as the writes of one message. */
 export class GroupCommit {
   readonly #database: Database
+  readonly #onCommit: () => void
   #waiting: Waiting[] = []
 
-  constructor(database: Database) {
+  /** `onCommit` is called after each transaction. */
+  constructor(database: Database, onCommit: () => void = () => undefined) {
     this.#database = database
+    this.#onCommit = onCommit
   }
 
-  /** Runs `act`, synchronous and repeatable, in the next transaction; resolves with its value when that is on the disk. */
+  /** Runs `act`, synchronous and repeatable, in the next transaction; resolves with its value when that is committed. */
   run<T>(act: () => T): Promise<T> {
     return new Promise((resolve, reject) => {
       if (this.#waiting.length === 0) setImmediate(() => this.#commit())
@@ -33,6 +36,7 @@ export class GroupCommit {
     this.#waiting = []
     try {
       const resolved = this.#database.transaction(() => batch.map(({ act }) => act()))
+      this.#onCommit()
       for (const resolve of resolved) resolve()
     } catch (error) {
       // One bad write must not take the others with it.
@@ -43,7 +47,9 @@ export class GroupCommit {
 
   #commitAlone({ act, reject }: Waiting): void {
     try {
-      this.#database.transaction(act)()
+      const resolve = this.#database.transaction(act)
+      this.#onCommit()
+      resolve()
     } catch (error) {
       reject(error)
     }

@@ -100,6 +100,11 @@ export class JobTable {
     return jobs.filter((job) => this.#orphaned(job, now) === "emptied").map((job) => job.spoolId)
   }
 
+  /** Marks what looks as if it was never tried: nobody knows. */
+  suspectAttempts(): void {
+    this.#database.sql.run`UPDATE job SET attempts = 1 WHERE attempts = 0`
+  }
+
   /** Makes jobs due that a clock which ran ahead has put off. */
   mendDueTimes(now: Date): void {
     const latest = now.getTime() + LONGEST_WAIT_MS

@@ -33,7 +33,7 @@ export type Counts = Readonly<Record<"ready" | "delayed" | "active" | "held" | "
 /** Durable work list; holds references, the octets stay in the spool. At least once: handlers are idempotent. */
 export interface Queue extends AsyncDisposable {
   /**
-   * Resolves when the jobs are on the disk, all or none. A pair that is queued or was settled already is left as it is.
+   * Resolves when the jobs are written down, all or none. A pair that is queued or was settled already is left as it is.
    * All jobs of a message go in one call: when its last job is settled, the message leaves the spool.
    */
   add(...jobs: readonly Job[]): Promise<void>

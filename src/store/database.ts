@@ -10,7 +10,13 @@ const BUSY_TIMEOUT_MS = 10_000
 /** Prepared statements kept per connection; there are fewer than this many in the sources. */
 const MAX_STATEMENTS = 200
 
-/** One connection to an SQLite file that several processes share: WAL, and a commit is on the disk when it returns. */
+/**
+ * When a commit is on the disk: `at once`, before it returns; `later`, with the next checkpoint or when somebody syncs the WAL. A
+ * power cut then takes the last commits back, in order; the file stays whole. A crash of the process alone takes none.
+ */
+export type CommitsReachDisk = "at once" | "later"
+
+/** One connection to an SQLite file that several processes share (WAL). */
 export class Database {
   /** Tagged templates; values are bound, never pasted: ``sql.get`SELECT … WHERE id = ${id}` ``. */
   readonly sql: SQLTagStore
@@ -51,10 +57,14 @@ export class Database {
  * Opens `path` (made with mode 0600 when absent) and brings it to the newest schema: `migrations[n]` leads from version n to n + 1.
  * @throws GatewayError STATE_VERSION when a newer Postern wrote it, STATE_CORRUPT when it is no database
  */
-export function openDatabase(path: string, migrations: readonly string[]): Database {
+export function openDatabase(
+  path: string,
+  migrations: readonly string[],
+  reachDisk: CommitsReachDisk = "at once",
+): Database {
   // SQLite gives the WAL the mode of the file; by itself it would make all of them readable to everybody.
   closeSync(openSync(path, "a", 0o600))
-  const connection = connect(path)
+  const connection = connect(path, reachDisk)
   try {
     migrate(connection, path, migrations)
     return new Database(connection)
@@ -64,11 +74,12 @@ export function openDatabase(path: string, migrations: readonly string[]): Datab
   }
 }
 
-function connect(path: string): DatabaseSync {
+function connect(path: string, reachDisk: CommitsReachDisk): DatabaseSync {
   const connection = new DatabaseSync(path, { timeout: BUSY_TIMEOUT_MS })
   try {
     connection.exec(
-      "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA secure_delete = ON",
+      `PRAGMA journal_mode = WAL; PRAGMA synchronous = ${reachDisk === "at once" ? "FULL" : "NORMAL"};
+       PRAGMA foreign_keys = ON; PRAGMA secure_delete = ON`,
     )
     return connection
   } catch (cause) {

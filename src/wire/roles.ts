@@ -74,7 +74,9 @@ export async function startRoles(core: Core): Promise<Running> {
 
 function openShared(core: Core, stack: AsyncDisposableStack): Shared {
   const { config, people, log, now } = core
-  const queue = stack.use(openEmbeddedQueue(config.data, { now, log, onEmptied: (id) => core.spool.remove(id) }))
+  const queue = stack.use(
+    openEmbeddedQueue(config.data, { now, log, commitsReachDisk: "later", onEmptied: (id) => core.spool.remove(id) }),
+  )
   const devices = new LiveDevices(people, log)
   const recryptors = new AccountRecryptors(people)
   const markerKey =

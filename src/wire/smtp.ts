@@ -97,7 +97,10 @@ function acceptanceOf(listener: string, core: Core, queue: Queue): Acceptance {
   return {
     async accept(entry, content) {
       const id = await core.spool.write(entry, refuseRevoked(content, entry.envelope.recipients, core.people))
-      await queue.add(...jobsFor(id, entry.envelope, entry.receivedAt))
+      // Not waited for: the spool is the truth, and the sweep finds what has no job.
+      queue
+        .add(...jobsFor(id, entry.envelope, entry.receivedAt))
+        .catch((error: unknown) => core.log.error("smtp.not-queued", { id }, error))
       core.counters.add("postern_smtp_accepted_total", { listener })
       return id
     },

@@ -17,7 +17,12 @@ const spoolKeys = new SpoolKeys(`${folder}/data/spool-keys`, `${folder}/secrets/
 spoolKeys.rotate(now())
 const publicKeys = new SpoolPublicKeys(`${folder}/data/spool-keys`, now)
 const spool = await openSpool({ folder: `${folder}/data/spool`, publicKeys, privateKeys: spoolKeys, now })
-const queue = openEmbeddedQueue(`${folder}/data`, { now, log: silentLog(), onEmptied: (id) => spool.remove(id) })
+const queue = openEmbeddedQueue(`${folder}/data`, {
+  now,
+  log: silentLog(),
+  onEmptied: (id) => spool.remove(id),
+  commitsReachDisk: "later",
+})
 await startSweeping({ spool, queue, spoolKeys, now, log: silentLog() })
 
 const recipients = ["a@example.test", "b@example.test"].map((address) => ({

@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process"
 import { once } from "node:events"
-import { mkdtempSync, rmSync } from "node:fs"
+import { copyFileSync, mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { afterEach, beforeEach, describe, expect, test } from "vitest"
@@ -53,6 +53,28 @@ describe("the embedded queue", () => {
     const after = await embedded()
     expect((await after.queue.list()).map((job) => job.spoolId)).toEqual(["m1"])
     await after.close()
+  })
+
+  test("opened by a server, takes what was left over for tried: a power cut may have taken the note", async () => {
+    const before = await embedded()
+    await before.queue.add(jobFor("m1", "a@example.test", START))
+    // What the disk holds when the power goes right behind the delivery.
+    const disk = mkdtempSync(join(tmpdir(), "postern-queue-"))
+    for (const name of ["queue.db", "queue.db-wal"]) copyFileSync(join(folder, name), join(disk, name))
+    await before.close()
+    const after = openEmbeddedQueue(disk, {
+      now: () => START,
+      log: silentLog(),
+      onEmptied: async () => undefined,
+      commitsReachDisk: "later",
+    })
+    await after.add(jobFor("m2", "a@example.test", START))
+    expect((await after.list()).map((job) => [job.spoolId, job.attempt])).toEqual([
+      ["m1", 1],
+      ["m2", 0],
+    ])
+    await after[Symbol.asyncDispose]()
+    rmSync(disk, { recursive: true })
   })
 
   test("takes over what a dead worker had, at once, as a repeat", async () => {
