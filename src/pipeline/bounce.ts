@@ -7,7 +7,7 @@ import { readHeader } from "../mime/header.ts"
 import { composeReport, shouldReport } from "../mime/report.ts"
 import type { Gateway, OpenMessage } from "./gateway.ts"
 
-/** Tells the sender of a final failure (RFC 3464) where RFC 3461 §4.1 and RFC 5321 §6.1 allow it: never about a report. */
+/** Tells the sender what became of a message (RFC 3464) where RFC 3461 §4.1 and RFC 5321 §6.1 want it: never about a report. */
 export async function report(
   message: OpenMessage,
   recipient: Recipient,

@@ -89,7 +89,10 @@ export class MarkerCheck {
 
   push(stable: Uint8Array): void {
     if (this.#vouching === "nobody") return
-    if (this.#vouching !== "reading") return this.#vouching.mac.update(stable)
+    if (this.#vouching !== "reading") {
+      this.#vouching.mac.update(stable)
+      return
+    }
     this.#header = Buffer.concat([this.#header, stable])
     const end = headerEnd(this.#header)
     if (end !== null) this.#begin(end)

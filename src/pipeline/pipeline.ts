@@ -7,7 +7,7 @@ import { store } from "./store.ts"
 
 /**
  * One attempt at one recipient of one message. Mail of our people is protected and stored, mail of others relayed, and a final
- * failure is reported to the sender. What became of it is a value; a thrown error is a fault of ours, and the queue tries again.
+ * failure is reported to the sender, success where that was asked for. What became of it is a value; a thrown error is a fault of ours, and the queue tries again.
  */
 export async function deliver(job: Job, gateway: Gateway, signal: AbortSignal): Promise<Outcome> {
   await using message = await gateway.open(job.spoolId)
@@ -24,6 +24,7 @@ export async function deliver(job: Job, gateway: Gateway, signal: AbortSignal): 
 
   const outcome = settle(result, job, message.entry.receivedAt, gateway.now(), gateway.lifetimeMs)
   if (outcome.kind === "failed") await report(message, recipient, outcome.status, gateway)
+  if (result.kind === "done" && !result.notifies) await confirm(message, recipient, result.status, gateway)
   gateway.log.info("mail.attempt", {
     id: job.spoolId,
     recipient: job.recipient,
@@ -34,4 +35,15 @@ export async function deliver(job: Job, gateway: Gateway, signal: AbortSignal): 
       : { status: outcome.status.status, diagnostic: outcome.status.diagnostic }),
   })
   return outcome
+}
+
+/** RFC 3461 §4.1: NOTIFY=SUCCESS. A confirmation that fails must not make the message come twice. */
+async function confirm(...[message, recipient, status, gateway]: Parameters<typeof report>): Promise<void> {
+  // Which account an alias leads to, and how its mail is stored, is for our log only.
+  const told = status.action === "delivered" ? { ...status, diagnostic: "delivered" } : status
+  try {
+    await report(message, recipient, told, gateway)
+  } catch (error) {
+    gateway.log.error("report.failed", { recipient: status.recipient }, error)
+  }
 }

@@ -6,7 +6,12 @@ import type { AtRest, EncryptionTarget } from "./protect.ts"
 
 /** What an attempt at one recipient came to: a value, never a thrown error. */
 export type Result =
-  | { readonly kind: "done"; readonly status: DeliveryStatus }
+  | {
+      readonly kind: "done"
+      readonly status: DeliveryStatus
+      /** Who has the message now tells the sender of its delivery, where that was asked for. */
+      readonly notifies?: true
+    }
   | { readonly kind: "retry"; readonly status: DeliveryStatus }
   | { readonly kind: "failed"; readonly status: DeliveryStatus }
   | { readonly kind: "hold"; readonly reason: string }

@@ -82,7 +82,10 @@ export class Client {
       const info = await this.#until<SMTPConnection.SentMessageInfo>(signal, (done) =>
         this.#transmit(message, source.stream, done),
       )
-      return outcomeOfReply(message.recipient, info?.response ?? "", this.#remote)
+      const outcome = outcomeOfReply(message.recipient, info?.response ?? "", this.#remote)
+      return outcome.kind === "relayed" && this.#session.extensions().has("DSN")
+        ? { ...outcome, notifies: true }
+        : outcome
     } catch (error) {
       return await this.#explain(error, message, source, signal)
     } finally {

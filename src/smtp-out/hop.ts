@@ -61,6 +61,11 @@ export interface RelayMessage {
 
 /** What became of one attempt. */
 export type RelayOutcome =
-  | { readonly kind: "relayed"; readonly status: DeliveryStatus }
+  | {
+      readonly kind: "relayed"
+      readonly status: DeliveryStatus
+      /** The next hop took the DSN parameters, so it sends the notifications that they ask for (RFC 3461 §5.2.2). */
+      readonly notifies?: true
+    }
   | { readonly kind: "retry"; readonly status: DeliveryStatus }
   | { readonly kind: "failed"; readonly status: DeliveryStatus }

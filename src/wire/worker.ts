@@ -73,7 +73,7 @@ export function smtpRelay(relay: Relay, hopFor: (domain: string) => Hop): RelayP
         hopFor(recipient.address.domain),
         signal,
       )
-      return outcome.kind === "relayed" ? { kind: "done", status: outcome.status } : outcome
+      return outcome.kind === "relayed" ? { ...outcome, kind: "done" } : outcome
     },
   }
 }

@@ -102,6 +102,27 @@ describe("mail for other domains", () => {
     expect(stored()).toHaveLength(before)
   })
 
+  test("NOTIFY=SUCCESS: delivery here is confirmed, and that mail left for a server that confirms nothing", async () => {
+    const sent = message("confirmed", `${ALICE}, glad@else.test`)
+    const reply = await submit(sent, [ALICE, "glad@else.test"], { rcpt: "NOTIFY=SUCCESS,FAILURE" })
+    await audit(idIn(reply), "done")
+    const inside: string[] = []
+    for (const number of [1, 2]) {
+      const report = await inMailbox('SUBJECT "Delivered mail" NOT SUBJECT "Undelivered"', number)
+      inside.push(Buffer.from((await openWithOpenssl(report, laptop)) ?? []).toString())
+    }
+    expect(
+      inside.map((text) => /Final-Recipient: rfc822; (\S+)\r\nAction: (\w+)\r\nStatus: 2\./.exec(text)?.slice(1)),
+    ).toEqual(
+      expect.arrayContaining([
+        [ALICE, "delivered"],
+        ["glad@else.test", "relayed"],
+      ]),
+    )
+    // Who is behind an alias is nobody's business.
+    expect(inside.join()).not.toContain("stored for")
+  })
+
   test("a report that cannot be delivered is the end of it", async () => {
     refusals = { "gone@else.test": "450 4.2.1 busy" }
     const id = idIn(await submit(message("orphan", "gone@else.test", DAVE), ["gone@else.test"], { from: leaver }))
@@ -281,12 +302,13 @@ async function audit(id: string, outcome: string): Promise<void> {
   })
 }
 
-/** The first message in Alice's INBOX that this search key finds. */
-async function inMailbox(key: string): Promise<Uint8Array> {
+/** A message in Alice's INBOX that this search key finds: the first, or the one with this number. */
+async function inMailbox(key: string, number = 1): Promise<Uint8Array> {
   using session = await ImapSession.open(laptop)
   const uid = await eventually(`${key} in the mailbox`, async () => {
     await session.must("SELECT INBOX")
-    return Number(/^\* SEARCH (\d+)/m.exec(await session.must(`UID SEARCH ${key}`))?.[1] ?? 0)
+    const found = /^\* SEARCH ([\d ]+)/m.exec(await session.must(`UID SEARCH ${key}`))?.[1] ?? ""
+    return Number(found.split(" ")[number - 1] ?? 0)
   })
   return await session.fetch(uid, "BODY.PEEK[]")
 }

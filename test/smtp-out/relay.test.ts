@@ -257,7 +257,8 @@ describe("extensions", () => {
     await using relay = makeRelay()
     const dsn = { envelopeId: "QQ 314+", returnContent: "HDRS", notify: ["FAILURE", "DELAY"] } as const
     const originalRecipient = "rfc822;carol@example.test"
-    await relay.relayMessage(message(HELLO, { ...dsn, originalRecipient, sender: null }), host(sink.port), never)
+    const asking = message(HELLO, { ...dsn, originalRecipient, sender: null })
+    expect(await relay.relayMessage(asking, host(sink.port), never)).toMatchObject({ kind: "relayed", notifies: true })
     expect(sink.messages[0]?.sender).toBe("")
     expect(sink.messages[0]?.mailParameters).toMatchObject({
       ENVID: "QQ 314+",
@@ -265,6 +266,8 @@ describe("extensions", () => {
       SIZE: String(HELLO.length),
     })
     expect(sink.messages[0]?.rcptParameters[0]).toMatchObject({ NOTIFY: "FAILURE,DELAY", ORCPT: originalRecipient })
+    await using plain = await openSmtpSink({ server: { hideDSN: true } })
+    expect(await relay.relayMessage(asking, host(plain.port), never)).not.toHaveProperty("notifies")
   })
 })
 
