@@ -1,4 +1,4 @@
-import { close, closeSync, fsync, futimesSync, openSync, renameSync, write, writeSync } from "node:fs"
+import { close, closeSync, fsync, futimesSync, open, renameSync, write, writeSync } from "node:fs"
 import { readdir, stat, unlink } from "node:fs/promises"
 import { hostname } from "node:os"
 import { join } from "node:path"
@@ -10,6 +10,7 @@ import { isAlive } from "./dotlock.ts"
 import { isCode } from "./fs-errors.ts"
 import { sortedLetters } from "./paths.ts"
 
+const openFile = promisify(open)
 const closeFile = promisify(close)
 const writeFile = promisify(write)
 const syncFile = promisify(fsync)
@@ -90,18 +91,19 @@ export const HOST = hostname().replaceAll(/[/:,]/g, (c) => `\\${c.charCodeAt(0).
 
 /** @returns octets on the wire */
 async function writeTemporary(path: string, delivery: Delivery): Promise<number> {
-  const file = openSync(path, "wx", 0o600)
-  let open = true
+  // Making a file waits for the journal while it is being committed, milliseconds under load: not on the main thread.
+  const file = await openFile(path, "wx", 0o600)
+  let isOpen = true
   try {
     const wireOctets = await writeContent(file, delivery)
     const seconds = delivery.internalDate.getTime() / 1000
     futimesSync(file, seconds, seconds)
     await syncFile(file)
     closeSync(file)
-    open = false
+    isOpen = false
     return wireOctets
   } catch (error) {
-    if (open) await closeFile(file)
+    if (isOpen) await closeFile(file)
     await unlink(path)
     throw error
   }

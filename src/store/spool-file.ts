@@ -1,4 +1,4 @@
-import { close, closeSync, fstatSync, fsync, openSync, read, readSync, write, writeSync } from "node:fs"
+import { close, closeSync, fstatSync, fsync, open, read, readSync, write, writeSync } from "node:fs"
 import { promisify } from "node:util"
 import { TAG_OCTETS } from "../crypto/primitives/aead.ts"
 import type { Decapsulator } from "../crypto/primitives/seal-key.ts"
@@ -18,6 +18,7 @@ import { openIfThere } from "./durable.ts"
 import { parseEntry, type SpoolEntry } from "./spool-entry.ts"
 
 // What only touches the page cache is done at once, 3 to 15 microseconds; a trip to the thread pool costs 20 to 40 by itself.
+const openFile = promisify(open)
 const syncFile = promisify(fsync)
 const writeFile = promisify(write)
 const readFile = promisify(read)
@@ -53,11 +54,11 @@ export async function writeSealed(
       gathered.add(octets)
       // A full chunk waits for the octet behind it: it may be the last.
       while (gathered.octets > CHUNK_OCTETS) {
-        file ??= newFile(begin())
+        file ??= await newFile(begin())
         await append(file, file.sealer.chunk(gathered.take(), false))
       }
     }
-    file ??= newFile(begin())
+    file ??= await newFile(begin())
     finish(file, file.sealer.chunk(gathered.rest(), true), file.sealer.trailer(trailerFor(sizeOctets)))
     const { descriptor } = file
     await onDisk(() => syncFile(descriptor))
@@ -106,8 +107,9 @@ interface NewFile {
   written: number
 }
 
-function newFile({ path, sealer }: { readonly path: string; readonly sealer: Sealer }): NewFile {
-  return { descriptor: refusable(() => openSync(path, "wx", 0o600)), sealer, written: 0 }
+/** Making a file waits for the journal while it is being committed, milliseconds under load: not on the main thread. */
+async function newFile({ path, sealer }: { readonly path: string; readonly sealer: Sealer }): Promise<NewFile> {
+  return { descriptor: await onDisk(() => openFile(path, "wx", 0o600)), sealer, written: 0 }
 }
 
 async function append(file: NewFile, chunk: Uint8Array): Promise<void> {

@@ -1,5 +1,5 @@
-import { closeSync, existsSync, readSync, renameSync, unlinkSync } from "node:fs"
-import { opendir, readdir, stat } from "node:fs/promises"
+import { closeSync, existsSync, readSync, renameSync } from "node:fs"
+import { opendir, readdir, stat, unlink } from "node:fs/promises"
 import { join } from "node:path"
 import { randomOctets } from "../crypto/primitives/random.ts"
 import type { Decapsulator } from "../crypto/primitives/seal-key.ts"
@@ -69,7 +69,7 @@ export class Spool {
 
   /** Removing what is not there does nothing. After a power cut a removed message may be back; the queue's record says that it is settled. */
   async remove(id: string): Promise<void> {
-    if (ID.test(id)) unlinkIfThere(this.#path(id))
+    if (ID.test(id)) await unlinkIfThere(this.#path(id))
   }
 
   /** In no order. */
@@ -84,7 +84,7 @@ export class Spool {
       const [host, pid, start] = name.slice(TEMPORARY.length).split("~")
       const life = lifeOf(`${host}/${pid}/${start}`)
       if (life === "alive" || (life === "elsewhere" && !(await this.#isOld(name)))) continue
-      unlinkIfThere(join(this.#options.folder, name))
+      await unlinkIfThere(join(this.#options.folder, name))
       removed += 1
     }
     return removed
@@ -164,14 +164,15 @@ async function leavingNothing(path: string, act: () => Promise<void>): Promise<v
   try {
     await act()
   } catch (error) {
-    unlinkIfThere(path)
+    await unlinkIfThere(path)
     throw error
   }
 }
 
-function unlinkIfThere(path: string): void {
+/** Waits for the journal while it is being committed, as making a file does: not on the main thread. */
+async function unlinkIfThere(path: string): Promise<void> {
   try {
-    unlinkSync(path)
+    await unlink(path)
   } catch (error) {
     if (systemCode(error) !== "ENOENT") throw error
   }
