@@ -2,6 +2,7 @@ import { join } from "node:path"
 import { randomOctets } from "../crypto/primitives/random.ts"
 import { GatewayError } from "../errors.ts"
 import type { Log } from "../log/log.ts"
+import type { DeliveryStatus } from "../message/status.ts"
 import { type CommitsReachDisk, type Database, openDatabase } from "../store/database.ts"
 import { makePrivateFolder } from "../store/durable.ts"
 import { thisProcess } from "../store/process.ts"
@@ -207,8 +208,11 @@ export class EmbeddedQueue implements Queue, QueueAdministration, Ledger {
     try {
       return await handler(job, signal)
     } catch (error) {
+      const now = this.#options.now()
+      // The worker ends: the next one begins with this job.
+      if (signal.aborted) return { kind: "retry", at: now, status: delayed(job, "cut off by a restart") }
       this.#options.log.error("queue.attempt-failed", { job: job.id }, error)
-      return fault(job, error, this.#options.now())
+      return fault(job, error, now)
     }
   }
 
@@ -277,13 +281,11 @@ function fault(job: Job, error: unknown, now: Date): Outcome {
   const code = error instanceof GatewayError ? error.code : "unexpected"
   const at = nextAttempt(job.attempt, job.queuedAt, now)
   if (at === null) return { kind: "hold", reason: `fault of the gateway: ${code}` }
-  const status = {
-    recipient: job.recipient,
-    action: "delayed",
-    status: "4.3.0",
-    diagnostic: `fault of the gateway: ${code}`,
-  } as const
-  return { kind: "retry", at, status }
+  return { kind: "retry", at, status: delayed(job, `fault of the gateway: ${code}`) }
+}
+
+function delayed(job: Job, diagnostic: string): DeliveryStatus {
+  return { recipient: job.recipient, action: "delayed", status: "4.3.0", diagnostic }
 }
 
 /** A signal that ends {@link DRAIN_MS} after `signal`. */
