@@ -35,15 +35,17 @@ export async function killAgainAndAgain(
     const senders = Array.from({ length: SENDERS }, (_, sender) =>
       send(gateway.port, `${count}-${sender}`, { acknowledged, unanswered }, dead.signal),
     )
-    // From the first octet of a session to well after its deliveries.
-    await new Promise((resolve) => setTimeout(resolve, Math.random() * 150))
+    // The listener greets after 100 ms; then from the first octet of a session to well after its deliveries.
+    await new Promise((resolve) => setTimeout(resolve, 100 + Math.random() * 300))
     await gateway.stop("SIGKILL")
     dead.abort()
     await Promise.all(senders)
     onKill(count + 1)
   }
   await gateway.serve()
-  await eventually("the queue is empty", () => emptySpool(gateway), 60_000)
+  await eventually("the queue is empty", () => emptySpool(gateway), 60_000).catch(async (error: unknown) => {
+    throw new Error(await gateway.must("queue", "list"), { cause: error })
+  })
   await gateway.stop()
   return { kills, acknowledged, unanswered, stored: inMailbox(gateway) }
 }
