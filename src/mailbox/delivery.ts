@@ -1,4 +1,4 @@
-import { close, closeSync, fsync, futimesSync, open, renameSync, write, writeSync } from "node:fs"
+import { close, closeSync, fsync, futimesSync, open, rename, write, writeSync } from "node:fs"
 import { readdir, stat, unlink } from "node:fs/promises"
 import { hostname } from "node:os"
 import { join } from "node:path"
@@ -14,6 +14,7 @@ const openFile = promisify(open)
 const closeFile = promisify(close)
 const writeFile = promisify(write)
 const syncFile = promisify(fsync)
+const renameFile = promisify(rename)
 
 /** What is written as one file of a Maildir. */
 export interface Delivery {
@@ -54,8 +55,7 @@ export async function writeMessage(folder: string, delivery: Delivery, directori
   const letters = sortedLetters(delivery.letters)
   const place = letters === "" ? "new" : "cur"
   const name = letters === "" ? base : `${base}:2,${letters}`
-  // One rename costs less than a trip to the thread pool.
-  renameSync(temporary, join(folder, place, name))
+  await renameFile(temporary, join(folder, place, name))
   await directories.sync(join(folder, place))
   return { base, place, name, letters }
 }

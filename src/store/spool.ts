@@ -1,6 +1,7 @@
-import { closeSync, existsSync, readSync, renameSync } from "node:fs"
-import { opendir, readdir, stat, unlink } from "node:fs/promises"
+import { closeSync, existsSync, readSync, rename, unlink } from "node:fs"
+import { opendir, readdir, stat } from "node:fs/promises"
 import { join } from "node:path"
+import { promisify } from "node:util"
 import { randomOctets } from "../crypto/primitives/random.ts"
 import type { Decapsulator } from "../crypto/primitives/seal-key.ts"
 import { HEAD_OCTETS, keyIdOf, Sealer, type SealingKey } from "../crypto/seal/seal.ts"
@@ -9,7 +10,10 @@ import { makePrivateFolder, openIfThere, systemCode } from "./durable.ts"
 import { type FolderSync, openFolderSync } from "./folder-sync.ts"
 import { lifeOf, thisProcess } from "./process.ts"
 import { formatEntry, type SpoolEntry } from "./spool-entry.ts"
-import { onDisk, readSealed, refusable, type SpooledMessage, writeSealed } from "./spool-file.ts"
+import { onDisk, readSealed, type SpooledMessage, writeSealed } from "./spool-file.ts"
+
+const renameFile = promisify(rename)
+const unlinkFile = promisify(unlink)
 
 export type { SpoolEntry } from "./spool-entry.ts"
 export type { SpooledMessage } from "./spool-file.ts"
@@ -53,7 +57,7 @@ export class Spool {
     await leavingNothing(path, async () => {
       const begin = () => ({ path, sealer: new Sealer(this.#options.publicKeys.current(), name) })
       await writeSealed(begin, content, (sizeOctets) => formatEntry({ ...entry, seed, sizeOctets }))
-      refusable(() => renameSync(path, this.#path(name)))
+      await onDisk(() => renameFile(path, this.#path(name)))
     })
     await leavingNothing(this.#path(name), () => onDisk(() => this.#names.sync()))
     return name
@@ -172,7 +176,7 @@ async function leavingNothing(path: string, act: () => Promise<void>): Promise<v
 /** Waits for the journal while it is being committed, as making a file does: not on the main thread. */
 async function unlinkIfThere(path: string): Promise<void> {
   try {
-    await unlink(path)
+    await unlinkFile(path)
   } catch (error) {
     if (systemCode(error) !== "ENOENT") throw error
   }

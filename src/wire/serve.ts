@@ -7,12 +7,15 @@ import { startRoles } from "./roles.ts"
 
 /** How long a drain may take before connections and deliveries under way are cut. */
 const DRAIN_MS = 10_000
+/** Each fsync holds one; those that wait together are done by one commit of the file system. The default, 4, lets few wait together. */
+const DISK_THREADS = "16"
 
 /**
  * Runs the roles: one line `postern ready …` on standard output when every listener accepts, then until SIGTERM or SIGINT.
  * @throws GatewayError LISTEN_FAILED, CONFIG_INVALID, STATE_*
  */
 export async function runServer(configPath: string | null, roles: ReadonlySet<Role>): Promise<number> {
+  process.env.UV_THREADPOOL_SIZE ??= DISK_THREADS
   const config = loadConfig(configPath, process.cwd())
   refuseUnsupported(config)
   const stop = signalled("SIGTERM", "SIGINT")
