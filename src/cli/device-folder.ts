@@ -65,8 +65,10 @@ function service(
   const listener = tls ?? starttls
   if (config === null || listener === undefined) return { host, port: standardPort, security: "tls" }
   const everywhere = listener.host === "::" || listener.host === "0.0.0.0"
+  // By name: some clients (mbsync 1.4) do not match an address against the certificate.
+  const loopback = listener.host === "::1" || listener.host.startsWith("127.")
   return {
-    host: everywhere ? host : listener.host,
+    host: everywhere ? host : loopback ? "localhost" : listener.host,
     port: listener.port,
     security: tls === undefined ? "starttls" : "tls",
   }

@@ -95,8 +95,8 @@ describe("accounts and devices on one machine", () => {
       username: "alice@example.test",
       password: expect.stringMatching(/^[A-Za-z0-9]{24}$/),
       pkcs12Password: expect.stringMatching(/^[A-Za-z0-9]{24}$/),
-      imap: { host: "127.0.0.1", port: port + 4, security: "tls" },
-      smtp: { host: "127.0.0.1", port: port + 2, security: "tls" },
+      imap: { host: "localhost", port: port + 4, security: "tls" },
+      smtp: { host: "localhost", port: port + 2, security: "tls" },
       files: { pkcs12: "laptop.p12", root: "root.pem" },
     })
     const twice = await postern(["device", "add", "alice@example.test", "laptop", "--out", out, ...instance.config])

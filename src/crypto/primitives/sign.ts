@@ -7,8 +7,6 @@ export type EcdsaForm = "raw" | "der"
 
 /** Octets of an Ed25519 seed and of an Ed25519 public key (RFC 8032 §5.1.5). */
 export const ED25519_KEY_OCTETS = 32
-/** Octets of an Ed25519 signature. */
-export const ED25519_SIGNATURE_OCTETS = 64
 
 /**
  * ECDSA with P-256 and SHA-256 over `octets` (not their digest). The nonce is random: two calls give two signatures.
