@@ -162,8 +162,8 @@ async function marked(
   return prefixed([...outside, markerField(by, mac.finish()), ...fields], body)
 }
 
-/** The head of an envelope to some ten recipients in base64. */
-const HEAD_OCTETS = 4_096
+/** The head of an envelope to one recipient in base64 has 700; more of it is decoded when that was not enough. */
+const HEAD_OCTETS = 1_024
 
 /** Small bodies are made once and kept; large ones are made again, from the same seed, each time they are read. */
 async function settle(body: Prepared): Promise<Prepared> {

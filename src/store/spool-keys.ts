@@ -1,7 +1,12 @@
 import { existsSync, readdirSync, readFileSync, rmSync } from "node:fs"
 import { join } from "node:path"
 import { randomOctets } from "../crypto/primitives/random.ts"
-import { type Decapsulator, x25519Decapsulator, x25519Encapsulator } from "../crypto/primitives/seal-key.ts"
+import {
+  type Decapsulator,
+  type Encapsulation,
+  x25519Decapsulator,
+  x25519Encapsulator,
+} from "../crypto/primitives/seal-key.ts"
 import { randomX25519Scalar, x25519PublicKey } from "../crypto/primitives/x25519.ts"
 import { KEY_ID_OCTETS, type SealingKey } from "../crypto/seal/seal.ts"
 import { GatewayError } from "../errors.ts"
@@ -11,6 +16,10 @@ import { destroyFile, makePrivateFolder, syncFolder, systemCode, writeDurably } 
 const ROTATE_AFTER_MS = 24 * 3_600_000
 /** A replaced key is kept for at least this: a slow client may still be sending a message that began under it. */
 const KEEP_REPLACED_MS = 24 * 3_600_000
+/** Who takes over a process that only accepts mail can open what it accepted in this time, and no more. */
+const SHARED_FOR_MS = 1_000
+/** Several processes seal at a time. */
+const REMEMBERED = 8
 /** How long the list of keys is trusted before the folder is read again. */
 const LIST_FOR_MS = 5_000
 
@@ -36,10 +45,8 @@ export class SpoolPublicKeys {
     if (this.#listed && age >= 0 && age < LIST_FOR_MS) return this.#listed.key
     const id = newest(publicKeyIds(this.#folder), this.#now())
     if (id === undefined) throw new GatewayError("SPOOL_KEY_MISSING", "spool keys: there is no public key yet")
-    const key = {
-      id: Buffer.from(id, "hex"),
-      encapsulate: x25519Encapsulator(readFileSync(publicPath(this.#folder, id))),
-    }
+    const encapsulate = x25519Encapsulator(readFileSync(publicPath(this.#folder, id)))
+    const key = { id: Buffer.from(id, "hex"), encapsulate: shared(encapsulate, this.#now) }
     this.#listed = { key, atMs }
     return key
   }
@@ -113,7 +120,7 @@ export class SpoolKeys {
   #read(id: string): Decapsulator {
     try {
       const scalar = readFileSync(this.#secretPath(id))
-      const decapsulator = x25519Decapsulator(scalar)
+      const decapsulator = remembering(x25519Decapsulator(scalar))
       scalar.fill(0)
       return decapsulator
     } catch (cause) {
@@ -124,6 +131,32 @@ export class SpoolKeys {
 
   #secretPath(id: string): string {
     return join(this.#secretFolder, `${id}.key`)
+  }
+}
+
+/** One encapsulation for the messages of a moment: it takes as long as everything else that sealing a small one does. */
+function shared(encapsulate: () => Encapsulation, now: () => Date): () => Encapsulation {
+  let last: { readonly encapsulation: Encapsulation; readonly atMs: number } | null = null
+  return () => {
+    const atMs = now().getTime()
+    if (last === null || Math.abs(atMs - last.atMs) >= SHARED_FOR_MS) last = { encapsulation: encapsulate(), atMs }
+    return last.encapsulation
+  }
+}
+
+/** The other side of {@link shared}: most messages are opened right after they were sealed. */
+function remembering(decapsulate: Decapsulator): Decapsulator {
+  const known = new Map<string, Uint8Array>()
+  return (encapsulated) => {
+    const name = Buffer.from(encapsulated).toString("latin1")
+    const secret = known.get(name) ?? decapsulate(encapsulated)
+    known.delete(name)
+    known.set(name, secret)
+    for (const oldest of known.keys()) {
+      if (known.size <= REMEMBERED) break
+      known.delete(oldest)
+    }
+    return secret
   }
 }
 

@@ -3,6 +3,7 @@ import { loadConfig } from "../config/load.ts"
 import { GatewayError } from "../errors.ts"
 import { createLog } from "../log/log.ts"
 import { openCore, type Role } from "./core.ts"
+import { roomyHeap } from "./heap.ts"
 import { startRoles } from "./roles.ts"
 
 /** How long a drain may take before connections and deliveries under way are cut. */
@@ -16,6 +17,7 @@ const DISK_THREADS = "16"
  */
 export async function runServer(configPath: string | null, roles: ReadonlySet<Role>): Promise<number> {
   process.env.UV_THREADPOOL_SIZE ??= DISK_THREADS
+  using _heap = roomyHeap()
   const config = loadConfig(configPath, process.cwd())
   refuseUnsupported(config)
   const stop = signalled("SIGTERM", "SIGINT")

@@ -1,19 +1,21 @@
 import { GatewayError } from "../../errors.ts"
 import { NONCE_OCTETS, openAes256Gcm, sealAes256Gcm, TAG_OCTETS } from "../primitives/aead.ts"
 import { hkdfSha256 } from "../primitives/hash.ts"
+import { randomOctets } from "../primitives/random.ts"
 import { type Decapsulator, ENCAPSULATED_OCTETS, type Encapsulation } from "../primitives/seal-key.ts"
 
 /*
  * A sealed file. Who has the public key can write it, who has the private key can read it, and no octet of it is released unverified.
  *
- *   head     8 octets "POSTERN" 01, 16 octets key id, 32 octets encapsulated key
+ *   head     8 octets "POSTERN" 01, 16 octets key id, 32 octets encapsulated key, 16 random octets
  *   content  chunks of 65536 octets, the last one of 0 to 65536, each followed by its tag
  *   trailer  any octets, followed by their tag
  *   end      4 octets, big-endian: octets of the trailer with its tag
  *
  * AES-256-GCM; nonce = 11 octets counter, 1 octet kind (STREAM, Hoang et al. 2015, as age uses it): a chunk that is missing,
  * doubled, moved or cut does not open. The file key is HKDF over the secret of DHKEM(X25519, HKDF-SHA256), RFC 9180,
- * bound to the head and to a label, so that a file does not open under the name of another.
+ * bound to the head and to a label, so that a file does not open under the name of another. The random octets make the file key one
+ * of its own where several files share an encapsulation.
  */
 
 /** A chunk holds as much as this of the content. */
@@ -22,8 +24,10 @@ export const CHUNK_OCTETS = 65_536
 export const SEALED_CHUNK_OCTETS = CHUNK_OCTETS + TAG_OCTETS
 /** Octets of the id of the key that a file is sealed to. */
 export const KEY_ID_OCTETS = 16
+const ENCAPSULATED_AT = 8 + KEY_ID_OCTETS
+const SALT_OCTETS = 16
 /** Octets of the head. */
-export const HEAD_OCTETS = 8 + KEY_ID_OCTETS + ENCAPSULATED_OCTETS
+export const HEAD_OCTETS = ENCAPSULATED_AT + ENCAPSULATED_OCTETS + SALT_OCTETS
 /** Octets of the end. */
 export const END_OCTETS = 4
 /** The trailer is held in memory in one piece; 1000 recipients with all their parameters stay below. */
@@ -47,10 +51,10 @@ export class Sealer {
   readonly #fileKey: Uint8Array
   #counter = 0
 
-  /** `label` names the file. */
+  /** `label` names the file. What `key` encapsulates may serve several files. */
   constructor(key: SealingKey, label: string) {
     const { encapsulated, sharedSecret } = key.encapsulate()
-    this.head = Buffer.concat([MAGIC, key.id, encapsulated])
+    this.head = Buffer.concat([MAGIC, key.id, encapsulated, randomOctets(SALT_OCTETS)])
     this.#fileKey = deriveFileKey(sharedSecret, this.head, label)
   }
 
@@ -111,7 +115,10 @@ export class Opener {
   /** @throws GatewayError DECRYPTION_FAILED when the head is not one */
   constructor(head: Uint8Array, decapsulate: Decapsulator, label: string) {
     if (keyIdOf(head) === null) throw new GatewayError("DECRYPTION_FAILED", "seal: head is not ours")
-    const sharedSecret = decapsulated(head.subarray(HEAD_OCTETS - ENCAPSULATED_OCTETS, HEAD_OCTETS), decapsulate)
+    const sharedSecret = decapsulated(
+      head.subarray(ENCAPSULATED_AT, ENCAPSULATED_AT + ENCAPSULATED_OCTETS),
+      decapsulate,
+    )
     this.#fileKey = deriveFileKey(sharedSecret, head.subarray(0, HEAD_OCTETS), label)
   }
 
