@@ -92,6 +92,8 @@ export class WireClient implements Disposable {
   #listen(): void {
     this.#socket.on("data", (octets) => {
       this.#held = this.#held.length === 0 ? octets : Buffer.concat([this.#held, octets])
+      // What the test does not take stays in the kernel, and then with the server.
+      if (this.#held.length > HELD_OCTETS) this.#socket.pause()
       this.#wake()
     })
     for (const event of ["end", "close", "error"])
@@ -102,6 +104,7 @@ export class WireClient implements Disposable {
   }
 
   #more(timeoutMs: number): Promise<void> {
+    this.#socket.resume()
     return new Promise((resolve) => {
       const timer = setTimeout(resolve, Math.max(1, timeoutMs))
       this.#wake = () => {
@@ -111,6 +114,9 @@ export class WireClient implements Disposable {
     })
   }
 }
+
+/** Octets that a client holds before it stops reading. */
+const HELD_OCTETS = 1_048_576
 
 /** Sends one message by SMTP without authentication. @returns the reply to the end of DATA, or the first refusal */
 export async function sendMail(
