@@ -88,6 +88,11 @@ export class SpoolKeys {
     return decapsulator
   }
 
+  /** Forgets the private halves in memory; those that are still there are read again when they are needed. */
+  forget(): void {
+    this.#decapsulators.clear()
+  }
+
   /** Ids, in hex, of the keys that were replaced long enough ago to be destroyed if nothing uses them. */
   replaced(now: Date): string[] {
     const ids = secretKeyIds(this.#secretFolder)

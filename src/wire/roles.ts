@@ -1,23 +1,25 @@
+import { availableParallelism } from "node:os"
 import { join } from "node:path"
 import { startAdminHttp } from "../http/admin.ts"
 import { startPublicHttp } from "../http/public.ts"
 import { MailStore } from "../mailbox/store.ts"
 import { type EmbeddedQueue, openEmbeddedQueue } from "../queue/embedded.ts"
 import { startSweeping } from "../queue/sweep.ts"
-import { Relay } from "../smtp-out/relay.ts"
-import { Presence } from "../store/presence.ts"
-import { secret } from "../store/secrets.ts"
+import { openAttempts } from "./attempts.ts"
 import type { Core } from "./core.ts"
 import { LiveDevices } from "./devices.ts"
-import { PeopleDirectory } from "./directory.ts"
-import { hopsOf, mailboxesOf, upstreamOf } from "./external.ts"
+import { upstreamOf } from "./external.ts"
+import { Hands } from "./hands.ts"
 import { type ImapParts, startImap } from "./imap.ts"
+import { type KnownPeople, knowPeople } from "./known-people.ts"
 import { publishedProfiles } from "./published.ts"
-import { AccountRecryptors } from "./recryptors.ts"
 import { startSmtp } from "./smtp.ts"
 import { adminSource } from "./status.ts"
 import { readServerTls, type ServerTls } from "./tls.ts"
-import { smtpRelay, work } from "./worker.ts"
+import { work } from "./worker.ts"
+
+/** The rest of the process keeps this many busy at most. */
+const MAX_HANDS = 4
 
 /** The roles of this process, running. */
 export interface Running extends AsyncDisposable {
@@ -38,10 +40,8 @@ export interface Listener {
 interface Shared {
   readonly queue: EmbeddedQueue
   readonly devices: LiveDevices
-  readonly recryptors: AccountRecryptors
-  readonly directory: PeopleDirectory
+  readonly known: KnownPeople
   readonly store: MailStore
-  readonly markerKey: Uint8Array
   readonly tls: ServerTls
 }
 
@@ -78,39 +78,21 @@ function openShared(core: Core, stack: AsyncDisposableStack): Shared {
     openEmbeddedQueue(config.data, { now, log, commitsReachDisk: "later", onEmptied: (id) => core.spool.remove(id) }),
   )
   const devices = new LiveDevices(people, log)
-  const recryptors = new AccountRecryptors(people)
-  const markerKey =
-    core.roles.has("worker") || core.roles.has("imap") ? secret(config.secrets, "marker") : new Uint8Array(32)
-  const directory = new PeopleDirectory(people, config, markerKey, recryptors)
+  const known = stack.use(knowPeople(core))
+  known.presence.onChange(() => devices.refresh())
   const store = stack.use(new MailStore(join(config.data, "mail"), { now, log }))
-  const presence = stack.use(
-    new Presence(core.database, {
-      roles: [...core.roles],
-      now,
-      onError: (error) => log.error("presence.failed", {}, error),
-    }),
-  )
-  // A worker has no connections of devices, but it holds what turns their blocks back.
-  presence.onChange(() => {
-    recryptors.refresh()
-    directory.refresh()
-    devices.refresh()
-  })
-  return { queue, devices, recryptors, directory, store, markerKey, tls: readServerTls(config) }
+  return { queue, devices, known, store, tls: readServerTls(config) }
 }
 
 async function startWorker(core: Core, shared: Shared, stack: AsyncDisposableStack): Promise<void> {
-  const { queue, directory } = shared
+  const { queue } = shared
   const { spool, spoolKeys, now, log } = core
   if (spoolKeys) stack.use(await startSweeping({ spool, queue, spoolKeys, now, log }))
+  const hands = Math.min(availableParallelism() - 1, MAX_HANDS)
+  const attempt =
+    hands > 0 ? stack.use(await Hands.start(hands, core.config)).attempt : openAttempts(core, shared, stack)
   const ending = new AbortController()
-  const connections = stack.use(new Relay({ hostname: core.config.hostname, log }))
-  const relay = smtpRelay(connections, hopsOf(core.config))
-  const working = work(
-    core,
-    { queue, directory, mailboxes: mailboxesOf(core, shared.store, connections), relay },
-    ending.signal,
-  )
+  const working = work(core, queue, attempt, ending.signal)
   working.catch((error: unknown) => log.error("worker.ended", {}, error))
   stack.defer(async () => {
     ending.abort()
@@ -136,7 +118,8 @@ async function startListeners(core: Core, shared: Shared): Promise<Listener[]> {
 }
 
 function imapParts(core: Core, shared: Shared): ImapParts {
-  return { ...shared, upstream: upstreamOf(core, shared.store), onAltered: core.config.policy.altered }
+  const { known, store, ...parts } = shared
+  return { ...parts, ...known, upstream: upstreamOf(core, store), onAltered: core.config.policy.altered }
 }
 
 async function startPublic(core: Core, tls: ServerTls): Promise<Listener> {

@@ -4,21 +4,22 @@ import type { Gateway } from "../pipeline/gateway.ts"
 import { deliver } from "../pipeline/pipeline.ts"
 import type { Directory, Mailboxes, Relay as RelayPort, Reports, Result } from "../pipeline/ports.ts"
 import { stored } from "../pipeline/settle.ts"
-import { jobsFor, type Queue } from "../queue/queue.ts"
+import { type Handler, jobsFor, type Queue } from "../queue/queue.ts"
 import type { Hop } from "../smtp-out/hop.ts"
 import type { Relay } from "../smtp-out/relay.ts"
 import type { Core } from "./core.ts"
 
-/** What the worker role needs beside the core. */
-export interface WorkerParts {
-  readonly queue: Queue
+/** What attempts at delivery need beside the core. */
+export interface DeliveryParts {
+  /** Where reports are queued. */
+  readonly queue: Pick<Queue, "add">
   readonly directory: Directory
   readonly mailboxes: Mailboxes
   readonly relay: RelayPort
 }
 
-/** Works the queue until `signal` ends and the attempts under way are settled. */
-export function work(core: Core, parts: WorkerParts, signal: AbortSignal): Promise<void> {
+/** Makes attempts at delivery in this thread. */
+export function attempts(core: Core, parts: DeliveryParts): Handler {
   const gateway: Gateway = {
     open: (id) => core.spool.open(id),
     directory: parts.directory,
@@ -30,12 +31,17 @@ export function work(core: Core, parts: WorkerParts, signal: AbortSignal): Promi
     now: core.now,
     log: core.log,
   }
-  const handle: Parameters<Queue["work"]>[0] = async (job, ending) => {
-    const outcome = await deliver(job, gateway, ending)
+  return (job, signal) => deliver(job, gateway, signal)
+}
+
+/** Works the queue until `signal` ends and the attempts under way are settled. */
+export function work(core: Core, queue: Queue, attempt: Handler, signal: AbortSignal): Promise<void> {
+  const counted: Handler = async (job, ending) => {
+    const outcome = await attempt(job, ending)
     core.counters.add("postern_deliveries_total", { outcome: outcome.kind })
     return outcome
   }
-  return parts.queue.work(handle, { concurrency: core.config.limits.deliveries, signal })
+  return queue.work(counted, { concurrency: core.config.limits.deliveries, signal })
 }
 
 /** Mail of our people into the embedded store. */
@@ -79,7 +85,7 @@ export function smtpRelay(relay: Relay, hopFor: (domain: string) => Hop): RelayP
 }
 
 /** Reports go the way of all mail: sealed into the spool, then the queue. */
-function reportsOf(core: Core, queue: Queue): Reports {
+function reportsOf(core: Core, queue: Pick<Queue, "add">): Reports {
   return {
     async submit({ name, to, octets }) {
       const receivedAt = core.now()

@@ -1,0 +1,30 @@
+import { Presence } from "../store/presence.ts"
+import { secret } from "../store/secrets.ts"
+import type { Core } from "./core.ts"
+import { PeopleDirectory } from "./directory.ts"
+import { AccountRecryptors } from "./recryptors.ts"
+
+/** Our people as one thread of a process knows them. */
+export interface KnownPeople extends Disposable {
+  readonly directory: PeopleDirectory
+  readonly recryptors: AccountRecryptors
+  readonly markerKey: Uint8Array
+  /** Tells of changes, and confirms them for this thread when all who listen have reacted. */
+  readonly presence: Presence
+}
+
+/** @param thread tells the threads of a process apart; empty for the first */
+export function knowPeople(core: Core, thread = ""): KnownPeople {
+  const { config, people, roles, now, log } = core
+  const recryptors = new AccountRecryptors(people)
+  const markerKey = roles.has("worker") || roles.has("imap") ? secret(config.secrets, "marker") : new Uint8Array(32)
+  const directory = new PeopleDirectory(people, config, markerKey, recryptors)
+  const onError = (error: unknown) => log.error("presence.failed", {}, error)
+  const presence = new Presence(core.database, { roles: [...roles], now, onError }, thread)
+  // A worker has no connections of devices, but it holds what turns their blocks back.
+  presence.onChange(() => {
+    recryptors.refresh()
+    directory.refresh()
+  })
+  return { directory, recryptors, markerKey, presence, [Symbol.dispose]: () => presence[Symbol.dispose]() }
+}
