@@ -164,7 +164,7 @@ function readLimits(document: Document): LimitsConfig {
     recipients: document.optional("limits.recipients", wholeNumber(1, 10_000), 100),
     smtpConnections: document.optional("limits.smtpConnections", count, 500),
     imapConnections: document.optional("limits.imapConnections", count, 1_000),
-    deliveries: document.optional("limits.deliveries", wholeNumber(1, 1_000), 16),
+    deliveries: document.optional("limits.deliveries", wholeNumber(1, 1_000), 48),
     queueLifetimeMs: document.optional("limits.queueLifetime", readDuration, 5 * 86_400e3),
     smtpIdleMs: document.optional("limits.smtpIdle", readDuration, 300e3),
     imapIdleMs: document.optional("limits.imapIdle", readDuration, 1_800e3),

@@ -50,23 +50,32 @@ const ABANDONED_MS = 36 * 3600 * 1000
 export async function writeMessage(folder: string, delivery: Delivery, directories: DirectorySync): Promise<Delivered> {
   const stem = `${delivery.seconds}.${delivery.uniqueName}.${HOST}`
   const temporary = join(folder, "tmp", `${delivery.seconds}.P${process.pid}.${delivery.uniqueName}.${HOST}`)
-  const wireOctets = await writeTemporary(temporary, delivery)
-  const base = `${stem},S=${delivery.sizeOctets},W=${wireOctets}`
   const letters = sortedLetters(delivery.letters)
   const place = letters === "" ? "new" : "cur"
-  const name = letters === "" ? base : `${base}:2,${letters}`
-  await renameFile(temporary, join(folder, place, name))
-  await directories.sync(join(folder, place))
-  return { base, place, name, letters }
+  const nameOf = (wireOctets: number) => {
+    const base = `${stem},S=${delivery.sizeOctets},W=${wireOctets}`
+    return { base, name: letters === "" ? base : `${base}:2,${letters}` }
+  }
+  const wireOctets = await writeTemporary(temporary, delivery, {
+    target: (octets) => join(folder, place, nameOf(octets).name),
+    syncNames: () => directories.sync(join(folder, place)),
+  })
+  return { ...nameOf(wireOctets), place, letters }
 }
 
-/** Whether a message of this unique name is already in the folder, whatever its flags. */
+/**
+ * Whether a message of this unique name is already in the folder, whatever its flags, and whole: a power cut between its naming and its
+ * fsync can leave it short. Such a one is removed.
+ */
 export async function isDelivered(folder: string, uniqueName: string): Promise<boolean> {
   const part = `.${uniqueName}.`
   for (const place of ["new", "cur"]) {
     for (const name of await readdir(join(folder, place))) {
       const dot = name.indexOf(".")
-      if (dot >= 0 && name.startsWith(part, dot)) return true
+      if (dot < 0 || !name.startsWith(part, dot)) continue
+      const path = join(folder, place, name)
+      if ((await stat(path)).size === Number(/,S=(\d+)/.exec(name)?.[1])) return true
+      await unlink(path)
     }
   }
   return false
@@ -89,8 +98,15 @@ export async function cleanTemporary(folder: string, nowMs: number): Promise<voi
 /** Characters that mean something in a Maildir name are \ooo in a host (Maildir). */
 export const HOST = hostname().replaceAll(/[/:,]/g, (c) => `\\${c.charCodeAt(0).toString(8).padStart(3, "0")}`)
 
-/** @returns octets on the wire */
-async function writeTemporary(path: string, delivery: Delivery): Promise<number> {
+/**
+ * Writes the message, names it, and waits until both are on the disk: in this order one commit of the file system's journal serves both.
+ * @returns octets on the wire
+ */
+async function writeTemporary(
+  path: string,
+  delivery: Delivery,
+  { target, syncNames }: { target(wireOctets: number): string; syncNames(): Promise<void> },
+): Promise<number> {
   // Making a file waits for the journal while it is being committed, milliseconds under load: not on the main thread.
   const file = await openFile(path, "wx", 0o600)
   let isOpen = true
@@ -98,13 +114,14 @@ async function writeTemporary(path: string, delivery: Delivery): Promise<number>
     const wireOctets = await writeContent(file, delivery)
     const seconds = delivery.internalDate.getTime() / 1000
     futimesSync(file, seconds, seconds)
-    await syncFile(file)
+    await renameFile(path, target(wireOctets))
+    await Promise.all([syncFile(file), syncNames()])
     closeSync(file)
     isOpen = false
     return wireOctets
   } catch (error) {
     if (isOpen) await closeFile(file)
-    await unlink(path)
+    await unlink(path).catch(() => undefined)
     throw error
   }
 }

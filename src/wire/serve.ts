@@ -9,7 +9,7 @@ import { startRoles } from "./roles.ts"
 /** How long a drain may take before connections and deliveries under way are cut. */
 const DRAIN_MS = 10_000
 /** Each fsync holds one; those that wait together are done by one commit of the file system. The default, 4, lets few wait together. */
-const DISK_THREADS = "16"
+const DISK_THREADS = "64"
 
 /**
  * Runs the roles: one line `postern ready …` on standard output when every listener accepts, then until SIGTERM or SIGINT.
