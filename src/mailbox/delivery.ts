@@ -74,7 +74,8 @@ export async function isDelivered(folder: string, uniqueName: string): Promise<b
       const dot = name.indexOf(".")
       if (dot < 0 || !name.startsWith(part, dot)) continue
       const path = join(folder, place, name)
-      if ((await stat(path)).size === Number(/,S=(\d+)/.exec(name)?.[1])) return true
+      // In cur/ somebody has handled it, and may keep it in another form (Dovecot compresses).
+      if (place === "cur" || (await stat(path)).size === Number(/,S=(\d+)/.exec(name)?.[1])) return true
       await unlink(path)
     }
   }

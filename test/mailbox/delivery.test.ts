@@ -1,4 +1,4 @@
-import { chmod, mkdir, readdir, readFile, stat, utimes, writeFile } from "node:fs/promises"
+import { chmod, mkdir, readdir, readFile, stat, truncate, utimes, writeFile } from "node:fs/promises"
 import { hostname } from "node:os"
 import { join } from "node:path"
 import { describe, expect, test } from "vitest"
@@ -54,6 +54,18 @@ describe("deliver", () => {
     await served.store.deliver(ACCOUNT, message("spool1", text, { repeated: true }))
     await served.store.deliver(ACCOUNT, message("spool", text, { repeated: true }))
     expect(await client.ok("NOOP")).toContain("* 2 EXISTS")
+  })
+
+  test("repeated replaces a message that a power cut left short", async () => {
+    await using folder = await temporaryFolder()
+    await using store = new MailStore(folder.path, { now: () => AT })
+    await store.deliver(ACCOUNT, message("spool1", "A: b\n\nbody\n"))
+    const inbox = join(maildirOf(folder.path, ACCOUNT), "new")
+    const [name = ""] = await readdir(inbox)
+    await truncate(join(inbox, name), 3)
+    await store.deliver(ACCOUNT, message("spool1", "A: b\n\nbody\n", { repeated: true }))
+    expect(await readdir(inbox)).toEqual([name])
+    expect(await readFile(join(inbox, name), "latin1")).toBe("A: b\r\n\r\nbody\r\n")
   })
 
   test("content of another length is refused, and nothing is left", async () => {
