@@ -46,11 +46,13 @@ async function statusOf(options: CommonOptions) {
   }
 }
 
-/** Those that let devices in; others do not register. */
+/** What runs, by process; each thread of one hears of changes by itself and so has a row of its own. */
 function processesOf({ database }: OpenInstance) {
-  return presentProcesses(database, new Date()).map(({ name, roles }) => {
-    const [host = "", pid = ""] = name.split("/")
-    return { host, pid: Number(pid), roles }
+  const rows = presentProcesses(database, new Date())
+  const processes = Map.groupBy(rows, ({ name }) => name.split("/").slice(0, 2).join("/"))
+  return [...processes].map(([process, threads]) => {
+    const [host = "", pid = ""] = process.split("/")
+    return { host, pid: Number(pid), roles: [...new Set(threads.flatMap(({ roles }) => roles))] }
   })
 }
 
