@@ -53,6 +53,8 @@ export class EmbeddedQueue implements Queue, QueueAdministration, Ledger {
   readonly #sync: WalSync | null
   readonly #options: EmbeddedQueueOptions
   readonly #wakers = new Set<() => void>()
+  /** Settled messages that are just leaving the spool. */
+  readonly #clearing = new Set<Promise<void>>()
 
   /** Use {@link openEmbeddedQueue}. `sync` null: commits are on the disk when they return. */
   constructor(database: Database, sync: WalSync | null, options: EmbeddedQueueOptions) {
@@ -94,6 +96,7 @@ export class EmbeddedQueue implements Queue, QueueAdministration, Ledger {
       if (jobs.length === 0) await this.#idle(free > 0, signal)
     }
     await Promise.all(running)
+    await Promise.all(this.#clearing)
   }
 
   async *ids(): AsyncIterable<string> {
@@ -197,7 +200,8 @@ export class EmbeddedQueue implements Queue, QueueAdministration, Ledger {
     try {
       const settlement = await this.#commits.run(() => this.#jobs.settle(job, owner, outcome, this.#options.now()))
       if (settlement === "lost") this.#options.log.warn("queue.lease-lost", { job: job.id })
-      if (settlement === "emptied") await this.#emptied(job.spoolId)
+      // Not waited for: a file system takes its time to remove a file, and the next attempt need not.
+      if (settlement === "emptied") this.#clear(job.spoolId)
     } catch (error) {
       // The lease runs out and the job is tried again.
       this.#options.log.error("queue.not-settled", { job: job.id }, error)
@@ -214,6 +218,11 @@ export class EmbeddedQueue implements Queue, QueueAdministration, Ledger {
       this.#options.log.error("queue.attempt-failed", { job: job.id }, error)
       return fault(job, error, now)
     }
+  }
+
+  #clear(spoolId: string): void {
+    const clearing = this.#emptied(spoolId).finally(() => this.#clearing.delete(clearing))
+    this.#clearing.add(clearing)
   }
 
   async #emptied(spoolId: string): Promise<void> {

@@ -1,6 +1,19 @@
-import { closeSync, fstatSync, fsyncSync, mkdirSync, openSync, renameSync, unlinkSync, writeSync } from "node:fs"
+import {
+  closeSync,
+  fstatSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  renameSync,
+  unlink,
+  unlinkSync,
+  writeSync,
+} from "node:fs"
 import { dirname } from "node:path"
+import { promisify } from "node:util"
 import { randomOctets } from "../crypto/primitives/random.ts"
+
+const unlinkFile = promisify(unlink)
 
 /** Makes `path` with mode 0700, and those above it, unless they exist. */
 export function makePrivateFolder(path: string): void {
@@ -44,13 +57,22 @@ export function syncFolder(path: string): void {
   }
 }
 
-/** Opens a file for reading. @returns null when there is none */
-export function openIfThere(path: string): number | null {
+/** Opens a file. @returns null when there is none */
+export function openIfThere(path: string, flags: "r" | "r+" = "r"): number | null {
   try {
-    return openSync(path, "r")
+    return openSync(path, flags)
   } catch (error) {
     if (systemCode(error) === "ENOENT") return null
     throw error
+  }
+}
+
+/** Removes a file, off the main thread: it may wait for the file system's journal. Removing what is not there does nothing. */
+export async function unlinkIfThere(path: string): Promise<void> {
+  try {
+    await unlinkFile(path)
+  } catch (error) {
+    if (systemCode(error) !== "ENOENT") throw error
   }
 }
 

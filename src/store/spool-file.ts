@@ -1,4 +1,4 @@
-import { close, closeSync, fstatSync, fsync, open, read, readSync, write, writeSync } from "node:fs"
+import { close, closeSync, fdatasync, fstatSync, read, readSync, write, writeSync } from "node:fs"
 import { promisify } from "node:util"
 import { TAG_OCTETS } from "../crypto/primitives/aead.ts"
 import type { Decapsulator } from "../crypto/primitives/seal-key.ts"
@@ -12,15 +12,16 @@ import {
   Opener,
   SEALED_CHUNK_OCTETS,
   type Sealer,
+  sealedOctets,
 } from "../crypto/seal/seal.ts"
 import { GatewayError, hasCode } from "../errors.ts"
 import { openIfThere } from "./durable.ts"
 import { parseEntry, type SpoolEntry } from "./spool-entry.ts"
+import { isErased } from "./used-files.ts"
 
 // What only touches the page cache is done at once, 3 to 15 microseconds. What changes names or frees blocks may wait for the file
 // system's journal, a millisecond and more: in the thread pool, by callback, which costs 10 microseconds where fs.promises takes 40.
-const openFile = promisify(open)
-const syncFile = promisify(fsync)
+const syncFile = promisify(fdatasync)
 const writeFile = promisify(write)
 const readFile = promisify(read)
 const closeFile = promisify(close)
@@ -35,19 +36,28 @@ export interface SpooledMessage extends AsyncDisposable {
   content(): AsyncIterable<Uint8Array>
 }
 
+/** A file that is to be written from its beginning, and what seals it. It is closed when that is done. */
+export interface SealedFile {
+  readonly descriptor: number
+  readonly sealer: Sealer
+  /** Octets that a file of one chunk is filled up to. */
+  readonly fillToOctets: number
+}
+
 /**
  * Makes a file of the content and the trailer that `trailerFor` makes of its size; resolves when its octets are on the disk. Holds one
  * chunk in memory, whatever the size; what fits in one is written when it is complete.
- * @param begin called once, when there is something to write: where, and what seals it
+ * @param begin called once, when there is something to write; with the octets of the file, or null when they are more than one chunk's
  * @throws GatewayError SPOOL_FULL when the disk refuses; what `content` throws comes through as it is. The file may be there then
  */
 export async function writeSealed(
-  begin: () => { readonly path: string; readonly sealer: Sealer },
+  begin: (wholeOctets: number | null) => Promise<SealedFile>,
   content: AsyncIterable<Uint8Array>,
   trailerFor: (sizeOctets: number) => Uint8Array,
 ): Promise<void> {
   const gathered = new Gathered()
-  let file: NewFile | null = null
+  let file: SealedFile | null = null
+  let written = 0
   let sizeOctets = 0
   try {
     for await (const octets of content) {
@@ -55,12 +65,15 @@ export async function writeSealed(
       gathered.add(octets)
       // A full chunk waits for the octet behind it: it may be the last.
       while (gathered.octets > CHUNK_OCTETS) {
-        file ??= await newFile(begin())
-        await append(file, file.sealer.chunk(gathered.take(), false))
+        file ??= await begin(null)
+        written += await append(file, written === 0, gathered.take())
       }
     }
-    file ??= await newFile(begin())
-    finish(file, file.sealer.chunk(gathered.rest(), true), file.sealer.trailer(trailerFor(sizeOctets)))
+    const trailer = trailerFor(sizeOctets)
+    const wholeOctets = sealedOctets(gathered.octets, trailer.length)
+    file ??= await begin(wholeOctets)
+    const fillingOctets = written === 0 ? Math.max(0, file.fillToOctets - wholeOctets) : 0
+    finish(file, written, gathered.rest(), trailer, fillingOctets)
     const { descriptor } = file
     await onDisk(() => syncFile(descriptor))
   } finally {
@@ -101,30 +114,28 @@ class Gathered {
   }
 }
 
-interface NewFile {
-  readonly descriptor: number
-  readonly sealer: Sealer
-  /** Octets written; the head is, with the first others. */
-  written: number
-}
-
-async function newFile({ path, sealer }: { readonly path: string; readonly sealer: Sealer }): Promise<NewFile> {
-  return { descriptor: await onDisk(() => openFile(path, "wx", 0o600)), sealer, written: 0 }
-}
-
-async function append(file: NewFile, chunk: Uint8Array): Promise<void> {
-  const octets = file.written === 0 ? Buffer.concat([file.sealer.head, chunk]) : chunk
-  file.written += octets.length
+/** @returns octets written, the head among them when it was `first` */
+async function append({ descriptor, sealer }: SealedFile, first: boolean, content: Uint8Array): Promise<number> {
+  const chunk = sealer.chunk(content, false)
+  const octets = first ? Buffer.concat([sealer.head, chunk]) : chunk
   // A disk that does not keep up makes the writer wait: not on the main thread.
   await onDisk(async () => {
-    for (let at = 0; at < octets.length; ) at += (await writeFile(file.descriptor, octets, at)).bytesWritten
+    for (let at = 0; at < octets.length; ) at += (await writeFile(descriptor, octets, at)).bytesWritten
   })
+  return octets.length
 }
 
-function finish(file: NewFile, ...pieces: readonly Uint8Array[]): void {
-  const octets = Buffer.concat(file.written === 0 ? [file.sealer.head, ...pieces] : pieces)
+function finish(
+  { descriptor, sealer }: SealedFile,
+  written: number,
+  content: Uint8Array,
+  trailer: Uint8Array,
+  fillingOctets: number,
+): void {
+  const pieces = [sealer.chunk(content, true), sealer.trailer(trailer, fillingOctets)]
+  const octets = Buffer.concat(written === 0 ? [sealer.head, ...pieces] : pieces)
   refusable(() => {
-    for (let at = 0; at < octets.length; ) at += writeSync(file.descriptor, octets, at)
+    for (let at = 0; at < octets.length; ) at += writeSync(descriptor, octets, at, octets.length - at, written + at)
   })
 }
 
@@ -151,18 +162,20 @@ function refused(cause: unknown): GatewayError {
 
 /**
  * Opens a sealed file for reading at any place.
- * @returns null when there is none
+ * @returns null when there is none; `erased` when its message has left
  * @throws GatewayError SPOOL_CORRUPT, SPOOL_KEY_MISSING
  */
 export async function readSealed(
   path: string,
   id: string,
   decapsulatorFor: (keyId: Uint8Array) => Decapsulator,
-): Promise<SpooledMessage | null> {
+): Promise<SpooledMessage | "erased" | null> {
   const file = openSource(path)
   if (file === null) return null
   try {
-    return await opened(file, id, decapsulatorFor)
+    const message = await opened(file, id, decapsulatorFor)
+    if (message === "erased") await file.close()
+    return message
   } catch (error) {
     await file.close()
     throw error
@@ -173,8 +186,9 @@ async function opened(
   file: Source,
   id: string,
   decapsulatorFor: (keyId: Uint8Array) => Decapsulator,
-): Promise<SpooledMessage> {
+): Promise<SpooledMessage | "erased"> {
   const head = await readAt(file, id, 0, HEAD_OCTETS)
+  if (isErased(head)) return "erased"
   const keyId = keyIdOf(head)
   const layout = layoutOf(file.sizeOctets, await readAt(file, id, file.sizeOctets - END_OCTETS, END_OCTETS))
   if (keyId === null || layout === null) throw corrupt(id)

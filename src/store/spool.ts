@@ -1,4 +1,4 @@
-import { closeSync, existsSync, readSync, rename, unlink } from "node:fs"
+import { closeSync, existsSync, open, readSync, rename } from "node:fs"
 import { opendir, readdir, stat } from "node:fs/promises"
 import { join } from "node:path"
 import { promisify } from "node:util"
@@ -6,14 +6,15 @@ import { randomOctets } from "../crypto/primitives/random.ts"
 import type { Decapsulator } from "../crypto/primitives/seal-key.ts"
 import { HEAD_OCTETS, keyIdOf, Sealer, type SealingKey } from "../crypto/seal/seal.ts"
 import { GatewayError } from "../errors.ts"
-import { makePrivateFolder, openIfThere, systemCode } from "./durable.ts"
+import { makePrivateFolder, openIfThere, unlinkIfThere } from "./durable.ts"
 import { type FolderSync, openFolderSync } from "./folder-sync.ts"
 import { lifeOf, thisProcess } from "./process.ts"
 import { formatEntry, type SpoolEntry } from "./spool-entry.ts"
-import { onDisk, readSealed, type SpooledMessage, writeSealed } from "./spool-file.ts"
+import { onDisk, readSealed, type SealedFile, type SpooledMessage, writeSealed } from "./spool-file.ts"
+import { filledUp, isErased, UsedFiles } from "./used-files.ts"
 
+const openFile = promisify(open)
 const renameFile = promisify(rename)
-const unlinkFile = promisify(unlink)
 
 export type { SpoolEntry } from "./spool-entry.ts"
 export type { SpooledMessage } from "./spool-file.ts"
@@ -27,6 +28,8 @@ export interface SpoolOptions {
   /** null: this process only accepts mail, and cannot open what it accepted. Throws GatewayError SPOOL_KEY_MISSING. */
   readonly privateKeys: { decapsulator(keyId: Uint8Array): Decapsulator } | null
   readonly now: () => Date
+  /** Files of messages that have left are written again, by a process that runs on; the others remove them. */
+  readonly reuse?: boolean
 }
 
 /** What a new message has to say for itself. */
@@ -36,6 +39,7 @@ export type NewEntry = Omit<SpoolEntry, "sizeOctets" | "seed">
 export class Spool {
   readonly #options: SpoolOptions
   readonly #names: FolderSync
+  readonly #used = new UsedFiles()
   readonly #temporaryPrefix = `${TEMPORARY}${thisProcess().replaceAll("/", "~")}~`
 
   /** Use {@link openSpool}. */
@@ -52,15 +56,28 @@ export class Spool {
   async write(entry: NewEntry, content: AsyncIterable<Uint8Array>, id?: string): Promise<string> {
     if (id !== undefined && (await this.#exists(id))) return id
     const name = id ?? this.#newId()
-    const path = join(this.#options.folder, `${this.#temporaryPrefix}${name}`)
     const seed = randomOctets(32)
-    await leavingNothing(path, async () => {
-      const begin = () => ({ path, sealer: new Sealer(this.#options.publicKeys.current(), name) })
+    let path = this.#temporary(name)
+    try {
+      const begin = async (wholeOctets: number | null): Promise<SealedFile> => {
+        const sealer = new Sealer(this.#options.publicKeys.current(), name)
+        const used = wholeOctets === null ? null : this.#used.give(wholeOctets)
+        if (used !== null) {
+          path = used.path
+          return { descriptor: used.descriptor, sealer, fillToOctets: used.octets }
+        }
+        const descriptor = await onDisk(() => openFile(path, "wx", 0o600))
+        return { descriptor, sealer, fillToOctets: this.#options.reuse === true ? filledUp(wholeOctets ?? 0) : 0 }
+      }
       await writeSealed(begin, content, (sizeOctets) => formatEntry({ ...entry, seed, sizeOctets }))
       await onDisk(() => renameFile(path, this.#path(name)))
-    })
-    await leavingNothing(this.#path(name), () => onDisk(() => this.#names.sync()))
-    return name
+      path = this.#path(name)
+      await this.#syncNames()
+      return name
+    } catch (error) {
+      await unlinkIfThere(path)
+      throw error
+    }
   }
 
   /**
@@ -68,12 +85,19 @@ export class Spool {
    * @throws GatewayError SPOOL_CORRUPT, SPOOL_KEY_MISSING
    */
   async open(id: string): Promise<SpooledMessage | null> {
-    return ID.test(id) ? readSealed(this.#path(id), id, (keyId) => this.#decapsulator(keyId)) : null
+    if (!ID.test(id)) return null
+    const message = await readSealed(this.#path(id), id, (keyId) => this.#decapsulator(keyId))
+    if (message !== "erased") return message
+    // Its remover was killed half way.
+    await unlinkIfThere(this.#path(id))
+    return null
   }
 
   /** Removing what is not there does nothing. After a power cut a removed message may be back; the queue's record says that it is settled. */
   async remove(id: string): Promise<void> {
-    if (ID.test(id)) await unlinkIfThere(this.#path(id))
+    if (!ID.test(id)) return
+    if (this.#options.reuse === true && (await this.#used.take(this.#path(id), this.#temporary(id)))) return
+    await unlinkIfThere(this.#path(id))
   }
 
   /** In no order. */
@@ -104,6 +128,7 @@ export class Spool {
     for (const name of names) {
       const head = headOf(join(this.#options.folder, name))
       if (head === null) continue
+      if (isErased(head)) continue
       const keyId = keyIdOf(head)
       if (keyId === null) return null
       used.add(Buffer.from(keyId).toString("hex"))
@@ -112,6 +137,7 @@ export class Spool {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    await this.#used.close()
     await this.#names.close()
   }
 
@@ -119,7 +145,7 @@ export class Spool {
     if (!ID.test(id)) throw new GatewayError("USAGE", `spool: ${id} is no id`)
     if (!existsSync(this.#path(id))) return false
     // It may have been named by an attempt that was killed before the name was on the disk.
-    await onDisk(() => this.#names.sync())
+    await this.#syncNames()
     return true
   }
 
@@ -146,8 +172,16 @@ export class Spool {
     return this.#options.now().getTime() - mtimeMs > FOREIGN_LEFTOVER_MS
   }
 
+  #syncNames(): Promise<void> {
+    return this.#used.during(() => onDisk(() => this.#names.sync()))
+  }
+
   #path(id: string): string {
     return join(this.#options.folder, id)
+  }
+
+  #temporary(id: string): string {
+    return join(this.#options.folder, `${this.#temporaryPrefix}${id}`)
   }
 }
 
@@ -163,24 +197,6 @@ const ID = /^[0-9a-z]{8,64}$/
 const TEMPORARY = ".writing~"
 /** Whether a writer on another host still lives cannot be seen; no message takes as long as this to arrive. */
 const FOREIGN_LEFTOVER_MS = 24 * 3_600_000
-
-async function leavingNothing(path: string, act: () => Promise<void>): Promise<void> {
-  try {
-    await act()
-  } catch (error) {
-    await unlinkIfThere(path)
-    throw error
-  }
-}
-
-/** Waits for the journal while it is being committed, as making a file does: not on the main thread. */
-async function unlinkIfThere(path: string): Promise<void> {
-  try {
-    await unlinkFile(path)
-  } catch (error) {
-    if (systemCode(error) !== "ENOENT") throw error
-  }
-}
 
 /** @returns null when the file is gone */
 function headOf(path: string): Uint8Array | null {

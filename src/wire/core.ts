@@ -46,6 +46,7 @@ export async function openCore(config: Config, roles: ReadonlySet<Role>, log: Lo
     publicKeys: new SpoolPublicKeys(publicFolder, now),
     privateKeys: spoolKeys,
     now,
+    reuse: true,
   })
   return {
     config,

@@ -47,10 +47,7 @@ test("mx runs apart and holds no secret; the worker beside it delivers what it a
   )
   expect(reply).toMatch(/^250 /)
   const inbox = join(gateway.maildir("alice@example.test"), "new")
-  await eventually(
-    "delivery by the other process",
-    () => readdirSync(join(gateway.folder, "data", "spool")).length === 0 && readdirSync(inbox).length === 1,
-  )
+  await eventually("delivery by the other process", () => gateway.spooled() === 0 && readdirSync(inbox).length === 1)
   expect(readdirSync(join(gateway.folder, "no-secrets"))).toEqual([])
 })
 

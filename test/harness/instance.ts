@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from "node:child_process"
 import { once } from "node:events"
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { type Finished, run } from "./peers.ts"
@@ -126,6 +126,12 @@ export class Instance implements AsyncDisposable {
     child.kill(signal)
     const [code] = await ended
     return code
+  }
+
+  /** Messages that were accepted and have not left. */
+  spooled(): number {
+    // Names with a dot are unfinished files, and those that are written again.
+    return readdirSync(join(this.folder, "data", "spool")).filter((name) => !name.startsWith(".")).length
   }
 
   /** Where the INBOX of an address lies on disk (embedded store). */

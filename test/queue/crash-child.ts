@@ -16,7 +16,7 @@ const say = (line: string) => writeSync(1, `${line}\n`)
 const spoolKeys = new SpoolKeys(`${folder}/data/spool-keys`, `${folder}/secrets/spool`)
 spoolKeys.rotate(now())
 const publicKeys = new SpoolPublicKeys(`${folder}/data/spool-keys`, now)
-const spool = await openSpool({ folder: `${folder}/data/spool`, publicKeys, privateKeys: spoolKeys, now })
+const spool = await openSpool({ folder: `${folder}/data/spool`, publicKeys, privateKeys: spoolKeys, now, reuse: true })
 const queue = openEmbeddedQueue(`${folder}/data`, {
   now,
   log: silentLog(),

@@ -45,7 +45,7 @@ export async function killAgainAndAgain(
     onKill(count + 1)
   }
   await gateway.serve()
-  await eventually("the queue is empty", () => emptySpool(gateway), 60_000).catch(async (error: unknown) => {
+  await eventually("the queue is empty", () => gateway.spooled() === 0, 60_000).catch(async (error: unknown) => {
     throw new Error(await gateway.must("queue", "list"), { cause: error })
   })
   await gateway.stop()
@@ -91,10 +91,6 @@ async function send(
       throw error
     if (sending !== null) seen.unanswered.add(sending)
   }
-}
-
-function emptySpool(gateway: Instance): boolean {
-  return readdirSync(join(gateway.folder, "data", "spool")).length === 0
 }
 
 function inMailbox(gateway: Instance): Map<string, number> {

@@ -1,5 +1,15 @@
 import { execFileSync } from "node:child_process"
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from "node:fs"
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { setFlagsFromString } from "node:v8"
@@ -174,6 +184,65 @@ describe("the spool", () => {
     for await (const id of spool.ids()) ids.push(id)
     return ids.toSorted()
   }
+})
+
+describe("files that are written again", () => {
+  let again: Spool
+  const inode = (name: string) => statSync(join(spoolFolder(), name)).ino
+  const names = () => readdirSync(spoolFolder())
+
+  beforeEach(async () => {
+    again = await openSpool(options({ reuse: true }))
+  })
+  afterEach(() => again[Symbol.asyncDispose]())
+
+  test("hold the next message, whole, when the removal is durable and not before", async () => {
+    const first = await again.write(entry(), pieces(CANARY, "a".repeat(5_000)))
+    const used = inode(first)
+    const before = readFileSync(join(spoolFolder(), first))
+    await again.remove(first)
+    expect(await again.open(first)).toBeNull()
+    const second = await again.write(entry(), pieces("second"))
+    expect(inode(second)).not.toBe(used)
+    const third = await again.write(entry(), pieces("third"))
+    expect(inode(third)).toBe(used)
+    expect((await read(third, again)).toString()).toBe("third")
+    expect(readFileSync(join(spoolFolder(), third))).toHaveLength(before.length)
+    expect(names().toSorted()).toEqual([second, third].toSorted())
+  })
+
+  test("keep no key of the message that left, and none in use", async () => {
+    const id = await again.write(entry(), pieces(CANARY))
+    const head = readFileSync(join(spoolFolder(), id)).subarray(8, HEAD_OCTETS)
+    await again.remove(id)
+    const [left] = names()
+    expect(readFileSync(join(spoolFolder(), left ?? "")).includes(head)).toBe(false)
+    expect(await again.keysInUse()).toEqual(new Set())
+  })
+
+  test("are removed when the spool is closed", async () => {
+    const ids = await Promise.all(Array.from({ length: 70 }, () => again.write(entry(), pieces("x"))))
+    for (const id of ids) await again.remove(id)
+    expect(names()).toHaveLength(64)
+    await again[Symbol.asyncDispose]()
+    expect(names()).toEqual([])
+    again = await openSpool(options())
+  })
+
+  test("are gone, and no damage, when the remover was killed half way", async () => {
+    const id = await again.write(entry(), pieces("x"))
+    await again.remove(id)
+    // The new name was not on the disk yet.
+    renameSync(join(spoolFolder(), names()[0] ?? ""), join(spoolFolder(), id))
+    expect(await spool.open(id)).toBeNull()
+    expect(names()).toEqual([])
+  })
+
+  test("are not made of large messages", async () => {
+    const id = await again.write(entry(), pieces(randomOctets(100_000)))
+    await again.remove(id)
+    expect(names()).toEqual([])
+  })
 })
 
 describe("what fails leaves nothing", () => {

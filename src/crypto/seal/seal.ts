@@ -10,7 +10,8 @@ import { type Decapsulator, ENCAPSULATED_OCTETS, type Encapsulation } from "../p
  *   head     8 octets "POSTERN" 01, 16 octets key id, 32 octets encapsulated key, 16 random octets
  *   content  chunks of 65536 octets, the last one of 0 to 65536, each followed by its tag
  *   trailer  any octets, followed by their tag
- *   end      4 octets, big-endian: octets of the trailer with its tag
+ *   filling  zeros, if any
+ *   end      twice 4 octets, big-endian: octets of the filling, of the trailer with its tag
  *
  * AES-256-GCM; nonce = 11 octets counter, 1 octet kind (STREAM, Hoang et al. 2015, as age uses it): a chunk that is missing,
  * doubled, moved or cut does not open. The file key is HKDF over the secret of DHKEM(X25519, HKDF-SHA256), RFC 9180,
@@ -29,7 +30,7 @@ const SALT_OCTETS = 16
 /** Octets of the head. */
 export const HEAD_OCTETS = ENCAPSULATED_AT + ENCAPSULATED_OCTETS + SALT_OCTETS
 /** Octets of the end. */
-export const END_OCTETS = 4
+export const END_OCTETS = 8
 /** The trailer is held in memory in one piece; 1000 recipients with all their parameters stay below. */
 export const MAX_TRAILER_OCTETS = 4 * 1024 * 1024
 
@@ -63,12 +64,13 @@ export class Sealer {
     return sealAes256Gcm(this.#fileKey, nonce(this.#counter++, last ? LAST : MIDDLE), content)
   }
 
-  /** @throws GatewayError LENGTH_MISMATCH above {@link MAX_TRAILER_OCTETS} */
-  trailer(octets: Uint8Array): Uint8Array {
+  /** Trailer, filling and end. @throws GatewayError LENGTH_MISMATCH above {@link MAX_TRAILER_OCTETS} */
+  trailer(octets: Uint8Array, fillingOctets = 0): Uint8Array {
     if (octets.length > MAX_TRAILER_OCTETS) throw new GatewayError("LENGTH_MISMATCH", "seal: trailer is too long")
     const sealed = sealAes256Gcm(this.#fileKey, nonce(this.#counter, TRAILER), octets)
-    const end = Buffer.alloc(END_OCTETS)
-    end.writeUInt32BE(sealed.length)
+    const end = Buffer.alloc(fillingOctets + END_OCTETS)
+    end.writeUInt32BE(fillingOctets, fillingOctets)
+    end.writeUInt32BE(sealed.length, fillingOctets + 4)
     return Buffer.concat([sealed, end])
   }
 }
@@ -80,6 +82,11 @@ export class Sealer {
 export function keyIdOf(head: Uint8Array): Uint8Array | null {
   const ours = head.length >= HEAD_OCTETS && MAGIC.every((octet, index) => head[index] === octet)
   return ours ? new Uint8Array(head.subarray(MAGIC.length, MAGIC.length + KEY_ID_OCTETS)) : null
+}
+
+/** Octets of a sealed file of one chunk, without filling. */
+export function sealedOctets(contentOctets: number, trailerOctets: number): number {
+  return HEAD_OCTETS + contentOctets + TAG_OCTETS + trailerOctets + TAG_OCTETS + END_OCTETS
 }
 
 /** Where the pieces of a sealed file are. */
@@ -96,8 +103,9 @@ export interface Layout {
  */
 export function layoutOf(fileOctets: number, end: Uint8Array): Layout | null {
   if (end.length !== END_OCTETS) return null
-  const trailerOctets = new DataView(end.buffer, end.byteOffset).getUint32(0)
-  const trailerOffset = fileOctets - END_OCTETS - trailerOctets
+  const view = new DataView(end.buffer, end.byteOffset)
+  const trailerOctets = view.getUint32(4)
+  const trailerOffset = fileOctets - END_OCTETS - view.getUint32(0) - trailerOctets
   const sealedOctets = trailerOffset - HEAD_OCTETS
   const chunks = Math.max(1, Math.ceil(sealedOctets / SEALED_CHUNK_OCTETS))
   const sizeOctets = sealedOctets - chunks * TAG_OCTETS
