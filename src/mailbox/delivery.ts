@@ -114,7 +114,8 @@ async function writeTemporary(
   try {
     const wireOctets = await writeContent(file, delivery)
     const seconds = delivery.internalDate.getTime() / 1000
-    futimesSync(file, seconds, seconds)
+    // RFC 3501 knows seconds; a change of the time may wait for the file system's journal.
+    if (Math.floor(seconds) !== Math.floor(Date.now() / 1000)) futimesSync(file, seconds, seconds)
     await renameFile(path, target(wireOctets))
     await Promise.all([syncFile(file), syncNames()])
     closeSync(file)
