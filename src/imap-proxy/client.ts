@@ -52,9 +52,11 @@ export class Client {
     this.#sink.write(octets)
   }
 
-  endResponse(): void {
-    this.#sink.write(CRLF)
+  /** `lineEnd`: the response's own CRLF, where it has one. */
+  endResponse(lineEnd: Uint8Array = CRLF): void {
+    this.#sink.write(lineEnd)
     this.#relaying = false
+    if (this.#deferred.length === 0) return
     for (const lines of this.#deferred) this.#sink.write(lines)
     this.#deferred = []
   }

@@ -16,8 +16,6 @@ export interface Context {
   readonly pending: Pending
   readonly mailbox: MailboxState
   readonly windows: WindowCache
-  /** Names this connection in the keys of window records. */
-  readonly scope: string
   readonly limits: ProxyLimits
   readonly log: Log
   readonly counters: Pick<Counters, "add">
@@ -29,6 +27,8 @@ export interface Context {
 export interface OwnFetch {
   /** How much of each section was asked for; null: all of it. */
   readonly askedOctets: number | null
+  /** Whole messages are checked against their markers on the way. */
+  readonly checked: boolean
   /** The window of one section of one message, as far as its octets showed it. */
   found(uid: number, section: string, window: FoundWindow): void
 }
@@ -39,5 +39,5 @@ export type FoundWindow = { readonly kind: "known"; readonly record: WindowRecor
 /** Key of a window record; null while nothing is selected. */
 export function windowKey(context: Context, uid: number, section: string): string | null {
   const mailbox = context.mailbox.key
-  return mailbox === null ? null : `${context.scope}\n${mailbox}\n${uid}\n${section}`
+  return mailbox === null ? null : `${context.device.scope}\n${mailbox}\n${uid}\n${section}`
 }

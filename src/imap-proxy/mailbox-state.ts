@@ -3,11 +3,17 @@ const MAX_NUMBERS = 4096
 
 /** What is selected, as far as window records depend on it. */
 export class MailboxState {
+  readonly #connection: number
   #name: string | null = null
   #uidValidity: string | null = null
   /** Stands in for UIDVALIDITY where a server tells none: UIDs then hold for one selection. */
   #selection = 0
   readonly #uids = new Map<number, number>()
+
+  /** `connection`: unlike that of any other, where keys are shared. */
+  constructor(connection: number) {
+    this.#connection = connection
+  }
 
   /** SELECT or EXAMINE is sent: until it succeeds nothing is selected. @returns what was selected before, or null */
   deselect(): string | null {
@@ -31,7 +37,9 @@ export class MailboxState {
 
   /** Names the mailbox and the meaning of its UIDs; null while nothing is selected. */
   get key(): string | null {
-    return this.#name === null ? null : `${this.#name}\n${this.#uidValidity ?? `-${this.#selection}`}`
+    return this.#name === null
+      ? null
+      : `${this.#name}\n${this.#uidValidity ?? `-${this.#connection}.${this.#selection}`}`
   }
 
   uidOf(number: number): number | null {

@@ -30,28 +30,54 @@ export class OctetSource {
   }
 }
 
-/** Gathers small pieces into one write, and waits for a slow peer. */
+/** Gathers pieces into one write, and waits for a slow peer. Pieces that follow one another in memory are one piece: nothing is copied. */
 export class OctetSink {
   readonly #stream: Writable
   #pieces: Uint8Array[] = []
+  #last: Uint8Array | null = null
+  /** Octets behind `#last`, in the same memory, that belong to it. */
+  #extendedOctets = 0
 
   constructor(stream: Writable) {
     this.#stream = stream
   }
 
   write(octets: Uint8Array): void {
-    if (octets.length > 0) this.#pieces.push(octets)
+    if (octets.length === 0) return
+    const last = this.#last
+    if (last !== null && follows(octets, last, this.#extendedOctets)) {
+      this.#extendedOctets += octets.length
+      return
+    }
+    this.#settleLast()
+    this.#last = octets
   }
 
   /** Hands over what was written since the last flush; resolves when the peer has taken enough to go on. */
   flush(): Promise<void> | null {
+    this.#settleLast()
     const pieces = this.#pieces
-    this.#pieces = []
     const [first] = pieces
-    if (first !== undefined && this.#stream.writable)
-      this.#stream.write(pieces.length === 1 ? first : Buffer.concat(pieces))
+    if (first !== undefined) {
+      this.#pieces = []
+      if (this.#stream.writable) this.#stream.write(pieces.length === 1 ? first : Buffer.concat(pieces))
+    }
     return this.#stream.writableNeedDrain ? drained(this.#stream) : null
   }
+
+  #settleLast(): void {
+    const last = this.#last
+    if (last === null) return
+    const octets = this.#extendedOctets
+    this.#pieces.push(octets === 0 ? last : new Uint8Array(last.buffer, last.byteOffset, last.length + octets))
+    this.#last = null
+    this.#extendedOctets = 0
+  }
+}
+
+/** True when `octets` stand right behind `last` and its extension. */
+function follows(octets: Uint8Array, last: Uint8Array, extendedOctets: number): boolean {
+  return octets.buffer === last.buffer && octets.byteOffset === last.byteOffset + last.length + extendedOctets
 }
 
 /** Resolves when `stream` takes octets again, or never will. */

@@ -11,6 +11,8 @@ export interface DeviceSession {
   readonly account: string
   readonly device: string
   readonly readOnly: boolean
+  /** Names the device and the keys that its recryptors are made of: what one connection learns of a message holds for all of this scope. */
+  readonly scope: string
   /** From the account's keys to this device, for what is read. */
   readonly recryptors: readonly Recryptor[]
   /** From the account's devices to the account, for what is uploaded. */

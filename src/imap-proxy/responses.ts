@@ -52,7 +52,7 @@ export class Responses {
         this.#route?.data(event.octets, event.last)
         break
       case "end":
-        this.#route?.end()
+        this.#route?.end(event.lineEnd)
         this.#route = null
     }
   }
@@ -142,12 +142,9 @@ export class Responses {
     client.relay(octets)
     return {
       text: (more) => client.relay(more),
-      literal: (_size, marker) => {
-        client.relay(marker)
-        client.relay(CRLF)
-      },
+      literal: (_size, marker) => client.relay(marker),
       data: (data) => client.relay(data),
-      end: () => client.endResponse(),
+      end: (lineEnd) => client.endResponse(lineEnd),
     }
   }
 }
@@ -168,7 +165,6 @@ const SWALLOW: LineRoute = {
   data: () => undefined,
   end: () => undefined,
 }
-const CRLF = Buffer.from("\r\n")
 /** Enough for a tag, a number and a name. */
 const HEAD_OCTETS = 200
 const STATUS = /^[^ ]{1,128} (?:OK|NO|BAD|BYE|PREAUTH)(?: |$)/i

@@ -200,16 +200,14 @@ class Connections {
 
   async #runSession(socket: Socket, { client, upstream, session, tag }: LoggedIn): Promise<void> {
     const { limits, log, counters, protection } = this.#options
-    const scope = `${++this.#serial}`
     const context: Context = {
       client,
       upstream,
       device: session,
       protection,
       pending: new Pending(),
-      mailbox: new MailboxState(),
+      mailbox: new MailboxState(++this.#serial),
       windows: this.#windows,
-      scope,
       limits,
       log: log.with({ account: session.account, device: session.device }),
       counters,
@@ -223,7 +221,7 @@ class Connections {
     context.log.info("imap.login", { remote: client.address })
     await client.say(`${tag} OK [CAPABILITY ${offeredCapabilities(upstream.capabilities)}] logged in`)
     await running.run()
-    if (session.revoked.aborted) this.#windows.dropPrefix(`${scope}\n`)
+    if (session.revoked.aborted) this.#windows.dropPrefix(`${session.scope}\n`)
     context.log.info("imap.end")
   }
 }

@@ -1,3 +1,4 @@
+import { Socket } from "node:net"
 import type { Duplex } from "node:stream"
 import { GatewayError } from "../errors.ts"
 import { OctetSink, OctetSource } from "./octets.ts"
@@ -8,12 +9,15 @@ import { latin1 } from "./wire/tokens.ts"
 export class UpstreamLink {
   readonly stream: Duplex
   readonly reader = new ResponseReader()
+  /** What is read was made for us and nobody else looks at it: it may be overwritten. A pipe within the process hands over the sender's own octets. */
+  readonly ownsOctets: boolean
   readonly #source: OctetSource
   readonly #sink: OctetSink
   #capabilities: readonly string[] = []
 
   constructor(stream: Duplex) {
     this.stream = stream
+    this.ownsOctets = stream instanceof Socket
     this.#source = new OctetSource(stream)
     this.#sink = new OctetSink(stream)
   }

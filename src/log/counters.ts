@@ -10,6 +10,7 @@ const COUNTERS = {
   postern_imap_patched_total: { help: "Blocks recrypted for a device." },
   postern_imap_foreign_total: { help: "Encrypted blocks addressed to somebody else, handed out unchanged." },
   postern_imap_malformed_total: { help: "Damaged blocks addressed to the account, handed out unchanged." },
+  postern_imap_window_unfitting_total: { help: "Messages that the mail store had changed since they were first read." },
   postern_imap_marker_failed_total: { help: "Messages whose marker does not fit their ciphertext." },
   postern_imap_appended_total: { help: "Messages uploaded, by what was done.", labels: ["outcome"] },
   postern_devices_revoked_total: { help: "Open connections ended by a revocation." },

@@ -81,6 +81,7 @@ function devicesOf(parts: ImapParts): Devices {
         account: account.address,
         device: device.name,
         readOnly: device.readOnly,
+        scope: recryptors.scope(device),
         recryptors: recryptors.forDevice(device),
         restorers: recryptors.restorers(account),
         revoked,

@@ -1,4 +1,5 @@
 import { type CertificateIdentity, readCertificate } from "../crypto/cms/certificate.ts"
+import { digestOf, sha256 } from "../crypto/primitives/hash.ts"
 import { type CmsRecryption, cmsRecryptor, cmsRestorer } from "../crypto/recryption/cms.ts"
 import { openPgpRecryptor } from "../crypto/recryption/openpgp.ts"
 import type { Recryptor } from "../crypto/recryption/recryptor.ts"
@@ -13,6 +14,7 @@ export class AccountRecryptors {
   readonly #people: People
   readonly #forDevice = new Map<string, readonly Recryptor[]>()
   readonly #restorers = new Map<string, readonly Recryptor[]>()
+  readonly #scopes = new Map<string, string>()
   #sequence = -1
 
   constructor(people: People) {
@@ -29,6 +31,20 @@ export class AccountRecryptors {
         return recryption && cmsRecryptor(recryption)
       }),
     )
+  }
+
+  /** Names the device, its certificates and all its recryption keys: the same for as long as {@link forDevice} recrypts the same way. */
+  scope(device: Device): string {
+    this.refresh()
+    return remembered(this.#scopes, device.id, () => {
+      const digest = digestOf("sha256").update(Buffer.from(device.id))
+      for (const certificate of device.certificates) digest.update(sha256(certificate))
+      for (const { key, scalar } of this.#people.recryptionScalars(device)) {
+        digest.update(sha256(Buffer.from(key.id))).update(sha256(scalar))
+        scalar.fill(0)
+      }
+      return Buffer.from(digest.digest()).toString("base64url")
+    })
   }
 
   /**
@@ -57,6 +73,7 @@ export class AccountRecryptors {
     this.#sequence = sequence
     this.#forDevice.clear()
     this.#restorers.clear()
+    this.#scopes.clear()
   }
 
   #scalars(

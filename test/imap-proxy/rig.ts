@@ -98,6 +98,7 @@ function deviceSession(
     account: ACCOUNT,
     device,
     readOnly: device === READER,
+    scope: device,
     recryptors,
     restorers,
     markers,

@@ -257,30 +257,87 @@ describe("ends", () => {
   })
 })
 
+/** A mailbox of one message, UID 7; `message` may be another one each time. */
+async function oneMessage(message: () => string) {
+  return scripted(async (stream) => {
+    stream.write("* PREAUTH [CAPABILITY IMAP4rev1] x\r\n")
+    const lines = new Lines(stream)
+    for (;;) {
+      const [tag = "", , ...words] = (await lines.next()).split(" ")
+      const item = /RFC822\.TEXT|BODY(?:\.PEEK)?\[(?<section>[A-Z0-9]*)\](?:<(?<from>\d+)\.(?<count>\d+)>)?/.exec(
+        words.join(" "),
+      )
+      if (item === null) {
+        stream.write(`* OK [UIDVALIDITY 1] x\r\n${tag} OK x\r\n`)
+        continue
+      }
+      const { section = item[0] === "RFC822.TEXT" ? "TEXT" : "", from = "0", count = "1000000" } = item.groups ?? {}
+      const data = (section === "" ? message() : textOf(message())).slice(Number(from), Number(from) + Number(count))
+      const partial = item.groups?.["from"] === undefined ? "" : `<${from}>`
+      const name = item[0] === "RFC822.TEXT" ? item[0] : `BODY[${section}]${partial}`
+      stream.write(Buffer.from(`* 1 FETCH (UID 7 ${name} {${data.length}}\r\n${data})\r\n${tag} OK x\r\n`, "latin1"))
+    }
+  })
+}
+
+const textOf = (message: string): string => message.slice(message.indexOf("\r\n\r\n") + 4)
+
 describe("an altered message", () => {
   const altered = (onAltered: "report" | "refuse") => ({
     onAltered,
     check: () => ({ push: () => undefined, end: () => "altered" as const }),
   })
 
-  test("is handed out and counted, or ends the connection before its last octets", async () => {
-    const serve = async (stream: Duplex): Promise<void> => {
-      stream.write("* PREAUTH [CAPABILITY IMAP4rev1] x\r\n")
-      const lines = new Lines(stream)
-      for (;;) {
-        const tag = (await lines.next()).split(" ")[0] ?? ""
-        stream.write(Buffer.from(`* 1 FETCH (BODY[] {${smime.length}}\r\n${smime})\r\n${tag} OK x\r\n`, "latin1"))
+  test("is handed out, and counted once however often it is read", async () => {
+    await using server = await oneMessage(() => smime)
+    await using rig = await startRig({ upstream: server.upstream, markers: altered("report") })
+    await using reader = await BareClient.loggedIn(rig, LAPTOP)
+    await reader.ok("SELECT INBOX")
+    for (const _ of [1, 2, 3]) expect(literalOf(await reader.ok("UID FETCH 7 BODY[]"), "BODY[]")).toBe(forLaptop)
+    expect(rig.counted("postern_imap_marker_failed_total")).toBe(1)
+  })
+
+  test.each(["BODY[]", "BODY[TEXT]", "BODY.PEEK[]<0.100>", "BODY[1]", "RFC822.TEXT", "(FLAGS BODY[1]<5.20>)"])(
+    "ends the connection where it is refused, before the last octets of %s",
+    async (item) => {
+      await using server = await oneMessage(() => smime)
+      await using rig = await startRig({ upstream: server.upstream, markers: altered("refuse") })
+      for (const _ of ["first", "known"]) {
+        await using reader = await BareClient.loggedIn(rig, LAPTOP)
+        await reader.ok("SELECT INBOX")
+        reader.send(`a UID FETCH 7 ${item}\r\n`)
+        expect(await reader.rest()).not.toContain(textOf(forLaptop).slice(-20))
       }
+      expect(rig.counted("postern_imap_marker_failed_total")).toBe(1)
+    },
+  )
+})
+
+describe("what one connection learned", () => {
+  test("holds for the device's next one: a block is recrypted once", async () => {
+    await using server = await oneMessage(() => smime)
+    await using rig = await startRig({ upstream: server.upstream })
+    for (const password of [LAPTOP, LAPTOP, PHONE, LAPTOP]) {
+      await using reader = await BareClient.loggedIn(rig, password)
+      await reader.ok("SELECT INBOX")
+      const expected = patched(smime, password === LAPTOP ? "laptop" : "phone")
+      expect(literalOf(await reader.ok("UID FETCH 7 BODY[]"), "BODY[]")).toBe(expected)
     }
-    await using server = await scripted(serve)
-    await using reporting = await startRig({ upstream: server.upstream, markers: altered("report") })
-    await using reader = await BareClient.loggedIn(reporting, LAPTOP)
-    expect(literalOf(await reader.ok("FETCH 1 BODY[]"), "BODY[]")).toBe(forLaptop)
-    expect(reporting.counted("postern_imap_marker_failed_total")).toBe(1)
-    await using strict = await startRig({ upstream: server.upstream, markers: altered("refuse") })
-    await using refused = await BareClient.loggedIn(strict, LAPTOP)
-    refused.send("a FETCH 1 BODY[]\r\n")
-    expect(await refused.rest()).not.toContain(forLaptop.slice(-20))
+    expect(rig.counted("postern_imap_patched_total")).toBe(2)
+  })
+
+  test("is not applied to another message that the store has under the same UID", async () => {
+    const other = `X-Other: longer\r\n${smime}`
+    let stored = smime
+    await using server = await oneMessage(() => stored)
+    await using rig = await startRig({ upstream: server.upstream })
+    await using reader = await BareClient.loggedIn(rig, LAPTOP)
+    await reader.ok("SELECT INBOX")
+    await reader.ok("UID FETCH 7 BODY[]")
+    stored = other
+    expect(literalOf(await reader.ok("UID FETCH 7 BODY[]"), "BODY[]")).toBe(other)
+    expect(rig.counted("postern_imap_window_unfitting_total")).toBe(1)
+    expect(literalOf(await reader.ok("UID FETCH 7 BODY[]"), "BODY[]")).toBe(`X-Other: longer\r\n${forLaptop}`)
   })
 })
 

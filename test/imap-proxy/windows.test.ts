@@ -1,18 +1,34 @@
 import { expect, test } from "vitest"
 import { MailboxState } from "../../src/imap-proxy/mailbox-state.ts"
-import { applyWindow, WindowCache } from "../../src/imap-proxy/windows.ts"
+import { applyWindow, WindowCache, type WindowRecord } from "../../src/imap-proxy/windows.ts"
 
-const record = [{ offset: 10, octets: Buffer.from("ABCDE") }]
+const record: WindowRecord = {
+  patches: [{ offset: 10, octets: Buffer.from("ABCDE"), original: Buffer.from("abcde") }],
+  integrity: "unchecked",
+}
 
 test("a span is overwritten exactly where it meets the window", () => {
   const stored = Buffer.from("0123456789abcde56789")
   const whole = "0123456789ABCDE56789"
   for (let from = 0; from < stored.length; from += 1) {
     for (let to = from; to <= stored.length; to += 1) {
-      expect(Buffer.from(applyWindow(stored.subarray(from, to), from, record)).toString()).toBe(whole.slice(from, to))
+      const span = stored.subarray(from, to)
+      expect(Buffer.from(applyWindow(span, from, record.patches) ?? []).toString()).toBe(whole.slice(from, to))
+      const own = Buffer.from(span)
+      expect(applyWindow(own, from, record.patches, true)).toBe(own)
+      expect(own.toString()).toBe(whole.slice(from, to))
     }
   }
   expect(stored.toString()).toBe("0123456789abcde56789")
+})
+
+test("a message that is another one now is not overwritten", () => {
+  for (const overwrite of [false, true]) {
+    const other = Buffer.from("0123456789abXde56789")
+    expect(applyWindow(other, 0, record.patches, overwrite)).toBeNull()
+    expect(applyWindow(other.subarray(0, 12), 0, record.patches)).not.toBeNull()
+    expect(other.toString()).toBe("0123456789abXde56789")
+  }
 })
 
 test("the cache is bounded in octets, and keeps what was used last", () => {
@@ -29,7 +45,7 @@ test("the cache is bounded in octets, and keeps what was used last", () => {
 })
 
 test("message numbers follow EXPUNGE, and are forgotten when they cannot", () => {
-  const state = new MailboxState()
+  const state = new MailboxState(1)
   state.select("INBOX")
   state.validity("1")
   for (const number of [1, 2, 3]) state.learn(number, number * 10)
@@ -40,7 +56,7 @@ test("message numbers follow EXPUNGE, and are forgotten when they cannot", () =>
 })
 
 test("another UIDVALIDITY, and a mailbox that tells none, are other keys", () => {
-  const state = new MailboxState()
+  const state = new MailboxState(1)
   expect(state.key).toBeNull()
   const keys = ["1", "2", null, null].map((validity) => {
     state.deselect()

@@ -15,6 +15,11 @@ export interface BlockCounts {
   readonly malformed: number
 }
 
+/** A change that was made, and what stood there before: as long as it does, the change can be made again. */
+export interface MadePatch extends Patch {
+  readonly original: Uint8Array
+}
+
 /** What a caller may want besides the recrypted octets. */
 export interface RecryptionOptions {
   /**
@@ -38,7 +43,7 @@ export class RecryptionStream {
   readonly #watched: boolean
   readonly #search = new BodySearch()
   readonly #nested: boolean
-  readonly #patches: Patch[] = []
+  readonly #patches: MadePatch[] = []
   readonly #windows: Span[] = []
   #counts: BlockCounts = { patched: 0, foreign: 0, malformed: 0 }
   #state: State = SEARCHING
@@ -58,7 +63,7 @@ export class RecryptionStream {
   }
 
   /** The window record: what was overwritten, in coordinates of the feed, ascending. */
-  get patches(): readonly Patch[] {
+  get patches(): readonly MadePatch[] {
     return this.#patches
   }
 
@@ -214,8 +219,10 @@ export class RecryptionStream {
 
   #give(octets: Uint8Array, patches: readonly Patch[], windows: readonly Span[]): void {
     if (octets.length === 0) return
-    for (const { offset, octets: changed } of patches)
-      this.#patches.push({ offset: this.#offset + offset, octets: changed })
+    for (const { offset, octets: changed } of patches) {
+      const original = new Uint8Array(octets.subarray(offset, offset + changed.length))
+      this.#patches.push({ offset: this.#offset + offset, octets: changed, original })
+    }
     for (const { start, end } of windows) this.#windows.push({ start: this.#offset + start, end: this.#offset + end })
     this.#out.push(applyPatches(patches, 0, octets))
     this.#onStable?.(windows.length === 0 ? octets : blanked(octets, windows))

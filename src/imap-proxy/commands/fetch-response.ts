@@ -1,4 +1,4 @@
-import { RecryptionStream } from "../../crypto/recryption/stream.ts"
+import { type RecryptionOptions, RecryptionStream } from "../../crypto/recryption/stream.ts"
 import { GatewayError } from "../../errors.ts"
 import { type Context, windowKey } from "../context.ts"
 import type { LineRoute } from "../line-route.ts"
@@ -42,7 +42,6 @@ export class FetchResponse implements LineRoute {
     const item = this.#scanner.literal()
     this.#patcher = item === null ? null : this.#patcherOf(item)
     this.#context.client.relay(marker)
-    this.#context.client.relay(CRLF)
   }
 
   data(octets: Uint8Array, last: boolean): void {
@@ -53,8 +52,8 @@ export class FetchResponse implements LineRoute {
     if (last) this.#patcher = null
   }
 
-  end(): void {
-    this.#context.client.endResponse()
+  end(lineEnd: Uint8Array): void {
+    this.#context.client.endResponse(lineEnd)
   }
 
   #learnUid(text: string): void {
@@ -62,16 +61,19 @@ export class FetchResponse implements LineRoute {
     this.#context.mailbox.learn(this.#number, this.#uid)
   }
 
+  /** @throws GatewayError MESSAGE_ALTERED for any part of such a message, when they are not handed out */
   #patcherOf(item: string): Patcher | null {
     const data = messageDataOf(item)
-    if (data === null || this.#context.device.recryptors.length === 0) return null
+    const { device } = this.#context
+    if (data === null || device.recryptors.length === 0) return null
+    if (isRefused(this.#context, this.#uid)) throw alteredMessage()
     const key = this.#uid === null ? null : windowKey(this.#context, this.#uid, data.section)
     const record = key === null ? null : this.#context.windows.find(key)
     const whole = data.section === "" && data.origin === null
-    const strict = whole && this.#context.device.markers.onAltered === "refuse"
-    if (record !== null && !strict) return windowPatcher(record, data.origin ?? 0)
+    if (key !== null && record !== null && !(whole && record.integrity === "unchecked"))
+      return windowPatcher(this.#context, key, record, data.origin ?? 0)
     if (data.origin !== null) return this.#unknownWindow(data)
-    return streamPatcher(this.#context, key, whole ? this.#context.device.markers.check() : null)
+    return streamPatcher(this.#context, key, whole ? device.markers.check() : null)
   }
 
   /** Cannot happen after fetch.ts asked for the windows, unless the server answers what nobody asked: hand out what is stored. */
@@ -100,40 +102,66 @@ interface Patcher {
 }
 
 /** The change is known: a span from `origin` on is overwritten where it meets the window. */
-function windowPatcher(record: WindowRecord, origin: number): Patcher {
+function windowPatcher(context: Context, key: string, { patches }: WindowRecord, origin: number): Patcher {
   let at = origin
   return {
     push: (octets) => {
-      const patched = applyWindow(octets, at, record)
+      const patched = applyWindow(octets, at, patches, context.upstream.ownsOctets)
       at += octets.length
-      return [patched]
+      return [patched ?? unfitting(context, key, octets)]
     },
     end: () => [],
   }
 }
 
+/** The server has another message under this UID than before: handed out as it is stored, and looked at anew next time. */
+function unfitting(context: Context, key: string, octets: Uint8Array): Uint8Array {
+  context.windows.forget(key)
+  context.counters.add("postern_imap_window_unfitting_total")
+  context.log.warn("imap.window.unfitting", { mailbox: context.mailbox.key })
+  return octets
+}
+
 /** The change is found while a whole section streams by, and kept for its partials. */
 function streamPatcher(context: Context, key: string | null, check: MarkerCheck | null): Patcher {
-  const options = check ? { onStable: (octets: Uint8Array) => check.push(octets) } : {}
-  const stream = new RecryptionStream(context.device.recryptors, options)
+  const stream = new RecryptionStream(context.device.recryptors, optionsFor(check))
   return {
     push: (octets) => stream.push(octets),
     end: () => {
       const rest = stream.end()
-      if (key !== null) context.windows.add(key, stream.patches)
+      const integrity = integrityOf(context, check)
+      if (key !== null) context.windows.add(key, { patches: stream.patches, integrity })
       countBlocks(context, stream)
-      if (check?.end() === "altered") altered(context)
+      if (integrity === "altered" && context.device.markers.onAltered === "refuse") throw alteredMessage()
       return rest
     },
   }
 }
 
-/** @throws GatewayError MESSAGE_ALTERED when such messages are not handed out to their end */
-function altered(context: Context): void {
-  context.counters.add("postern_imap_marker_failed_total")
-  context.log.warn("imap.marker.failed", { account: context.device.account, mailbox: context.mailbox.key })
-  if (context.device.markers.onAltered === "refuse")
-    throw new GatewayError("MESSAGE_ALTERED", "stored message does not fit its marker")
+/** What a check, if there is one, has to be fed with. */
+export function optionsFor(check: MarkerCheck | null): RecryptionOptions {
+  return check ? { onStable: (octets: Uint8Array) => check.push(octets) } : {}
+}
+
+/** What the check of a whole message came to; an altered message is counted and told. */
+export function integrityOf(context: Context, check: MarkerCheck | null): WindowRecord["integrity"] {
+  const integrity = check?.end() ?? "unchecked"
+  if (integrity === "altered") {
+    context.counters.add("postern_imap_marker_failed_total")
+    context.log.warn("imap.marker.failed", { account: context.device.account, mailbox: context.mailbox.key })
+  }
+  return integrity
+}
+
+/** True for a message that is known to be altered, when such messages are not handed out. */
+function isRefused(context: Context, uid: number | null): boolean {
+  if (uid === null || context.device.markers.onAltered !== "refuse") return false
+  const key = windowKey(context, uid, "")
+  return key !== null && context.windows.find(key)?.integrity === "altered"
+}
+
+function alteredMessage(): GatewayError {
+  return new GatewayError("MESSAGE_ALTERED", "stored message does not fit its marker")
 }
 
 /** Tells the metrics what became of the blocks of one section. */
@@ -146,5 +174,3 @@ export function countBlocks(context: Context, stream: RecryptionStream): void {
     context.log.warn("imap.block.malformed", { count: malformed })
   }
 }
-
-const CRLF = Buffer.from("\r\n")

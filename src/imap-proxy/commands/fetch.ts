@@ -1,27 +1,37 @@
 import type { Context } from "../context.ts"
 import { windowKey } from "../context.ts"
+import type { WindowRecord } from "../windows.ts"
 import type { Command } from "../wire/command-reader.ts"
 import { formatSection } from "../wire/section.ts"
 import { parseSequenceSet, type SequenceSet } from "../wire/sequence-set.ts"
 import { type Token, textOf } from "../wire/tokens.ts"
 import { forward } from "./forward.ts"
-import { fetchWindows } from "./window-fetch.ts"
+import { checkMessages, fetchWindows } from "./window-fetch.ts"
 
 /**
  * FETCH and UID FETCH, the client's direction; what comes back is patched in fetch-response.ts.
  * Whole sections are patched as they stream by. A partial (`<0.100>`) may begin or end within the octets that change, so for it the
- * window record must be known before: it is fetched first where it is not (window-fetch.ts).
+ * window record must be known before: it is fetched first where it is not (window-fetch.ts). Where altered messages are refused,
+ * no part of one goes out before all of it was looked at.
  */
 export async function fetchCommand(context: Context, command: Command): Promise<void> {
   const request = fetchRequest(command)
   if (typeof request === "string") return context.client.say(`${command.tag} BAD ${request}`)
-  if (request.partialSections.length > 0 && context.device.recryptors.length > 0) {
-    // Alone on the line: what our own FETCH brings cannot be taken for the client's, and what is selected is certain.
-    await context.pending.below(1)
-    const set = unknownOf(context, request)
-    if (set !== null) await fetchWindows(context, { byUid: request.byUid, set, sections: request.partialSections })
-  }
+  if (context.device.recryptors.length > 0) await prepare(context, request)
   await forward(context, command)
+}
+
+/** Learns first what the answers will depend on. */
+async function prepare(context: Context, request: FetchRequest): Promise<void> {
+  const { byUid, partialSections: sections } = request
+  const checked = request.parts && context.device.markers.onAltered === "refuse"
+  if (sections.length === 0 && !checked) return
+  // Alone on the line: what our own FETCH brings cannot be taken for the client's, and what is selected is certain.
+  await context.pending.below(1)
+  const unchecked = checked ? lackingOf(context, request, [""], ({ integrity }) => integrity !== "unchecked") : null
+  if (unchecked !== null) await checkMessages(context, { byUid, set: unchecked })
+  const unknown = lackingOf(context, request, sections, () => true)
+  if (unknown !== null) await fetchWindows(context, { byUid, set: unknown, sections })
 }
 
 interface FetchRequest {
@@ -30,6 +40,8 @@ interface FetchRequest {
   readonly setText: string
   /** Message data asked for in part, as in a FETCH command: "", `TEXT`, `1.2`. */
   readonly partialSections: readonly string[]
+  /** Message data is asked for that is not the whole message. */
+  readonly parts: boolean
 }
 
 /** Text: what is wrong with it. */
@@ -45,7 +57,12 @@ function fetchRequest(command: Command): FetchRequest | string {
   if (modifiers !== undefined && !areAllowedModifiers(modifiers)) return "FETCH modifier not supported"
   const partial = items.filter((item) => item.kind === "section" && item.partial !== null).map(sectionOf)
   const partialSections = [...new Set(partial.filter((section) => section !== null))]
-  return { byUid: command.name.startsWith("UID "), set, setText, partialSections }
+  return { byUid: command.name.startsWith("UID "), set, setText, partialSections, parts: items.some(isPart) }
+}
+
+function isPart(item: Token): boolean {
+  if (item.kind === "atom") return item.text.toUpperCase() === "RFC822.TEXT"
+  return item.kind === "section" && sectionOf(item) !== null && (sectionOf(item) !== "" || item.partial !== null)
 }
 
 /** null for header sections: they hold no encrypted block. */
@@ -89,22 +106,27 @@ function areAllowedModifiers(modifiers: Token): boolean {
 /** Sets of up to this many messages are looked up one by one; larger ones are asked for as a whole. */
 const MAX_LOOKUPS = 2000
 
-/** The messages of the set whose windows are not all known, as a sequence set; null when there are none. */
-function unknownOf(context: Context, request: FetchRequest): string | null {
-  if (context.mailbox.key === null) return null
+/** The messages of the set for which not all sections have a record that will do, as a sequence set; null when there are none. */
+function lackingOf(
+  context: Context,
+  request: FetchRequest,
+  sections: readonly string[],
+  willDo: (record: WindowRecord) => boolean,
+): string | null {
+  if (context.mailbox.key === null || sections.length === 0) return null
   const numbers = numbersOf(request.set)
   if (numbers === null) return request.setText
-  const unknown = numbers.filter((number) => !isKnown(context, request, number))
-  return unknown.length === 0 ? null : compact(unknown)
+  const lacking = numbers.filter((number) => {
+    const uid = request.byUid ? number : context.mailbox.uidOf(number)
+    return uid === null || !sections.every((section) => isKnown(context, uid, section, willDo))
+  })
+  return lacking.length === 0 ? null : compact(lacking)
 }
 
-function isKnown(context: Context, request: FetchRequest, number: number): boolean {
-  const uid = request.byUid ? number : context.mailbox.uidOf(number)
-  if (uid === null) return false
-  return request.partialSections.every((section) => {
-    const key = windowKey(context, uid, section)
-    return key !== null && context.windows.find(key) !== null
-  })
+function isKnown(context: Context, uid: number, section: string, willDo: (record: WindowRecord) => boolean): boolean {
+  const key = windowKey(context, uid, section)
+  const record = key === null ? null : context.windows.find(key)
+  return record !== null && willDo(record)
 }
 
 /** The numbers of a small set without `*`; null for others. */

@@ -1,9 +1,10 @@
 import { RecryptionStream } from "../../crypto/recryption/stream.ts"
 import { type Context, type FoundWindow, type OwnFetch, windowKey } from "../context.ts"
 import type { LineRoute } from "../line-route.ts"
+import type { MarkerCheck } from "../ports.ts"
 import { FetchScanner, type FetchValue, type MessageData, messageDataOf } from "../wire/fetch-scanner.ts"
 import { latin1 } from "../wire/tokens.ts"
-import { countBlocks, unquote } from "./fetch-response.ts"
+import { countBlocks, integrityOf, optionsFor, unquote } from "./fetch-response.ts"
 
 /** Covers the header and the window of nearly every message; where it does not, the section is read to its end. */
 const FIRST_OCTETS = 65_536
@@ -25,6 +26,7 @@ export async function fetchWindows(context: Context, request: WindowRequest): Pr
   const long: { uid: number; section: string }[] = []
   await ownFetch(context, request, {
     askedOctets: FIRST_OCTETS,
+    checked: false,
     found: (uid, section, window) => {
       if (window.kind === "needsMore") long.push({ uid, section })
       else remember(context, uid, section, window)
@@ -33,20 +35,29 @@ export async function fetchWindows(context: Context, request: WindowRequest): Pr
   for (const { uid, section } of long) await fetchWhole(context, request, uid, section)
 }
 
+/** Learns whether messages are what their markers vouch for: each streams by as a whole, and is not kept. */
+export async function checkMessages(context: Context, request: Omit<WindowRequest, "sections">): Promise<void> {
+  await ownFetch(context, { ...request, sections: [""] }, wholeSections(context, true))
+}
+
 /** One message whose window does not show in its first octets: its section streams by and is not kept. */
 async function fetchWhole(context: Context, request: WindowRequest, uid: number, section: string): Promise<void> {
   const number = request.byUid ? uid : context.mailbox.numberOf(uid)
   if (number === null) return
-  await ownFetch(
-    context,
-    { byUid: request.byUid, set: `${number}`, sections: [section] },
-    { askedOctets: null, found: (found, of, window) => remember(context, found, of, window) },
-  )
+  const { byUid } = request
+  await ownFetch(context, { byUid, set: `${number}`, sections: [section] }, wholeSections(context, false))
+}
+
+function wholeSections(context: Context, checked: boolean): OwnFetch {
+  return { askedOctets: null, checked, found: (uid, section, window) => remember(context, uid, section, window) }
 }
 
 function remember(context: Context, uid: number, section: string, window: FoundWindow): void {
   const key = windowKey(context, uid, section)
-  if (key !== null && window.kind === "known") context.windows.add(key, window.record)
+  if (key === null || window.kind !== "known") return
+  const known = context.windows.find(key)
+  // What a whole message came to is not forgotten for a look at its beginning.
+  if (known === null || known.integrity === "unchecked") context.windows.add(key, window.record)
 }
 
 async function ownFetch(context: Context, request: WindowRequest, own: OwnFetch): Promise<void> {
@@ -73,7 +84,7 @@ export class OwnFetchResponse implements LineRoute {
   readonly #windows = new Map<string, FoundWindow>()
   readonly #unsolicited: string[] = []
   #uid: number | null = null
-  #current: { readonly section: string; readonly size: number; readonly stream: RecryptionStream } | null = null
+  #current: Looked | null = null
 
   constructor(context: Context, own: OwnFetch, number: number) {
     this.#context = context
@@ -88,7 +99,7 @@ export class OwnFetchResponse implements LineRoute {
 
   literal(size: number): void {
     const data = messageDataOf(this.#scanner.literal() ?? "")
-    this.#current = data === null ? null : { section: data.section, size, stream: this.#stream() }
+    this.#current = data === null ? null : this.#look(data.section, size)
   }
 
   data(octets: Uint8Array, last: boolean): void {
@@ -96,7 +107,7 @@ export class OwnFetchResponse implements LineRoute {
     if (current === null) return
     current.stream.push(octets)
     if (!last) return
-    this.#finish(current.section, current.size, current.stream)
+    this.#finish(current)
     this.#current = null
   }
 
@@ -122,17 +133,19 @@ export class OwnFetchResponse implements LineRoute {
 
   /** Message data as a quoted string or NIL. */
   #shortData(data: MessageData, value: FetchValue, text: Uint8Array): void {
-    const stream = this.#stream()
     const octets = value.kind === "quoted" ? unquote(text.subarray(value.start, value.end)) : new Uint8Array(0)
-    stream.push(octets)
-    this.#finish(data.section, octets.length, stream)
+    const looked = this.#look(data.section, octets.length)
+    looked.stream.push(octets)
+    this.#finish(looked)
   }
 
-  #stream(): RecryptionStream {
-    return new RecryptionStream(this.#context.device.recryptors)
+  #look(section: string, size: number): Looked {
+    const { recryptors, markers } = this.#context.device
+    const check = this.#own.checked && section === "" ? markers.check() : null
+    return { section, size, check, stream: new RecryptionStream(recryptors, optionsFor(check)) }
   }
 
-  #finish(section: string, size: number, stream: RecryptionStream): void {
+  #finish({ section, size, stream, check }: Looked): void {
     const whole = this.#own.askedOctets === null || size < this.#own.askedOctets
     if (whole) stream.end()
     if (!whole && !stream.settled) {
@@ -140,8 +153,17 @@ export class OwnFetchResponse implements LineRoute {
       return
     }
     countBlocks(this.#context, stream)
-    this.#windows.set(section, { kind: "known", record: stream.patches })
+    const record = { patches: stream.patches, integrity: integrityOf(this.#context, check) }
+    this.#windows.set(section, { kind: "known", record })
   }
+}
+
+/** Message data of one section on its way past us. */
+interface Looked {
+  readonly section: string
+  readonly size: number
+  readonly stream: RecryptionStream
+  readonly check: MarkerCheck | null
 }
 
 const OWN_TAG = "postern1"

@@ -25,6 +25,11 @@ export class LineBuffer {
    * @throws PROTOCOL when the line is longer than `limitOctets`.
    */
   takeLine(limitOctets: number): Uint8Array | null {
+    return this.takeEndedLine(limitOctets)?.text ?? null
+  }
+
+  /** The same, with the line end as it came: a view right behind the text's. */
+  takeEndedLine(limitOctets: number): { readonly text: Uint8Array; readonly lineEnd: Uint8Array } | null {
     const end = this.#pending.indexOf(LF, this.#searched)
     // A CR may still turn out to belong to the line end.
     if ((end < 0 ? this.#pending.length - 1 : end) > limitOctets + 1) throw tooLong(limitOctets)
@@ -32,8 +37,9 @@ export class LineBuffer {
       this.#searched = this.#pending.length
       return null
     }
-    const line = this.#pending.subarray(0, end > 0 && this.#pending[end - 1] === CR ? end - 1 : end)
-    if (line.length > limitOctets) throw tooLong(limitOctets)
+    const length = end > 0 && this.#pending[end - 1] === CR ? end - 1 : end
+    if (length > limitOctets) throw tooLong(limitOctets)
+    const line = { text: this.#pending.subarray(0, length), lineEnd: this.#pending.subarray(length, end + 1) }
     this.#drop(end + 1)
     return line
   }

@@ -5,11 +5,12 @@ import { insideQuotes, latin1 } from "./tokens.ts"
 export type ResponseEvent =
   /** Text up to a literal or the line end, without literal marker and CRLF; it may be empty. */
   | { readonly kind: "text"; readonly octets: Uint8Array }
-  /** `marker` is the `{n}` or `~{n}` itself, as sent. The item name is what FetchScanner made of the text before. */
+  /** `marker` is the `{n}` or `~{n}` with its CRLF. The item name is what FetchScanner made of the text before. */
   | { readonly kind: "literal"; readonly size: number; readonly marker: Uint8Array }
   /** Octets of the literal; `last` comes exactly once, possibly with no octets. */
   | { readonly kind: "data"; readonly octets: Uint8Array; readonly last: boolean }
-  | { readonly kind: "end" }
+  /** `lineEnd` is CRLF: where it came as such, a view on what was pushed, right behind the octets before it. */
+  | { readonly kind: "end"; readonly lineEnd: Uint8Array }
 
 /** SEARCH and ESEARCH of a large mailbox, ENVELOPE with a thousand recipients: 1 MiB holds them. */
 export const MAX_RESPONSE_LINE_OCTETS = 1_048_576
@@ -23,7 +24,8 @@ export class ResponseReader {
   /** Status responses and continuations are a person's text: a `{5}` at their end is no literal (RFC 9051 §7.1). */
   #statusLine = false
   #size = 0
-  #marker: Uint8Array = new Uint8Array(0)
+  #marker: Uint8Array = NOTHING
+  #lineEnd: Uint8Array = CRLF
 
   constructor(lineOctets: number = MAX_RESPONSE_LINE_OCTETS) {
     this.#lineOctets = lineOctets
@@ -56,25 +58,30 @@ export class ResponseReader {
       case "end":
         this.#state = "start"
         this.#textOctets = 0
-        return { kind: "end" }
+        return { kind: "end", lineEnd: this.#lineEnd }
     }
   }
 
   #readText(): ResponseEvent | null {
-    const line = this.#buffer.takeLine(this.#lineOctets - this.#textOctets)
-    if (line === null) return null
+    const ended = this.#buffer.takeEndedLine(this.#lineOctets - this.#textOctets)
+    if (ended === null) return null
+    const { text: line, lineEnd } = ended
     if (this.#state === "start") this.#statusLine = STATUS.test(latin1(line.subarray(0, 160)))
     this.#textOctets += line.length
     const marker = this.#statusLine ? null : literalMarker(line)
     this.#state = marker === null ? "end" : "literal"
-    if (marker === null) return { kind: "text", octets: line }
+    if (marker === null) {
+      // A bare LF is told as CRLF.
+      this.#lineEnd = lineEnd.length === CRLF.length ? lineEnd : CRLF
+      return { kind: "text", octets: line }
+    }
     this.#size = marker.size
-    this.#marker = line.subarray(line.length - marker.length)
+    this.#marker = withLineEnd(line.subarray(line.length - marker.length), lineEnd)
     return { kind: "text", octets: line.subarray(0, line.length - marker.length) }
   }
 
   #readData(): ResponseEvent | null {
-    const octets = this.#size === 0 ? new Uint8Array(0) : this.#buffer.takeData(this.#size)
+    const octets = this.#size === 0 ? NOTHING : this.#buffer.takeData(this.#size)
     if (octets === null) return null
     this.#size -= octets.length
     const last = this.#size === 0
@@ -86,6 +93,12 @@ export class ResponseReader {
 // RFC 9051 §9: resp-cond-state, resp-cond-bye, greeting, tagged responses and continue-req
 const STATUS = /^(?:\+|[^ ]{1,128} (?:OK|NO|BAD|BYE|PREAUTH)(?: |$))/i
 
+/** Views on the same line are joined without copying. */
+function withLineEnd(marker: Uint8Array, lineEnd: Uint8Array): Uint8Array {
+  if (lineEnd.length !== CRLF.length) return Buffer.concat([marker, CRLF])
+  return new Uint8Array(marker.buffer, marker.byteOffset, marker.length + lineEnd.length)
+}
+
 /** `{n}` at the end of a line and outside quotes; servers send no `+` in it, but one is harmless. */
 function literalMarker(line: Uint8Array): { readonly size: number; readonly length: number } | null {
   if (line.at(-1) !== 0x7d) return null
@@ -93,3 +106,6 @@ function literalMarker(line: Uint8Array): { readonly size: number; readonly leng
   if (found === null || insideQuotes(line)) return null
   return { size: Number(found[1]), length: found[0].length }
 }
+
+const NOTHING = new Uint8Array(0)
+const CRLF = Buffer.from("\r\n")

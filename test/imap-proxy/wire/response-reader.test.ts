@@ -12,7 +12,7 @@ function read(input: string, step: number): string[] {
     reader.push(octets.subarray(at, at + step))
     for (let event = reader.next(); event !== null; event = reader.next()) {
       if (event.kind === "text") seen.push(latin1(event.octets))
-      else if (event.kind === "end") seen.push("end")
+      else if (event.kind === "end") seen.push(latin1(event.lineEnd) === "\r\n" ? "end" : "other line end")
       else if (event.kind === "literal") seen.push(`literal ${event.size} ${latin1(event.marker)}`)
       else {
         data += latin1(event.octets)
@@ -30,9 +30,9 @@ const rows: [name: string, input: string, events: string[]][] = [
     "literals within a line",
     "* 1 FETCH (BODY[] {3}\r\na\r\n UID 7 BODY[1] ~{2}\r\n)) X {0}\r\n)\r\n",
     [
-      ...["* 1 FETCH (BODY[] ", "literal 3 {3}", "data a\r\n"],
-      ...[" UID 7 BODY[1] ", "literal 2 ~{2}", "data ))"],
-      ...[" X ", "literal 0 {0}", "data ", ")", "end"],
+      ...["* 1 FETCH (BODY[] ", "literal 3 {3}\r\n", "data a\r\n"],
+      ...[" UID 7 BODY[1] ", "literal 2 ~{2}\r\n", "data ))"],
+      ...[" X ", "literal 0 {0}\r\n", "data ", ")", "end"],
     ],
   ],
   [
@@ -54,6 +54,19 @@ describe("ResponseReader", () => {
       for (const step of [input.length, 1, 2, 3, 7]) expect(read(input, step)).toEqual(events)
     })
   }
+
+  test("what is handed out of one chunk follows one another in its memory", () => {
+    const reader = new ResponseReader()
+    const chunk = Buffer.from("* 1 FETCH (BODY[] {3}\r\nabc)\r\n* OK x\r\n")
+    reader.push(chunk)
+    let at = chunk.byteOffset
+    for (let event = reader.next(); event !== null; event = reader.next()) {
+      const octets = event.kind === "literal" ? event.marker : event.kind === "end" ? event.lineEnd : event.octets
+      expect([octets.buffer === chunk.buffer, octets.byteOffset]).toEqual([true, at])
+      at += octets.length
+    }
+    expect(at).toBe(chunk.byteOffset + chunk.length)
+  })
 
   test("a literal is handed out as it comes, never gathered", () => {
     const reader = new ResponseReader()
