@@ -1,6 +1,7 @@
-/** What becomes of one response line. `from`: where the FETCH items begin in the first piece of text, 0 afterwards. */
+/** What becomes of one response line. */
 export interface LineRoute {
-  text(octets: Uint8Array, from: number): void
+  /** `text` is `octets`, one character for each; `from`: where the FETCH items begin in the first piece, 0 afterwards. */
+  text(octets: Uint8Array, text: string, from: number): void
   /** `marker`: `{n}` and its CRLF. */
   literal(size: number, marker: Uint8Array): void
   data(octets: Uint8Array, last: boolean): void

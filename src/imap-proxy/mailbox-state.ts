@@ -52,6 +52,7 @@ export class MailboxState {
   }
 
   learn(number: number, uid: number): void {
+    if (this.#uids.get(number) === uid) return
     this.#uids.delete(number)
     this.#uids.set(number, uid)
     const oldest = this.#uids.keys().next().value

@@ -6,7 +6,6 @@ import type { Context } from "./context.ts"
 import type { LineRoute } from "./line-route.ts"
 import { mayHoldMessageData } from "./wire/fetch-scanner.ts"
 import type { ResponseEvent } from "./wire/response-reader.ts"
-import { latin1 } from "./wire/tokens.ts"
 
 /** The upstream's direction: every response goes to the client in order and at once, after its route has dealt with it. */
 export class Responses {
@@ -42,8 +41,8 @@ export class Responses {
   #event(event: ResponseEvent): void {
     switch (event.kind) {
       case "text":
-        if (this.#route === null) this.#begin(event.octets)
-        else this.#route.text(event.octets, 0)
+        if (this.#route === null) this.#begin(event.octets, event.text)
+        else this.#route.text(event.octets, event.text, 0)
         break
       case "literal":
         this.#route?.literal(event.size, event.marker)
@@ -58,11 +57,10 @@ export class Responses {
   }
 
   /** Decides by the beginning of the line what it is (RFC 9051 §7). */
-  #begin(octets: Uint8Array): void {
-    const head = latin1(octets.subarray(0, HEAD_OCTETS))
-    if (head.startsWith("+")) this.#route = this.#continuation(octets)
-    else if (STATUS.test(head)) this.#route = this.#status(latin1(octets))
-    else if (head.startsWith("* ")) this.#route = this.#untagged(octets, head)
+  #begin(octets: Uint8Array, text: string): void {
+    if (text.startsWith("* ")) this.#route = STATUS.test(text) ? this.#status(text) : this.#untagged(octets, text)
+    else if (text.startsWith("+")) this.#route = this.#continuation(octets)
+    else if (STATUS.test(text)) this.#route = this.#status(text)
     else throw new GatewayError("PROTOCOL", "imap upstream: line is no response")
   }
 
@@ -73,14 +71,14 @@ export class Responses {
     return command.name === "IDLE" ? this.#pass(octets) : SWALLOW
   }
 
-  #untagged(octets: Uint8Array, head: string): LineRoute {
+  #untagged(octets: Uint8Array, text: string): LineRoute {
     const { mailbox, upstream } = this.#context
-    const [start, number = "", name = ""] = /^\* (?:(\d{1,10}) )?([A-Z0-9.=-]+) ?/i.exec(head) ?? ["", "", ""]
+    const [start, number = "", name = ""] = /^\* (?:(\d{1,10}) )?([A-Z0-9.=-]+) ?/i.exec(text) ?? ["", "", ""]
     switch (name.toUpperCase()) {
       case "FETCH":
-        return needsLook(octets) ? this.#fetch(octets, Number(number), start.length) : this.#pass(octets)
+        return needsLook(text) ? this.#fetch(octets, text, Number(number), start.length) : this.#pass(octets)
       case "CAPABILITY":
-        upstream.learnCapabilities(latin1(octets.subarray(start.length)))
+        upstream.learnCapabilities(text.slice(start.length))
         return this.#pass(Buffer.from(`* CAPABILITY ${offeredCapabilities(upstream.capabilities)}`))
       case "EXPUNGE":
         mailbox.expunge(Number(number))
@@ -93,12 +91,12 @@ export class Responses {
     }
   }
 
-  #fetch(octets: Uint8Array, number: number, from: number): LineRoute {
+  #fetch(octets: Uint8Array, text: string, number: number, from: number): LineRoute {
     const { ownFetch } = this.#context
-    const own = ownFetch !== null && mayHoldMessageData(latin1(octets)) ? ownFetch : null
+    const own = ownFetch !== null && mayHoldMessageData(text) ? ownFetch : null
     const route =
       own === null ? new FetchResponse(this.#context, number) : new OwnFetchResponse(this.#context, own, number)
-    route.text(octets, from)
+    route.text(octets, text, from)
     return route
   }
 
@@ -150,8 +148,8 @@ export class Responses {
 }
 
 /** A FETCH line that ends in this piece and holds no message data passes as it is: a literal follows SP, `(` or `[`, never `)`. */
-function needsLook(octets: Uint8Array): boolean {
-  return octets.at(-1) !== 0x29 || mayHoldMessageData(latin1(octets))
+function needsLook(text: string): boolean {
+  return text.at(-1) !== ")" || mayHoldMessageData(text)
 }
 
 function outcomeOf(status: string): "OK" | "NO" | "BAD" | null {
@@ -165,7 +163,5 @@ const SWALLOW: LineRoute = {
   data: () => undefined,
   end: () => undefined,
 }
-/** Enough for a tag, a number and a name. */
-const HEAD_OCTETS = 200
 const STATUS = /^[^ ]{1,128} (?:OK|NO|BAD|BYE|PREAUTH)(?: |$)/i
 const STATUS_LINE = /^([^ ]+) (OK|NO|BAD|BYE|PREAUTH)(?: \[([^\]]*)\])?(.*)$/is

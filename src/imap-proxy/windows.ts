@@ -17,55 +17,69 @@ export interface WindowRecord {
 }
 
 /**
- * Window records, least recently used first, bounded in octets. A key names everything a record depends on: device and its keys,
- * mailbox, UIDVALIDITY, UID, section. A record is a cache: what it says can be found again by reading the message.
+ * Window records, bounded in octets. A key names everything a record depends on: device and its keys, mailbox, UIDVALIDITY, UID,
+ * section. A record is a cache: what it says can be found again by reading the message.
+ *
+ * Two generations: what is used moves to the young one; when that is half of all, it becomes the old one and the old one goes. So a
+ * record that is in use costs a look-up and nothing else (a list in order of use would cost two changes of a large map each time).
  */
 export class WindowCache {
   readonly #limitOctets: number
-  readonly #records = new Map<string, WindowRecord>()
-  #octets = 0
+  #young = new Generation()
+  #old = new Generation()
 
   constructor(limitOctets: number) {
     this.#limitOctets = limitOctets
   }
 
   get octets(): number {
-    return this.#octets
+    return this.#young.octets + this.#old.octets
   }
 
   find(key: string): WindowRecord | null {
-    const record = this.#records.get(key)
-    if (record === undefined) return null
-    this.#records.delete(key)
-    this.#records.set(key, record)
-    return record
+    const young = this.#young.records.get(key)
+    if (young !== undefined) return young
+    const old = this.#old.records.get(key)
+    if (old === undefined) return null
+    this.add(key, old)
+    return old
   }
 
   add(key: string, record: WindowRecord): void {
-    this.#drop(key)
-    this.#records.set(key, record)
-    this.#octets += costOf(key, record)
-    for (const oldest of this.#records.keys()) {
-      if (this.#octets <= this.#limitOctets) return
-      this.#drop(oldest)
-    }
+    this.forget(key)
+    this.#young.add(key, record)
+    if (2 * this.#young.octets <= this.#limitOctets) return
+    this.#old = this.#young
+    this.#young = new Generation()
   }
 
   /** Forgets a record that turned out not to fit. */
   forget(key: string): void {
-    this.#drop(key)
+    this.#young.drop(key)
+    this.#old.drop(key)
   }
 
   /** Forgets what was learned for a device, when it is revoked. */
   dropPrefix(prefix: string): void {
-    for (const key of [...this.#records.keys()]) if (key.startsWith(prefix)) this.#drop(key)
+    for (const { records } of [this.#young, this.#old])
+      for (const key of [...records.keys()]) if (key.startsWith(prefix)) this.forget(key)
+  }
+}
+
+class Generation {
+  readonly records = new Map<string, WindowRecord>()
+  octets = 0
+
+  add(key: string, record: WindowRecord): void {
+    this.records.set(key, record)
+    this.octets += costOf(key, record)
   }
 
-  #drop(key: string): void {
-    const record = this.#records.get(key)
+  drop(key: string): void {
+    const record = this.records.get(key)
     if (record === undefined) return
-    this.#records.delete(key)
-    this.#octets -= costOf(key, record)
+    this.records.delete(key)
+    this.octets -= costOf(key, record)
   }
 }
 

@@ -24,18 +24,16 @@ export class FetchResponse implements LineRoute {
     this.#uid = context.mailbox.uidOf(number)
   }
 
-  text(octets: Uint8Array, from: number): void {
-    this.#context.client.relay(octets.subarray(0, from))
-    const text = octets.subarray(from)
-    let at = 0
-    for (const value of this.#scanner.text(text)) {
+  text(octets: Uint8Array, text: string, from: number): void {
+    let relayed = 0
+    for (const value of this.#scanner.text(text, from)) {
       if (value.kind === "atom" && value.item === "UID") this.#learnUid(value.text)
       if (value.kind !== "quoted") continue
-      this.#context.client.relay(text.subarray(at, value.start))
-      this.#context.client.relay(this.#patchQuoted(value, text.subarray(value.start, value.end)))
-      at = value.end
+      this.#context.client.relay(octets.subarray(relayed, value.start))
+      this.#context.client.relay(this.#patchQuoted(value, octets.subarray(value.start, value.end)))
+      relayed = value.end
     }
-    this.#context.client.relay(text.subarray(at))
+    this.#context.client.relay(relayed === 0 ? octets : octets.subarray(relayed))
   }
 
   literal(_size: number, marker: Uint8Array): void {

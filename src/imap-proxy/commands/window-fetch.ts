@@ -92,9 +92,8 @@ export class OwnFetchResponse implements LineRoute {
     this.#number = number
   }
 
-  text(octets: Uint8Array, from: number): void {
-    const text = octets.subarray(from)
-    for (const value of this.#scanner.text(text)) this.#value(value, text)
+  text(octets: Uint8Array, text: string, from: number): void {
+    for (const value of this.#scanner.text(text, from)) this.#value(value, octets)
   }
 
   literal(size: number): void {
@@ -123,19 +122,19 @@ export class OwnFetchResponse implements LineRoute {
     this.#context.client.endResponse()
   }
 
-  #value(value: FetchValue, text: Uint8Array): void {
+  #value(value: FetchValue, octets: Uint8Array): void {
     const data = messageDataOf(value.item)
-    if (data !== null) this.#shortData(data, value, text)
+    if (data !== null) this.#shortData(data, value, octets)
     else if (value.item === "UID" && value.kind === "atom") this.#uid = Number(value.text)
     else if (value.kind === "atom") this.#unsolicited.push(`${value.item} ${value.text}`)
-    else this.#unsolicited.push(`${value.item} ${latin1(text.subarray(value.start, value.end))}`)
+    else this.#unsolicited.push(`${value.item} ${latin1(octets.subarray(value.start, value.end))}`)
   }
 
   /** Message data as a quoted string or NIL. */
-  #shortData(data: MessageData, value: FetchValue, text: Uint8Array): void {
-    const octets = value.kind === "quoted" ? unquote(text.subarray(value.start, value.end)) : new Uint8Array(0)
-    const looked = this.#look(data.section, octets.length)
-    looked.stream.push(octets)
+  #shortData(data: MessageData, value: FetchValue, octets: Uint8Array): void {
+    const short = value.kind === "quoted" ? unquote(octets.subarray(value.start, value.end)) : new Uint8Array(0)
+    const looked = this.#look(data.section, short.length)
+    looked.stream.push(short)
     this.#finish(looked)
   }
 

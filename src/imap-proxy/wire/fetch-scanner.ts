@@ -1,5 +1,4 @@
 import { parseSectionSpec } from "./section.ts"
-import { latin1 } from "./tokens.ts"
 
 /** An item's value that stands in the text itself; offsets count in the text piece it was found in. */
 export type FetchValue =
@@ -24,12 +23,11 @@ export class FetchScanner {
   #place: "name" | "section" | "value" | "list" = "name"
   #listStart = -1
 
-  /** Values complete in `octets`, the text up to a literal or the line end, in order. */
-  text(octets: Uint8Array): FetchValue[] {
-    const text = latin1(octets)
+  /** Values complete in `text` (one character per octet, up to a literal or the line end), in order; what stands before `from` is passed over. */
+  text(text: string, from = 0): FetchValue[] {
     const found: FetchValue[] = []
     this.#listStart = -1
-    let at = 0
+    let at = from
     while (at < text.length) at = this.#step(text, at, found)
     return found
   }
@@ -66,13 +64,14 @@ export class FetchScanner {
       if (this.#item !== "") this.#place = "value"
       return at + 1
     }
-    if (c === "[") this.#place = "section"
-    this.#item += c
-    return at + 1
+    const end = skip(NAME, text, at)
+    if (text[end - 1] === "[") this.#place = "section"
+    this.#item += text.slice(at, end)
+    return end
   }
 
   #section(text: string, at: number): number {
-    const end = text[at] === '"' ? quotedEnd(text, at) : at + 1
+    const end = text[at] === '"' ? quotedEnd(text, at) : skip(SECTION, text, at)
     if (text[at] === "]") this.#place = "name"
     this.#item += text.slice(at, end)
     return end
@@ -99,8 +98,8 @@ export class FetchScanner {
   #list(text: string, at: number, found: FetchValue[]): number {
     const c = text[at]
     if (c === '"') return quotedEnd(text, at)
-    if (c === "(") this.#depth += 1
-    if (c === ")") this.#depth -= 1
+    if (c !== "(" && c !== ")") return skip(LIST, text, at)
+    this.#depth += c === "(" ? 1 : -1
     if (this.#depth > 1) return at + 1
     if (this.#listStart >= 0) {
       found.push({ item: this.#item.toUpperCase(), kind: "list", start: this.#listStart, end: at + 1 })
@@ -124,6 +123,19 @@ export function messageDataOf(item: string): MessageData | null {
   const section = parseSectionSpec(spec, [])
   if (section === null || (section.text !== "" && section.text !== "TEXT")) return null
   return { section: spec.toUpperCase(), origin: found?.[2] === undefined ? null : Number(found[2]) }
+}
+
+/** The rest of an item's name, up to and with the bracket that opens its section. */
+const NAME = /[^() []+\[?|\[/y
+/** What stands in a section, up to quotes or its end, or the end itself. */
+const SECTION = /[^\]"]+|\]/y
+/** What stands in a list between quotes and parentheses. */
+const LIST = /[^"()]+/y
+
+/** @returns the offset behind what `pattern` matches at `at`, at least one on */
+function skip(pattern: RegExp, text: string, at: number): number {
+  pattern.lastIndex = at
+  return at + (pattern.exec(text)?.[0].length ?? 1)
 }
 
 /** Cheap look whether a FETCH response's text may hold message data at all. */

@@ -4,23 +4,40 @@ const LF = 0x0a
 const CR = 0x0d
 const NOTHING = new Uint8Array(0)
 
+/** A line as it came: its text, and the line end right behind it. Both are views on what was pushed. */
+export interface EndedLine {
+  readonly text: Uint8Array
+  /** CRLF, or a bare LF. */
+  readonly lineEnd: Uint8Array
+}
+
 /** Octets that arrived and are not consumed yet: handed out as lines or as counted data, whatever the chunks were. */
 export class LineBuffer {
   #pending: Uint8Array = NOTHING
-  /** No LF stands before this offset: a line that comes octet by octet is searched once. */
+  /** Octets of `#pending` that were handed out: cheaper than a new view each time. */
+  #at = 0
+  /** No LF stands between `#at` and here: a line that comes octet by octet is searched once. */
   #searched = 0
 
   /** Octets waiting. */
   get length(): number {
-    return this.#pending.length
+    return this.#pending.length - this.#at
   }
 
   push(octets: Uint8Array): void {
-    this.#pending = this.#pending.length === 0 ? octets : Buffer.concat([this.#pending, octets])
+    if (this.length === 0) {
+      this.#pending = octets
+      this.#at = 0
+      this.#searched = 0
+      return
+    }
+    this.#pending = Buffer.concat([this.#pending.subarray(this.#at), octets])
+    this.#searched -= this.#at
+    this.#at = 0
   }
 
   /**
-   * The next line without its CRLF (a bare LF ends a line too), a view on what was pushed.
+   * The next line without its line end.
    * @returns null until the line is complete.
    * @throws PROTOCOL when the line is longer than `limitOctets`.
    */
@@ -28,33 +45,40 @@ export class LineBuffer {
     return this.takeEndedLine(limitOctets)?.text ?? null
   }
 
-  /** The same, with the line end as it came: a view right behind the text's. */
-  takeEndedLine(limitOctets: number): { readonly text: Uint8Array; readonly lineEnd: Uint8Array } | null {
+  /** The next line and its line end; otherwise as {@link takeLine}. */
+  takeEndedLine(limitOctets: number): EndedLine | null {
+    const start = this.#at
     const end = this.#pending.indexOf(LF, this.#searched)
     // A CR may still turn out to belong to the line end.
-    if ((end < 0 ? this.#pending.length - 1 : end) > limitOctets + 1) throw tooLong(limitOctets)
+    if ((end < 0 ? this.#pending.length - 1 : end) - start > limitOctets + 1) throw tooLong(limitOctets)
     if (end < 0) {
       this.#searched = this.#pending.length
       return null
     }
-    const length = end > 0 && this.#pending[end - 1] === CR ? end - 1 : end
-    if (length > limitOctets) throw tooLong(limitOctets)
-    const line = { text: this.#pending.subarray(0, length), lineEnd: this.#pending.subarray(length, end + 1) }
-    this.#drop(end + 1)
+    const textEnd = end > start && this.#pending[end - 1] === CR ? end - 1 : end
+    if (textEnd - start > limitOctets) throw tooLong(limitOctets)
+    const line = { text: this.#pending.subarray(start, textEnd), lineEnd: this.#pending.subarray(textEnd, end + 1) }
+    this.#handedOut(end + 1)
     return line
   }
 
   /** At most `limitOctets` of what waits, as a view; null when nothing waits. */
   takeData(limitOctets: number): Uint8Array | null {
-    if (this.#pending.length === 0) return null
-    const octets = this.#pending.subarray(0, limitOctets)
-    this.#drop(octets.length)
+    if (this.length === 0) return null
+    const octets = this.#pending.subarray(this.#at, this.#at + limitOctets)
+    this.#handedOut(this.#at + octets.length)
     return octets
   }
 
-  #drop(octets: number): void {
-    this.#pending = octets === this.#pending.length ? NOTHING : this.#pending.subarray(octets)
-    this.#searched = 0
+  #handedOut(end: number): void {
+    this.#at = end
+    this.#searched = end
+    // What was handed out may be large; it is not held on to.
+    if (end === this.#pending.length) {
+      this.#pending = NOTHING
+      this.#at = 0
+      this.#searched = 0
+    }
   }
 }
 

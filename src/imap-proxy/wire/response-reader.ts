@@ -3,8 +3,8 @@ import { insideQuotes, latin1 } from "./tokens.ts"
 
 /** A server's line, piece by piece: text, then either a literal and more text, or the end. */
 export type ResponseEvent =
-  /** Text up to a literal or the line end, without literal marker and CRLF; it may be empty. */
-  | { readonly kind: "text"; readonly octets: Uint8Array }
+  /** Text up to a literal or the line end, without literal marker and CRLF; it may be empty. `text` is the same, one character per octet. */
+  | { readonly kind: "text"; readonly octets: Uint8Array; readonly text: string }
   /** `marker` is the `{n}` or `~{n}` with its CRLF. The item name is what FetchScanner made of the text before. */
   | { readonly kind: "literal"; readonly size: number; readonly marker: Uint8Array }
   /** Octets of the literal; `last` comes exactly once, possibly with no octets. */
@@ -65,19 +65,22 @@ export class ResponseReader {
   #readText(): ResponseEvent | null {
     const ended = this.#buffer.takeEndedLine(this.#lineOctets - this.#textOctets)
     if (ended === null) return null
-    const { text: line, lineEnd } = ended
-    if (this.#state === "start") this.#statusLine = STATUS.test(latin1(line.subarray(0, 160)))
-    this.#textOctets += line.length
-    const marker = this.#statusLine ? null : literalMarker(line)
-    this.#state = marker === null ? "end" : "literal"
+    const { text: octets, lineEnd } = ended
+    const text = latin1(octets)
+    if (this.#state === "start") this.#statusLine = STATUS.test(text)
+    this.#textOctets += octets.length
+    const marker = this.#statusLine ? null : literalMarker(text, octets)
     if (marker === null) {
+      this.#state = "end"
       // A bare LF is told as CRLF.
       this.#lineEnd = lineEnd.length === CRLF.length ? lineEnd : CRLF
-      return { kind: "text", octets: line }
+      return { kind: "text", octets, text }
     }
+    this.#state = "literal"
     this.#size = marker.size
-    this.#marker = withLineEnd(line.subarray(line.length - marker.length), lineEnd)
-    return { kind: "text", octets: line.subarray(0, line.length - marker.length) }
+    const length = octets.length - marker.length
+    this.#marker = withLineEnd(octets.subarray(length), lineEnd)
+    return { kind: "text", octets: octets.subarray(0, length), text: text.slice(0, length) }
   }
 
   #readData(): ResponseEvent | null {
@@ -100,10 +103,10 @@ function withLineEnd(marker: Uint8Array, lineEnd: Uint8Array): Uint8Array {
 }
 
 /** `{n}` at the end of a line and outside quotes; servers send no `+` in it, but one is harmless. */
-function literalMarker(line: Uint8Array): { readonly size: number; readonly length: number } | null {
-  if (line.at(-1) !== 0x7d) return null
-  const found = /~?\{(\d{1,15})\+?\}$/.exec(latin1(line.subarray(-20)))
-  if (found === null || insideQuotes(line)) return null
+function literalMarker(text: string, octets: Uint8Array): { readonly size: number; readonly length: number } | null {
+  if (text.at(-1) !== "}") return null
+  const found = /~?\{(\d{1,15})\+?\}$/.exec(text.slice(-20))
+  if (found === null || insideQuotes(octets)) return null
   return { size: Number(found[1]), length: found[0].length }
 }
 

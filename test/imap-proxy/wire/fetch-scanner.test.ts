@@ -5,7 +5,7 @@ import { FetchScanner, mayHoldMessageData, messageDataOf } from "../../../src/im
 function scan(...pieces: string[]): string[] {
   const scanner = new FetchScanner()
   return pieces.flatMap((piece, index) => {
-    const found = scanner.text(Buffer.from(piece, "latin1")).map((value) => {
+    const found = scanner.text(piece).map((value) => {
       return `${value.item}=${value.kind === "atom" ? value.text : piece.slice(value.start, value.end)}`
     })
     return index === pieces.length - 1 ? found : [...found, `${scanner.literal()}={}`]
