@@ -89,7 +89,7 @@ export interface ProxyLimits {
   readonly windowOctets: number
 }
 
-/** 31 minutes: clients renew IDLE after 29. A window record takes some 200 octets, so 16 MiB hold 80,000. */
+/** 31 minutes: clients renew IDLE after 29. A window record takes some 900 octets, so 64 MiB hold 70,000. */
 export const PROXY_LIMITS: ProxyLimits = {
   connections: 10_000,
   loginTimeoutMs: 60_000,
@@ -97,5 +97,5 @@ export const PROXY_LIMITS: ProxyLimits = {
   loginTries: 3,
   failureDelayMs: 2_000,
   appendOctets: 100_000_000,
-  windowOctets: 16_777_216,
+  windowOctets: 67_108_864,
 }
