@@ -45,15 +45,18 @@ export interface SealedFile {
 }
 
 /**
- * Makes a file of the content and the trailer that `trailerFor` makes of its size; resolves when its octets are on the disk. Holds one
- * chunk in memory, whatever the size; what fits in one is written when it is complete.
+ * Makes a file of the content and the trailer that `trailerFor` makes of its size; resolves when its octets and its name are on the disk.
+ * Holds one chunk in memory, whatever the size; what fits in one is written when it is complete.
  * @param begin called once, when there is something to write; with the octets of the file, or null when they are more than one chunk's
+ * @param name gives the written file its name and makes that durable: at the same time as the octets, so that one commit of the file
+ *   system's journal can serve both
  * @throws GatewayError SPOOL_FULL when the disk refuses; what `content` throws comes through as it is. The file may be there then
  */
 export async function writeSealed(
   begin: (wholeOctets: number | null) => Promise<SealedFile>,
   content: AsyncIterable<Uint8Array>,
   trailerFor: (sizeOctets: number) => Uint8Array,
+  name: () => Promise<{ readonly durable: Promise<void> }>,
 ): Promise<void> {
   const gathered = new Gathered()
   let file: SealedFile | null = null
@@ -75,7 +78,10 @@ export async function writeSealed(
     const fillingOctets = written === 0 ? Math.max(0, file.fillToOctets - wholeOctets) : 0
     finish(file, written, gathered.rest(), trailer, fillingOctets)
     const { descriptor } = file
-    await onDisk(() => syncFile(descriptor))
+    const { durable } = await name()
+    // Both have ended before the file is closed, whatever they come to.
+    const outcomes = await Promise.allSettled([onDisk(() => syncFile(descriptor)), durable])
+    for (const outcome of outcomes) if (outcome.status === "rejected") throw outcome.reason
   } finally {
     if (file !== null) closeSync(file.descriptor)
   }

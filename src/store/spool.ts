@@ -69,10 +69,12 @@ export class Spool {
         const descriptor = await onDisk(() => openFile(path, "wx", 0o600))
         return { descriptor, sealer, fillToOctets: this.#options.reuse === true ? filledUp(wholeOctets ?? 0) : 0 }
       }
-      await writeSealed(begin, content, (sizeOctets) => formatEntry({ ...entry, seed, sizeOctets }))
-      await onDisk(() => renameFile(path, this.#path(name)))
-      path = this.#path(name)
-      await this.#syncNames()
+      const giveName = async () => {
+        await onDisk(() => renameFile(path, this.#path(name)))
+        path = this.#path(name)
+        return { durable: this.#syncNames() }
+      }
+      await writeSealed(begin, content, (sizeOctets) => formatEntry({ ...entry, seed, sizeOctets }), giveName)
       return name
     } catch (error) {
       await unlinkIfThere(path)
