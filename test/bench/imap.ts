@@ -1,0 +1,279 @@
+import { dovecotPossible } from "../harness/dovecot.ts"
+import { LoadClient } from "./imap-client.ts"
+import { CLIENTS, type Contestant, ImapSite, type Leg, MESSAGES, through } from "./imap-site.ts"
+import { cpuSeconds, pssKilobytes } from "./processes.ts"
+import { format, median, type Row } from "./report.ts"
+
+/**
+ * The IMAP proxy against nginx's and Dovecot's over one store on the same machine in the same run: 2,000 S/MIME messages of some 30 KB,
+ * each patched by ours. Rounds alternate, so that all meet the same weather. `node test/bench/imap.ts [rounds=N] [PART…]` runs parts.
+ */
+const PARTS: Readonly<Record<string, (run: Run) => Promise<Row[]>>> = {
+  "fetch-tls": (run) => fetchPart(run, "tls"),
+  "fetch-plain": (run) => fetchPart(run, "plain"),
+  "latency-tls": (run) => latencyPart(run, "tls"),
+  "latency-plain": (run) => latencyPart(run, "plain"),
+  logins: loginsPart,
+  idle: idlePart,
+}
+
+const ROUNDS = 3
+const LOGIN_SECONDS = 1.5
+const IDLE_CONNECTIONS = 1_000
+/** Garbage of a thousand logins is collected, and Dovecot's processes have settled. */
+const SETTLE_MS = 3_000
+const COMMANDS_PER_BATCH = 100
+const BATCHES = 5
+const IDLE_LIMIT_KB = 55
+/** The messages fetched one by one: those whose size is nearest to this. */
+const BODY_OCTETS = 30_000
+const BODY_MESSAGES = 50
+/** Two octet strings of a patch window differ within so much: two identifiers and a public key in base64. */
+const WINDOW_OCTETS = 512
+
+interface Run {
+  readonly site: ImapSite
+  readonly load: LoadClient
+  readonly rounds: number
+}
+
+/** All parts, or those named. */
+export async function bench(parts: readonly string[] = Object.keys(PARTS), rounds = ROUNDS): Promise<Row[]> {
+  if (!dovecotPossible) {
+    console.error("imap: skipped, it needs Dovecot and root")
+    return []
+  }
+  const made = new AsyncDisposableStack()
+  let ending: Promise<void> | null = null
+  const end = () => (ending ??= made.disposeAsync())
+  const interrupt = () => void end().finally(() => process.exit(130))
+  for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, interrupt)
+  try {
+    const site = await ImapSite.start(made)
+    const load = made.use(LoadClient.start())
+    const rows: Row[] = []
+    for (const part of parts) {
+      process.stderr.write(`  ${part}\n`)
+      rows.push(...((await PARTS[part]?.({ site, load, rounds })) ?? []))
+    }
+    return rows
+  } finally {
+    await end()
+    for (const signal of ["SIGINT", "SIGTERM"] as const) process.off(signal, interrupt)
+  }
+}
+
+async function fetchPart(run: Run, leg: Leg): Promise<Row[]> {
+  const { site, rounds } = run
+  await checkContent(run, leg)
+  await using nginx = await site.nginx()
+  await using dovecot = await site.dovecotProxy()
+  const ours = { cold: new Fetches(), warm: new Fetches(), oneCold: new Fetches(), oneWarm: new Fetches() }
+  const peers = { nginx: new Fetches(), oneNginx: new Fetches(), dovecot: new Fetches(), direct: new Fetches() }
+  for (let round = 0; round < rounds; round++) {
+    const fresh = await site.ours(leg)
+    const last = site.lastDevice(fresh)
+    await ours.cold.add(run, fresh, CLIENTS)
+    await peers.dovecot.add(run, through(dovecot, leg), CLIENTS)
+    if (nginx) await peers.nginx.add(run, through(nginx, leg), CLIENTS)
+    await ours.warm.add(run, fresh, CLIENTS)
+    if (nginx) await peers.oneNginx.add(run, through(nginx, leg), 1)
+    await ours.oneCold.add(run, last, 1)
+    await ours.oneWarm.add(run, last, 1)
+    await peers.direct.add(run, site.direct(leg), CLIENTS)
+  }
+  const name = `mailbox of ${MESSAGES} messages fetched, ${LEGS[leg]}`
+  const eight = `${name}, ${CLIENTS} clients`
+  const { warm, cold } = ours
+  return [
+    against("nginx", `${eight}, warm`, "MB/s", warm.megabytes, peers.nginx.megabytes, leg === "tls" ? 1 : 0.85),
+    against(
+      "Dovecot's proxy",
+      `${eight}, warm`,
+      "MB/s",
+      warm.megabytes,
+      peers.dovecot.megabytes,
+      leg === "tls" ? 3 : null,
+    ),
+    against("Dovecot directly", `${eight}, warm`, "MB/s", warm.megabytes, peers.direct.megabytes, null),
+    against("nginx", `${eight}, warm`, "messages/s", warm.messages, peers.nginx.messages, null),
+    against("nginx", `${eight}, cold`, "MB/s", cold.megabytes, peers.nginx.megabytes, 0.35),
+    against("nginx", `${name}, 1 client, warm`, "MB/s", ours.oneWarm.megabytes, peers.oneNginx.megabytes, null),
+    against("nginx", `${name}, 1 client, cold`, "MB/s", ours.oneCold.megabytes, peers.oneNginx.megabytes, null),
+    against("nginx", `${eight}, warm: CPU`, CPU_UNIT, warm.cpu, peers.nginx.cpu, null),
+    against("Dovecot's proxy", `${eight}, warm: CPU`, CPU_UNIT, warm.cpu, peers.dovecot.cpu, null),
+    against("nginx", `${eight}, cold: CPU`, CPU_UNIT, cold.cpu, peers.nginx.cpu, null),
+  ]
+}
+
+const LEGS: Readonly<Record<Leg, string>> = { tls: "TLS", plain: "plain" }
+const CPU_UNIT = "ms a core for 1,000 messages"
+
+/** What one contestant's fetches gave. */
+class Fetches {
+  readonly megabytes: number[] = []
+  readonly messages: number[] = []
+  /** Of the proxy's processes, milliseconds for 1,000 messages. */
+  readonly cpu: number[] = []
+
+  /** One fetch of the whole mailbox by each client, all at once. */
+  async add({ site, load }: Run, { name, door, pid }: Contestant, clients: number): Promise<void> {
+    const before = pid === null ? 0 : cpuSeconds(pid)
+    const { seconds, received } = await load.run<"fetch">({ kind: "fetch", door, clients, digest: false })
+    if (pid !== null) this.cpu.push(((cpuSeconds(pid) - before) * 1e6) / (clients * MESSAGES))
+    const octets = site.sizes.reduce((sum, size) => sum + size, 0)
+    for (const [index, client] of received.entries())
+      if (client.messages !== MESSAGES || client.octets !== octets)
+        throw new Error(
+          `${name}, client ${index}: ${client.messages} messages of ${client.octets} octets, not ${MESSAGES} of ${octets}`,
+        )
+    this.megabytes.push((clients * octets) / 1e6 / seconds)
+    this.messages.push((clients * MESSAGES) / seconds)
+  }
+}
+
+/** What our proxy serves is what is stored but for the patch windows, and the same with and without window records. */
+async function checkContent({ site, load }: Run, leg: Leg): Promise<void> {
+  const { door } = await site.ours(leg)
+  const direct = site.direct(leg).door
+  const digest = async (from: typeof door) =>
+    (await load.run<"fetch">({ kind: "fetch", door: from, clients: 1, digest: true })).received[0]?.digest
+  const [cold, warm, stored] = [await digest(door), await digest(door), await digest(direct)]
+  if (cold !== warm) throw new Error("our proxy served two passes differently")
+  if (cold === stored) throw new Error("our proxy patched nothing")
+  const uids = Array.from({ length: 20 }, (_, index) => 1 + Math.floor((index * MESSAGES) / 20))
+  const before = await load.run<"read">({ kind: "read", door: direct, uids })
+  const after = await load.run<"read">({ kind: "read", door, uids })
+  for (const [index, uid] of uids.entries()) checkPatched(uid, before[index] ?? "", after[index] ?? "")
+}
+
+/** Both are base64. */
+function checkPatched(uid: number, before: string, after: string): void {
+  const [stored, served] = [Buffer.from(before, "base64"), Buffer.from(after, "base64")]
+  const differing = stored.map((octet, at) => (octet === served[at] ? 0 : 1))
+  const span = differing.lastIndexOf(1) - differing.indexOf(1) + 1
+  if (stored.length !== served.length || !differing.includes(1) || span > WINDOW_OCTETS)
+    throw new Error(`message ${uid}: ${stored.length} octets became ${served.length}, and differ over ${span}`)
+}
+
+/** One client, one command after the other. */
+async function latencyPart(run: Run, leg: Leg): Promise<Row[]> {
+  const { site } = run
+  await using nginx = await site.nginx()
+  const contestants = { ours: await site.ours(leg), direct: site.direct(leg), nginx: nginx && through(nginx, leg) }
+  return [
+    await addedLatency(run, `NOOP, ${LEGS[leg]}`, ["NOOP"], contestants),
+    await addedLatency(run, `one BODY[] of 30 KB, ${LEGS[leg]}`, bodyCommands(site.sizes), contestants),
+  ]
+}
+
+interface Latencies {
+  readonly ours: Contestant
+  readonly direct: Contestant
+  readonly nginx: Contestant | null
+}
+
+/** Batches alternate; each gives one median of each contestant. */
+async function addedLatency({ load }: Run, name: string, commands: readonly string[], among: Latencies): Promise<Row> {
+  const middle = async ({ door }: Contestant, count: number) =>
+    median(await load.run<"latency">({ kind: "latency", door, commands, count }))
+  await middle(among.ours, 5 * COMMANDS_PER_BATCH)
+  const [direct, added, byNginx]: number[][] = [[], [], []]
+  for (let batch = 0; batch < BATCHES; batch++) {
+    const base = await middle(among.direct, COMMANDS_PER_BATCH)
+    direct?.push(base)
+    added?.push((await middle(among.ours, COMMANDS_PER_BATCH)) - base)
+    if (among.nginx) byNginx?.push((await middle(among.nginx, COMMANDS_PER_BATCH)) - base)
+  }
+  const nginx = among.nginx ? `, nginx adds ${median(byNginx ?? []).toFixed(3)}` : ""
+  return {
+    name: `${name}: added to ${median(direct ?? []).toFixed(3)} directly${nginx}`,
+    unit: "ms",
+    ours: added ?? [],
+    peer: null,
+    target: { kind: "at most", value: 0.3 },
+  }
+}
+
+function bodyCommands(sizes: readonly number[]): string[] {
+  const distance = (uid: number) => Math.abs((sizes[uid - 1] ?? 0) - BODY_OCTETS)
+  const uids = sizes.map((_, index) => index + 1).sort((a, b) => distance(a) - distance(b))
+  return uids.slice(0, BODY_MESSAGES).map((uid) => `UID FETCH ${uid} BODY.PEEK[]`)
+}
+
+/** Connections of one command each, full handshakes. */
+async function loginsPart({ site, load, rounds }: Run): Promise<Row[]> {
+  await using nginx = await site.nginx()
+  await using dovecot = await site.dovecotProxy()
+  const ours = await site.ours("tls")
+  const rate = (contestant: Contestant, clients: number) =>
+    load.run<"logins">({ kind: "logins", door: contestant.door, clients, seconds: LOGIN_SECONDS })
+  await rate(ours, CLIENTS)
+  const eight: Rates = { ours: [], nginx: [], dovecot: [] }
+  const one: Rates = { ours: [], nginx: [], dovecot: [] }
+  for (let round = 0; round < rounds; round++)
+    for (const [clients, rates] of [
+      [CLIENTS, eight],
+      [1, one],
+    ] as const) {
+      rates.ours.push(await rate(ours, clients))
+      rates.dovecot.push(await rate(through(dovecot, "tls"), clients))
+      if (nginx) rates.nginx.push(await rate(through(nginx, "tls"), clients))
+    }
+  return [
+    against("Dovecot's proxy", `logins, TLS, ${CLIENTS} clients`, "logins/s", eight.ours, eight.dovecot, 1),
+    against("nginx", `logins, TLS, ${CLIENTS} clients`, "logins/s", eight.ours, eight.nginx, null),
+    against("nginx", "logins, TLS, 1 client", "logins/s", one.ours, one.nginx, 5),
+    against("Dovecot's proxy", "logins, TLS, 1 client", "logins/s", one.ours, one.dovecot, null),
+  ]
+}
+
+interface Rates {
+  readonly ours: number[]
+  readonly nginx: number[]
+  readonly dovecot: number[]
+}
+
+/** What fresh processes grow by when a thousand connections wait in IDLE. */
+async function idlePart({ site, load }: Run): Promise<Row[]> {
+  await using nginx = await site.nginx()
+  await using dovecot = await site.dovecotProxy()
+  const each = async ({ door, pid }: Contestant): Promise<number[]> => {
+    const before = pssKilobytes(pid ?? 0)
+    await load.run<"idle">({ kind: "idle", door, connections: IDLE_CONNECTIONS })
+    await new Promise((resolve) => setTimeout(resolve, SETTLE_MS))
+    const grown = pssKilobytes(pid ?? 0) - before
+    await load.run<"leave">({ kind: "leave" })
+    return [grown / IDLE_CONNECTIONS]
+  }
+  const ours = await each(await site.ours("tls"))
+  const name = `memory of an idle TLS connection, of ${IDLE_CONNECTIONS}`
+  const row = against("nginx", name, "KB", ours, nginx ? await each(through(nginx, "tls")) : [], null)
+  return [
+    { ...row, target: { kind: "at most", value: IDLE_LIMIT_KB } },
+    against("Dovecot's proxy", name, "KB", ours, await each(through(dovecot, "tls")), null),
+  ]
+}
+
+/** A peer without values is not there: then nothing is compared, and the row says so. */
+function against(
+  peer: string,
+  name: string,
+  unit: string,
+  ours: readonly number[],
+  values: readonly number[],
+  ratio: number | null,
+): Row {
+  if (values.length === 0) return { name: `${name} (no ${peer} here to compare)`, unit, ours, peer: null, target: null }
+  const target = ratio === null ? null : ({ kind: "ratio at least", value: ratio } as const)
+  return { name, unit, ours, peer: { name: peer, values }, target }
+}
+
+if (import.meta.main) {
+  const [options, parts] = [
+    process.argv.slice(2).filter((word) => word.includes("=")),
+    process.argv.slice(2).filter((word) => !word.includes("=")),
+  ]
+  const rounds = Number(options.find((word) => word.startsWith("rounds="))?.slice("rounds=".length) ?? ROUNDS)
+  for (const row of await bench(parts.length > 0 ? parts : undefined, rounds)) console.log(format(row))
+}
