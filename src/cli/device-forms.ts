@@ -33,10 +33,12 @@ export function withFormOptions(command: Command): Command {
 
 /**
  * The forms that the options ask for.
- * @throws GatewayError CERTIFICATE_INVALID when `--server-ca` names no certificate
+ * @throws GatewayError CERTIFICATE_INVALID when `--server-ca` names no certificate, USAGE when nothing is to hold it
  */
 export function formsOf(person: Person, options: FormOptions & CommonOptions): FileForms {
   const pkcs12 = options.p12 === "compatible" ? "legacy" : "modern"
+  if (options.serverCa !== undefined && !options.mobileconfig)
+    throw new GatewayError("USAGE", "--server-ca: is for --mobileconfig")
   if (!options.mobileconfig) return { pkcs12, mobileconfig: null }
   if (person.formats[0] !== "smime")
     warn(`mail of ${person.address} arrives encrypted with OpenPGP, and Apple's mail programs open S/MIME only`)

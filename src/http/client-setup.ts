@@ -21,6 +21,7 @@ export function readAddress(written: unknown): Address | null {
 
 /** The domains that a request's host name stands for: the one it names, or is below; all of ours for an IP address or another name. */
 export function hostDomains(hostname: string, domains: readonly string[]): readonly string[] {
-  const named = domains.filter((domain) => hostname === domain || hostname.endsWith(`.${domain}`))
+  const asked = hostname.toLowerCase()
+  const named = domains.filter((domain) => asked === domain || asked.endsWith(`.${domain}`))
   return named.length > 0 ? named : domains
 }

@@ -66,9 +66,29 @@ describe.skipIf(!peer("openssl"))("forms of a device's files", () => {
     expect(await protection("phone.p12", settings("phone").pkcs12Password)).toMatch(/MAC: sha256[\s\S]*AES-256-CBC/)
   })
 
-  test("nothing is made when the authority cannot be read", async () => {
-    const failed = await device("add", ALICE, "tablet", "--mobileconfig", "--server-ca", instance.file("postern.toml"))
-    expect([failed.code, failed.stderr]).toEqual([1, expect.stringMatching(/postern\.toml: has no certificate in PEM/)])
+  test("check says which names the server's certificate lacks", async () => {
+    const checked = await postern(["check", "--no-dns", "--json", ...instance.config])
+    const found = JSON.parse(Buffer.from(checked.stdout).toString()) as { state: string; text: string }[]
+    const about = found.filter(({ text }) => text.startsWith("does not name")).map(({ state, text }) => [state, text])
+    expect([checked.code, about]).toEqual([
+      1,
+      [
+        ["wrong", "does not name localhost: mail clients will refuse it"],
+        ["note", "does not name autoconfig.example.test: clients cannot set themselves up by it"],
+        ["note", "does not name autodiscover.example.test: clients cannot set themselves up by it"],
+      ],
+    ])
+  })
+
+  test("nothing is made when the authority cannot be read, or would go nowhere", async () => {
+    const rows: [options: string[], code: number, message: RegExp][] = [
+      [["--mobileconfig"], 1, /postern\.toml: has no certificate in PEM/],
+      [[], 2, /--server-ca: is for --mobileconfig/],
+    ]
+    for (const [options, code, message] of rows) {
+      const failed = await device("add", ALICE, "tablet", "--server-ca", instance.file("postern.toml"), ...options)
+      expect([failed.code, failed.stderr]).toEqual([code, expect.stringMatching(message)])
+    }
     const listed = JSON.parse(await mustPostern(["device", "list", ALICE, "--json", ...instance.config]))
     expect(listed.map(({ name }: { name: string }) => name)).toEqual(["phone"])
   })

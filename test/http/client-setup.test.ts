@@ -134,7 +134,7 @@ describe("autoconfiguration as Thunderbird asks for it", () => {
   test("the domain is that of the address, else of the host; nobody learns who has an account", async () => {
     const rows: [query: string, host: string, want: string | number][] = [
       ["", "autoconfig.other.test", "other.test"],
-      ["", "other.test:443", "other.test"],
+      ["", "Other.TEST:443", "other.test"],
       ["", "127.0.0.1", "example.test"],
       ["?emailaddress=x%40other.test", "autoconfig.example.test", "other.test"],
       ["?emailaddress=X%40OTHER.test", "example.test", "other.test"],
