@@ -5,9 +5,11 @@ import type { Command } from "commander"
 import type { Config, ListenAddress } from "../config/config.ts"
 import { readCertificate } from "../crypto/cms/certificate.ts"
 import { pemDecode } from "../crypto/cms/pem.ts"
+import { certificateNames } from "../crypto/primitives/x509.ts"
 import { parseAddress } from "../message/address.ts"
 import type { People } from "../store/people.ts"
 import { presentProcesses } from "../store/presence.ts"
+import { type DnsRecord, dnsRecords, NOT_SERVED } from "./dns-records.ts"
 import { type CommonOptions, openInstance, optionsOf, print, printJson, type Shell } from "./shell.ts"
 
 /** What one look found. */
@@ -98,15 +100,35 @@ function postmaster(people: People, domain: string): Finding {
     : wrong(`postmaster@${domain}`, "nobody gets it: add an account")
 }
 
-function serverCertificates({ tls }: Config): readonly Finding[] {
+function serverCertificates(config: Config): readonly Finding[] {
+  const { tls } = config
   try {
     const certificates = pemDecode("CERTIFICATE", readFileSync(tls.certificate, "utf8"))
-    if (certificates.length === 0) return [wrong("tls.certificate", `${tls.certificate} has no certificate`)]
+    const [own] = certificates
+    if (own === undefined) return [wrong("tls.certificate", `${tls.certificate} has no certificate`)]
     readFileSync(tls.key)
-    return certificates.map((der) => expiry("tls.certificate", readCertificate(der).notAfter))
+    const dates = certificates.map((der) => expiry("tls.certificate", readCertificate(der).notAfter))
+    return [...dates, ...unnamed(own, config)]
   } catch (error) {
     return [wrong("tls", error instanceof Error ? error.message : String(error))]
   }
+}
+
+/** Names that clients come by and do not find in the server's certificate. */
+function unnamed(certificate: Uint8Array, { clients, domains }: Config): readonly Finding[] {
+  const lacks = (host: string): boolean => !certificateNames(certificate, host)
+  const services = new Set([...clients.imap, ...clients.smtp].map(({ host }) => host))
+  const helpers =
+    clients.https === null ? [] : domains.flatMap((domain) => [`autoconfig.${domain}`, `autodiscover.${domain}`])
+  const text = (host: string): string => `does not name ${host}`
+  return [
+    ...[...services]
+      .filter(lacks)
+      .map((host) => wrong("tls.certificate", `${text(host)}: mail clients will refuse it`)),
+    ...helpers
+      .filter(lacks)
+      .map((host) => note("tls.certificate", `${text(host)}: clients cannot set themselves up by it`)),
+  ]
 }
 
 function accountCertificates(people: People): readonly Finding[] {
@@ -133,7 +155,8 @@ function expiry(about: string, notAfter: Date): Finding {
   return days < NEAR_DAYS ? wrong(about, `expires on ${day}, in ${days} days`) : ok(about, `until ${day}`)
 }
 
-async function dns(domain: string, { hostname }: Config): Promise<readonly Finding[]> {
+async function dns(domain: string, config: Config): Promise<readonly Finding[]> {
+  const { hostname } = config
   if (RESERVED.test(domain)) return [note(`DNS of ${domain}`, "a reserved name, nothing is published for it")]
   const resolver = new Resolver({ timeout: DNS_TIMEOUT_MS, tries: 1 })
   const about = (type: string): string => `${type} of ${domain}`
@@ -160,7 +183,24 @@ async function dns(domain: string, { hostname }: Config): Promise<readonly Findi
       (records) => texts(records).some((text) => text.startsWith("v=DMARC1")),
       `should have: _dmarc.${domain}. TXT "v=DMARC1; p=quarantine"`,
     ),
+    ...(await Promise.all(clientRecords(domain, config).map((record) => clientRecord(resolver, record)))),
   ]
+}
+
+/** What clients find their servers by; mail works without. */
+function clientRecords(domain: string, config: Config): readonly DnsRecord[] {
+  return dnsRecords(domain, config).filter(({ type, value }) => type === "SRV" && value !== NOT_SERVED)
+}
+
+async function clientRecord(resolver: Resolver, record: DnsRecord): Promise<Finding> {
+  const about = `SRV ${record.name}`
+  const records = await answer(() => resolver.resolveSrv(record.name))
+  if (records === null) return note(about, "no answer from DNS")
+  const [, , port, target] = record.value.split(" ")
+  const found = records.some((one) => String(one.port) === port && `${one.name.toLowerCase()}.` === target)
+  return found
+    ? ok(about, "as it should be")
+    : note(about, `clients could find it by: ${record.name} SRV ${record.value}`)
 }
 
 /** Records; [] where the name or type does not exist; null: no answer. */

@@ -10,18 +10,19 @@ import type { Device } from "../store/people.ts"
 import { knownAccount, making } from "./account.ts"
 import { confirmChange } from "./confirm.ts"
 import { writeDeviceFolder } from "./device-folder.ts"
+import { type FormOptions, formsOf, withFormOptions } from "./device-forms.ts"
 import { type KeyringOptions, openKeyring, warnUnsealed, withKeyringOptions } from "./keyring.ts"
 import { type CommonOptions, openInstance, optionsOf, print, printJson, warn } from "./shell.ts"
 import { printOffline, submit, whenOnline } from "./submit.ts"
 
 type ChangeOptions = CommonOptions & KeyringOptions
-type FileOptions = ChangeOptions & { readonly out: string }
+type FileOptions = ChangeOptions & FormOptions & { readonly out: string }
 type AddOptions = FileOptions & { readonly readOnly: boolean; readonly protectOpenpgp: boolean }
 
 /** `postern device`. */
 export function registerDevice(program: Command): void {
   const device = program.command("device").description("Mail clients: each has its own keys and its own password.")
-  withKeyringOptions(device.command("add <address> <name>"))
+  withFormOptions(withKeyringOptions(device.command("add <address> <name>")))
     .description("Make a device and write the files it is set up with.")
     .option("--out <folder>", "where NAME.json and the files it names are written", ".")
     .option("--read-only", "IMAP only, no submission", false)
@@ -40,7 +41,7 @@ export function registerDevice(program: Command): void {
     .action((address: string, name: string, _options: unknown, command: Command) =>
       revoke(address, name, optionsOf(command)),
     )
-  withKeyringOptions(device.command("renew <address> <name>"))
+  withFormOptions(withKeyringOptions(device.command("renew <address> <name>")))
     .description("Make new certificates for a device's keys; its password stays.")
     .option("--out <folder>", "where the new files are written", ".")
     .option("--json", "one JSON value on stdout")
@@ -65,10 +66,11 @@ async function add(written: string, name: string, options: AddOptions): Promise<
   })
   const keyring = await openKeyring(options, address)
   const before = await keyring.open(address)
+  const forms = formsOf(before, options)
   const wanted = { name, readOnly: options.readOnly, protectOpenPgp: options.protectOpenpgp }
   const made = await makeDevice(withoutStale(before, name, live), wanted, making())
   await submit(options, keyring, before, made)
-  const files = writeDeviceFolder(made.person, made.device, options.out, options)
+  const files = writeDeviceFolder(made.person, made.device, options.out, forms, options)
   warnUnsealed(keyring, address)
   if (options.json) {
     printJson({ address, device: name, id: made.device.id, readOnly: options.readOnly, files })
@@ -169,9 +171,10 @@ async function renew(written: string, name: string, options: FileOptions): Promi
   const address = addressKey(parseAddress(written))
   const keyring = await openKeyring(options, address)
   const before = await keyring.open(address)
+  const forms = formsOf(before, options)
   const made = await renewDevice(before, name, making())
   await submit(options, keyring, before, made)
-  const files = writeDeviceFolder(made.person, made.device, options.out, options)
+  const files = writeDeviceFolder(made.person, made.device, options.out, forms, options)
   warnUnsealed(keyring, address)
   if (options.json) {
     printJson({ address, device: name, files })

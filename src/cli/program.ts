@@ -9,6 +9,7 @@ import { registerCertificate } from "./certificate.ts"
 import { registerCheck } from "./check.ts"
 import { registerDemo } from "./demo.ts"
 import { registerDevice } from "./device.ts"
+import { registerDns } from "./dns.ts"
 import { registerInit } from "./init.ts"
 import { registerMailbox } from "./mailbox.ts"
 import { registerProfile } from "./profile.ts"
@@ -37,6 +38,7 @@ const COMMANDS: readonly ((program: Command, shell: Shell) => void)[] = [
   registerQueue,
   registerMailbox,
   registerStatus,
+  registerDns,
   registerCheck,
 ]
 

@@ -9,6 +9,23 @@ export interface ListenAddress {
 /** The listeners an instance can have; one that is absent is not served. */
 export type ListenerName = "mx" | "submission" | "submissions" | "imap" | "imaps" | "https" | "admin"
 
+/** A service as devices reach it: by another name or port than the listener's where something stands between. */
+export interface ClientService {
+  readonly host: string
+  readonly port: number
+  readonly security: "tls" | "starttls"
+}
+
+/** What mail clients are told. A service that is not served is not in it. */
+export interface ClientsConfig {
+  /** Preferred first: TLS from the start (RFC 8314 §3.3). */
+  readonly imap: readonly ClientService[]
+  /** Submission; preferred first. */
+  readonly smtp: readonly ClientService[]
+  /** Where the documents are that configure clients. */
+  readonly https: ClientService | null
+}
+
 /** How a connection to another server is protected: TLS from the start, STARTTLS demanded, or STARTTLS only where offered. */
 export type Security = "tls" | "starttls" | "plain"
 
@@ -109,6 +126,7 @@ export interface Config {
   readonly keyring: string
   readonly logLevel: "debug" | "info" | "warn" | "error" | "silent"
   readonly listen: Readonly<Partial<Record<ListenerName, ListenAddress>>>
+  readonly clients: ClientsConfig
   /** Files of the listeners' certificate and key (PEM), absolute. */
   readonly tls: { readonly certificate: string; readonly key: string }
   readonly store: StoreConfig

@@ -2,6 +2,8 @@
 import { resolve } from "node:path"
 import { GatewayError } from "../errors.ts"
 import type {
+  ClientService,
+  ClientsConfig,
   Config,
   DeliverConfig,
   Endpoint,
@@ -16,6 +18,7 @@ import type {
   StoreConfig,
 } from "./config.ts"
 import {
+  isLoopback,
   oneOf,
   readAddress,
   readDomain,
@@ -79,7 +82,7 @@ function readConfig(document: Document, file: string): Config | null {
     secrets: document.optional("secrets", path, resolve(file, "../secrets")),
     keyring: document.optional("keyring", path, resolve(file, "../keyring")),
     logLevel: document.optional("logLevel", oneOf("debug", "info", "warn", "error", "silent"), "info"),
-    listen: readListeners(document),
+    ...readServices(document, hostname),
     tls,
     store: readStore(document, path),
     queue: readQueue(document, path),
@@ -105,6 +108,32 @@ function readListeners(document: Document): Readonly<Partial<Record<ListenerName
   })
   return Object.fromEntries(found)
 }
+
+function readServices(document: Document, hostname: string): Pick<Config, "listen" | "clients"> {
+  const listen = readListeners(document)
+  return { listen, clients: readClients(document, hostname, listen) }
+}
+
+function readClients(document: Document, hostname: string, listen: Config["listen"]): ClientsConfig {
+  const host = document.optional<string | null>("clients.host", readDomain, null)
+  const services = (name: ClientListener, security: ClientService["security"]): readonly ClientService[] => {
+    const listener = listen[name]
+    const port = document.optional<number | null>(`clients.${name}`, wholeNumber(1, 65_535), listener?.port ?? null)
+    // Port 0 is any free one, and nobody can be told which.
+    if (port === null || port === 0) return []
+    // By name: certificates have names, and some clients (mbsync 1.4) do not match an address against them.
+    const here = listener !== undefined && isLoopback(listener.host)
+    return [{ host: host ?? (here ? "localhost" : hostname), port, security }]
+  }
+  return {
+    imap: [...services("imaps", "tls"), ...services("imap", "starttls")],
+    smtp: [...services("submissions", "tls"), ...services("submission", "starttls")],
+    https: services("https", "tls")[0] ?? null,
+  }
+}
+
+/** The listeners that devices use. */
+type ClientListener = "submission" | "submissions" | "imap" | "imaps" | "https"
 
 function readStore(document: Document, path: (value: unknown) => string): StoreConfig {
   const url = document.optional("store.url", urlOf("embedded:", "postgres"), "embedded:")
@@ -267,4 +296,14 @@ function isTable(value: unknown): value is Readonly<Record<string, unknown>> {
   return typeof value === "object" && value !== null && !Array.isArray(value) && !(value instanceof Date)
 }
 
-const TABLES: readonly string[] = ["listen", "tls", "store", "queue", "mailboxes", "relay", "policy", "limits"]
+const TABLES: readonly string[] = [
+  "listen",
+  "clients",
+  "tls",
+  "store",
+  "queue",
+  "mailboxes",
+  "relay",
+  "policy",
+  "limits",
+]

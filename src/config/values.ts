@@ -128,7 +128,7 @@ export function readEndpoint(value: string, schemes: Readonly<Record<string, Sch
 }
 
 /** True for `localhost`, 127.0.0.0/8 and ::1. */
-function isLoopback(host: string): boolean {
+export function isLoopback(host: string): boolean {
   return host === "::1" || host.toLowerCase() === "localhost" || /^127(?:\.\d{1,3}){3}$/.test(host)
 }
 

@@ -1,6 +1,9 @@
-import type { FastifyInstance } from "fastify"
+import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify"
 import { fastify } from "fastify"
 import type { Log } from "../log/log.ts"
+import { serveAutoconfig } from "./autoconfig.ts"
+import { autodiscoverUrl, serveAutodiscover } from "./autodiscover.ts"
+import { type ClientSetup, hostDomains } from "./client-setup.ts"
 import { listenOn } from "./listen.ts"
 
 /** The signed mail profiles of our people, found by the hash of the local part. */
@@ -15,6 +18,7 @@ export interface PublicHttpOptions {
   readonly port: number
   readonly tls: { readonly key: string; readonly certificate: string }
   readonly profiles: Profiles
+  readonly clients: ClientSetup
   readonly log: Log
 }
 
@@ -23,7 +27,7 @@ const CACHE_SECONDS = 300
 /** zbase32 of 20 octets of SHA-1. */
 const HASH = /^[ybndrfg8ejkmcpqxot1uwisza345h769]{32}$/
 
-/** The http role's public side: mail profiles at their well-known address (docs/PROFILE.md), over TLS only. */
+/** The http role's public side, over TLS only: mail profiles at their well-known address (docs/PROFILE.md), and what clients set themselves up with. */
 export async function startPublicHttp(options: PublicHttpOptions): Promise<FastifyInstance> {
   const { key, certificate } = options.tls
   const server = fastify({
@@ -33,35 +37,58 @@ export async function startPublicHttp(options: PublicHttpOptions): Promise<Fasti
     requestTimeout: 10_000,
     keepAliveTimeout: 5_000,
     forceCloseConnections: true,
+    rewriteUrl: (request) => autodiscoverUrl(request.url ?? "/"),
+    frameworkErrors: (_error, _request, reply) => void sendText(reply, 400, "bad request"),
   })
-  server.get<{ Params: { hash: string } }>("/.well-known/mail-profile/:hash", async (request, reply) => {
-    const found = hostDomains(request.hostname, options.profiles.domains)
-      .map((domain) => lookUp(options.profiles, domain, request.params.hash))
-      .find((profile) => profile !== null)
-    return answer(reply, found ?? null)
-  })
-  server.get<{ Params: { domain: string; hash: string } }>(
-    "/.well-known/mail-profile/:domain/:hash",
-    async (request, reply) =>
-      answer(reply, lookUp(options.profiles, request.params.domain.toLowerCase(), request.params.hash)),
-  )
-  server.setNotFoundHandler((_request, reply) => reply.code(404).type("text/plain").send("not found\n"))
+  serveProfiles(server, options.profiles)
+  serveAutoconfig(server, options.clients)
+  serveAutodiscover(server, options.clients)
+  server.setNotFoundHandler((request, reply) => notFound(server, request, reply))
   server.setErrorHandler((error, _request, reply) => {
+    const status = clientsFault(error)
+    if (status !== null) return sendText(reply, status, "bad request")
     options.log.error("http.failed", { listener: "https" }, error)
-    return reply.code(500).type("text/plain").send("internal error\n")
+    return sendText(reply, 500, "internal error")
   })
   await listenOn(server, options.host, options.port, "https")
   return server
 }
 
-function lookUp(profiles: Profiles, domain: string, hash: string): string | null {
-  return HASH.test(hash) && profiles.domains.includes(domain) ? profiles.byHash(domain, hash) : null
+function serveProfiles(server: FastifyInstance, profiles: Profiles): void {
+  server.get<{ Params: { hash: string } }>("/.well-known/mail-profile/:hash", async (request, reply) => {
+    const found = hostDomains(request.hostname, profiles.domains)
+      .map((domain) => lookUp(profiles, domain, request.params.hash))
+      .find((profile) => profile !== null)
+    return answer(reply, found ?? null)
+  })
+  server.get<{ Params: { domain: string; hash: string } }>(
+    "/.well-known/mail-profile/:domain/:hash",
+    async (request, reply) => answer(reply, lookUp(profiles, request.params.domain.toLowerCase(), request.params.hash)),
+  )
 }
 
-/** The domain that was asked for by name; an address or another name means all of ours. */
-function hostDomains(hostname: string, domains: readonly string[]): readonly string[] {
-  const named = domains.filter((domain) => hostname === domain || hostname.endsWith(`.${domain}`))
-  return named.length > 0 ? named : domains
+/** RFC 9110 §15.5.6: a path that is there for other methods says for which. */
+function notFound(server: FastifyInstance, request: FastifyRequest, reply: FastifyReply): FastifyReply {
+  const [url = ""] = request.url.split("?")
+  const allowed = METHODS.filter((method) => server.hasRoute({ method, url }))
+  if (allowed.length === 0) return sendText(reply, 404, "not found")
+  return sendText(reply.header("allow", allowed.join(", ")), 405, "method not allowed")
+}
+
+/** @returns the status of a request that is at fault itself (too large, malformed), null for what failed here */
+function clientsFault(error: unknown): number | null {
+  const status = typeof error === "object" && error !== null && "statusCode" in error ? Number(error.statusCode) : 500
+  return status >= 400 && status < 500 ? status : null
+}
+
+function sendText(reply: FastifyReply, status: number, line: string): FastifyReply {
+  return reply.code(status).type("text/plain; charset=utf-8").send(`${line}\n`)
+}
+
+const METHODS = ["GET", "HEAD", "POST"] as const
+
+function lookUp(profiles: Profiles, domain: string, hash: string): string | null {
+  return HASH.test(hash) && profiles.domains.includes(domain) ? profiles.byHash(domain, hash) : null
 }
 
 function answer(

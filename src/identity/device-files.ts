@@ -1,6 +1,7 @@
 /** PURE. The files a device is set up with. */
 import { pemEncode } from "../crypto/cms/pem.ts"
-import { makePkcs12 } from "../crypto/cms/pkcs12.ts"
+import { makePkcs12, type Pkcs12Profile } from "../crypto/cms/pkcs12.ts"
+import { appleProfile } from "./apple-profile.ts"
 import { deviceKeyFile } from "./openpgp-keys.ts"
 import type { KeyPair, Person, PersonDevice } from "./person.ts"
 
@@ -20,6 +21,13 @@ export interface Services {
   readonly smtp: ServiceAddress
 }
 
+/** Which of the forms that clients differ in are wanted. */
+export interface FileForms {
+  readonly pkcs12: Pkcs12Profile
+  /** NAME.mobileconfig as well, with the authority of the server's certificate (DER) where devices must be told to trust it. */
+  readonly mobileconfig: { readonly serverAuthority: Uint8Array | null } | null
+}
+
 /** One file: name, and content. */
 export interface DeviceFile {
   readonly name: string
@@ -27,9 +35,14 @@ export interface DeviceFile {
 }
 
 /** NAME.json and the files that it names, for `device`. */
-export function deviceFiles(person: Person, device: PersonDevice, services: Services): readonly DeviceFile[] {
+export function deviceFiles(
+  person: Person,
+  device: PersonDevice,
+  services: Services,
+  { pkcs12: form, mobileconfig }: FileForms,
+): readonly DeviceFile[] {
   const { name, openpgp, decryption } = device
-  const opener: DeviceFile[] = decryption === null ? [] : [pkcs12(person, device, decryption, name)]
+  const opener: DeviceFile[] = decryption === null ? [] : [pkcs12(person, device, decryption, name, form)]
   const armored = openPgpFile(person, device)
   const settings = {
     address: person.address,
@@ -42,6 +55,7 @@ export function deviceFiles(person: Person, device: PersonDevice, services: Serv
       ...(decryption === null ? {} : { pkcs12: `${name}.p12` }),
       signing: `${name}-sign.p12`,
       ...(armored.length === 0 ? {} : { openpgp: `${name}.asc` }),
+      ...(mobileconfig === null ? {} : { mobileconfig: `${name}.mobileconfig` }),
       root: "root.pem",
     },
     pkcs12Password: device.pkcs12Password,
@@ -50,8 +64,9 @@ export function deviceFiles(person: Person, device: PersonDevice, services: Serv
   return [
     { name: `${name}.json`, content: text(`${JSON.stringify(settings, null, 2)}\n`) },
     ...opener,
-    pkcs12(person, device, device.signing, `${name}-sign`),
+    pkcs12(person, device, device.signing, `${name}-sign`, form),
     ...armored,
+    ...(mobileconfig === null ? [] : [appleFile(person, device, services, mobileconfig.serverAuthority)]),
     { name: "root.pem", content: text(pemEncode("CERTIFICATE", person.root.certificate)) },
   ]
 }
@@ -62,7 +77,13 @@ export function openPgpFile(person: Person, { name, openpgp }: PersonDevice): re
   return [{ name: `${name}.asc`, content: deviceKeyFile(person.openpgp, openpgp) }]
 }
 
-function pkcs12(person: Person, device: PersonDevice, { certificate, scalar }: KeyPair, file: string): DeviceFile {
+function pkcs12(
+  person: Person,
+  device: PersonDevice,
+  { certificate, scalar }: KeyPair,
+  file: string,
+  profile: Pkcs12Profile,
+): DeviceFile {
   const purpose = file === device.name ? device.name : `${device.name}, signing`
   const content = makePkcs12({
     scalar,
@@ -70,9 +91,14 @@ function pkcs12(person: Person, device: PersonDevice, { certificate, scalar }: K
     chain: [person.intermediate.certificate, person.root.certificate],
     friendlyName: `${person.name} (${purpose})`.slice(0, 255),
     password: device.pkcs12Password,
+    profile,
     iterations: PKCS12_ITERATIONS,
   })
   return { name: `${file}.p12`, content }
+}
+
+function appleFile(...about: Parameters<typeof appleProfile>): DeviceFile {
+  return { name: `${about[1].name}.mobileconfig`, content: appleProfile(...about) }
 }
 
 function text(content: string): Uint8Array {

@@ -31,7 +31,7 @@ export function makeServerTls(
   const issuer = { certificate: readCertificate(authority), scalar: authorityScalar }
   const certificate = issueServer({
     authority: issuer,
-    names: [...domains, "localhost"],
+    names: [...domains, ...domains.flatMap(setUpNames), "localhost"],
     addresses: ["127.0.0.1", "::1"],
     point: p256PublicPoint(scalar),
     serial: makeSerial(random),
@@ -43,4 +43,9 @@ export function makeServerTls(
     certificate: pemEncode("CERTIFICATE", certificate) + pemEncode("CERTIFICATE", authority),
     key: pemEncode("PRIVATE KEY", p256Pkcs8(scalar)),
   }
+}
+
+/** Where mail clients look for their settings. */
+function setUpNames(domain: string): readonly string[] {
+  return [`autoconfig.${domain}`, `autodiscover.${domain}`]
 }

@@ -128,6 +128,7 @@ async function startPublic(core: Core, tls: ServerTls): Promise<Listener> {
     ...listen,
     tls,
     profiles: publishedProfiles(core.people, core.config.domains),
+    clients: { domains: core.config.domains, services: core.config.clients },
     log: core.log,
   })
   return { name: "https", where: server.listeningOrigin.replace(/^https?:\/\//, ""), close: () => server.close() }

@@ -38,7 +38,8 @@ describe("defaults", () => {
     const text = readFileSync("config/postern.example.toml", "utf8")
     const config = parseConfig(text, FILE)
     const plain = parseConfig(DOMAINS, FILE)
-    const { hostname, postmaster, listen, ...same } = config
+    const { hostname, postmaster, listen, clients, ...same } = config
+    expect(clients).toEqual(parseConfig(text.replace(/^\[clients\](\n\w+ .*)+/m, ""), FILE).clients)
     expect([hostname, postmaster, listen.imaps]).toEqual([
       "mail.example.test",
       "alice@example.test",
@@ -62,6 +63,36 @@ describe("defaults", () => {
   })
 })
 
+describe("what clients are told", () => {
+  const everywhere = '[listen]\nimap = "*:143"\nimaps = "192.0.2.1:993"\nsubmissions = "127.0.0.1:1465"\n'
+  const rows: [name: string, text: string, imap: string, smtp: string, https: string][] = [
+    ["nothing is served", "", "", "", ""],
+    [
+      "the listeners as they are: by name, and on loopback by its name",
+      everywhere,
+      "example.test:993 tls, example.test:143 starttls",
+      "localhost:1465 tls",
+      "",
+    ],
+    [
+      "another name and other ports, and what somebody else serves",
+      `${everywhere}[clients]\nhost = "Mail.example.test"\nsubmissions = 465\nhttps = 443\n`,
+      "mail.example.test:993 tls, mail.example.test:143 starttls",
+      "mail.example.test:465 tls",
+      "mail.example.test:443 tls",
+    ],
+    ["any free port cannot be told", '[listen]\nimaps = "*:0"\n', "", "", ""],
+  ]
+  for (const [name, text, ...want] of rows)
+    test(name, () => {
+      const { imap, smtp, https } = parseConfig(DOMAINS + text, FILE).clients
+      const told = [imap, smtp, https === null ? [] : [https]].map((services) =>
+        services.map(({ host, port, security }) => `${host}:${port} ${security}`).join(", "),
+      )
+      expect(told).toEqual(want)
+    })
+})
+
 describe("mistakes", () => {
   const rows: [name: string, text: string, want: string][] = [
     ["no domains", "data = 'x'\n", `${FILE}: domains: is missing`],
@@ -81,6 +112,11 @@ describe("mistakes", () => {
       `${FILE}:3: policy.subject: must be one of "clear", "hidden"`,
     ],
     ["bad listener", `${DOMAINS}listen.mx = "25"\n`, `${FILE}:2: listen.mx: must be "host:port"`],
+    [
+      "bad client port",
+      `${DOMAINS}[clients]\nimaps = 0\n`,
+      `${FILE}:3: clients.imaps: must be a whole number from 1 to 65535`,
+    ],
     ["port too high", `${DOMAINS}listen.mx = "h:65536"\n`, `${FILE}:2: listen.mx: must be "host:port"`],
     [
       "bad domain",

@@ -201,3 +201,20 @@ export const UNTIL_DIALOG = `
 
 /** Whether a message is in a folder as far as Thunderbird knows. Arguments: folder, Message-ID. */
 export const HAS = `return Boolean((await folder(args[0])).msgDatabase?.getMsgHdrForMessageID(args[1]));`
+
+/**
+ * What the account wizard does with autoconfiguration: fetches the document, reads it, and logs in to see whether it is right. The
+ * account is not kept. Arguments: URL, address, password. @returns the servers, preferred first, as [type, host, port, socket type, user name]
+ */
+export const AUTOCONFIGURE = `
+  const [url, emailaddress, password] = args;
+  const module = (name) => ChromeUtils.importESModule("resource:///modules/accountcreation/" + name + ".sys.mjs");
+  const { AccountConfig } = module("AccountConfig");
+  const config = module("readFromXML").readFromXML(await module("FetchHTTP").fetchHTTP(url, { urlArgs: { emailaddress } }), "isp-https");
+  config.identity.emailAddress = emailaddress;
+  AccountConfig.replaceVariables(config, "A Name", emailaddress, password);
+  config.incoming.password = password;
+  await new (module("ConfigVerifier").ConfigVerifier)(main.msgWindow, new AbortController().signal).verifyConfig(config);
+  const told = ({ type, hostname, port, socketType, username }) => [type, hostname, port, socketType, username];
+  return [config.incoming, ...config.incomingAlternatives, config.outgoing, ...config.outgoingAlternatives].map(told);
+`

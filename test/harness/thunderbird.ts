@@ -109,6 +109,11 @@ export class Thunderbird implements AsyncDisposable {
     return this.#run(script.UNTIL_DIALOG)
   }
 
+  /** Sets up an account from the document at `url`, as far as a login that works, and forgets it. @returns the servers it read */
+  autoconfigure(url: string, address: string, password: string): Promise<unknown> {
+    return this.#run(script.AUTOCONFIGURE, url, address, password)
+  }
+
   /** The IMAP traffic as Thunderbird logs it: for what it asked, not for what it got. */
   imapLog(): string {
     return readdirSync(this.#profile)

@@ -162,6 +162,18 @@ describe.skipIf(!installed)("an unmodified Thunderbird", () => {
     expect(await desk.show("Inbox", toAlice, "The last line of smime.")).toMatchObject({ encryption: OK })
   })
 
+  test("sets itself up from the gateway's own document, and logs in with what it read", async () => {
+    const [imap, imaps, submission, submissions, https] = [3, 4, 1, 2, 5].map((offset) => gateway.port + offset)
+    const url = `https://localhost:${https}/.well-known/autoconfig/mail/config-v1.1.xml`
+    // nsMsgSocketType: 2 is STARTTLS, 3 TLS from the start.
+    expect(await desk.autoconfigure(url, BOB, devices.desktop.password)).toEqual([
+      ["imap", "localhost", imaps, 3, BOB],
+      ["imap", "localhost", imap, 2, BOB],
+      ["smtp", "localhost", submissions, 3, BOB],
+      ["smtp", "localhost", submission, 2, "%EMAILADDRESS%"],
+    ])
+  })
+
   test("a revoked device gets nothing more and sends nothing more; the other notices nothing", async () => {
     await gateway.must("device", "revoke", ALICE, "laptop")
     await deliver(ALICE, "after")

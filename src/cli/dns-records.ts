@@ -1,0 +1,97 @@
+import type { ClientService, Config } from "../config/config.ts"
+
+/** One record of a zone file (RFC 1035 §5.1). */
+export interface DnsRecord {
+  /** Absolute, with its last dot. */
+  readonly name: string
+  readonly type: "MX" | "SRV" | "CNAME"
+  /** RDATA as a zone file has it; names in it are absolute. */
+  readonly value: string
+  /** What it is for, in a few words. */
+  readonly about: string
+}
+
+/** The value of an SRV record that says that the service is not to be had (RFC 6186 §3.4). */
+export const NOT_SERVED = "0 0 0 ."
+
+/** Every record that `domain` should have, as this instance is configured. Each kind is a function below. */
+export function dnsRecords(domain: string, config: Config): readonly DnsRecord[] {
+  return [mx, reading, sending, autoconfig, autodiscover].flatMap((records) => records(domain, config))
+}
+
+/** A line of a zone file; the comment says what it is for. */
+export function zoneLine({ name, type, value, about }: DnsRecord): string {
+  return `${name}\t${TTL_SECONDS}\tIN\t${type}\t${value}\t; ${about}`
+}
+
+/** RFC 5321 §5.1. */
+function mx(domain: string, { hostname, listen }: Config): readonly DnsRecord[] {
+  if (listen.mx === undefined) return []
+  return [{ name: `${domain}.`, type: "MX", value: `10 ${hostname}.`, about: "mail from other servers" }]
+}
+
+/** RFC 6186 §3.2, §3.4. POP3 is named to say that there is none. */
+function reading(domain: string, config: Config): readonly DnsRecord[] {
+  const { imap } = config.clients
+  return [
+    service(domain, "_imaps", find(imap, "tls"), 0, "reading, TLS from the start", config),
+    service(domain, "_imap", find(imap, "starttls"), 10, "reading, STARTTLS", config),
+    service(domain, "_pop3s", null, 0, "", config),
+    service(domain, "_pop3", null, 0, "", config),
+  ]
+}
+
+/** RFC 8314 §5.1, RFC 6186 §3.1. */
+function sending(domain: string, config: Config): readonly DnsRecord[] {
+  const { smtp } = config.clients
+  return [
+    service(domain, "_submissions", find(smtp, "tls"), 0, "sending, TLS from the start", config),
+    service(domain, "_submission", find(smtp, "starttls"), 10, "sending, STARTTLS", config),
+  ]
+}
+
+/** Thunderbird and others ask this name before the domain itself. */
+function autoconfig(domain: string, config: Config): readonly DnsRecord[] {
+  return alias(`autoconfig.${domain}`, "Thunderbird's autoconfiguration", config)
+}
+
+/** Outlook; the SRV record serves where the alias cannot. */
+function autodiscover(domain: string, config: Config): readonly DnsRecord[] {
+  const { https } = config.clients
+  if (https === null) return []
+  const about = "Outlook's Autodiscover"
+  return [...alias(`autodiscover.${domain}`, about, config), service(domain, "_autodiscover", https, 0, about, config)]
+}
+
+/** Only for HTTPS at its own port, as nobody looks elsewhere; and never for the name that it points to. */
+function alias(name: string, about: string, config: Config): readonly DnsRecord[] {
+  const { https } = config.clients
+  if (https === null || https.port !== HTTPS_PORT || name === hostOf(https, config)) return []
+  return [{ name: `${name}.`, type: "CNAME", value: `${hostOf(https, config)}.`, about }]
+}
+
+/** The lower priority is preferred (RFC 2782). */
+function service(
+  domain: string,
+  name: string,
+  found: ClientService | null,
+  priority: number,
+  about: string,
+  config: Config,
+): DnsRecord {
+  const value = found === null ? NOT_SERVED : `${priority} 1 ${found.port} ${hostOf(found, config)}.`
+  return { name: `${name}._tcp.${domain}.`, type: "SRV", value, about: found === null ? "not served" : about }
+}
+
+/** The whole world asks, so a listener on loopback is taken for one behind something that has the host's name. */
+function hostOf({ host }: ClientService, { hostname }: Config): string {
+  return host === "localhost" ? hostname : host
+}
+
+function find(services: readonly ClientService[], security: ClientService["security"]): ClientService | null {
+  return services.find((one) => one.security === security) ?? null
+}
+
+/** An hour: long enough to be cached, short enough for a change. */
+const TTL_SECONDS = 3_600
+const HTTPS_PORT = 443

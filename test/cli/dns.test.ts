@@ -1,0 +1,100 @@
+import { expect, test } from "vitest"
+import { dnsRecords } from "../../src/cli/dns-records.ts"
+import { parseConfig } from "../../src/config/load.ts"
+import { makeInstance, mustPostern, postern } from "./postern.ts"
+
+const SERVED = `
+domains = ["example.test"]
+hostname = "mail.example.test"
+[listen]
+mx = "*:25"
+imap = "*:143"
+imaps = "*:993"
+submission = "*:587"
+submissions = "*:465"
+https = "*:443"
+`
+const NONE = ["_pop3s._tcp.example.test. SRV 0 0 0 .", "_pop3._tcp.example.test. SRV 0 0 0 ."]
+
+const rows: [name: string, toml: string, want: string[]][] = [
+  [
+    "everything is served",
+    SERVED,
+    [
+      "example.test. MX 10 mail.example.test.",
+      "_imaps._tcp.example.test. SRV 0 1 993 mail.example.test.",
+      "_imap._tcp.example.test. SRV 10 1 143 mail.example.test.",
+      ...NONE,
+      "_submissions._tcp.example.test. SRV 0 1 465 mail.example.test.",
+      "_submission._tcp.example.test. SRV 10 1 587 mail.example.test.",
+      "autoconfig.example.test. CNAME mail.example.test.",
+      "autodiscover.example.test. CNAME mail.example.test.",
+      "_autodiscover._tcp.example.test. SRV 0 1 443 mail.example.test.",
+    ],
+  ],
+  [
+    "other ports and another name for clients; aliases lead to port 443 only",
+    `${SERVED}[clients]\nhost = "imap.example.test"\nimaps = 10993\nhttps = 8443\n`,
+    [
+      "example.test. MX 10 mail.example.test.",
+      "_imaps._tcp.example.test. SRV 0 1 10993 imap.example.test.",
+      "_imap._tcp.example.test. SRV 10 1 143 imap.example.test.",
+      ...NONE,
+      "_submissions._tcp.example.test. SRV 0 1 465 imap.example.test.",
+      "_submission._tcp.example.test. SRV 10 1 587 imap.example.test.",
+      "_autodiscover._tcp.example.test. SRV 0 1 8443 imap.example.test.",
+    ],
+  ],
+  [
+    "nothing is served",
+    'domains = ["example.test"]\n',
+    [
+      "_imaps._tcp.example.test. SRV 0 0 0 .",
+      "_imap._tcp.example.test. SRV 0 0 0 .",
+      ...NONE,
+      "_submissions._tcp.example.test. SRV 0 0 0 .",
+      "_submission._tcp.example.test. SRV 0 0 0 .",
+    ],
+  ],
+  [
+    "a name is no alias of itself, and nobody is sent to loopback",
+    `${SERVED.replace('https = "*:443"', 'https = "127.0.0.1:443"')}[clients]\nhost = "autoconfig.example.test"\n`,
+    [
+      "example.test. MX 10 mail.example.test.",
+      "_imaps._tcp.example.test. SRV 0 1 993 autoconfig.example.test.",
+      "_imap._tcp.example.test. SRV 10 1 143 autoconfig.example.test.",
+      ...NONE,
+      "_submissions._tcp.example.test. SRV 0 1 465 autoconfig.example.test.",
+      "_submission._tcp.example.test. SRV 10 1 587 autoconfig.example.test.",
+      "autodiscover.example.test. CNAME autoconfig.example.test.",
+      "_autodiscover._tcp.example.test. SRV 0 1 443 autoconfig.example.test.",
+    ],
+  ],
+]
+for (const [name, toml, want] of rows)
+  test(name, () => {
+    const records = dnsRecords("example.test", parseConfig(toml, "/nowhere/postern.toml"))
+    expect(records.map(({ name, type, value }) => `${name} ${type} ${value}`)).toEqual(want)
+  })
+
+test("a zone file for people, JSON for programs, one domain or all; loopback is said aloud", async () => {
+  using instance = await makeInstance("--domain", "other.test", "--port", "25000")
+  const zone = await postern(["dns", ...instance.config])
+  expect([zone.code, zone.stderr]).toEqual([0, expect.stringContaining("warning: listeners are on loopback")])
+  const text = Buffer.from(zone.stdout).toString()
+  expect(text).toMatch(/^; example\.test and every other name/)
+  expect(text).toContain("other.test.\t3600\tIN\tMX\t10 example.test.\t; mail from other servers\n")
+  const json = JSON.parse(await mustPostern(["dns", "--domain", "OTHER.test", "--json", ...instance.config]))
+  expect(json).toContainEqual({
+    name: "_imaps._tcp.other.test.",
+    type: "SRV",
+    value: "0 1 25004 example.test.",
+    about: "reading, TLS from the start",
+  })
+  expect(json.every(({ name }: { name: string }) => name.endsWith("other.test."))).toBe(true)
+  const unknown = await postern(["dns", "--domain", "elsewhere.test", ...instance.config])
+  expect([unknown.code, unknown.stderr]).toEqual([
+    2,
+    expect.stringContaining("elsewhere.test: is not among domains of"),
+  ])
+})
