@@ -16,6 +16,7 @@ import { registerQueue } from "./queue.ts"
 import { registerServe } from "./serve.ts"
 import type { Shell, Starters } from "./shell.ts"
 import { registerStatus } from "./status.ts"
+import { registerUpstream } from "./upstream.ts"
 
 /** The whole command line. */
 export interface Program {
@@ -36,6 +37,7 @@ const COMMANDS: readonly ((program: Command, shell: Shell) => void)[] = [
   registerAccept,
   registerQueue,
   registerMailbox,
+  registerUpstream,
   registerStatus,
   registerCheck,
 ]
