@@ -1,7 +1,8 @@
 import { buildProgram } from "./cli/program.ts"
 
-// The server's parts are loaded by the two commands that run it, so that the others start quickly.
+// The server's parts are loaded by the commands that run them, so that the others start quickly.
 process.exitCode = await buildProgram({
   serve: async (configPath, roles) => (await import("./wire.ts")).serve(configPath, roles),
   demo: async (options) => (await import("./wire.ts")).demo(options),
+  tryUpstream: async (config, account) => (await import("./wire.ts")).tryUpstream(config, account),
 }).run(process.argv.slice(2))

@@ -1,7 +1,9 @@
+import type { Config } from "./config/config.ts"
 import { GatewayError } from "./errors.ts"
 import { ROLES, type Role } from "./wire/core.ts"
 import { type DemoOptions, runDemo } from "./wire/demo.ts"
 import { runServer } from "./wire/serve.ts"
+import { logInUpstream, type UpstreamTrial } from "./wire/try-upstream.ts"
 
 /** Runs the roles until a signal ends them. @returns the exit code */
 export async function serve(configPath: string | null, roles: readonly string[] | null): Promise<number> {
@@ -11,6 +13,11 @@ export async function serve(configPath: string | null, roles: readonly string[] 
 /** Makes and runs the demonstration instance. @returns the exit code */
 export async function demo(options: DemoOptions): Promise<number> {
   return runDemo(options)
+}
+
+/** Logs in at the IMAP server behind the proxy, and says what it offers. */
+export async function tryUpstream(config: Config, account: string): Promise<UpstreamTrial> {
+  return logInUpstream(config, account)
 }
 
 function rolesOf(names: readonly string[] | null): ReadonlySet<Role> {

@@ -6,11 +6,20 @@ import type { Config, ListenAddress } from "../config/config.ts"
 import { readCertificate } from "../crypto/cms/certificate.ts"
 import { pemDecode } from "../crypto/cms/pem.ts"
 import { certificateNames } from "../crypto/primitives/x509.ts"
+import { hasCode } from "../errors.ts"
 import { parseAddress } from "../message/address.ts"
 import type { People } from "../store/people.ts"
 import { presentProcesses } from "../store/presence.ts"
 import { type DnsRecord, dnsRecords, NOT_SERVED } from "./dns-records.ts"
-import { type CommonOptions, openInstance, optionsOf, print, printJson, type Shell } from "./shell.ts"
+import {
+  type CommonOptions,
+  type OpenInstance,
+  openInstance,
+  optionsOf,
+  print,
+  printJson,
+  type Shell,
+} from "./shell.ts"
 
 /** What one look found. */
 interface Finding {
@@ -55,6 +64,7 @@ async function look(options: CommonOptions & { readonly dns: boolean }): Promise
     ...config.domains.map((domain) => postmaster(people, domain)),
     ...serverCertificates(config),
     ...accountCertificates(people),
+    ...upstreamCredentials(instance),
     ...(options.dns ? (await Promise.all(config.domains.map((domain) => dns(domain, config)))).flat() : []),
   ]
 }
@@ -145,6 +155,25 @@ function accountCertificates(people: People): readonly Finding[] {
         ),
       ),
     ]
+  })
+}
+
+/** Accounts whose mailboxes the proxy cannot open. */
+function upstreamCredentials({ config, people, upstreamCredentials }: OpenInstance): readonly Finding[] {
+  if (config.imap.kind === "embedded" || config.imap.login.kind !== "stored") return []
+  return people.accounts().map(({ address }) => {
+    const about = `upstream of ${address}`
+    try {
+      const stored = upstreamCredentials.read(address)
+      if (stored === null) return wrong(about, `no credential: postern upstream set ${address}`)
+      const { credential } = stored
+      return credential.kind === "oauth" && credential.answer?.kind === "refused"
+        ? wrong(about, `the token endpoint says ${credential.answer.reason}: postern upstream set ${address}`)
+        : ok(about, `${credential.kind} of ${credential.user}`)
+    } catch (error) {
+      if (!hasCode(error, "STATE_CORRUPT")) throw error
+      return wrong(about, `its credential cannot be opened: postern upstream set ${address}`)
+    }
   })
 }
 

@@ -17,6 +17,7 @@ import { registerQueue } from "./queue.ts"
 import { registerServe } from "./serve.ts"
 import type { Shell, Starters } from "./shell.ts"
 import { registerStatus } from "./status.ts"
+import { registerUpstream } from "./upstream.ts"
 
 /** The whole command line. */
 export interface Program {
@@ -37,6 +38,7 @@ const COMMANDS: readonly ((program: Command, shell: Shell) => void)[] = [
   registerAccept,
   registerQueue,
   registerMailbox,
+  registerUpstream,
   registerStatus,
   registerDns,
   registerCheck,

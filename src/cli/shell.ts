@@ -7,6 +7,7 @@ import type { Database } from "../store/database.ts"
 import { People } from "../store/people.ts"
 import { RecryptionKeys } from "../store/recryption-keys.ts"
 import { openState } from "../store/state.ts"
+import { UpstreamCredentials } from "../store/upstream-credentials.ts"
 
 /** How the long-running parts are started; main hands them in, so that no command imports the composition. */
 export interface Starters {
@@ -14,6 +15,16 @@ export interface Starters {
   serve(configPath: string | null, roles: readonly string[] | null): Promise<number>
   /** `port` is the first of seven. @returns the exit code */
   demo(options: DemoOptions): Promise<number>
+  /** Logs in at the IMAP server behind the proxy as `account`. @throws GatewayError UPSTREAM_* */
+  tryUpstream(config: Config, account: string): Promise<UpstreamTrial>
+}
+
+/** What the IMAP server behind the proxy said after a login. */
+export interface UpstreamTrial {
+  /** Its capabilities, as sent. */
+  readonly capabilities: readonly string[]
+  /** What clients are offered of them. */
+  readonly offered: readonly string[]
 }
 
 /** Options of `postern demo`. */
@@ -41,6 +52,7 @@ export interface OpenInstance extends Disposable {
   readonly config: Config
   readonly database: Database
   readonly people: People
+  readonly upstreamCredentials: UpstreamCredentials
 }
 
 /** Options as given before and after the subcommand. */
@@ -67,8 +79,9 @@ export function openInstance(options: CommonOptions): OpenInstance {
   const database = openState(config.data)
   const { domains, postmaster } = config
   const recryptionKeys = new RecryptionKeys(database, join(config.secrets, "recryption"))
-  const people = new People(database, { domains, postmaster, recryptionKeys })
-  return { config, database, people, [Symbol.dispose]: () => database.close() }
+  const upstreamCredentials = new UpstreamCredentials(database, join(config.secrets, "upstream"))
+  const people = new People(database, { domains, postmaster, recryptionKeys, upstreamCredentials })
+  return { config, database, people, upstreamCredentials, [Symbol.dispose]: () => database.close() }
 }
 
 /** One line for people on stdout. */

@@ -60,13 +60,30 @@ export type DeliverConfig =
 /** Where the mailboxes are that the IMAP proxy shows. */
 export type ImapConfig =
   | { readonly kind: "embedded" }
-  | { readonly kind: "imap"; readonly endpoint: Endpoint; readonly login: ImapLogin }
+  | {
+      readonly kind: "imap"
+      readonly endpoint: Endpoint
+      readonly login: ImapLogin
+      /** PEM of the only authority to trust, absolute; null: those of the system. */
+      readonly caFile: string | null
+      /** How the server learns a client's address: not at all, by ID before login, or by the PROXY protocol. */
+      readonly clientAddress: "none" | "id" | "proxy"
+      /** Connections at once. */
+      readonly connections: number
+      /** Connections at once for one account. */
+      readonly connectionsPerAccount: number
+    }
 
 /** How the proxy logs in upstream. */
 export type ImapLogin =
-  /** One master user for all accounts: `account*masterUser` (Dovecot's form). */
-  | { readonly kind: "master"; readonly user: string; readonly password: SecretSource }
-  /** A password per account, sealed in `secrets/`. */
+  /** One master user for all accounts: as `account*user` (Dovecot), or by SASL PLAIN with the account to act as (Cyrus). */
+  | {
+      readonly kind: "master"
+      readonly user: string
+      readonly password: SecretSource
+      readonly form: "separator" | "authzid"
+    }
+  /** A password or OAuth grant per account, sealed by keys in `secrets/`. */
   | { readonly kind: "stored" }
 
 /** Where mail for other domains goes. */

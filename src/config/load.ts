@@ -56,7 +56,11 @@ function readConfigFile(file: string): string {
   return readNamed(file, "configuration")
 }
 
-function readNamed(file: string, what: string): string {
+/**
+ * A file that the configuration names.
+ * @throws GatewayError CONFIG_INVALID saying `what` it should have been
+ */
+export function readNamed(file: string, what: string): string {
   try {
     return readFileSync(file, "utf8")
   } catch (cause) {

@@ -165,12 +165,20 @@ function readImap(document: Document, path: (value: unknown) => string): ImapCon
   const auth = document.optional("mailboxes.auth", oneOf("master", "stored"), "master")
   const user = document.optional("mailboxes.masterUser", readText, "postern")
   const password = readSecret(document, "mailboxes.masterPassword", path)
+  const form = document.optional("mailboxes.masterForm", oneOf("separator", "authzid"), "separator")
+  const caFile = document.optional<string | null>("mailboxes.caFile", path, null)
+  const clientAddress = document.optional("mailboxes.clientAddress", oneOf("none", "id", "proxy"), "none")
+  const count = wholeNumber(1, 1_000_000)
+  const connections = document.optional("mailboxes.connections", count, 10_000)
+  const connectionsPerAccount = document.optional("mailboxes.connectionsPerAccount", count, 100)
   if (endpoint === null) return { kind: "embedded" }
   if (auth === "master" && password === null)
     document.mistake("mailboxes.masterPasswordFile", 'is missing: auth = "master" needs it')
+  if (caFile !== null && (endpoint.kind === "unix" || endpoint.security === "plain"))
+    document.mistake("mailboxes.caFile", "is of no use: mailboxes.imap is spoken without TLS")
   const login: ImapLogin =
-    auth === "master" && password !== null ? { kind: "master", user, password } : { kind: "stored" }
-  return { kind: "imap", endpoint, login }
+    auth === "master" && password !== null ? { kind: "master", user, password, form } : { kind: "stored" }
+  return { kind: "imap", endpoint, login, caFile, clientAddress, connections, connectionsPerAccount }
 }
 
 function readRelay(document: Document, path: (value: unknown) => string): RelayConfig {

@@ -31,7 +31,14 @@ export function appendingMailboxes(connect: Connect): Mailboxes {
   }
 }
 
-const STORE_CODES: readonly string[] = ["UPSTREAM_UNAVAILABLE", "UPSTREAM_REFUSED", "PROTOCOL"]
+const STORE_CODES: readonly string[] = [
+  "UPSTREAM_UNAVAILABLE",
+  "UPSTREAM_REFUSED",
+  "UPSTREAM_LIMIT",
+  "UPSTREAM_CONSENT",
+  "PROTOCOL",
+  "STATE_CORRUPT",
+]
 
 /** What no other message has: the marker's MAC, and the id of our trace field, since equal ciphertexts have equal markers. */
 interface Identity {

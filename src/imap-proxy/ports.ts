@@ -38,13 +38,23 @@ export interface MarkerCheck {
   end(): "holds" | "altered" | "none"
 }
 
+/** The two ends of a client's connection; addresses without brackets. */
+export interface ClientAddress {
+  readonly address: string
+  readonly port: number
+  readonly localAddress: string
+  readonly localPort: number
+}
+
 /** The store behind the proxy. */
 export interface Upstream {
   /**
    * A connection logged in as `account`: its first line is `* PREAUTH`, with the capabilities as response code where they are known.
-   * @throws UPSTREAM_UNAVAILABLE when it cannot be reached or is busy, UPSTREAM_REFUSED when it does not let us in
+   * @param client null: the gateway's own business
+   * @throws UPSTREAM_UNAVAILABLE when it cannot be reached or is busy, UPSTREAM_LIMIT when it has enough connections of ours,
+   *   UPSTREAM_REFUSED when it does not let us in, UPSTREAM_CONSENT when only the mailbox's owner can mend that
    */
-  connect(account: string, client: { readonly address: string }, signal: AbortSignal): Promise<Duplex>
+  connect(account: string, client: ClientAddress | null, signal: AbortSignal): Promise<Duplex>
 }
 
 /** A message that a device uploads. */

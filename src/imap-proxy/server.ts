@@ -10,8 +10,9 @@ import { type LoginTries, login } from "./login.ts"
 import { MailboxState } from "./mailbox-state.ts"
 import { endStream } from "./octets.ts"
 import { Pending } from "./pending.ts"
-import type { AppendProtection, DeviceSession, Devices, ProxyLimits, Upstream } from "./ports.ts"
+import type { AppendProtection, ClientAddress, DeviceSession, Devices, ProxyLimits, Upstream } from "./ports.ts"
 import { Session } from "./session.ts"
+import { refusalOf } from "./upstream/refusal.ts"
 import { UpstreamLink } from "./upstream-link.ts"
 import { WindowCache } from "./windows.ts"
 
@@ -153,8 +154,8 @@ class Connections {
         client = secured
         continue
       }
-      const upstream = await this.#connect(client, outcome.session)
-      if (upstream === null) await client.say(`${outcome.tag} NO [UNAVAILABLE] mail store is away, try again later`)
+      const upstream = await this.#connect(socket, client, outcome.session)
+      if (typeof upstream === "string") await client.say(`${outcome.tag} ${upstream}`)
       else return { client, upstream, session: outcome.session, tag: outcome.tag }
     }
   }
@@ -180,19 +181,19 @@ class Connections {
     return ready ? new Client(secured, address, true) : null
   }
 
-  async #connect(client: Client, session: DeviceSession): Promise<UpstreamLink | null> {
+  /** @returns what the client is told where there is no upstream */
+  async #connect(socket: Socket, client: Client, session: DeviceSession): Promise<UpstreamLink | string> {
     const { upstream, log } = this.#options
     const gone = new AbortController()
     const leave = (): void => gone.abort()
     client.stream.once("close", leave)
     try {
       const signal = AbortSignal.any([gone.signal, session.revoked])
-      const link = new UpstreamLink(await upstream.connect(session.account, { address: client.address }, signal))
+      const link = new UpstreamLink(await upstream.connect(session.account, addressOf(socket), signal))
       await openLink(link, signal)
       return link
     } catch (error) {
-      log.error("imap.upstream.unavailable", { account: session.account }, error)
-      return null
+      return refusalOf(error, session.account, log)
     } finally {
       client.stream.off("close", leave)
     }
@@ -232,6 +233,13 @@ interface LoggedIn {
   readonly session: DeviceSession
   /** Of the LOGIN or AUTHENTICATE that is still to be answered. */
   readonly tag: string
+}
+
+/** @returns null when the client is gone */
+function addressOf({ remoteAddress, remotePort, localAddress, localPort }: Socket): ClientAddress | null {
+  return remoteAddress && remotePort && localAddress && localPort
+    ? { address: remoteAddress, port: remotePort, localAddress, localPort }
+    : null
 }
 
 /** Reads the greeting, and gives up with the signal. */

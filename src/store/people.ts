@@ -14,6 +14,7 @@ import {
 import { type Database, dateIn, numberIn, octetsIn, textIn } from "./database.ts"
 import type { RecryptionKeys, RecryptionScalar } from "./recryption-keys.ts"
 import { type Meaning, resolveAddress } from "./resolve.ts"
+import type { UpstreamCredentials } from "./upstream-credentials.ts"
 
 export type { Account, AccountKey, Device, Format, PinnedCertificate } from "./account.ts"
 
@@ -25,6 +26,8 @@ export interface PeopleOptions {
   readonly postmaster: string | null
   /** null: this process has no business with recryption keys (mx); what needs them throws. */
   readonly recryptionKeys: RecryptionKeys | null
+  /** Destroyed with the account; absent where accounts are not removed. */
+  readonly upstreamCredentials?: UpstreamCredentials
 }
 
 /** The changes that {@link People.updateAccount} can make; what is absent stays. */
@@ -116,13 +119,14 @@ export class People {
   }
 
   /**
-   * Removes the account, its devices and their recryption keys, and its place in aliases. Stored mail is not touched.
+   * Removes the account, its devices and their recryption keys, its upstream credential, and its place in aliases. Stored mail is not touched.
    * @throws GatewayError ACCOUNT_UNKNOWN
    */
   removeAccount(address: string): void {
     this.#change(() => {
       const account = this.#known(address).address
       for (const device of this.devices(account)) this.#recryptionKeys().destroy(device.id)
+      this.#options.upstreamCredentials?.remove(account)
       this.#database.sql.run`DELETE FROM account WHERE address = ${account}`
       this.#database.sql.run`DELETE FROM alias_target WHERE target = ${account}`
     })

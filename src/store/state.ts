@@ -48,6 +48,11 @@ const MIGRATIONS = [
   CREATE TABLE process (
     name TEXT PRIMARY KEY, roles TEXT NOT NULL, acknowledged INTEGER NOT NULL, seen_at INTEGER NOT NULL) STRICT;
   `,
+  `
+  CREATE TABLE upstream_credential (
+    account TEXT PRIMARY KEY REFERENCES account (address) ON DELETE CASCADE, id TEXT NOT NULL, key TEXT NOT NULL, sealed BLOB NOT NULL,
+    set_at INTEGER NOT NULL, asked_until INTEGER NOT NULL) STRICT;
+  `,
 ]
 
 /**

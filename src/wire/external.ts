@@ -1,14 +1,18 @@
-import type { Config, Endpoint } from "../config/config.ts"
-import { readSecretText } from "../config/load.ts"
+import { join } from "node:path"
+import type { Config, Endpoint, ImapConfig, ImapLogin } from "../config/config.ts"
+import { readNamed, readSecretText } from "../config/load.ts"
 import { appendingMailboxes } from "../deliver/imap-append.ts"
 import { lmtpMailboxes, type SendLmtp } from "../deliver/lmtp.ts"
 import type { Upstream } from "../imap-proxy/ports.ts"
-import { externalUpstream } from "../imap-proxy/upstream.ts"
+import type { UpstreamLimits } from "../imap-proxy/upstream/connection-limits.ts"
+import { masterLogins, storedLogins } from "../imap-proxy/upstream/logins.ts"
+import { externalUpstream, type UpstreamLogins } from "../imap-proxy/upstream.ts"
 import type { MailStore } from "../mailbox/store.ts"
 import type { Mailboxes } from "../pipeline/ports.ts"
 import { isOwnAddress, systemResolver } from "../smtp-out/dns.ts"
 import type { Hop, HostHop } from "../smtp-out/hop.ts"
 import type { Relay } from "../smtp-out/relay.ts"
+import { UpstreamCredentials } from "../store/upstream-credentials.ts"
 import type { Core } from "./core.ts"
 import { embeddedUpstream } from "./imap.ts"
 import { embeddedMailboxes } from "./worker.ts"
@@ -16,23 +20,46 @@ import { embeddedMailboxes } from "./worker.ts"
 /** The store that the IMAP proxy shows, as configured. */
 export function upstreamOf(core: Core, store: MailStore): Upstream {
   const { imap } = core.config
-  if (imap.kind === "embedded") return embeddedUpstream(store)
-  if (imap.login.kind !== "master") throw new Error("refused at start")
+  return imap.kind === "embedded" ? embeddedUpstream(store) : imapServer(imap, core, "refuse")
+}
+
+/** An IMAP server outside, with a bound of its own on connections. */
+export function imapServer(
+  imap: ImapConfig & { kind: "imap" },
+  core: Pick<Core, "config" | "database" | "now" | "log">,
+  whenFull: UpstreamLimits["whenFull"],
+): Upstream {
+  const { endpoint, caFile, clientAddress, connections, connectionsPerAccount } = imap
   return externalUpstream({
-    endpoint: imap.endpoint,
-    master: { user: imap.login.user, password: readSecretText(imap.login.password) },
-    log: core.log,
+    endpoint,
+    logins: loginsOf(imap.login, core),
+    clientAddress,
+    authority: caFile === null ? null : readNamed(caFile, "authority"),
+    limits: {
+      connections,
+      perAccount: whenFull === "wait" ? Math.min(DELIVERIES_PER_ACCOUNT, connectionsPerAccount) : connectionsPerAccount,
+      connecting: CONNECTING,
+      whenFull,
+    },
   })
+}
+
+function loginsOf(login: ImapLogin, { config, database, now, log }: Parameters<typeof imapServer>[1]): UpstreamLogins {
+  if (login.kind === "master") return masterLogins({ ...login, password: readSecretText(login.password) })
+  const credentials = new UpstreamCredentials(database, join(config.secrets, "upstream"))
+  return storedLogins({ credentials, now, log })
 }
 
 /** Where mail of our people goes, as configured. */
 export function mailboxesOf(core: Core, store: MailStore, relay: Relay): Mailboxes {
-  const { deliver } = core.config
+  const { deliver, imap } = core.config
   switch (deliver.kind) {
     case "embedded":
       return embeddedMailboxes(store)
-    case "imap":
-      return appendingMailboxes((account, signal) => upstreamOf(core, store).connect(account, OURSELVES, signal))
+    case "imap": {
+      const upstream = imap.kind === "embedded" ? embeddedUpstream(store) : imapServer(imap, core, "wait")
+      return appendingMailboxes((account, signal) => upstream.connect(account, null, signal))
+    }
     case "lmtp":
       return lmtpMailboxes(lmtpOver(relay, deliver.endpoint))
     default:
@@ -92,5 +119,7 @@ function hostHop(endpoint: Endpoint, auth: { readonly username: string; readonly
   }
 }
 
-/** Nobody's connection but our own. */
-const OURSELVES = { address: "127.0.0.1" }
+/** Connections that are not logged in yet: enough for a healthy server to be busy, few enough for one that comes back. */
+const CONNECTING = 100
+/** In each thread: messages for one account take their turn, so that its devices find places left. */
+const DELIVERIES_PER_ACCOUNT = 1

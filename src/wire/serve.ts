@@ -48,7 +48,6 @@ function refuseUnsupported(config: Config): void {
   }
   if (config.store.kind !== "embedded") refuse("store.url other than embedded:")
   if (config.queue.kind !== "embedded") refuse("queue.url other than embedded:")
-  if (config.imap.kind === "imap" && config.imap.login.kind === "stored") refuse('mailboxes.auth = "stored"')
 }
 
 function signalled(...signals: readonly NodeJS.Signals[]): Promise<void> {

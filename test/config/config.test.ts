@@ -54,7 +54,7 @@ describe("defaults", () => {
       relay: plain.relay,
     })
     // Uncommented, the remaining keys are known as well; only the pairs File/Env exclude one another.
-    const all = text.replace(/^# (user|passwordFile|passwordEnv|masterPasswordEnv) =/gm, "$1 =")
+    const all = text.replace(/^# (user|passwordFile|passwordEnv|masterPasswordEnv|caFile) =/gm, "$1 =")
     expect(
       mistakesOf(all)
         .split("\n")
@@ -154,6 +154,17 @@ describe("mistakes", () => {
       `${FILE}: mailboxes.masterPasswordFile: is missing: auth = "master" needs it`,
     ],
     [
+      "an authority where there is no TLS",
+      `${DOMAINS}[mailboxes]\nimap = "imap://127.0.0.1"\nauth = "stored"\ncaFile = "ca.pem"\n`,
+      `${FILE}:5: mailboxes.caFile: is of no use: mailboxes.imap is spoken without TLS`,
+    ],
+    [
+      "unknown way to log in",
+      `${DOMAINS}[mailboxes]\nmasterForm = "login"\nclientAddress = "yes"\n`,
+      `${FILE}:3: mailboxes.masterForm: must be one of "separator", "authzid"\n` +
+        `${FILE}:4: mailboxes.clientAddress: must be one of "none", "id", "proxy"`,
+    ],
+    [
       "append without a server",
       `${DOMAINS}[mailboxes]\ndeliver = "imap:"\n`,
       `${FILE}:3: mailboxes.deliver: "imap:" needs mailboxes.imap to be an IMAP server`,
@@ -220,6 +231,27 @@ describe("servers", () => {
       const clear = JSON.stringify(want).includes("plain") || JSON.stringify(want).includes("unix")
       expect(config.warnings.length).toBe(clear ? 1 : 0)
     })
+
+  test("how the proxy logs in there, and what it may open", () => {
+    expect(parseConfig(text('imap = "imaps://mail.example"'), FILE).imap).toMatchObject({
+      login: { kind: "master", user: "postern", form: "separator" },
+      caFile: null,
+      clientAddress: "none",
+      connections: 10_000,
+      connectionsPerAccount: 100,
+    })
+    const lines = [
+      'imap = "imaps://imap.example"',
+      'auth = "stored"',
+      'caFile = "ca.pem"',
+      "connectionsPerAccount = 14",
+    ]
+    expect(parseConfig(text(lines.join("\n")), FILE).imap).toMatchObject({
+      login: { kind: "stored" },
+      caFile: "/instance/ca.pem",
+      connectionsPerAccount: 14,
+    })
+  })
 
   test("a host that only begins like loopback is not loopback", () => {
     expect(readEndpoint("smtp://127.0.0.1.example.com", { smtp: { security: "starttls", port: 25 } })).toMatchObject({

@@ -2,11 +2,13 @@ import { mkdir, readdir, readFile, writeFile } from "node:fs/promises"
 import { join } from "node:path"
 import { ImapFlow } from "imapflow"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
-import { externalUpstream, type UpstreamEndpoint } from "../../src/imap-proxy/upstream.ts"
-import { silentLog } from "../../src/log/log.ts"
+import type { Upstream } from "../../src/imap-proxy/ports.ts"
+import { masterLogins } from "../../src/imap-proxy/upstream/logins.ts"
+import type { UpstreamEndpoint } from "../../src/imap-proxy/upstream.ts"
 import { testCertificate } from "../harness/certificate.ts"
 import { Dovecot, dovecotPossible, MASTER } from "../harness/dovecot.ts"
 import { mustRun, peer, run, type TemporaryFolder, temporaryFolder } from "../harness/peers.ts"
+import { upstreamAt } from "../harness/upstream.ts"
 import { BareClient, literalOf } from "./client.ts"
 import { MESSAGES, patched } from "./messages.ts"
 import { ACCOUNT, HEX_HEAD, LAPTOP, PHONE, type Rig, startRig } from "./rig.ts"
@@ -44,9 +46,10 @@ describe.skipIf(!dovecotPossible)("in front of a Dovecot with a master user", ()
     security: (UpstreamEndpoint & { kind: "tcp" })["security"],
     master: { readonly user: string; readonly password: string } = MASTER,
     trust = true,
-  ): ReturnType<typeof externalUpstream> {
+  ): Upstream {
     const endpoint = { kind: "tcp", host: "127.0.0.1", port: dovecot.imapPort, security } as const
-    return externalUpstream({ endpoint, master, log: silentLog(), ...(trust ? { authority } : {}) })
+    const logins = masterLogins({ ...master, form: "separator" })
+    return upstreamAt(endpoint, { logins, authority: trust ? authority : null })
   }
 
   // What holds a part in clear is protected as a whole.
@@ -96,13 +99,13 @@ describe.skipIf(!dovecotPossible)("in front of a Dovecot with a master user", ()
   })
 
   test.each([
-    ["a certificate that is not trusted", () => dovecotOver("starttls", MASTER, false)],
-    ["a wrong master password", () => dovecotOver("plain", { user: MASTER.user, password: "wrong" })],
-    ["TLS where none is spoken", () => dovecotOver("tls")],
-  ])("%s is UNAVAILABLE to the client", async (_name, upstream) => {
+    ["a certificate that is not trusted", () => dovecotOver("starttls", MASTER, false), "UNAVAILABLE"],
+    ["a wrong master password", () => dovecotOver("plain", { user: MASTER.user, password: "wrong" }), "CONTACTADMIN"],
+    ["TLS where none is spoken", () => dovecotOver("tls"), "UNAVAILABLE"],
+  ])("%s is no wrong password of the client's", async (_name, upstream, code) => {
     await using other = await startRig({ upstream: upstream() })
     await using client = await BareClient.secure(other)
-    expect(await client.command(`LOGIN ${ACCOUNT} phone`)).toContain("NO [UNAVAILABLE]")
+    expect(await client.command(`LOGIN ${ACCOUNT} phone`)).toContain(`NO [${code}]`)
   })
 
   test("CONDSTORE, ESEARCH, SORT, THREAD and MOVE pass", async () => {

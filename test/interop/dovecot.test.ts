@@ -2,13 +2,12 @@ import { readdirSync, readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
 import { appendingMailboxes } from "../../src/deliver/imap-append.ts"
-import { externalUpstream } from "../../src/imap-proxy/upstream.ts"
-import { silentLog } from "../../src/log/log.ts"
 import { preparedOf } from "../../src/pipeline/prepared.ts"
 import { Dovecot, dovecotPossible, MASTER } from "../harness/dovecot.ts"
 import { type DeviceSettings, eventually, Instance } from "../harness/instance.ts"
 import { mustRun, type TemporaryFolder, temporaryFolder } from "../harness/peers.ts"
 import { ImapSession, openWithOpenssl, openWithRnp } from "../harness/reading.ts"
+import { upstreamAt } from "../harness/upstream.ts"
 import { sendMail, WireClient } from "../harness/wire.ts"
 
 type Device = DeviceSettings & { readonly folder: string }
@@ -181,8 +180,8 @@ print(box.fetch("1", "(FLAGS INTERNALDATE)")[1][0].decode())
 
     test("a repeat after a crash finds in Dovecot what the earlier attempt stored", async () => {
       const endpoint = { kind: "tcp", host: "127.0.0.1", port: dovecot.imapPort, security: "plain" } as const
-      const upstream = externalUpstream({ endpoint, master: MASTER, log: silentLog() })
-      const mailboxes = appendingMailboxes((account, signal) => upstream.connect(account, CLIENT, signal))
+      const upstream = upstreamAt(endpoint)
+      const mailboxes = appendingMailboxes((account, signal) => upstream.connect(account, null, signal))
       const octets = Buffer.from(storedTexts(ALICE, "by-append")[0]?.replaceAll("\n", "\r\n") ?? "", "latin1")
       const attempt = (repeated: boolean) =>
         mailboxes.deliver("carol@example.test", preparedOf(octets), {
@@ -245,8 +244,6 @@ describe.skipIf(!dovecotPossible)("Dovecot takes the embedded store over", () =>
     await eventually("the next UID", async () => (await session.uids()).includes(5))
   })
 })
-
-const CLIENT = { address: "127.0.0.1" }
 
 /** Serves with this as `mailboxes.deliver`. */
 async function servedBy(deliver: string): Promise<void> {
