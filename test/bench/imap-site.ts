@@ -99,7 +99,7 @@ export class ImapSite {
     return this.#made.use(await ProxyPeer.dovecot(this.#store.imapPort, tlsOf(this.#gateway)))
   }
 
-  /** The CPU profiles of so many processes with imap-profile.ts, when all are written. */
+  /** The CPU profiles of so many processes with imap-profiler.ts, when all are written. */
   async profiles(count: number): Promise<string[]> {
     const found = () => readdirSync(this.#folder).filter((name) => name.endsWith(".cpuprofile"))
     await eventually("profiles are written", () => found().length >= count, 60_000)
