@@ -15,6 +15,8 @@ export const MESSAGES = 2_000
 export const CLIENTS = 8
 const ACCOUNT = "alice@example.test"
 const SENDERS = 8
+/** `postern init` gives the listeners ports in a row. */
+const ADMIN_OFFSET = 6
 
 export type Leg = "tls" | "plain"
 
@@ -82,6 +84,12 @@ export class ImapSite {
   lastDevice(ours: Contestant): Contestant {
     const { username = "", password = "" } = this.#devices[CLIENTS] ?? {}
     return { ...ours, door: { ...ours.door, logins: [{ user: username, password }] } }
+  }
+
+  /** Messages that our proxy, since its start, had to read for the place of their window. */
+  async looked(): Promise<number> {
+    const answer = await fetch(`http://127.0.0.1:${this.#gateway.port + ADMIN_OFFSET}/metrics`)
+    return Number(/^postern_imap_patched_total (\d+)/m.exec(await answer.text())?.[1])
   }
 
   direct(leg: Leg): Contestant {
