@@ -22,7 +22,7 @@ const PARTS: Readonly<Record<string, (run: Run) => Promise<Row[]>>> = {
 const PROFILE = "profile"
 
 const ROUNDS = 3
-const LOGIN_SECONDS = 1.5
+const LOGIN_SECONDS = 1
 const IDLE_CONNECTIONS = 1_000
 /** Garbage of a thousand logins is collected, and Dovecot's processes have settled. */
 const SETTLE_MS = 3_000
@@ -41,24 +41,30 @@ interface Run {
   readonly rounds: number
 }
 
-/** All parts, or those named. */
-export async function bench(parts: readonly string[] = Object.keys(PARTS), rounds = ROUNDS): Promise<Row[]> {
+/** All parts, or those named; `tell` gets each row as soon as its part is done. */
+export async function bench(
+  parts: readonly string[] = Object.keys(PARTS),
+  rounds = ROUNDS,
+  tell: (row: Row) => void = () => undefined,
+): Promise<Row[]> {
   if (!dovecotPossible) {
     console.error("imap: skipped, it needs Dovecot and root")
     return []
   }
-  const made = new AsyncDisposableStack()
+  const everything = new AsyncDisposableStack()
   let ending: Promise<void> | null = null
-  const end = () => (ending ??= made.disposeAsync())
+  const end = () => (ending ??= everything.disposeAsync())
   const interrupt = () => void end().finally(() => process.exit(130))
   for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, interrupt)
   try {
-    const site = await ImapSite.start(made)
-    const load = made.use(LoadClient.start())
+    const site = await ImapSite.start(everything)
+    const load = everything.use(LoadClient.start())
     const rows: Row[] = []
     for (const part of parts) {
       process.stderr.write(`  ${part}\n`)
-      rows.push(...((await (part === PROFILE ? profilePart : PARTS[part])?.({ site, load, rounds })) ?? []))
+      const made = (await (part === PROFILE ? profilePart : PARTS[part])?.({ site, load, rounds })) ?? []
+      made.forEach(tell)
+      rows.push(...made)
     }
     return rows
   } finally {
@@ -78,6 +84,7 @@ async function fetchPart(run: Run, leg: Leg): Promise<Row[]> {
   const last = site.lastDevice(fresh)
   await ours.cold.add(run, fresh, CLIENTS)
   await ours.oneCold.add(run, last, 1)
+  await peers.direct.add(run, site.direct(leg), CLIENTS)
   const looked = await site.looked()
   for (let round = 0; round < rounds; round++) {
     await peers.dovecot.add(run, through(dovecot, leg), CLIENTS)
@@ -85,7 +92,6 @@ async function fetchPart(run: Run, leg: Leg): Promise<Row[]> {
     await ours.warm.add(run, fresh, CLIENTS)
     if (nginx) await peers.oneNginx.add(run, through(nginx, leg), 1)
     await ours.oneWarm.add(run, last, 1)
-    await peers.direct.add(run, site.direct(leg), CLIENTS)
   }
   const missed = ((await site.looked()) - looked) / (rounds * (CLIENTS + 1))
   const name = `mailbox of ${MESSAGES} messages fetched, ${LEGS[leg]}`
@@ -299,6 +305,7 @@ if (import.meta.main) {
     console.error(`imap: ${unknown.join(", ")}: unknown; there are ${[...Object.keys(PARTS), PROFILE].join(", ")}`)
     process.exit(2)
   }
-  const rows = await bench(parts.length > 0 ? parts : undefined, rounds === undefined ? undefined : Number(rounds))
-  for (const row of rows) console.log(format(row))
+  await bench(parts.length > 0 ? parts : undefined, rounds === undefined ? undefined : Number(rounds), (row) =>
+    console.log(format(row)),
+  )
 }
