@@ -15,6 +15,8 @@ export const MESSAGES = 2_000
 export const CLIENTS = 8
 const ACCOUNT = "alice@example.test"
 const SENDERS = 8
+/** `postern init` gives the listeners ports in a row. */
+const ADMIN_OFFSET = 6
 
 export type Leg = "tls" | "plain"
 
@@ -84,6 +86,12 @@ export class ImapSite {
     return { ...ours, door: { ...ours.door, logins: [{ user: username, password }] } }
   }
 
+  /** Messages that our proxy, since its start, had to read for the place of their window. */
+  async looked(): Promise<number> {
+    const answer = await fetch(`http://127.0.0.1:${this.#gateway.port + ADMIN_OFFSET}/metrics`)
+    return Number(/^postern_imap_patched_total (\d+)/m.exec(await answer.text())?.[1])
+  }
+
   direct(leg: Leg): Contestant {
     const port = leg === "tls" ? this.#storeTlsPort : this.#store.imapPort
     return { name: "Dovecot directly", door: { port, tls: leg === "tls", logins: STORE_LOGIN }, pid: null }
@@ -99,7 +107,7 @@ export class ImapSite {
     return this.#made.use(await ProxyPeer.dovecot(this.#store.imapPort, tlsOf(this.#gateway)))
   }
 
-  /** The CPU profiles of so many processes with imap-profile.ts, when all are written. */
+  /** The CPU profiles of so many processes with imap-profiler.ts, when all are written. */
   async profiles(count: number): Promise<string[]> {
     const found = () => readdirSync(this.#folder).filter((name) => name.endsWith(".cpuprofile"))
     await eventually("profiles are written", () => found().length >= count, 60_000)

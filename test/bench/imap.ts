@@ -1,7 +1,8 @@
 import { dovecotPossible } from "../harness/dovecot.ts"
 import { LoadClient } from "./imap-client.ts"
+import { selfTimes } from "./imap-profile.ts"
 import { CLIENTS, type Contestant, ImapSite, type Leg, MESSAGES, through } from "./imap-site.ts"
-import { cpuSeconds, pssKilobytes } from "./processes.ts"
+import { cpuSeconds, pssKilobytes, tree } from "./processes.ts"
 import { format, median, type Row } from "./report.ts"
 
 /**
@@ -17,8 +18,11 @@ const PARTS: Readonly<Record<string, (run: Run) => Promise<Row[]>>> = {
   idle: idlePart,
 }
 
+/** Only when named: where our process spends its time while it serves the warm fetch. */
+const PROFILE = "profile"
+
 const ROUNDS = 3
-const LOGIN_SECONDS = 1.5
+const LOGIN_SECONDS = 1
 const IDLE_CONNECTIONS = 1_000
 /** Garbage of a thousand logins is collected, and Dovecot's processes have settled. */
 const SETTLE_MS = 3_000
@@ -37,24 +41,30 @@ interface Run {
   readonly rounds: number
 }
 
-/** All parts, or those named. */
-export async function bench(parts: readonly string[] = Object.keys(PARTS), rounds = ROUNDS): Promise<Row[]> {
+/** All parts, or those named; `tell` gets each row as soon as its part is done. */
+export async function bench(
+  parts: readonly string[] = Object.keys(PARTS),
+  rounds = ROUNDS,
+  tell: (row: Row) => void = () => undefined,
+): Promise<Row[]> {
   if (!dovecotPossible) {
     console.error("imap: skipped, it needs Dovecot and root")
     return []
   }
-  const made = new AsyncDisposableStack()
+  const everything = new AsyncDisposableStack()
   let ending: Promise<void> | null = null
-  const end = () => (ending ??= made.disposeAsync())
+  const end = () => (ending ??= everything.disposeAsync())
   const interrupt = () => void end().finally(() => process.exit(130))
   for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, interrupt)
   try {
-    const site = await ImapSite.start(made)
-    const load = made.use(LoadClient.start())
+    const site = await ImapSite.start(everything)
+    const load = everything.use(LoadClient.start())
     const rows: Row[] = []
     for (const part of parts) {
       process.stderr.write(`  ${part}\n`)
-      rows.push(...((await PARTS[part]?.({ site, load, rounds })) ?? []))
+      const made = (await (part === PROFILE ? profilePart : PARTS[part])?.({ site, load, rounds })) ?? []
+      made.forEach(tell)
+      rows.push(...made)
     }
     return rows
   } finally {
@@ -70,18 +80,20 @@ async function fetchPart(run: Run, leg: Leg): Promise<Row[]> {
   await using dovecot = await site.dovecotProxy()
   const ours = { cold: new Fetches(), warm: new Fetches(), oneCold: new Fetches(), oneWarm: new Fetches() }
   const peers = { nginx: new Fetches(), oneNginx: new Fetches(), dovecot: new Fetches(), direct: new Fetches() }
+  const fresh = await site.ours(leg)
+  const last = site.lastDevice(fresh)
+  await ours.cold.add(run, fresh, CLIENTS)
+  await ours.oneCold.add(run, last, 1)
+  await peers.direct.add(run, site.direct(leg), CLIENTS)
+  const looked = await site.looked()
   for (let round = 0; round < rounds; round++) {
-    const fresh = await site.ours(leg)
-    const last = site.lastDevice(fresh)
-    await ours.cold.add(run, fresh, CLIENTS)
     await peers.dovecot.add(run, through(dovecot, leg), CLIENTS)
     if (nginx) await peers.nginx.add(run, through(nginx, leg), CLIENTS)
     await ours.warm.add(run, fresh, CLIENTS)
     if (nginx) await peers.oneNginx.add(run, through(nginx, leg), 1)
-    await ours.oneCold.add(run, last, 1)
     await ours.oneWarm.add(run, last, 1)
-    await peers.direct.add(run, site.direct(leg), CLIENTS)
   }
+  const missed = ((await site.looked()) - looked) / (rounds * (CLIENTS + 1))
   const name = `mailbox of ${MESSAGES} messages fetched, ${LEGS[leg]}`
   const eight = `${name}, ${CLIENTS} clients`
   const { warm, cold } = ours
@@ -103,6 +115,7 @@ async function fetchPart(run: Run, leg: Leg): Promise<Row[]> {
     against("nginx", `${eight}, warm: CPU`, CPU_UNIT, warm.cpu, peers.nginx.cpu, null),
     against("Dovecot's proxy", `${eight}, warm: CPU`, CPU_UNIT, warm.cpu, peers.dovecot.cpu, null),
     against("nginx", `${eight}, cold: CPU`, CPU_UNIT, cold.cpu, peers.nginx.cpu, null),
+    { name: `${name}, warm: of these without a window record`, unit: "", ours: [missed], peer: null, target: null },
   ]
 }
 
@@ -255,6 +268,20 @@ async function idlePart({ site, load }: Run): Promise<Row[]> {
   ]
 }
 
+/** Prints the functions with the most time of their own, and gives no rows. */
+async function profilePart(run: Run): Promise<Row[]> {
+  const ours = await run.site.ours("tls", ["imap-profiler.ts"])
+  const fetches = new Fetches()
+  for (let pass = 0; pass < 2; pass++) await fetches.add(run, ours, CLIENTS)
+  const processes = tree(ours.pid ?? 0)
+  for (const pid of processes) process.kill(pid, "SIGUSR2")
+  for (let pass = 0; pass < run.rounds; pass++) await fetches.add(run, ours, CLIENTS)
+  for (const pid of processes) process.kill(pid, "SIGUSR2")
+  for (const profile of await run.site.profiles(processes.length)) console.log(selfTimes(JSON.parse(profile)))
+  console.log(`MB/s of each pass, two to warm up: ${fetches.megabytes.map((value) => value.toFixed(0)).join(", ")}`)
+  return []
+}
+
 /** A peer without values is not there: then nothing is compared, and the row says so. */
 function against(
   peer: string,
@@ -270,10 +297,15 @@ function against(
 }
 
 if (import.meta.main) {
-  const [options, parts] = [
-    process.argv.slice(2).filter((word) => word.includes("=")),
-    process.argv.slice(2).filter((word) => !word.includes("=")),
-  ]
-  const rounds = Number(options.find((word) => word.startsWith("rounds="))?.slice("rounds=".length) ?? ROUNDS)
-  for (const row of await bench(parts.length > 0 ? parts : undefined, rounds)) console.log(format(row))
+  const words = process.argv.slice(2)
+  const rounds = words.find((word) => word.startsWith("rounds="))?.slice("rounds=".length)
+  const parts = words.filter((word) => !word.startsWith("rounds="))
+  const unknown = parts.filter((part) => !(part in PARTS) && part !== PROFILE)
+  if (unknown.length > 0) {
+    console.error(`imap: ${unknown.join(", ")}: unknown; there are ${[...Object.keys(PARTS), PROFILE].join(", ")}`)
+    process.exit(2)
+  }
+  await bench(parts.length > 0 ? parts : undefined, rounds === undefined ? undefined : Number(rounds), (row) =>
+    console.log(format(row)),
+  )
 }

@@ -8,6 +8,7 @@ const BENCHES: Readonly<Record<string, () => Promise<{ bench(): Promise<Row[]> }
   recryption: () => import("./recryption.ts"),
   smtp: () => import("./smtp.ts"),
   memory: () => import("./memory.ts"),
+  imap: () => import("./imap.ts"),
 }
 
 const wanted = process.argv.slice(2)
