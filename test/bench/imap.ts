@@ -18,8 +18,8 @@ const PARTS: Readonly<Record<string, (run: Run) => Promise<Row[]>>> = {
   idle: idlePart,
 }
 
-/** Only when named: where our process spends its time while it serves the warm fetch. */
-const PROFILE = "profile"
+/** Only when named: where our process spends its time while it serves the fetch, so many passes after its start. */
+const PROFILES: Readonly<Record<string, number>> = { profile: 2, "profile-cold": 0 }
 
 const ROUNDS = 3
 const LOGIN_SECONDS = 1
@@ -62,7 +62,7 @@ export async function bench(
     const rows: Row[] = []
     for (const part of parts) {
       process.stderr.write(`  ${part}\n`)
-      const made = (await (part === PROFILE ? profilePart : PARTS[part])?.({ site, load, rounds })) ?? []
+      const made = (await partNamed(part)?.({ site, load, rounds })) ?? []
       made.forEach(tell)
       rows.push(...made)
     }
@@ -269,16 +269,21 @@ async function idlePart({ site, load }: Run): Promise<Row[]> {
 }
 
 /** Prints the functions with the most time of their own, and gives no rows. */
-async function profilePart(run: Run): Promise<Row[]> {
+function partNamed(part: string): ((run: Run) => Promise<Row[]>) | undefined {
+  const warmUp = PROFILES[part]
+  return warmUp === undefined ? PARTS[part] : (run) => profilePart(run, warmUp)
+}
+
+async function profilePart(run: Run, warmUp: number): Promise<Row[]> {
   const ours = await run.site.ours("tls", ["imap-profiler.ts"])
   const fetches = new Fetches()
-  for (let pass = 0; pass < 2; pass++) await fetches.add(run, ours, CLIENTS)
+  for (let pass = 0; pass < warmUp; pass++) await fetches.add(run, ours, CLIENTS)
   const processes = tree(ours.pid ?? 0)
   for (const pid of processes) process.kill(pid, "SIGUSR2")
   for (let pass = 0; pass < run.rounds; pass++) await fetches.add(run, ours, CLIENTS)
   for (const pid of processes) process.kill(pid, "SIGUSR2")
   for (const profile of await run.site.profiles(processes.length)) console.log(selfTimes(JSON.parse(profile)))
-  console.log(`MB/s of each pass, two to warm up: ${fetches.megabytes.map((value) => value.toFixed(0)).join(", ")}`)
+  console.log(`MB/s of each pass, ${warmUp} to warm up: ${fetches.megabytes.map((value) => value.toFixed(0)).join(", ")}`)
   return []
 }
 
@@ -300,9 +305,9 @@ if (import.meta.main) {
   const words = process.argv.slice(2)
   const rounds = words.find((word) => word.startsWith("rounds="))?.slice("rounds=".length)
   const parts = words.filter((word) => !word.startsWith("rounds="))
-  const unknown = parts.filter((part) => !(part in PARTS) && part !== PROFILE)
+  const unknown = parts.filter((part) => !(part in PARTS) && !(part in PROFILES))
   if (unknown.length > 0) {
-    console.error(`imap: ${unknown.join(", ")}: unknown; there are ${[...Object.keys(PARTS), PROFILE].join(", ")}`)
+    console.error(`imap: ${unknown.join(", ")}: unknown; there are ${[...Object.keys(PARTS), ...Object.keys(PROFILES)].join(", ")}`)
     process.exit(2)
   }
   await bench(parts.length > 0 ? parts : undefined, rounds === undefined ? undefined : Number(rounds), (row) =>

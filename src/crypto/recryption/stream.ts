@@ -162,8 +162,8 @@ export class RecryptionStream {
   }
 
   #examine(candidate: Candidate, octets: Uint8Array, ended: boolean): Uint8Array[] {
-    // Most candidates are none, and show it at once: little is copied until one has held for a while.
-    const size = candidate.held.length === 0 ? FIRST_OCTETS : octets.length
+    // Most candidates are none, and show it at once; the head of a block is short. No more is copied and decoded than was needed so far.
+    const size = Math.max(FIRST_OCTETS, candidate.held.length)
     const later = octets.subarray(size)
     const verdict = candidate.push(octets.subarray(0, size), ended && later.length === 0)
     if (verdict.kind === "more") return [later]
