@@ -239,10 +239,13 @@ function pointAt(gateway: Instance, store: Dovecot): void {
   writeFileSync(join(gateway.folder, "secrets", "master"), `${MASTER.password}\n`)
   gateway.configure(
     'imap = "embedded:"',
-    `imap = "imap://127.0.0.1:${store.imapPort}"\nmasterUser = "${MASTER.user}"\nmasterPasswordFile = "secrets/master"`,
+    `imap = "imap://127.0.0.1:${store.imapPort}"\nmasterUser = "${MASTER.user}"\nmasterPasswordFile = "secrets/master"\nconnectionsPerAccount = ${MANY}`,
   )
-  gateway.configure("[limits]", `[limits]\nimapConnections = 12000${workersSetting()}`)
+  gateway.configure("[limits]", `[limits]\nimapConnections = ${MANY}${workersSetting()}`)
 }
+
+/** More connections than any part opens, all of one account. */
+const MANY = 9_000
 
 /** One worker for each core, where this version of the gateway has workers. */
 function workersSetting(): string {
