@@ -44,6 +44,7 @@ const IMPORTERS: Readonly<Record<string, string>> = {
   pino: "log",
   "prom-client": "log",
   fastify: "http",
+  "rate-limiter-flexible": "wire/login-limits.ts",
 }
 
 interface Import {

@@ -45,5 +45,6 @@ function servicesFor(address: string, options: CommonOptions): Services {
   return {
     imap: config?.clients.imap[0] ?? { host, port: 993, security: "tls" },
     smtp: config?.clients.smtp[0] ?? { host, port: 465, security: "tls" },
+    imapClient: config?.clients.imapClient ?? null,
   }
 }

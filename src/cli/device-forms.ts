@@ -12,6 +12,7 @@ import { type CommonOptions, warn } from "./shell.ts"
 /** Options of commands that write a device's files. */
 export interface FormOptions {
   readonly p12: "modern" | "compatible"
+  readonly loginCertificate: boolean
   readonly mobileconfig: boolean
   readonly serverCa?: string
 }
@@ -24,6 +25,7 @@ export function withFormOptions(command: Command): Command {
         .choices(["modern", "compatible"])
         .default("modern"),
     )
+    .option("--login-certificate", "write NAME-login.p12 too: the certificate to log in with by TLS", false)
     .option("--mobileconfig", "write NAME.mobileconfig too: everything for an iPhone, iPad or Mac in one file", false)
     .option(
       "--server-ca <file>",
@@ -37,13 +39,14 @@ export function withFormOptions(command: Command): Command {
  */
 export function formsOf(person: Person, options: FormOptions & CommonOptions): FileForms {
   const pkcs12 = options.p12 === "compatible" ? "legacy" : "modern"
+  const login = options.loginCertificate
   if (options.serverCa !== undefined && !options.mobileconfig)
     throw new GatewayError("USAGE", "--server-ca: is for --mobileconfig")
-  if (!options.mobileconfig) return { pkcs12, mobileconfig: null }
+  if (!options.mobileconfig) return { pkcs12, login, mobileconfig: null }
   if (person.formats[0] !== "smime")
     warn(`mail of ${person.address} arrives encrypted with OpenPGP, and Apple's mail programs open S/MIME only`)
   const serverAuthority = options.serverCa === undefined ? ownAuthority(options) : readFile(resolve(options.serverCa))
-  return { pkcs12, mobileconfig: { serverAuthority: serverAuthority?.der ?? null } }
+  return { pkcs12, login, mobileconfig: { serverAuthority: serverAuthority?.der ?? null } }
 }
 
 /** The authority that `postern init` made, where it is the one that issued the server's certificate; a public one needs no trust of ours. */

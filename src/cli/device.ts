@@ -37,7 +37,9 @@ export function registerDevice(program: Command): void {
     .option("--json", "one JSON value on stdout")
     .action((address: string, _options: unknown, command: Command) => list(address, optionsOf(command)))
   withKeyringOptions(device.command("revoke <address> <name>"))
-    .description("End a device: its connections, its password and its recryption key. Needs no keyring.")
+    .description(
+      "End a device: its connections, its password, its login certificate and its recryption key. Needs no keyring.",
+    )
     .action((address: string, name: string, _options: unknown, command: Command) =>
       revoke(address, name, optionsOf(command)),
     )
@@ -100,6 +102,7 @@ function list(written: string, options: CommonOptions): void {
     readOnly: device.readOnly,
     addedAt: device.addedAt.toISOString(),
     revokedAt: device.revokedAt?.toISOString() ?? null,
+    loginUntil: device.login?.notAfter.toISOString() ?? null,
   }))
   if (options.json) {
     printJson(devices)

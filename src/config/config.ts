@@ -7,7 +7,7 @@ export interface ListenAddress {
 }
 
 /** The listeners an instance can have; one that is absent is not served. */
-export type ListenerName = "mx" | "submission" | "submissions" | "imap" | "imaps" | "https" | "admin"
+export type ListenerName = "mx" | "submission" | "submissions" | "imap" | "imaps" | "imapsClient" | "https" | "admin"
 
 /** A service as devices reach it: by another name or port than the listener's where something stands between. */
 export interface ClientService {
@@ -20,6 +20,8 @@ export interface ClientService {
 export interface ClientsConfig {
   /** Preferred first: TLS from the start (RFC 8314 §3.3). */
   readonly imap: readonly ClientService[]
+  /** Reading with a device's TLS certificate. */
+  readonly imapClient: ClientService | null
   /** Submission; preferred first. */
   readonly smtp: readonly ClientService[]
   /** Where the documents are that configure clients. */
@@ -119,10 +121,26 @@ export interface LimitsConfig {
   readonly deliveries: number
   /** How long delivery is tried before the sender is told that it failed, milliseconds. */
   readonly queueLifetimeMs: number
+  /** Distinct wrong passwords of one network within 15 minutes, after which its logins are not looked at; 0: as many as it likes. */
+  readonly loginFailures: number
+  /** The same for one account, from all networks together: then only networks without wrong passwords are heard. */
+  readonly loginFailuresPerAccount: number
   /** Silence after which an SMTP connection is ended, milliseconds. */
   readonly smtpIdleMs: number
   /** Silence after which an IMAP connection is ended, milliseconds. */
   readonly imapIdleMs: number
+}
+
+/** Files of a certificate and its key. */
+export interface TlsFiles {
+  readonly certificate: string
+  readonly key: string
+}
+
+/** What is shown to clients that ask for `name`. */
+interface NamedTlsFiles extends TlsFiles {
+  /** Lower-case A-labels. */
+  readonly name: string
 }
 
 /** postern.toml, checked, with every default filled in and every path absolute. */
@@ -145,7 +163,10 @@ export interface Config {
   readonly listen: Readonly<Partial<Record<ListenerName, ListenAddress>>>
   readonly clients: ClientsConfig
   /** Files of the listeners' certificate and key (PEM), absolute. */
-  readonly tls: { readonly certificate: string; readonly key: string }
+  readonly tls: TlsFiles & {
+    /** Others, for clients that ask for a name (RFC 6066 §3). */
+    readonly names: readonly NamedTlsFiles[]
+  }
   readonly store: StoreConfig
   readonly queue: QueueConfig
   readonly deliver: DeliverConfig

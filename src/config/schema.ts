@@ -47,7 +47,16 @@ export type Checked =
   | { readonly kind: "config"; readonly config: Config }
   | { readonly kind: "mistakes"; readonly mistakes: readonly Mistake[] }
 
-const LISTENERS: readonly ListenerName[] = ["mx", "submission", "submissions", "imap", "imaps", "https", "admin"]
+const LISTENERS: readonly ListenerName[] = [
+  "mx",
+  "submission",
+  "submissions",
+  "imap",
+  "imaps",
+  "imapsClient",
+  "https",
+  "admin",
+]
 const IMAP_SCHEMES = { imap: { security: "starttls", port: 143 }, imaps: { security: "tls", port: 993 } } as const
 const SMTP_SCHEMES = { smtp: { security: "starttls", port: 25 }, smtps: { security: "tls", port: 465 } } as const
 // RFC 2033 §5: LMTP has no port of its own, and 25 is forbidden to it.
@@ -73,6 +82,7 @@ function readConfig(document: Document, file: string): Config | null {
   const tls = {
     certificate: document.optional("tls.certificate", path, resolve(file, "../tls/server.pem")),
     key: document.optional("tls.key", path, resolve(file, "../tls/server.key")),
+    names: readTlsNames(document, path),
   }
   const config = {
     file,
@@ -127,13 +137,26 @@ function readClients(document: Document, hostname: string, listen: Config["liste
   }
   return {
     imap: [...services("imaps", "tls"), ...services("imap", "starttls")],
+    imapClient: services("imapsClient", "tls")[0] ?? null,
     smtp: [...services("submissions", "tls"), ...services("submission", "starttls")],
     https: services("https", "tls")[0] ?? null,
   }
 }
 
 /** The listeners that devices use. */
-type ClientListener = "submission" | "submissions" | "imap" | "imaps" | "https"
+type ClientListener = "submission" | "submissions" | "imap" | "imaps" | "imapsClient" | "https"
+
+function readTlsNames(document: Document, path: (value: unknown) => string): Config["tls"]["names"] {
+  const names = document.tables("tls.names").flatMap((at) => {
+    const name = document.required(`${at}.name`, readDomain)
+    const certificate = document.required(`${at}.certificate`, path)
+    const key = document.required(`${at}.key`, path)
+    return name === null || certificate === null || key === null ? [] : [{ at, name, certificate, key }]
+  })
+  for (const [index, { at, name }] of names.entries())
+    if (names.findIndex((other) => other.name === name) < index) document.mistake(`${at}.name`, "stands here twice")
+  return names.map(({ name, certificate, key }) => ({ name, certificate, key }))
+}
 
 function readStore(document: Document, path: (value: unknown) => string): StoreConfig {
   const url = document.optional("store.url", urlOf("embedded:", "postgres"), "embedded:")
@@ -203,6 +226,8 @@ function readLimits(document: Document): LimitsConfig {
     imapConnections: document.optional("limits.imapConnections", count, 1_000),
     deliveries: document.optional("limits.deliveries", wholeNumber(1, 1_000), 48),
     queueLifetimeMs: document.optional("limits.queueLifetime", readDuration, 5 * 86_400e3),
+    loginFailures: document.optional("limits.loginFailures", wholeNumber(0, 1_000_000), 20),
+    loginFailuresPerAccount: document.optional("limits.loginFailuresPerAccount", wholeNumber(0, 1_000_000), 100),
     smtpIdleMs: document.optional("limits.smtpIdle", readDuration, 300e3),
     imapIdleMs: document.optional("limits.imapIdle", readDuration, 1_800e3),
   }
@@ -256,6 +281,16 @@ class Document {
     return null
   }
 
+  /** The keys of the tables in an array of tables: `key[0]` and so on. [] where it is absent or wrong. */
+  tables(key: string): readonly string[] {
+    this.#known.add(key)
+    const value = this.#valueOf(key)
+    if (value === undefined) return []
+    if (Array.isArray(value) && value.every(isTable)) return value.map((_, index) => `${key}[${index}]`)
+    this.mistake(key, `must be tables, each under [[${key}]]`)
+    return []
+  }
+
   /** A URL of another server; warns when what goes there may go in clear. */
   endpoint(key: string, url: string, schemes: Parameters<typeof readEndpoint>[1]): Endpoint {
     const endpoint = readEndpoint(url, schemes)
@@ -265,7 +300,9 @@ class Document {
   }
 
   mistake(key: string, message: string): void {
-    this.#mistakes.push({ line: this.#lineOf(key), key, message })
+    // What is missing in one of several tables is looked for where that table begins.
+    const line = this.#lineOf(key) ?? this.#lineOf(/^.*\[\d+\](?=\.)/.exec(key)?.[0] ?? key)
+    this.#mistakes.push({ line, key, message })
   }
 
   /** All mistakes, unknown keys among them, in the order of their lines. */
@@ -289,11 +326,16 @@ class Document {
   }
 
   #valueOf(key: string): unknown {
-    return key.split(".").reduce<unknown>((at, part) => (isTable(at) ? at[part] : undefined), this.#raw)
+    return key.split(/\.|\[|\]\.?/).reduce<unknown>((at, part) => {
+      if (Array.isArray(at) && part !== "") return at[Number(part)]
+      return part === "" ? at : isTable(at) ? at[part] : undefined
+    }, this.#raw)
   }
 }
 
 function leaves(value: unknown, key: string): readonly string[] {
+  if (TABLE_ARRAYS.includes(key) && Array.isArray(value) && value.every(isTable))
+    return value.flatMap((inner, index) => leaves(inner, `${key}[${index}]`))
   if (!isTable(value)) return [key]
   const entries = Object.entries(value)
   if (entries.length === 0 && key !== "") return TABLES.includes(key) ? [] : [key]
@@ -315,3 +357,4 @@ const TABLES: readonly string[] = [
   "policy",
   "limits",
 ]
+const TABLE_ARRAYS: readonly string[] = ["tls.names"]

@@ -1,3 +1,4 @@
+import { Server as TlsServer } from "node:tls"
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify"
 import { fastify } from "fastify"
 import type { Log } from "../log/log.ts"
@@ -13,10 +14,21 @@ export interface Profiles {
   readonly domains: readonly string[]
 }
 
+/** PEM. */
+interface PublicIdentity {
+  readonly key: string
+  readonly certificate: string
+}
+
+interface PublicTls extends PublicIdentity {
+  /** Other identities, by the name that a client asks for (RFC 6066 §3). */
+  readonly names?: ReadonlyMap<string, PublicIdentity>
+}
+
 export interface PublicHttpOptions {
   readonly host: string
   readonly port: number
-  readonly tls: { readonly key: string; readonly certificate: string }
+  readonly tls: PublicTls
   readonly profiles: Profiles
   readonly clients: ClientSetup
   readonly log: Log
@@ -40,6 +52,7 @@ export async function startPublicHttp(options: PublicHttpOptions): Promise<Fasti
     rewriteUrl: (request) => autodiscoverUrl(request.url ?? "/"),
     frameworkErrors: (_error, _request, reply) => void sendText(reply, 400, "bad request"),
   })
+  reloadPublicTls(server, options.tls)
   serveProfiles(server, options.profiles)
   serveAutoconfig(server, options.clients)
   serveAutodiscover(server, options.clients)
@@ -52,6 +65,14 @@ export async function startPublicHttp(options: PublicHttpOptions): Promise<Fasti
   })
   await listenOn(server, options.host, options.port, "https")
   return server
+}
+
+/** New handshakes show this; open connections stay. */
+export function reloadPublicTls({ server }: FastifyInstance, { key, certificate, names }: PublicTls): void {
+  if (!(server instanceof TlsServer)) return
+  server.setSecureContext({ key, cert: certificate })
+  // The one that was added last is taken.
+  for (const [name, one] of names ?? []) server.addContext(name, { key: one.key, cert: one.certificate })
 }
 
 function serveProfiles(server: FastifyInstance, profiles: Profiles): void {

@@ -1,7 +1,7 @@
-import { readCertificate } from "../crypto/cms/certificate.ts"
+import { publicKeyFingerprint, readCertificate } from "../crypto/cms/certificate.ts"
 import { GatewayError } from "../errors.ts"
 import { addressKey, parseAddress } from "../message/address.ts"
-import type { Account, AccountKey } from "../store/account.ts"
+import type { Account, AccountKey, DeviceLogin } from "../store/account.ts"
 import type { Database } from "../store/database.ts"
 import type { People } from "../store/people.ts"
 import { verifyProfile } from "./profile.ts"
@@ -93,7 +93,7 @@ function addDevice(people: People, account: Account, change: ChangeOf<"device-ad
   const { device } = change
   if (people.devices(account.address).some((other) => other.id === device.id))
     throw invalid("its device was added before")
-  for (const certificate of [device.certificate, device.signingCertificate])
+  for (const certificate of [device.certificate, device.signingCertificate, device.loginCertificate])
     if (certificate !== null) checkAddress(certificate, account.address)
   for (const { keyId } of change.scalars)
     if (!account.keys.some((key) => key.id === keyId))
@@ -106,6 +106,7 @@ function addDevice(people: People, account: Account, change: ChangeOf<"device-ad
       readOnly: device.readOnly,
       certificates: device.certificate === null ? [] : [device.certificate],
       signingCertificate: device.signingCertificate,
+      login: loginOf(device.loginCertificate),
     },
     change.passwordHash,
     change.scalars.filter((scalar) => scalar.device === device.id),
@@ -115,11 +116,12 @@ function addDevice(people: People, account: Account, change: ChangeOf<"device-ad
 }
 
 function renewDevice(people: People, account: Account, change: ChangeOf<"device-renew">): void {
-  const { id, name, certificate, signingCertificate } = change.device
+  const { id, name, certificate, signingCertificate, loginCertificate } = change.device
   if (!liveDevices(people, account.address).includes(id))
     throw new GatewayError("DEVICE_UNKNOWN", `device ${name} of ${account.address}: there is no such live device`)
-  for (const renewed of [certificate, signingCertificate]) if (renewed !== null) checkAddress(renewed, account.address)
-  people.renewDevice(id, certificate, signingCertificate)
+  for (const renewed of [certificate, signingCertificate, loginCertificate])
+    if (renewed !== null) checkAddress(renewed, account.address)
+  people.renewDevice(id, { certificate, signingCertificate, login: loginOf(loginCertificate) })
   republish(people, account, change)
 }
 
@@ -152,6 +154,13 @@ function liveDevices(people: People, address: string): readonly string[] {
     .devices(address)
     .filter((device) => device.revokedAt === null)
     .map((device) => device.id)
+}
+
+/** All that the server keeps of a login certificate. */
+function loginOf(certificate: Uint8Array | null): DeviceLogin | null {
+  if (certificate === null) return null
+  const read = readCertificate(certificate)
+  return { key: publicKeyFingerprint(read), notAfter: read.notAfter }
 }
 
 function known(people: People, address: string): Account {

@@ -19,11 +19,15 @@ export interface ServiceAddress {
 export interface Services {
   readonly imap: ServiceAddress
   readonly smtp: ServiceAddress
+  /** Reading with NAME-login.p12; null: not served. */
+  readonly imapClient: ServiceAddress | null
 }
 
 /** Which of the forms that clients differ in are wanted. */
 export interface FileForms {
   readonly pkcs12: Pkcs12Profile
+  /** NAME-login.p12 as well, for TLS client authentication. */
+  readonly login: boolean
   /** NAME.mobileconfig as well, with the authority of the server's certificate (DER) where devices must be told to trust it. */
   readonly mobileconfig: { readonly serverAuthority: Uint8Array | null } | null
 }
@@ -39,9 +43,10 @@ export function deviceFiles(
   person: Person,
   device: PersonDevice,
   services: Services,
-  { pkcs12: form, mobileconfig }: FileForms,
+  { pkcs12: form, login: withLogin, mobileconfig }: FileForms,
 ): readonly DeviceFile[] {
   const { name, openpgp, decryption } = device
+  const login = withLogin ? device.login : null
   const opener: DeviceFile[] = decryption === null ? [] : [pkcs12(person, device, decryption, name, form)]
   const armored = openPgpFile(person, device)
   const settings = {
@@ -51,9 +56,11 @@ export function deviceFiles(
     password: device.password,
     imap: services.imap,
     smtp: services.smtp,
+    ...(login === null || services.imapClient === null ? {} : { imapClient: services.imapClient }),
     files: {
       ...(decryption === null ? {} : { pkcs12: `${name}.p12` }),
       signing: `${name}-sign.p12`,
+      ...(login === null ? {} : { login: `${name}-login.p12` }),
       ...(armored.length === 0 ? {} : { openpgp: `${name}.asc` }),
       ...(mobileconfig === null ? {} : { mobileconfig: `${name}.mobileconfig` }),
       root: "root.pem",
@@ -65,6 +72,7 @@ export function deviceFiles(
     { name: `${name}.json`, content: text(`${JSON.stringify(settings, null, 2)}\n`) },
     ...opener,
     pkcs12(person, device, device.signing, `${name}-sign`, form),
+    ...(login === null ? [] : [loginFile(person, device, login, form)]),
     ...armored,
     ...(mobileconfig === null ? [] : [appleFile(person, device, services, mobileconfig.serverAuthority)]),
     { name: "root.pem", content: text(pemEncode("CERTIFICATE", person.root.certificate)) },
@@ -75,6 +83,25 @@ export function deviceFiles(
 export function openPgpFile(person: Person, { name, openpgp }: PersonDevice): readonly DeviceFile[] {
   if (person.openpgp === null || openpgp === null) return []
   return [{ name: `${name}.asc`, content: deviceKeyFile(person.openpgp, openpgp) }]
+}
+
+/** Issued by the root itself: the intermediate is for e-mail only. */
+function loginFile(
+  person: Person,
+  { name, pkcs12Password }: PersonDevice,
+  { certificate, scalar }: KeyPair,
+  profile: Pkcs12Profile,
+): DeviceFile {
+  const content = makePkcs12({
+    scalar,
+    certificate,
+    chain: [person.root.certificate],
+    friendlyName: `${name} (${person.address})`.slice(0, 255),
+    password: pkcs12Password,
+    profile,
+    iterations: PKCS12_ITERATIONS,
+  })
+  return { name: `${name}-login.p12`, content }
 }
 
 function pkcs12(

@@ -3,7 +3,7 @@
 import { GatewayError } from "../errors.ts"
 import { hashPassword } from "../store/people.ts"
 import { liveDevices, type Made, openPgpCertificates, requestOf, serialOf, smimeScalar } from "./account.ts"
-import { issueLeaf, type Making, makeScalar, makeSerial } from "./issuing.ts"
+import { issueLeaf, issueLoginPair, type Making, makeScalar, makeSerial } from "./issuing.ts"
 import { hex } from "./json.ts"
 import { addDeviceKeys, revokeDeviceKey } from "./openpgp-keys.ts"
 import type { KeyPair, Person, PersonDevice } from "./person.ts"
@@ -36,6 +36,7 @@ export async function makeDevice(person: Person, wanted: NewDevice, making: Maki
     pkcs12Password: makePassword(making),
     decryption: person.smime.length > 0 ? makePair(person, wanted.name, "encrypt", making) : null,
     signing: makePair(person, wanted.name, "sign", making),
+    login: makeLogin(person, wanted.name, making),
     openpgp: null,
     addedAt: making.now,
     revokedAt: null,
@@ -60,13 +61,14 @@ export async function makeDevice(person: Person, wanted: NewDevice, making: Maki
   return { person: changed, device, request }
 }
 
-/** New certificates for the device's keys, with the same serial numbers; its password stays. */
+/** New certificates for the device's keys, with the same serial numbers; its password stays. A login key is made where there was none. */
 export async function renewDevice(person: Person, name: string, making: Making): Promise<MadeDevice> {
   const old = deviceOf(person, name)
   const device: PersonDevice = {
     ...old,
     decryption: old.decryption === null ? null : renewPair(person, old.decryption, name, "encrypt", making),
     signing: renewPair(person, old.signing, name, "sign", making),
+    login: old.login === null ? makeLogin(person, name, making) : renewLogin(person, old.login, name, making),
   }
   const changed = withDevice(person, device)
   const request = requestOf(
@@ -115,6 +117,7 @@ function recordOf(device: PersonDevice): DeviceRecord {
     readOnly: device.readOnly,
     certificate: device.decryption?.certificate ?? null,
     signingCertificate: device.signing.certificate,
+    loginCertificate: device.login?.certificate ?? null,
   }
 }
 
@@ -126,6 +129,14 @@ function makePair(person: Person, device: string, usage: "encrypt" | "sign", { n
 function renewPair(person: Person, pair: KeyPair, device: string, usage: "encrypt" | "sign", { now }: Making): KeyPair {
   const key = { name: `${person.name} (${device})`, scalar: pair.scalar, serial: serialOf(pair), usage }
   return issueLeaf(person, key, now)
+}
+
+function makeLogin(person: Person, device: string, { now, random }: Making): KeyPair {
+  return issueLoginPair(person, { device, scalar: makeScalar(random), serial: makeSerial(random) }, now)
+}
+
+function renewLogin(person: Person, pair: KeyPair, device: string, { now }: Making): KeyPair {
+  return issueLoginPair(person, { device, scalar: pair.scalar, serial: serialOf(pair) }, now)
 }
 
 const ALPHANUMERIC = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"

@@ -1,6 +1,6 @@
 /** PURE. The certificates of one person: lifetimes, serials, and who issues what. */
 import { readCertificate } from "../crypto/cms/certificate.ts"
-import { type Issuer, issueEndEntity, SERIAL_OCTETS, serialNumber } from "../crypto/cms/issue.ts"
+import { type Issuer, issueEndEntity, issueLogin, SERIAL_OCTETS, serialNumber } from "../crypto/cms/issue.ts"
 import { p256PublicPoint, p256ScalarFromSeed } from "../crypto/primitives/p256.ts"
 import type { KeyPair, Person } from "./person.ts"
 
@@ -72,6 +72,24 @@ export function issueLeaf(
     ...leafValidity(now, readCertificate(person.root.certificate).notAfter),
   })
   return { certificate, scalar: leaf.scalar }
+}
+
+/** A device's login certificate, issued by the personal root itself. */
+export function issueLoginPair(
+  person: Pick<Person, "address" | "root">,
+  login: { readonly device: string; readonly scalar: Uint8Array; readonly serial: Uint8Array },
+  now: Date,
+): KeyPair {
+  const issuer = issuerOf(person.root)
+  const certificate = issueLogin({
+    issuer,
+    address: person.address,
+    device: login.device,
+    point: p256PublicPoint(login.scalar),
+    serial: login.serial,
+    ...leafValidity(now, issuer.certificate.notAfter),
+  })
+  return { certificate, scalar: login.scalar }
 }
 
 function validity(now: Date, years: number): Validity {

@@ -54,11 +54,13 @@ export interface PersonDevice {
   readonly readOnly: boolean
   /** Its password at the server. */
   readonly password: string
-  /** Protects NAME.p12 and NAME-sign.p12. */
+  /** Protects NAME.p12, NAME-sign.p12 and NAME-login.p12. */
   readonly pkcs12Password: string
   /** null: the account has no S/MIME. */
   readonly decryption: KeyPair | null
   readonly signing: KeyPair
+  /** For TLS client authentication; null: the device was made by a version that had none, and gets one when it is renewed. */
+  readonly login: KeyPair | null
   readonly openpgp: DeviceOpenPgp | null
   readonly addedAt: Date
   readonly revokedAt: Date | null
@@ -128,6 +130,7 @@ function readDevice(object: JsonObject): PersonDevice {
     pkcs12Password: object.text("pkcs12Password"),
     decryption: object.optional("decryption", (outer, name) => readPair(outer.object(name))),
     signing: readPair(object.object("signing")),
+    login: object.optional("login", (outer, name) => readPair(outer.object(name))),
     openpgp: object.optional("openpgp", (outer, name) => readDeviceOpenPgp(outer.object(name))),
     addedAt: object.date("addedAt"),
     revokedAt: object.optional("revokedAt", (outer, name) => outer.date(name)),

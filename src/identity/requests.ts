@@ -36,6 +36,8 @@ export interface DeviceRecord {
   /** null: the device opens no S/MIME. */
   readonly certificate: Uint8Array | null
   readonly signingCertificate: Uint8Array | null
+  /** For TLS client authentication; null: none, or (renewing) as it was. */
+  readonly loginCertificate: Uint8Array | null
 }
 
 /** What is to be done. */
@@ -218,6 +220,7 @@ function readDeviceRecord(object: JsonObject): DeviceRecord {
     readOnly: object.flag("readOnly"),
     certificate: object.optional("certificate", (outer, name) => outer.octets(name)),
     signingCertificate: object.optional("signingCertificate", (outer, name) => outer.octets(name)),
+    loginCertificate: object.optional("loginCertificate", (outer, name) => outer.octets(name)),
   }
 }
 

@@ -30,11 +30,22 @@ const OFFERED: readonly string[] = [
 ]
 const OFFERED_PREFIXES: readonly string[] = ["THREAD=", "APPENDLIMIT", "QUOTA=RES-"]
 
+/**
+ * How a client can log in: not before TLS; by password; by its certificate, or by password as well; not at all, since it has shown no
+ * certificate that we know. Clients (K-9) take a missing AUTH=EXTERNAL for "certificate not accepted".
+ */
+export type LoginChoice = "afterTls" | "password" | "certificate" | "none"
+
 /** Before login; STARTTLS and LOGINDISABLED until TLS is there (RFC 9051 §6.2.1, §11.1). */
-export function greetingCapabilities(secure: boolean): string {
-  return secure
-    ? "IMAP4rev1 LITERAL+ SASL-IR ID AUTH=PLAIN AUTH=LOGIN"
-    : "IMAP4rev1 LITERAL+ SASL-IR ID STARTTLS LOGINDISABLED"
+export function greetingCapabilities(choice: LoginChoice): string {
+  return `IMAP4rev1 LITERAL+ SASL-IR ID ${LOGIN_CAPABILITIES[choice]}`
+}
+
+const LOGIN_CAPABILITIES: Readonly<Record<LoginChoice, string>> = {
+  afterTls: "STARTTLS LOGINDISABLED",
+  password: "AUTH=PLAIN AUTH=LOGIN",
+  certificate: "AUTH=EXTERNAL AUTH=PLAIN AUTH=LOGIN",
+  none: "LOGINDISABLED",
 }
 
 /** After login: what the upstream has and we know, and LITERAL+, which the proxy itself does. */

@@ -1,9 +1,10 @@
 import { setTimeout as delay } from "node:timers/promises"
-import { GatewayError } from "../errors.ts"
+import { GatewayError, hasCode } from "../errors.ts"
 import type { Log } from "../log/log.ts"
-import { greetingCapabilities } from "./capabilities.ts"
+import { addressKey, parseAddress } from "../message/address.ts"
+import { greetingCapabilities, type LoginChoice } from "./capabilities.ts"
 import type { Client } from "./client.ts"
-import type { DeviceSession, Devices, ProxyLimits } from "./ports.ts"
+import type { CertifiedDevices, DeviceSession, Devices, ProxyLimits } from "./ports.ts"
 import type { Command, CommandEvent } from "./wire/command-reader.ts"
 import { octetsOf, textOf } from "./wire/tokens.ts"
 
@@ -17,17 +18,22 @@ export type LoginOutcome =
 
 export interface LoginOptions {
   readonly devices: Devices
+  /** Present: the listener asks for certificates, and nobody logs in without a device's. */
+  readonly certificates?: CertifiedDevices
   readonly limits: ProxyLimits
   readonly log: Log
 }
 
-/** Counts wrong passwords of one connection, over TLS and login attempts. */
-export interface LoginTries {
+/** What a connection has shown of itself, over TLS and login attempts. */
+export interface Visitor {
+  /** Logins that were refused. */
   failed: number
+  /** The key of the certificate that it has shown (see `shownKey`); null: none. */
+  key: Uint8Array | null
 }
 
 /** The not authenticated state (RFC 9051 §3.1, §6.2), until a device has logged in, TLS starts, or the client goes. */
-export async function login(client: Client, tries: LoginTries, options: LoginOptions): Promise<LoginOutcome> {
+export async function login(client: Client, visitor: Visitor, options: LoginOptions): Promise<LoginOutcome> {
   for (;;) {
     const event = await nextCommand(client)
     if (event === null) return { kind: "ended" }
@@ -35,9 +41,16 @@ export async function login(client: Client, tries: LoginTries, options: LoginOpt
       await client.say(`${event.tag ?? "*"} BAD ${event.reason}`)
       continue
     }
-    const outcome = await answer(client, event.command, tries, options)
+    const outcome = await answer(client, event.command, visitor, options)
     if (outcome !== null) return outcome
   }
+}
+
+/** How this client can log in. */
+export function loginChoice(client: Client, { key }: Visitor, { certificates }: LoginOptions): LoginChoice {
+  if (!client.secure) return "afterTls"
+  if (certificates === undefined) return "password"
+  return key !== null && certificates.owner(key) !== null ? "certificate" : "none"
 }
 
 /** Whole commands; a literal is asked for, unless it would carry a password in clear or is too large. */
@@ -60,13 +73,13 @@ async function nextCommand(client: Client): Promise<(CommandEvent & { kind: "com
 async function answer(
   client: Client,
   command: Command,
-  tries: LoginTries,
+  visitor: Visitor,
   options: LoginOptions,
 ): Promise<LoginOutcome | null> {
   const { tag } = command
   switch (command.name) {
     case "CAPABILITY":
-      await client.say(`* CAPABILITY ${greetingCapabilities(client.secure)}`)
+      await client.say(`* CAPABILITY ${greetingCapabilities(loginChoice(client, visitor, options))}`)
       await client.say(`${tag} OK CAPABILITY completed`)
       return null
     case "NOOP":
@@ -84,7 +97,7 @@ async function answer(
       return startTls(client, tag)
     case "LOGIN":
     case "AUTHENTICATE":
-      return authenticate(client, command, tries, options)
+      return authenticate(client, command, visitor, options)
     default:
       await client.say(`${tag} BAD not possible before login`)
       return null
@@ -105,15 +118,16 @@ async function startTls(client: Client, tag: string): Promise<LoginOutcome | nul
   return { kind: "startTls" }
 }
 
-interface Credentials {
-  readonly username: string
-  readonly password: string
-}
+/** What a client says to be let in. */
+type Credentials =
+  | { readonly kind: "password"; readonly username: string; readonly password: string }
+  /** RFC 4422 Appendix A: who it is, TLS has shown; `authzid` is who it wants to act as, empty: itself. */
+  | { readonly kind: "external"; readonly authzid: string }
 
 async function authenticate(
   client: Client,
   command: Command,
-  tries: LoginTries,
+  visitor: Visitor,
   options: LoginOptions,
 ): Promise<LoginOutcome | null> {
   const { tag } = command
@@ -121,45 +135,85 @@ async function authenticate(
     await client.say(`${tag} ${PRIVACY_REQUIRED}`)
     return null
   }
-  const credentials = command.name === "LOGIN" ? loginArguments(command) : await saslExchange(client, command)
+  const credentials = command.name === "LOGIN" ? loginArguments(command) : await saslExchange(client, command, options)
   if (credentials === null) return { kind: "ended" }
   if (typeof credentials === "string") {
     await client.say(`${tag} ${credentials}`)
     return null
   }
-  const session = await tryLogin(client, credentials, options)
-  if (session === "unavailable") {
-    await client.say(`${tag} NO [UNAVAILABLE] try again later`)
-    return null
-  }
-  if (session !== null) return { kind: "authenticated", tag, session }
-  return failed(client, tag, tries, options)
+  const checked = await tryLogin(client, credentials, visitor, options)
+  if (typeof checked !== "string") return { kind: "authenticated", tag, session: checked }
+  return refused(client, tag, checked, visitor, options)
 }
 
 async function tryLogin(
   client: Client,
-  { username, password }: Credentials,
+  credentials: Credentials,
+  { key }: Visitor,
   options: LoginOptions,
-): Promise<DeviceSession | null | "unavailable"> {
+): Promise<DeviceSession | Refusal> {
   try {
-    return await options.devices.authenticate(username, password, client.address)
+    const { certificates } = options
+    if (certificates !== undefined) return await tryCertificate(client, credentials, key, certificates, options)
+    return credentials.kind === "password" ? await tryPassword(client, credentials, options) : "uncertified"
   } catch (error) {
     options.log.error("imap.login.unavailable", { remote: client.address }, error)
     return "unavailable"
   }
 }
 
-async function failed(
+async function tryPassword(
+  client: Client,
+  { username, password }: Credentials & { kind: "password" },
+  { devices }: LoginOptions,
+): Promise<DeviceSession | Refusal> {
+  return (await devices.authenticate(username, password, client.address)) ?? "wrong"
+}
+
+/** Where certificates are asked for, nobody gets in without one: a password counts only beside the certificate of its own device. */
+async function tryCertificate(
+  client: Client,
+  credentials: Credentials,
+  key: Uint8Array | null,
+  certificates: CertifiedDevices,
+  options: LoginOptions,
+): Promise<DeviceSession | Refusal> {
+  const owner = key === null ? null : certificates.owner(key)
+  if (key === null || owner === null) return "uncertified"
+  if (owner.expired) return "expired"
+  if (credentials.kind === "external")
+    return isOneself(credentials.authzid, owner.account)
+      ? ((await certificates.logIn(key)) ?? "uncertified")
+      : "forAnother"
+  const session = await tryPassword(client, credentials, options)
+  if (typeof session === "string") return session
+  return session.account === owner.account && session.device === owner.device ? session : "wrong"
+}
+
+function isOneself(authzid: string, account: string): boolean {
+  if (authzid === "") return true
+  try {
+    return addressKey(parseAddress(authzid)) === account
+  } catch (error) {
+    if (hasCode(error, "ADDRESS_SYNTAX")) return false
+    throw error
+  }
+}
+
+async function refused(
   client: Client,
   tag: string,
-  tries: LoginTries,
+  refusal: Refusal,
+  visitor: Visitor,
   { limits, log }: LoginOptions,
 ): Promise<LoginOutcome | null> {
-  tries.failed += 1
-  log.warn("imap.login.failed", { remote: client.address, tries: tries.failed })
-  await delay(limits.failureDelayMs)
-  await client.say(`${tag} NO [AUTHENTICATIONFAILED] wrong name or password`)
-  if (tries.failed < limits.loginTries) return null
+  if (refusal !== "unavailable") {
+    visitor.failed += 1
+    log.warn("imap.login.failed", { remote: client.address, tries: visitor.failed, reason: refusal })
+    await delay(limits.failureDelayMs)
+  }
+  await client.say(`${tag} NO ${REFUSALS[refusal]}`)
+  if (visitor.failed < limits.loginTries) return null
   await client.say("* BYE too many tries")
   return { kind: "ended" }
 }
@@ -169,11 +223,15 @@ function loginArguments(command: Command): Credentials | string {
   const [username, password] = command.arguments.map(octetsOf)
   if (username == null || password == null || command.arguments.length !== 2)
     return "BAD LOGIN takes a name and a password"
-  return { username: utf8(username), password: utf8(password) }
+  return { kind: "password", username: utf8(username), password: utf8(password) }
 }
 
-/** RFC 4616 PLAIN and the old LOGIN mechanism, with and without initial response (RFC 4959). null: the client is gone. */
-async function saslExchange(client: Client, command: Command): Promise<Credentials | string | null> {
+/** RFC 4616 PLAIN, the old LOGIN mechanism and EXTERNAL, with and without initial response (RFC 4959). null: the client is gone. */
+async function saslExchange(
+  client: Client,
+  command: Command,
+  { certificates }: LoginOptions,
+): Promise<Credentials | string | null> {
   const mechanism = textOf(command.arguments[0])?.toUpperCase()
   const initial = textOf(command.arguments[1])
   if (command.arguments.length > 2) return "BAD too many arguments"
@@ -182,12 +240,16 @@ async function saslExchange(client: Client, command: Command): Promise<Credentia
     if (response === null || typeof response === "string") return response
     return plainCredentials(response)
   }
+  if (mechanism === "EXTERNAL" && certificates !== undefined) {
+    const response = await saslResponse(client, initial, "")
+    return response === null || typeof response === "string" ? response : { kind: "external", authzid: utf8(response) }
+  }
   if (mechanism !== "LOGIN") return "NO [CANNOT] mechanism not supported"
   const username = await saslResponse(client, initial, "VXNlcm5hbWU6")
   if (username === null || typeof username === "string") return username
   const password = await saslResponse(client, null, "UGFzc3dvcmQ6")
   if (password === null || typeof password === "string") return password
-  return { username: utf8(username), password: utf8(password) }
+  return { kind: "password", username: utf8(username), password: utf8(password) }
 }
 
 /** The client's next response, decoded; text: what to answer instead; null: the client is gone. */
@@ -217,11 +279,22 @@ function plainCredentials(response: Uint8Array): Credentials | string {
   if (authzid !== "" && authzid.toLowerCase() !== authcid.toLowerCase()) {
     return "NO [AUTHORIZATIONFAILED] only for oneself"
   }
-  return { username: authcid, password }
+  return { kind: "password", username: authcid, password }
 }
 
 function utf8(octets: Uint8Array): string {
   return Buffer.from(octets).toString("utf8")
 }
+
+/** RFC 5530. UNAVAILABLE says "come back", where AUTHENTICATIONFAILED makes clients ask for a new password. */
+const REFUSALS = {
+  wrong: "[AUTHENTICATIONFAILED] wrong name or password",
+  uncertified: "[AUTHENTICATIONFAILED] no certificate of a device that may log in",
+  expired: "[EXPIRED] this device's certificate has ended and must be renewed",
+  forAnother: "[AUTHORIZATIONFAILED] only for oneself",
+  limited: "[UNAVAILABLE] too many wrong passwords from your network, try again later",
+  unavailable: "[UNAVAILABLE] try again later",
+} as const
+type Refusal = keyof typeof REFUSALS
 
 const PRIVACY_REQUIRED = "NO [PRIVACYREQUIRED] TLS first"

@@ -1,9 +1,29 @@
 import type { Duplex } from "node:stream"
 import type { Recryptor } from "../crypto/recryption/recryptor.ts"
 
-/** Who may log in. Answers null for a wrong name or password and for a revoked device alike; throws only when it cannot answer. */
+/** Who may log in. Throws only when it cannot answer. */
 export interface Devices {
-  authenticate(username: string, password: string, remote: string): Promise<DeviceSession | null>
+  /**
+   * @returns null for a wrong name or password and for a revoked device alike; `limited`: too much was guessed from there, so that
+   * this password was not looked at
+   */
+  authenticate(username: string, password: string, remote: string): Promise<DeviceSession | "limited" | null>
+}
+
+/** Devices that are known by the key of their TLS certificate. Throws only when it cannot answer. */
+export interface CertifiedDevices {
+  /** `key`: SHA-256 of its SubjectPublicKeyInfo. @returns null when it is no live device's */
+  owner(key: Uint8Array): CertifiedDevice | null
+  /** @returns null when it is no live device's any more */
+  logIn(key: Uint8Array): Promise<DeviceSession | null>
+}
+
+/** The device that a certificate is of. */
+export interface CertifiedDevice {
+  readonly account: string
+  readonly device: string
+  /** Its certificate has ended. */
+  readonly expired: boolean
 }
 
 /** One logged-in device. Its recryptors stay the same for the life of the connection. */

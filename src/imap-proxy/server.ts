@@ -1,16 +1,24 @@
 import { createServer, type Server, type Socket } from "node:net"
-import { createSecureContext, type SecureContext, TLSSocket } from "node:tls"
 import { GatewayError } from "../errors.ts"
 import type { Counters } from "../log/counters.ts"
 import type { Log } from "../log/log.ts"
 import { greetingCapabilities, offeredCapabilities } from "./capabilities.ts"
 import { Client } from "./client.ts"
 import type { Context } from "./context.ts"
-import { type LoginTries, login } from "./login.ts"
+import { ListenerTls, shownKey, type TlsMaterial } from "./listener-tls.ts"
+import { login, loginChoice, type Visitor } from "./login.ts"
 import { MailboxState } from "./mailbox-state.ts"
 import { endStream } from "./octets.ts"
 import { Pending } from "./pending.ts"
-import type { AppendProtection, ClientAddress, DeviceSession, Devices, ProxyLimits, Upstream } from "./ports.ts"
+import type {
+  AppendProtection,
+  CertifiedDevices,
+  ClientAddress,
+  DeviceSession,
+  Devices,
+  ProxyLimits,
+  Upstream,
+} from "./ports.ts"
 import { Session } from "./session.ts"
 import { refusalOf } from "./upstream/refusal.ts"
 import { UpstreamLink } from "./upstream-link.ts"
@@ -21,9 +29,10 @@ export interface ImapProxyOptions {
   /** 0: any free port. */
   readonly port: number
   readonly tlsMode: "starttls" | "implicit"
-  /** PEM. */
-  readonly tls: { readonly key: string; readonly certificate: string }
+  readonly tls: TlsMaterial
   readonly devices: Devices
+  /** Present: clients are asked for a certificate, and log in only with that of a device. */
+  readonly certificates?: CertifiedDevices
   readonly upstream: Upstream
   readonly protection: AppendProtection
   readonly limits: ProxyLimits
@@ -36,6 +45,8 @@ export interface ImapListener {
   address(): { readonly host: string; readonly port: number }
   /** Takes no new connections, ends the others when no command is in flight, and all of them after `graceMs`. */
   close(graceMs: number): Promise<void>
+  /** New handshakes use this; open connections stay as they are. */
+  reloadTls(tls: TlsMaterial): void
 }
 
 /** Starts one listener. @throws LISTEN_FAILED */
@@ -58,6 +69,7 @@ export async function startImapProxy(options: ImapProxyOptions): Promise<ImapLis
       await closed
       clearTimeout(timer)
     },
+    reloadTls: (tls) => connections.reloadTls(tls),
   }
 }
 
@@ -73,7 +85,7 @@ function listening(server: Server, { host, port }: ImapProxyOptions): Promise<vo
 /** The connections of one listener, from accepting to the end. */
 class Connections {
   readonly #options: ImapProxyOptions
-  readonly #secureContext: SecureContext
+  readonly #tls: ListenerTls
   readonly #windows: WindowCache
   readonly #sockets = new Set<Socket>()
   readonly #sessions = new Map<Socket, Session>()
@@ -82,11 +94,14 @@ class Connections {
   constructor(options: ImapProxyOptions) {
     this.#options = options
     this.#windows = new WindowCache(options.limits.windowOctets)
-    this.#secureContext = createSecureContext({
-      key: options.tls.key,
-      cert: options.tls.certificate,
-      minVersion: "TLSv1.2",
+    this.#tls = new ListenerTls(options.tls, {
+      asksForCertificate: options.certificates !== undefined,
+      log: options.log,
     })
+  }
+
+  reloadTls(tls: TlsMaterial): void {
+    this.#tls.use(tls)
   }
 
   accept(socket: Socket): void {
@@ -128,28 +143,30 @@ class Connections {
     const address = socket.remoteAddress ?? "unknown"
     const timer = setTimeout(() => socket.destroy(), limits.loginTimeoutMs)
     socket.on("close", () => clearTimeout(timer))
+    const visitor: Visitor = { failed: 0, key: null }
     const greeted =
-      tlsMode === "implicit" ? await this.#secure(socket, null, address) : new Client(socket, address, false)
+      tlsMode === "implicit" ? await this.#secure(socket, address, visitor) : new Client(socket, address, false)
     if (greeted === null) return
-    await greeted.say(`* OK [CAPABILITY ${greetingCapabilities(greeted.secure)}] Postern ready`)
-    const loggedIn = await this.#logIn(socket, greeted)
+    const choice = loginChoice(greeted, visitor, this.#options)
+    await greeted.say(`* OK [CAPABILITY ${greetingCapabilities(choice)}] Postern ready`)
+    const loggedIn = await this.#logIn(socket, greeted, visitor)
     clearTimeout(timer)
     if (loggedIn === null) return
     await this.#runSession(socket, loggedIn)
   }
 
   /** Until a device is logged in and its upstream is there. null: the connection has ended. */
-  async #logIn(socket: Socket, greeted: Client): Promise<LoggedIn | null> {
-    const tries: LoginTries = { failed: 0 }
+  async #logIn(socket: Socket, greeted: Client, visitor: Visitor): Promise<LoggedIn | null> {
     let client = greeted
     for (;;) {
-      const outcome = await login(client, tries, this.#options)
+      const outcome = await login(client, visitor, this.#options)
       if (outcome.kind === "ended") {
         endStream(client.stream, null, REFUSAL_MS)
         return null
       }
       if (outcome.kind === "startTls") {
-        const secured = await this.#secure(socket, client, client.address)
+        client.detach()
+        const secured = await this.#secure(socket, client.address, visitor)
         if (secured === null) return null
         client = secured
         continue
@@ -161,24 +178,11 @@ class Connections {
   }
 
   /** TLS on the socket; null when the handshake fails. */
-  async #secure(socket: Socket, plain: Client | null, address: string): Promise<Client | null> {
-    plain?.detach()
-    const secured = new TLSSocket(socket, {
-      isServer: true,
-      secureContext: this.#secureContext,
-      ALPNProtocols: ["imap"],
-    })
-    const ready = await new Promise<boolean>((resolve) => {
-      secured.once("secure", () => resolve(true))
-      secured.once("close", () => resolve(false))
-      secured.on("error", (error) => {
-        this.#options.log.debug("imap.tls", { reason: error.message, remote: address })
-        secured.destroy()
-        resolve(false)
-      })
-    })
-    if (!ready) socket.destroy()
-    return ready ? new Client(secured, address, true) : null
+  async #secure(socket: Socket, address: string, visitor: Visitor): Promise<Client | null> {
+    const secured = await this.#tls.secure(socket, address)
+    if (secured === null) return null
+    if (this.#options.certificates !== undefined) visitor.key = shownKey(secured)
+    return new Client(secured, address, true)
   }
 
   /** @returns what the client is told where there is no upstream */

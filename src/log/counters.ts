@@ -13,6 +13,10 @@ const COUNTERS = {
   postern_imap_window_unfitting_total: { help: "Messages that the mail store had changed since they were first read." },
   postern_imap_marker_failed_total: { help: "Messages whose marker does not fit their ciphertext." },
   postern_imap_appended_total: { help: "Messages uploaded, by what was done.", labels: ["outcome"] },
+  postern_logins_refused_total: {
+    help: "Logins by password that were refused: wrong, or limited and not looked at.",
+    labels: ["reason"],
+  },
   postern_devices_revoked_total: { help: "Open connections ended by a revocation." },
 } as const satisfies Readonly<Record<string, { help: string; labels?: readonly string[] }>>
 

@@ -24,7 +24,8 @@ export async function authenticate(
   const log = rules.log.with({ session: connection.id, remote: connection.remoteAddress })
   const submitter = await lookUp(given, connection, rules, log)
   if (submitter === "unavailable") return replies.AUTH_UNAVAILABLE
-  if (submitter === null || submitter.revoked.aborted) return refuse(connection, rules, log)
+  if (submitter === "limited") return refuse(replies.TOO_MANY_GUESSES, connection, rules, log)
+  if (submitter === null || submitter.revoked.aborted) return refuse(replies.AUTH_FAILED, connection, rules, log)
   submitter.revoked.addEventListener("abort", () => connection.terminate(replies.DEVICE_REVOKED), {
     once: true,
     signal: connection.closed,
@@ -38,13 +39,13 @@ async function lookUp(
   connection: GatewayConnection,
   rules: AuthenticationRules,
   log: Log,
-): Promise<Submitter | "unavailable" | null> {
+): Promise<Submitter | "unavailable" | "limited" | null> {
   // RFC 4616 §2: nobody acts for somebody else here.
   if (given.authzid && given.authcid && given.authzid !== given.authcid) return null
   if (!given.username || !given.password) return null
   try {
     const found = await rules.submitters.authenticate(given.username, given.password, connection.remoteAddress)
-    if (!found?.readOnly) return found
+    if (found === null || found === "limited" || !found.readOnly) return found
     log.info("smtp.device-read-only", { account: found.account, device: found.device })
     return null
   } catch (error) {
@@ -53,9 +54,14 @@ async function lookUp(
   }
 }
 
-async function refuse(connection: GatewayConnection, rules: AuthenticationRules, log: Log): Promise<replies.Reply> {
+async function refuse(
+  reply: replies.Reply,
+  connection: GatewayConnection,
+  rules: AuthenticationRules,
+  log: Log,
+): Promise<replies.Reply> {
   connection.authenticationFailures++
-  log.warn("smtp.authentication-failed", { failures: connection.authenticationFailures })
+  log.warn("smtp.authentication-failed", { failures: connection.authenticationFailures, status: reply.status })
   try {
     await delay(rules.authDelayMs * connection.authenticationFailures, undefined, {
       signal: connection.closed,
@@ -65,7 +71,5 @@ async function refuse(connection: GatewayConnection, rules: AuthenticationRules,
     // The client left while it waited: nobody hears the reply.
     if (!connection.closed.aborted) throw error
   }
-  return connection.authenticationFailures < MAX_AUTHENTICATION_FAILURES
-    ? replies.AUTH_FAILED
-    : replies.TOO_MANY_FAILURES
+  return connection.authenticationFailures < MAX_AUTHENTICATION_FAILURES ? reply : replies.TOO_MANY_FAILURES
 }

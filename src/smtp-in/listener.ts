@@ -27,7 +27,12 @@ export interface SmtpInLimits {
   readonly authDelayMs?: number
 }
 
-interface SmtpInTls {
+interface SmtpInTls extends SmtpInIdentity {
+  /** Other identities, by the name that a client asks for (RFC 6066 §3), in lower case. */
+  readonly names?: ReadonlyMap<string, SmtpInIdentity>
+}
+
+interface SmtpInIdentity {
   /** PEM */
   readonly key: string
   /** PEM, with its chain */
@@ -117,7 +122,7 @@ class Gate implements SmtpListener {
   }
 
   reloadTls(tls: SmtpInTls): void {
-    this.#server.updateSecureContext({ key: tls.key, cert: tls.certificate })
+    this.#server.updateSecureContext(identities(tls))
   }
 
   #makeServer(): SMTPServer {
@@ -126,9 +131,7 @@ class Gate implements SmtpListener {
     const server = new SMTPServer({
       name: hostname,
       secure: kind === "submissions",
-      key: tls.key,
-      cert: tls.certificate,
-      minVersion: "TLSv1.2",
+      ...identities(tls),
       size: limits.messageSizeOctets,
       maxRecipients: limits.recipients,
       maxClients: limits.connections,
@@ -278,6 +281,13 @@ class Gate implements SmtpListener {
   }
 }
 
+function identities({ key, certificate, names }: SmtpInTls) {
+  const named = [...(names ?? [])].map(
+    ([name, one]) => [name, { key: one.key, cert: one.certificate, ...TLS_VERSIONS }] as const,
+  )
+  return { key, cert: certificate, sniOptions: new Map(named), ...TLS_VERSIONS }
+}
+
 function submitterOf(session: SMTPServerSession): Submitter | null {
   return session.user || null
 }
@@ -289,3 +299,5 @@ function isUtf8(session: SMTPServerSession): boolean {
 function isAddressInfo(address: AddressInfo | string | null): address is AddressInfo {
   return typeof address === "object" && address !== null
 }
+
+const TLS_VERSIONS = { minVersion: "TLSv1.2" } as const

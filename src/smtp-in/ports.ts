@@ -50,6 +50,9 @@ export interface Submitter {
 
 /** Knows devices by their passwords. */
 export interface Submitters {
-  /** @returns null when user name and password do not belong to a device in good standing. */
-  authenticate(username: string, password: string, remote: string): Promise<Submitter | null>
+  /**
+   * @returns null when user name and password do not belong to a device in good standing; `limited`: too much was guessed from there,
+   * so that this password was not looked at
+   */
+  authenticate(username: string, password: string, remote: string): Promise<Submitter | "limited" | null>
 }

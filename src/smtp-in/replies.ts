@@ -53,6 +53,11 @@ export const TLS_REQUIRED: Reply = { code: 530, status: "5.7.0", text: "must iss
 export const AUTH_REQUIRED: Reply = { code: 530, status: "5.7.0", text: "authentication required" }
 export const AUTH_FAILED: Reply = { code: 535, status: "5.7.8", text: "authentication credentials invalid" }
 export const AUTH_UNAVAILABLE: Reply = { code: 454, status: "4.7.0", text: "temporary authentication failure" }
+export const TOO_MANY_GUESSES: Reply = {
+  code: 454,
+  status: "4.7.0",
+  text: "too many wrong passwords from your network, try again later",
+}
 export const TOO_MANY_FAILURES: Reply = { code: 421, status: "4.7.0", text: "too many authentication failures" }
 export const DEVICE_REVOKED: Reply = { code: 421, status: "4.7.0", text: "this device is revoked" }
 export const SHUTTING_DOWN: Reply = { code: 421, status: "4.3.2", text: "service is closing" }

@@ -33,6 +33,14 @@ export interface Account {
   readonly addedAt: Date
 }
 
+/** How a device is known by its TLS certificate. */
+export interface DeviceLogin {
+  /** SHA-256 of the certificate's SubjectPublicKeyInfo. */
+  readonly key: Uint8Array
+  /** When the certificate that was issued last ends: whoever shows the key has the rights of that one. */
+  readonly notAfter: Date
+}
+
 /** One mail client of an account, with its own keys and its own password. */
 export interface Device {
   readonly id: string
@@ -46,6 +54,8 @@ export interface Device {
   readonly certificates: readonly Uint8Array[]
   /** DER; null: the device does not sign with S/MIME. */
   readonly signingCertificate: Uint8Array | null
+  /** null: it logs in by password only, or is revoked. */
+  readonly login: DeviceLogin | null
   readonly addedAt: Date
   /** null: live. */
   readonly revokedAt: Date | null
@@ -118,6 +128,7 @@ function deviceIn(row: Row, certificates: readonly Row[]): Device {
     readOnly: numberIn(row, "read_only") === 1,
     certificates: certificates.map((certificate) => octetsIn(certificate, "certificate")),
     signingCertificate: row["signing_certificate"] === null ? null : octetsIn(row, "signing_certificate"),
+    login: row["login_key"] === null ? null : { key: octetsIn(row, "login_key"), notAfter: dateIn(row, "login_until") },
     addedAt: dateIn(row, "added_at"),
     revokedAt: row["revoked_at"] === null ? null : dateIn(row, "revoked_at"),
   }

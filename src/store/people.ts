@@ -5,6 +5,7 @@ import {
   type Account,
   type AccountKey,
   type Device,
+  type DeviceLogin,
   type Format,
   formatIn,
   type PinnedCertificate,
@@ -16,7 +17,7 @@ import type { RecryptionKeys, RecryptionScalar } from "./recryption-keys.ts"
 import { type Meaning, resolveAddress } from "./resolve.ts"
 import type { UpstreamCredentials } from "./upstream-credentials.ts"
 
-export type { Account, AccountKey, Device, Format, PinnedCertificate } from "./account.ts"
+export type { Account, AccountKey, Device, DeviceLogin, Format, PinnedCertificate } from "./account.ts"
 
 /** What {@link People} needs to know besides the database. */
 export interface PeopleOptions {
@@ -28,6 +29,19 @@ export interface PeopleOptions {
   readonly recryptionKeys: RecryptionKeys | null
   /** Destroyed with the account; absent where accounts are not removed. */
   readonly upstreamCredentials?: UpstreamCredentials
+}
+
+/** A live device, with its account. */
+export interface KnownDevice {
+  readonly account: Account
+  readonly device: Device
+}
+
+/** What renewing a device replaces. */
+export interface RenewedDevice {
+  readonly certificate: Uint8Array | null
+  readonly signingCertificate: Uint8Array | null
+  readonly login: DeviceLogin | null
 }
 
 /** The changes that {@link People.updateAccount} can make; what is absent stays. */
@@ -187,7 +201,7 @@ export class People {
   /**
    * Adds a device; each scalar is wrapped under a key of its own.
    * @param passwordHash what {@link hashPassword} gives
-   * @throws GatewayError ACCOUNT_UNKNOWN, DEVICE_EXISTS, USAGE (name)
+   * @throws GatewayError ACCOUNT_UNKNOWN, DEVICE_EXISTS (also for a login key that another has), USAGE (name)
    */
   addDevice(
     device: Omit<Device, "addedAt" | "revokedAt">,
@@ -201,31 +215,49 @@ export class People {
       const account = this.#known(device.account).address
       if (this.device(account, device.name)?.revokedAt === null)
         throw new GatewayError("DEVICE_EXISTS", `device ${device.name} of ${account}: exists already`)
+      this.#refuseSharedKey(device.id, device.login)
       this.#database.sql.run`
-        INSERT INTO device (id, account, name, read_only, password, signing_certificate, added_at) VALUES (${device.id}, ${account},
-          ${device.name}, ${Number(device.readOnly)}, ${this.#stored(passwordHash)}, ${device.signingCertificate}, ${at.getTime()})`
+        INSERT INTO device (id, account, name, read_only, password, signing_certificate, login_key, login_until, added_at)
+        VALUES (${device.id}, ${account}, ${device.name}, ${Number(device.readOnly)}, ${this.#stored(passwordHash)},
+          ${device.signingCertificate}, ${device.login?.key ?? null}, ${device.login?.notAfter.getTime() ?? null}, ${at.getTime()})`
       for (const certificate of device.certificates.toReversed()) this.#insertCertificate(device.id, certificate)
       this.#recryptionKeys().add(device.id, recryption)
     })
   }
 
-  /** Adds a renewed encryption certificate (null: none), and replaces the signing certificate unless null. */
-  renewDevice(id: string, certificate: Uint8Array | null, signingCertificate: Uint8Array | null): void {
+  /** Adds a renewed encryption certificate, and replaces signing certificate and login; null leaves each as it was. @throws DEVICE_EXISTS: another has this login key */
+  renewDevice(id: string, { certificate, signingCertificate, login }: RenewedDevice): void {
     this.#change(() => {
+      this.#refuseSharedKey(id, login)
       if (certificate !== null) this.#insertCertificate(id, certificate)
       if (signingCertificate !== null)
         this.#database.sql.run`UPDATE device SET signing_certificate = ${signingCertificate} WHERE id = ${id}`
+      if (login !== null)
+        this.#database.sql.run`
+          UPDATE device SET login_key = ${login.key}, login_until = ${login.notAfter.getTime()} WHERE id = ${id}`
     })
   }
 
   /** @returns null alike for a wrong name, a wrong password and a revoked device */
-  authenticate(username: string, password: string): { readonly account: Account; readonly device: Device } | null {
+  authenticate(username: string, password: string): KnownDevice | null {
     const stored = this.#stored(hashPassword(password))
     // The index is on a keyed hash of 142 random bits: how long the look-up takes says nothing that helps.
     const row = this.#database.sql.get`SELECT id, password FROM device WHERE password = ${stored}`
     if (row === undefined || !equalConstantTime(octetsIn(row, "password"), stored)) return null
     const device = this.#cached().devices.get(textIn(row, "id"))
     if (device === undefined || device.revokedAt !== null || device.account !== keyOf(username)) return null
+    const account = this.account(device.account)
+    return account === null ? null : { account, device }
+  }
+
+  /**
+   * The live device whose login certificate holds the key with this fingerprint; whether the certificate still holds is asked elsewhere.
+   * @returns null: there is none
+   */
+  deviceOfKey(fingerprint: Uint8Array): KnownDevice | null {
+    const row = this.#database.sql.get`SELECT id FROM device WHERE login_key = ${fingerprint}`
+    const device = row === undefined ? undefined : this.#cached().devices.get(textIn(row, "id"))
+    if (device === undefined || device.revokedAt !== null) return null
     const account = this.account(device.account)
     return account === null ? null : { account, device }
   }
@@ -242,7 +274,7 @@ export class People {
   }
 
   /**
-   * Destroys the device's recryption keys and its password. Who must hear of it is another matter: `waitForAcks`.
+   * Destroys the device's recryption keys, and forgets its password and its login certificate. Who must hear of it is another matter: `waitForAcks`.
    * @throws GatewayError DEVICE_UNKNOWN when there is no live device of that name
    */
   revokeDevice(account: string, name: string, at: Date): void {
@@ -287,7 +319,8 @@ export class People {
 
   #revoke(device: string, at: Date): void {
     this.#recryptionKeys().destroy(device)
-    this.#database.sql.run`UPDATE device SET revoked_at = ${at.getTime()}, password = NULL WHERE id = ${device}`
+    this.#database.sql.run`
+      UPDATE device SET revoked_at = ${at.getTime()}, password = NULL, login_key = NULL, login_until = NULL WHERE id = ${device}`
   }
 
   #insertKey(address: string, key: AccountKey): void {
@@ -298,6 +331,13 @@ export class People {
 
   #insertCertificate(device: string, certificate: Uint8Array): void {
     this.#database.sql.run`INSERT INTO device_certificate (device, certificate) VALUES (${device}, ${certificate})`
+  }
+
+  /** A login key is one device's: whoever shows it must be one and no other. */
+  #refuseSharedKey(device: string, login: DeviceLogin | null): void {
+    const owner = login === null ? null : this.deviceOfKey(login.key)
+    if (owner !== null && owner.device.id !== device)
+      throw new GatewayError("DEVICE_EXISTS", `device ${device}: its login key is another device's`)
   }
 
   /** One transaction; the cache is dropped and the sequence moves, here and for every other process. */

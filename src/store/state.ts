@@ -53,6 +53,11 @@ const MIGRATIONS = [
     account TEXT PRIMARY KEY REFERENCES account (address) ON DELETE CASCADE, id TEXT NOT NULL, key TEXT NOT NULL, sealed BLOB NOT NULL,
     set_at INTEGER NOT NULL, asked_until INTEGER NOT NULL) STRICT;
   `,
+  `
+  ALTER TABLE device ADD COLUMN login_key BLOB;
+  ALTER TABLE device ADD COLUMN login_until INTEGER;
+  CREATE UNIQUE INDEX device_login_key ON device (login_key);
+  `,
 ]
 
 /**

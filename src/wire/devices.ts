@@ -1,7 +1,9 @@
+import type { Counters } from "../log/counters.ts"
 import type { Log } from "../log/log.ts"
-import type { Account, Device, People } from "../store/people.ts"
+import type { Account, Device, KnownDevice, People } from "../store/people.ts"
+import type { LoginAttempt, LoginLimits } from "./login-limits.ts"
 
-/** A device that just proved its password. */
+/** A device that just proved its password, or that it holds the key of its certificate. */
 export interface LiveDevice {
   readonly account: Account
   readonly device: Device
@@ -9,31 +11,64 @@ export interface LiveDevice {
   readonly revoked: AbortSignal
 }
 
-/** The devices that this process lets in: knows their passwords, and ends what they have open when they are revoked. */
+/** What {@link LiveDevices} stands on. */
+export interface LiveDevicesParts {
+  readonly people: People
+  readonly limits: LoginLimits
+  readonly counters: Pick<Counters, "add">
+  readonly log: Log
+  readonly now: () => Date
+}
+
+/** The devices that this process lets in: knows their passwords and keys, and ends what they have open when they are revoked. */
 export class LiveDevices {
-  readonly #people: People
-  readonly #log: Log
+  readonly #parts: LiveDevicesParts
   readonly #open = new Map<string, AbortController>()
 
-  constructor(people: People, log: Log) {
-    this.#people = people
-    this.#log = log
+  constructor(parts: LiveDevicesParts) {
+    this.#parts = parts
   }
 
-  /** @returns null alike for a wrong name, a wrong password and a revoked device */
-  authenticate(username: string, password: string): LiveDevice | null {
-    const found = this.#people.authenticate(username, password)
+  /**
+   * Checking costs two hashes and a look-up, whatever is given: passwords are random, so nothing is slowed down on purpose.
+   * @returns null alike for a wrong name, a wrong password and a revoked device; `limited`: too much was guessed, it was not checked
+   */
+  async authenticate(attempt: LoginAttempt): Promise<LiveDevice | "limited" | null> {
+    const { people, limits, counters } = this.#parts
+    if (!(await limits.admits(attempt))) {
+      counters.add("postern_logins_refused_total", { reason: "limited" })
+      return "limited"
+    }
+    const found = people.authenticate(attempt.username, attempt.password)
+    if (found === null) {
+      counters.add("postern_logins_refused_total", { reason: "wrong" })
+      await limits.failed(attempt)
+      return null
+    }
+    limits.succeeded(attempt)
+    return this.#live(found)
+  }
+
+  /** The device that the key with this fingerprint is of. @returns null: no live device's */
+  ownerOf(key: Uint8Array): { readonly account: string; readonly device: string; readonly expired: boolean } | null {
+    const found = this.#parts.people.deviceOfKey(key)
     if (found === null) return null
-    const controller = this.#open.get(found.device.id) ?? new AbortController()
-    this.#open.set(found.device.id, controller)
-    return { ...found, revoked: controller.signal }
+    const { account, device } = found
+    return { account: account.address, device: device.name, expired: !holds(device, this.#parts.now()) }
+  }
+
+  /** Lets in who has proved to hold the key. @returns null: no live device's, or its certificate has ended */
+  certified(key: Uint8Array): LiveDevice | null {
+    const found = this.#parts.people.deviceOfKey(key)
+    return found !== null && holds(found.device, this.#parts.now()) ? this.#live(found) : null
   }
 
   /** After a change of state: ends the connections of devices that are no longer live. */
   refresh(): void {
+    const { people, log } = this.#parts
     const live = new Set(
-      this.#people.accounts().flatMap((account) =>
-        this.#people
+      people.accounts().flatMap((account) =>
+        people
           .devices(account.address)
           .filter(isLive)
           .map(({ id }) => id),
@@ -42,13 +77,23 @@ export class LiveDevices {
     for (const [id, controller] of this.#open) {
       if (live.has(id)) continue
       this.#open.delete(id)
-      this.#log.info("device.ended", { device: id })
+      log.info("device.ended", { device: id })
       controller.abort()
     }
+  }
+
+  #live(found: KnownDevice): LiveDevice {
+    const controller = this.#open.get(found.device.id) ?? new AbortController()
+    this.#open.set(found.device.id, controller)
+    return { ...found, revoked: controller.signal }
   }
 }
 
 /** Neither revoked nor waiting for it. */
 export function isLive(device: Device): boolean {
   return device.revokedAt === null
+}
+
+function holds({ login }: Device, now: Date): boolean {
+  return login !== null && now < login.notAfter
 }

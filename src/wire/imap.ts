@@ -1,6 +1,7 @@
 import { duplexPair } from "node:stream"
+import type { ListenAddress } from "../config/config.ts"
 import { randomOctets } from "../crypto/primitives/random.ts"
-import type { AppendProtection, DeviceSession, Devices, Upstream } from "../imap-proxy/ports.ts"
+import type { AppendProtection, CertifiedDevices, DeviceSession, Devices, Upstream } from "../imap-proxy/ports.ts"
 import { PROXY_LIMITS } from "../imap-proxy/ports.ts"
 import { type ImapListener, startImapProxy } from "../imap-proxy/server.ts"
 import type { MailStore } from "../mailbox/store.ts"
@@ -8,9 +9,9 @@ import { planUpload } from "../pipeline/append.ts"
 import { MarkerCheck } from "../pipeline/marker.ts"
 import type { Directory } from "../pipeline/ports.ts"
 import type { Core } from "./core.ts"
-import type { LiveDevices } from "./devices.ts"
+import type { LiveDevice, LiveDevices } from "./devices.ts"
 import type { AccountRecryptors } from "./recryptors.ts"
-import type { ServerTls } from "./tls.ts"
+import type { LiveTls } from "./tls.ts"
 
 /** What the IMAP role needs beside the core. */
 export interface ImapParts {
@@ -18,7 +19,7 @@ export interface ImapParts {
   readonly recryptors: AccountRecryptors
   readonly directory: Directory
   readonly upstream: Upstream
-  readonly tls: ServerTls
+  readonly tls: LiveTls
   readonly markerKey: Uint8Array
   /** What is done about a stored message that does not fit its marker. */
   readonly onAltered: "report" | "refuse"
@@ -27,34 +28,40 @@ export interface ImapParts {
 /** The IMAP listeners that the configuration names. */
 export async function startImap(core: Core, parts: ImapParts): Promise<[string, ImapListener][]> {
   const listeners: [string, ImapListener][] = []
-  for (const [name, tlsMode] of [
-    ["imap", "starttls"],
-    ["imaps", "implicit"],
-  ] as const) {
+  for (const name of ["imap", "imaps", "imapsClient"] as const) {
     const listen = core.config.listen[name]
-    if (!listen) continue
-    listeners.push([
-      name,
-      await startImapProxy({
-        host: listen.host,
-        port: listen.port,
-        tlsMode,
-        tls: parts.tls,
-        devices: devicesOf(parts),
-        upstream: parts.upstream,
-        protection: protectionOf(parts.directory),
-        limits: {
-          ...PROXY_LIMITS,
-          connections: core.config.limits.imapConnections,
-          idleTimeoutMs: core.config.limits.imapIdleMs,
-          appendOctets: core.config.limits.messageSizeOctets,
-        },
-        log: core.log,
-        counters: core.counters,
-      }),
-    ])
+    if (listen) listeners.push([name, await startOne(name, listen, core, parts)])
   }
   return listeners
+}
+
+async function startOne(
+  name: "imap" | "imaps" | "imapsClient",
+  { host, port }: ListenAddress,
+  core: Core,
+  parts: ImapParts,
+): Promise<ImapListener> {
+  const { limits } = core.config
+  const listener = await startImapProxy({
+    host,
+    port,
+    tlsMode: name === "imap" ? "starttls" : "implicit",
+    tls: parts.tls.current,
+    devices: devicesOf(parts),
+    ...(name === "imapsClient" ? { certificates: certifiedOf(parts) } : {}),
+    upstream: parts.upstream,
+    protection: protectionOf(parts.directory),
+    limits: {
+      ...PROXY_LIMITS,
+      connections: limits.imapConnections,
+      idleTimeoutMs: limits.imapIdleMs,
+      appendOctets: limits.messageSizeOctets,
+    },
+    log: core.log,
+    counters: core.counters,
+  })
+  parts.tls.onChange((tls) => listener.reloadTls(tls))
+  return listener
 }
 
 /** The embedded store: its IMAP server on the other end of a pipe in this process. */
@@ -71,23 +78,35 @@ export function embeddedUpstream(store: MailStore): Upstream {
 }
 
 function devicesOf(parts: ImapParts): Devices {
-  const { devices, recryptors } = parts
   return {
-    async authenticate(username, password): Promise<DeviceSession | null> {
-      const live = devices.authenticate(username, password)
-      if (live === null) return null
-      const { account, device, revoked } = live
-      return {
-        account: account.address,
-        device: device.name,
-        readOnly: device.readOnly,
-        scope: recryptors.scope(device),
-        recryptors: recryptors.forDevice(device),
-        restorers: recryptors.restorers(account),
-        revoked,
-        markers: { onAltered: parts.onAltered, check: () => new MarkerCheck(parts.markerKey, account.address) },
-      }
+    async authenticate(username, password, remote) {
+      const live = await parts.devices.authenticate({ username, password, remote })
+      return live === null || live === "limited" ? live : sessionOf(live, parts)
     },
+  }
+}
+
+function certifiedOf(parts: ImapParts): CertifiedDevices {
+  return {
+    owner: (key) => parts.devices.ownerOf(key),
+    async logIn(key) {
+      const live = parts.devices.certified(key)
+      return live === null ? null : sessionOf(live, parts)
+    },
+  }
+}
+
+function sessionOf({ account, device, revoked }: LiveDevice, parts: ImapParts): DeviceSession {
+  const { recryptors } = parts
+  return {
+    account: account.address,
+    device: device.name,
+    readOnly: device.readOnly,
+    scope: recryptors.scope(device),
+    recryptors: recryptors.forDevice(device),
+    restorers: recryptors.restorers(account),
+    revoked,
+    markers: { onAltered: parts.onAltered, check: () => new MarkerCheck(parts.markerKey, account.address) },
   }
 }
 

@@ -1,7 +1,7 @@
 import { availableParallelism } from "node:os"
 import { join } from "node:path"
 import { startAdminHttp } from "../http/admin.ts"
-import { startPublicHttp } from "../http/public.ts"
+import { reloadPublicTls, startPublicHttp } from "../http/public.ts"
 import { MailStore } from "../mailbox/store.ts"
 import { type EmbeddedQueue, openEmbeddedQueue } from "../queue/embedded.ts"
 import { startSweeping } from "../queue/sweep.ts"
@@ -12,10 +12,11 @@ import { upstreamOf } from "./external.ts"
 import { Hands } from "./hands.ts"
 import { type ImapParts, startImap } from "./imap.ts"
 import { type KnownPeople, knowPeople } from "./known-people.ts"
+import { GUESS_WINDOW_MS, LoginLimits } from "./login-limits.ts"
 import { publishedProfiles } from "./published.ts"
 import { startSmtp } from "./smtp.ts"
 import { adminSource } from "./status.ts"
-import { readServerTls, type ServerTls } from "./tls.ts"
+import { LiveTls } from "./tls.ts"
 import { work } from "./worker.ts"
 
 /** The rest of the process keeps this many busy at most. */
@@ -42,7 +43,7 @@ interface Shared {
   readonly devices: LiveDevices
   readonly known: KnownPeople
   readonly store: MailStore
-  readonly tls: ServerTls
+  readonly tls: LiveTls
 }
 
 /**
@@ -72,16 +73,25 @@ export async function startRoles(core: Core): Promise<Running> {
   }
 }
 
+function loginLimits({ config, now }: Core): LoginLimits {
+  const { loginFailures, loginFailuresPerAccount } = config.limits
+  return new LoginLimits(
+    { perNetwork: loginFailures, perAccount: loginFailuresPerAccount, windowMs: GUESS_WINDOW_MS },
+    now,
+  )
+}
+
 function openShared(core: Core, stack: AsyncDisposableStack): Shared {
   const { config, people, log, now } = core
   const queue = stack.use(
     openEmbeddedQueue(config.data, { now, log, commitsReachDisk: "later", onEmptied: (id) => core.spool.remove(id) }),
   )
-  const devices = new LiveDevices(people, log)
+  const devices = new LiveDevices({ people, limits: loginLimits(core), counters: core.counters, log, now })
   const known = stack.use(knowPeople(core))
   known.presence.onChange(() => devices.refresh())
   const store = stack.use(new MailStore(join(config.data, "mail"), { now, log }))
-  return { queue, devices, known, store, tls: readServerTls(config) }
+  const tls = stack.use(new LiveTls(config, log))
+  return { queue, devices, known, store, tls }
 }
 
 async function startWorker(core: Core, shared: Shared, stack: AsyncDisposableStack): Promise<void> {
@@ -122,15 +132,16 @@ function imapParts(core: Core, shared: Shared): ImapParts {
   return { ...parts, ...known, upstream: upstreamOf(core, store), onAltered: core.config.policy.altered }
 }
 
-async function startPublic(core: Core, tls: ServerTls): Promise<Listener> {
+async function startPublic(core: Core, tls: LiveTls): Promise<Listener> {
   const listen = core.config.listen.https ?? { host: "127.0.0.1", port: 0 }
   const server = await startPublicHttp({
     ...listen,
-    tls,
+    tls: tls.current,
     profiles: publishedProfiles(core.people, core.config.domains),
     clients: { domains: core.config.domains, services: core.config.clients },
     log: core.log,
   })
+  tls.onChange((changed) => reloadPublicTls(server, changed))
   return { name: "https", where: server.listeningOrigin.replace(/^https?:\/\//, ""), close: () => server.close() }
 }
 

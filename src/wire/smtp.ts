@@ -7,14 +7,14 @@ import type { People } from "../store/people.ts"
 import type { Core } from "./core.ts"
 import type { LiveDevices } from "./devices.ts"
 import { refuseRevoked } from "./revoked.ts"
-import type { ServerTls } from "./tls.ts"
+import type { LiveTls } from "./tls.ts"
 
 /** The SMTP listeners that the configuration names and the roles allow. */
 export async function startSmtp(
   core: Core,
   queue: Queue,
   devices: LiveDevices,
-  tls: ServerTls,
+  tls: LiveTls,
 ): Promise<[string, SmtpListener][]> {
   const { config, roles } = core
   const kinds = (["mx", "submission", "submissions"] as const).filter((kind) =>
@@ -28,23 +28,23 @@ export async function startSmtp(
   return listeners
 }
 
-function startOne(
+async function startOne(
   kind: ListenerName & ("mx" | "submission" | "submissions"),
   listen: ListenAddress,
   core: Core,
   queue: Queue,
   devices: LiveDevices,
-  tls: ServerTls,
+  tls: LiveTls,
 ): Promise<SmtpListener> {
   const { config } = core
   const { limits } = config
-  return startSmtpIn({
+  const listener = await startSmtpIn({
     kind,
     host: listen.host,
     port: listen.port,
     hostname: config.hostname,
     postmasterDomain: config.domains[0] ?? config.hostname,
-    tls,
+    tls: tls.current,
     limits: {
       messageSizeOctets: limits.messageSizeOctets,
       recipients: limits.recipients,
@@ -57,6 +57,8 @@ function startOne(
     log: core.log,
     now: core.now,
   })
+  tls.onChange((changed) => listener.reloadTls(changed))
+  return listener
 }
 
 function recipientsOf(people: People): Recipients {
@@ -70,9 +72,9 @@ function recipientsOf(people: People): Recipients {
 
 function submittersOf(people: People, devices: LiveDevices): Submitters {
   return {
-    async authenticate(username, password) {
-      const live = devices.authenticate(username, password)
-      if (live === null) return null
+    async authenticate(username, password, remote) {
+      const live = await devices.authenticate({ username, password, remote })
+      if (live === null || live === "limited") return live
       const { account, device, revoked } = live
       return {
         account: account.address,

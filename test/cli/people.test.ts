@@ -112,11 +112,14 @@ describe("accounts and devices on one machine", () => {
       { name: "laptop", revokedAt: null },
       { name: "phone", readOnly: true, revokedAt: expect.any(String) },
     ])
-    await here("device", "add", "alice@example.test", "phone", "--out", instance.file("devices"))
+    const out = instance.file("devices")
+    await here("device", "add", "alice@example.test", "phone", "--out", out, "--login-certificate")
+    expect(JSON.parse(readFileSync(`${out}/phone.json`, "utf8")).files.login).toBe("phone-login.p12")
+    expect(statSync(`${out}/phone-login.p12`).mode & 0o777).toBe(0o600)
     expect(await json("device", "list", "alice@example.test")).toMatchObject([
       {},
       {},
-      { name: "phone", revokedAt: null },
+      { name: "phone", revokedAt: null, loginUntil: expect.any(String) },
     ])
   })
 

@@ -54,7 +54,10 @@ describe("defaults", () => {
       relay: plain.relay,
     })
     // Uncommented, the remaining keys are known as well; only the pairs File/Env exclude one another.
-    const all = text.replace(/^# (user|passwordFile|passwordEnv|masterPasswordEnv|caFile) =/gm, "$1 =")
+    const all = text
+      .replace(/^# (user|passwordFile|passwordEnv|masterPasswordEnv|caFile) =/gm, "$1 =")
+      .replace(/^# (\[\[tls\.names\]\]\n)# (name .*\n)# (certificate .*\n)# (key .*)$/m, "$1$2$3$4")
+    expect(all).toContain("\n[[tls.names]]\nname")
     expect(
       mistakesOf(all)
         .split("\n")
@@ -118,6 +121,21 @@ describe("mistakes", () => {
       `${FILE}:3: clients.imaps: must be a whole number from 1 to 65535`,
     ],
     ["port too high", `${DOMAINS}listen.mx = "h:65536"\n`, `${FILE}:2: listen.mx: must be "host:port"`],
+    [
+      "a name without its files",
+      `${DOMAINS}[[tls.names]]\nname = "a.test"\ncertificate = "a"\nkey = "b"\n[[tls.names]]\nname = "b.test"\ncertificate = 5\n`,
+      `${FILE}:6: tls.names[1].key: is missing\n${FILE}:8: tls.names[1].certificate: must be a string that is not empty`,
+    ],
+    [
+      "a name twice, with a key that is none",
+      `${DOMAINS}[[tls.names]]\nname = "a.test"\ncertificate = "a"\nkey = "b"\n\n[[ tls.names ]] # again\nname = "A.test"\ncertificate = "a"\nkey = "b"\nkeys = "c"\n`,
+      `${FILE}:8: tls.names[1].name: stands here twice\n${FILE}:11: tls.names[1].keys: is no key of postern.toml`,
+    ],
+    [
+      "one table for several",
+      `${DOMAINS}[tls.names]\nname = "a.test"\n`,
+      `${FILE}:2: tls.names: must be tables, each under [[tls.names]]\n${FILE}:3: tls.names.name: is no key of postern.toml`,
+    ],
     [
       "bad domain",
       'domains = ["exa mple"]\n',

@@ -14,7 +14,13 @@ export interface DeviceSettings {
   readonly password: string
   readonly imap: { readonly host: string; readonly port: number; readonly security: string }
   readonly smtp: { readonly host: string; readonly port: number; readonly security: string }
-  readonly files: { readonly pkcs12?: string; readonly openpgp?: string; readonly root: string }
+  readonly imapClient?: { readonly host: string; readonly port: number; readonly security: string }
+  readonly files: {
+    readonly pkcs12?: string
+    readonly openpgp?: string
+    readonly login?: string
+    readonly root: string
+  }
   readonly pkcs12Password?: string
   readonly openpgpPassword?: string
 }

@@ -1,6 +1,6 @@
 import { once } from "node:events"
 import { connect as connectTcp, type Socket } from "node:net"
-import { connect as connectTls } from "node:tls"
+import { type ConnectionOptions, connect as connectTls } from "node:tls"
 
 /**
  * A line-oriented client for tests: says octets, waits for lines. Deliberately dumb, so that what goes over the wire is what the
@@ -17,9 +17,14 @@ export class WireClient implements Disposable {
     this.#listen()
   }
 
-  static async connect(port: number, options: { readonly tls?: boolean } = {}): Promise<WireClient> {
+  /** `tls`: true, or what it is to be spoken with. */
+  static async connect(
+    port: number,
+    options: { readonly tls?: boolean | (ConnectionOptions & { readonly localAddress?: string }) } = {},
+  ): Promise<WireClient> {
+    const more = typeof options.tls === "object" ? options.tls : {}
     const socket = options.tls
-      ? connectTls({ port, host: "127.0.0.1", rejectUnauthorized: false })
+      ? connectTls({ port, host: "127.0.0.1", rejectUnauthorized: false, ...more })
       : connectTcp({ port, host: "127.0.0.1" })
     await once(socket, options.tls ? "secureConnect" : "connect")
     socket.setNoDelay(true)

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest"
-import { readCertificate } from "../../src/crypto/cms/certificate.ts"
+import { publicKeyFingerprint, readCertificate } from "../../src/crypto/cms/certificate.ts"
 import { p256PublicPoint } from "../../src/crypto/primitives/p256.ts"
 import { GatewayError } from "../../src/errors.ts"
 import { makeAccount, rekeyAccount, renewAccount, requestOf } from "../../src/identity/account.ts"
@@ -78,10 +78,11 @@ describe("requests", () => {
       ...rekeyed.person.devices.flatMap((device) => [
         device.decryption?.scalar,
         device.signing.scalar,
+        device.login?.scalar,
         ...(device.openpgp?.scalars ?? []).map((one) => one.scalar),
       ]),
     ]
-    expect(secrets.length).toBe(10)
+    expect(secrets.length).toBe(11)
     const texts = [account, made, rekeyed].map(({ request }) =>
       Buffer.from(JSON.parse(request).payload, "base64url").toString(),
     )
@@ -210,6 +211,36 @@ describe("requests", () => {
     there.apply(late.request)
     expect(late.person.root.scalar).toEqual(renewed.person.root.scalar)
     expect(readCertificate(late.person.root.certificate).notAfter > new Date("2045-05-01")).toBe(true)
+  })
+
+  test("a device's login key comes with it, outlives its certificates, and ends with it", async () => {
+    await using there = await server()
+    const account = await makeAlice("openpgp")
+    const made = await makeFullDevice(account.person, "laptop")
+    for (const { request } of [account, made]) there.apply(request)
+    const certificate = readCertificate(made.device.login?.certificate ?? new Uint8Array())
+    const known = () => there.people.deviceOfKey(publicKeyFingerprint(certificate))
+    expect(known()).toMatchObject({ account: { address: "alice@example.test" }, device: { name: "laptop" } })
+    expect(known()?.device.login?.notAfter).toEqual(certificate.notAfter)
+    const rekeyed = await rekeyAccount(made.person, makingAt(LATER))
+    const renewed = await renewDevice(rekeyed.person, "laptop", makingAt(LATER))
+    for (const { request } of [rekeyed, renewed]) there.apply(request)
+    expect(known()?.device.login?.notAfter).toEqual(new Date(certificate.notAfter.getTime() + 86_400_000))
+    expect(renewed.device.login?.scalar).toEqual(made.device.login?.scalar)
+    there.apply((await revokeDevice(renewed.person, "laptop", makingAt(LATER))).request)
+    expect(known()).toBeNull()
+  })
+
+  test("a device of a version without login certificates gets one when it is renewed", async () => {
+    await using there = await server()
+    const account = await makeAlice("openpgp")
+    const made = await makeFullDevice(account.person, "laptop")
+    for (const { request } of [account, made]) there.apply(request)
+    const devices = made.person.devices.map((device) => ({ ...device, login: null }))
+    const { device, request } = await renewDevice({ ...made.person, devices }, "laptop", makingAt(LATER))
+    there.apply(request)
+    const key = publicKeyFingerprint(readCertificate(device.login?.certificate ?? new Uint8Array()))
+    expect(there.people.deviceOfKey(key)?.device.name).toBe("laptop")
   })
 
   test("revoke from the owner's side, after an administrator was first", async () => {

@@ -1,6 +1,6 @@
 import { once } from "node:events"
 import { connect, type Socket } from "node:net"
-import { connect as connectTls } from "node:tls"
+import { type ConnectionOptions, connect as connectTls } from "node:tls"
 import { ACCOUNT, type Rig } from "./rig.ts"
 
 /** A client that sends octets as it is told and shows what comes back, one character per octet. */
@@ -41,9 +41,17 @@ export class BareClient implements AsyncDisposable {
     return client
   }
 
-  async startTls(): Promise<void> {
+  /** Connects to a listener with TLS from the start; the greeting is left to be read. */
+  static async implicit(rig: Rig, options: ConnectionOptions = {}): Promise<BareClient> {
+    const client = await BareClient.plain(rig)
+    await client.startTls(options)
+    return client
+  }
+
+  async startTls(options: ConnectionOptions = {}): Promise<void> {
     this.#socket.removeAllListeners("data")
-    const socket = connectTls({ socket: this.#socket, ca: this.#rig.certificate.certificate, servername: "localhost" })
+    const ca = this.#rig.certificate.certificate
+    const socket = connectTls({ socket: this.#socket, ca, servername: "localhost", ...options })
     await once(socket, "secureConnect")
     this.#socket = socket
     this.#listen()

@@ -1,8 +1,9 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
 import { GatewayError } from "../../src/errors.ts"
+import { createLog } from "../../src/log/log.ts"
 import { type TemporaryFolder, temporaryFolder } from "../harness/peers.ts"
 import { BareClient, quoted } from "./client.ts"
-import { ACCOUNT, embedded, LAPTOP, type Rig, startRig } from "./rig.ts"
+import { ACCOUNT, embedded, LAPTOP, PHONE, type Rig, startRig, UTF8 } from "./rig.ts"
 
 let folder: TemporaryFolder
 let store: ReturnType<typeof embedded>
@@ -21,6 +22,8 @@ afterAll(async () => {
 })
 
 const base64 = (text: string): string => Buffer.from(text).toString("base64")
+/** The octets of the text in UTF-8, one character each. */
+const wire = (text: string): string => Buffer.from(text, "utf8").toString("latin1")
 const PLAIN = base64(`\0${ACCOUNT}\0${LAPTOP}`)
 
 describe("before TLS", () => {
@@ -58,6 +61,16 @@ describe("under TLS", () => {
       "PLAIN with oneself as authorization identity",
       `AUTHENTICATE PLAIN ${base64(`${ACCOUNT}\0${ACCOUNT}\0${LAPTOP}`)}`,
     ],
+    ["LOGIN with an 8-bit quoted string, quotes and backslashes in it", `LOGIN ${ACCOUNT} ${quoted(wire(UTF8))}`],
+    ["LOGIN with an 8-bit literal", `LOGIN ${ACCOUNT} {${wire(UTF8).length}+}\r\n${wire(UTF8)}`],
+    ["LOGIN with a literal and a quoted string", `LOGIN {${ACCOUNT.length}+}\r\n${ACCOUNT} ${quoted(LAPTOP)}`],
+    ["PLAIN with a UTF-8 password", `AUTHENTICATE PLAIN ${base64(`\0${ACCOUNT}\0${UTF8}`)}`],
+    ["PLAIN in another case", `authenticate plain ${PLAIN}`],
+    [
+      "PLAIN with oneself in another case as authorization identity",
+      `AUTHENTICATE PLAIN ${base64(`${ACCOUNT.toUpperCase()}\0${ACCOUNT}\0${LAPTOP}`)}`,
+    ],
+    ["the LOGIN mechanism, all of it pipelined", `AUTHENTICATE LOGIN\r\n${base64(ACCOUNT)}\r\n${base64(LAPTOP)}`],
     ["the LOGIN mechanism with an initial response", `AUTHENTICATE LOGIN ${base64(ACCOUNT)}\r\n${base64(LAPTOP)}`],
   ]
   for (const [name, text] of rows) {
@@ -100,6 +113,29 @@ describe("under TLS", () => {
       /NO \[AUTHORIZ/,
     ],
     ["an empty response", "AUTHENTICATE PLAIN =", /BAD/],
+    ["an empty response to the challenge", "AUTHENTICATE PLAIN\r\n", /BAD malformed PLAIN/],
+    ["a PLAIN message of two fields", `AUTHENTICATE PLAIN ${base64(`${ACCOUNT}\0x`)}`, /BAD malformed PLAIN/],
+    [
+      "a PLAIN message of four fields",
+      `AUTHENTICATE PLAIN ${base64(`\0${ACCOUNT}\0${LAPTOP}\0`)}`,
+      /BAD malformed PLAIN/,
+    ],
+    ["the LOGIN mechanism cancelled at the password", `AUTHENTICATE LOGIN ${base64(ACCOUNT)}\r\n*`, /BAD cancelled/],
+    [
+      "a password of 12 kB",
+      `AUTHENTICATE PLAIN ${base64(`\0${ACCOUNT}\0${"x".repeat(12_000)}`)}`,
+      /NO \[AUTHENTICATIONF/,
+    ],
+    [
+      "a password of 12 kB in a line of its own",
+      `AUTHENTICATE PLAIN\r\n${base64(`\0${ACCOUNT}\0${"x".repeat(12_000)}`)}`,
+      /NO \[AUTHENTICATIONF/,
+    ],
+    ["a literal of 100 kB", `LOGIN ${ACCOUNT} {100000}`, /BAD literal too large/],
+    ["LOGIN without a password", `LOGIN ${ACCOUNT}`, /BAD LOGIN takes a name and a password/],
+    ["LOGIN with three arguments", `LOGIN ${ACCOUNT} x y`, /BAD LOGIN takes a name and a password/],
+    ["AUTHENTICATE without a mechanism", "AUTHENTICATE", /NO \[CANNOT\]/],
+    ["UNAUTHENTICATE", "UNAUTHENTICATE", /BAD/],
     ["something that is no base64", "AUTHENTICATE PLAIN ***", /BAD/],
     ["a cancelled exchange", "AUTHENTICATE PLAIN\r\n*", /BAD cancelled/],
     ["a mechanism we do not have", "AUTHENTICATE CRAM-MD5", /NO \[CANNOT\]/],
@@ -119,6 +155,25 @@ describe("under TLS", () => {
     client.send(`a LOGIN ${ACCOUNT} ${quoted(LAPTOP)}\r\nb NAMESPACE\r\nc LIST "" INBOX\r\nd SELECT INBOX\r\n`)
     const answers = await client.tagged("d")
     expect(answers).toMatch(/a OK[\s\S]*\* NAMESPACE[\s\S]*b OK[\s\S]*\* LIST[\s\S]*c OK[\s\S]*d OK/)
+  })
+
+  test("what is sent behind the last line of AUTHENTICATE is not lost", async () => {
+    await using client = await BareClient.secure(rig)
+    client.send(`a AUTHENTICATE PLAIN\r\n${PLAIN}\r\nb NAMESPACE\r\nc SELECT {5+}\r\nINBOX\r\n`)
+    expect(await client.tagged("c")).toMatch(/\+ \r\na OK[\s\S]*b OK[\s\S]*c OK/)
+  })
+
+  test("after login nobody logs in again, starts TLS, or leaves the account", async () => {
+    await using client = await BareClient.loggedIn(rig, LAPTOP)
+    for (const text of [
+      `LOGIN ${ACCOUNT} ${PHONE}`,
+      `AUTHENTICATE PLAIN ${PLAIN}`,
+      "STARTTLS",
+      "UNAUTHENTICATE",
+      "COMPRESS DEFLATE",
+    ])
+      expect(await client.command(text)).toMatch(/BAD/)
+    await client.ok("NOOP")
   })
 
   test("a connection is closed after too many wrong passwords", async () => {
@@ -167,6 +222,58 @@ test("an upstream that is away is UNAVAILABLE, not a wrong password, and may com
   expect(await client.command(`LOGIN ${ACCOUNT} ${quoted(LAPTOP)}`)).toContain("NO [UNAVAILABLE]")
   away = false
   await client.ok(`LOGIN ${ACCOUNT} ${quoted(LAPTOP)}`)
+})
+
+test("where too much was guessed, clients are asked to come back, not for another password", async () => {
+  await using limited = await startRig({ upstream: store.upstream, devices: { authenticate: async () => "limited" } })
+  await using client = await BareClient.secure(limited)
+  expect(await client.command(`LOGIN ${ACCOUNT} ${quoted(LAPTOP)}`)).toContain(
+    "NO [UNAVAILABLE] too many wrong passwords",
+  )
+})
+
+test("devices that cannot be looked up are UNAVAILABLE", async () => {
+  const devices = { authenticate: () => Promise.reject(new Error("database is away")) }
+  await using broken = await startRig({ upstream: store.upstream, devices })
+  await using client = await BareClient.secure(broken)
+  for (let times = 0; times < 5; times++)
+    expect(await client.command(`LOGIN ${ACCOUNT} x`)).toContain("NO [UNAVAILABLE]")
+})
+
+test("the log holds nothing of what was said to log in", async () => {
+  const lines: string[] = []
+  const log = createLog("debug", { write: (line) => lines.push(line) })
+  await using logged = await startRig({ upstream: store.upstream, log, limits: { loginTries: 100 } })
+  const secrets = [
+    "CANARYname",
+    "CANARYpassword",
+    "CANARYtoken",
+    base64("\0CANARYname\0CANARYpassword"),
+    base64("CANARYpassword"),
+  ]
+  await using client = await BareClient.secure(logged)
+  const rows = [
+    "LOGIN CANARYname CANARYpassword",
+    'LOGIN "CANARYname" "CANARYpassword',
+    "LOGIN {10+}\r\nCANARYname {14+}\r\nCANARYpassword",
+    "LOGIN CANARYname CANARYpassword CANARYtoken",
+    `AUTHENTICATE PLAIN ${base64("\0CANARYname\0CANARYpassword")}`,
+    `AUTHENTICATE PLAIN\r\n${base64("\0CANARYname\0CANARYpassword")}`,
+    `AUTHENTICATE LOGIN ${base64("CANARYname")}\r\n${base64("CANARYpassword")}`,
+    "AUTHENTICATE XOAUTH2 CANARYtoken",
+    "AUTHENTICATE PLAIN CANARYtoken?",
+    "CANARYpassword CANARYtoken",
+  ]
+  for (const text of rows) expect(await client.command(text)).toMatch(/NO|BAD/)
+  await client.ok(`LOGIN ${ACCOUNT} ${quoted(LAPTOP)}`)
+  await client.command("LOGIN CANARYname CANARYpassword")
+  await client.command("XLOGIN CANARYname CANARYpassword")
+  client.send(`CANARYpassword ${"x".repeat(70_000)}\r\n`)
+  await client.rest()
+  const written = lines.join("")
+  expect(written).toContain("imap.login.failed")
+  expect(written).toContain("imap.command")
+  for (const secret of secrets) expect(written).not.toContain(secret)
 })
 
 test("a client that does not log in is closed, and so is one above the limit of connections", async () => {

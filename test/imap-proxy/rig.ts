@@ -4,16 +4,20 @@ import { type Duplex, duplexPair } from "node:stream"
 import { cmsRecryptor, cmsRestorer } from "../../src/crypto/recryption/cms.ts"
 import { openPgpRecryptor } from "../../src/crypto/recryption/openpgp.ts"
 import type { Recryptor } from "../../src/crypto/recryption/recryptor.ts"
+import type { TlsMaterial } from "../../src/imap-proxy/listener-tls.ts"
 import {
   type AppendProtection,
+  type CertifiedDevice,
+  type CertifiedDevices,
   type DeviceSession,
+  type Devices,
   type Markers,
   PROXY_LIMITS,
   type ProxyLimits,
   type Upstream,
 } from "../../src/imap-proxy/ports.ts"
 import { type ImapListener, startImapProxy } from "../../src/imap-proxy/server.ts"
-import { silentLog } from "../../src/log/log.ts"
+import { type Log, silentLog } from "../../src/log/log.ts"
 import { MailStore } from "../../src/mailbox/store.ts"
 import { EncryptionClassifier } from "../../src/mime/classify.ts"
 import { cmsRecryption, OPENPGP_KEY_ID, openpgpScalar } from "../crypto/recryption/vectors.ts"
@@ -35,6 +39,12 @@ export interface RigOptions {
   readonly limits?: Partial<ProxyLimits>
   readonly protection?: AppendProtection
   readonly markers?: Markers
+  /** Asks for certificates: whose each key is, by the hexadecimal fingerprint. */
+  readonly owners?: ReadonlyMap<string, CertifiedDevice>
+  readonly tls?: TlsMaterial
+  readonly log?: Log
+  /** Instead of the three devices. */
+  readonly devices?: Devices
 }
 
 export const ACCOUNT = "alice@example.test"
@@ -42,10 +52,13 @@ export const ACCOUNT = "alice@example.test"
 export const LAPTOP = 'lap "top\\'
 export const PHONE = "phone"
 export const READER = "reader"
+/** Of the phone as well. */
+export const UTF8 = 'pä"ß\\wörd'
 
 const recryptorsOf: Readonly<Record<string, readonly Recryptor[]>> = {
   [LAPTOP]: [cmsRecryptor(cmsRecryption("dev1")), openPgpRecryptor({ keyId: OPENPGP_KEY_ID, scalar: openpgpScalar })],
   [PHONE]: [cmsRecryptor(cmsRecryption("dev2"))],
+  [UTF8]: [cmsRecryptor(cmsRecryption("dev2"))],
   [READER]: [cmsRecryptor(cmsRecryption("dev2"))],
 }
 const restorers = [cmsRestorer(cmsRecryption("dev1")), cmsRestorer(cmsRecryption("dev2"))]
@@ -55,24 +68,24 @@ let certificate: Promise<TestCertificate> | null = null
 export async function startRig(options: RigOptions): Promise<Rig> {
   certificate ??= testCertificate()
   const tls = await certificate
+  const sessionOf = (device: string): DeviceSession | null =>
+    deviceSession(device, recryptorsOf[device] ?? [], revocations, options.markers ?? UNMARKED)
   const revocations = new Map<string, AbortController>()
   const counts = new Map<string, number>()
   const listener = await startImapProxy({
     host: "127.0.0.1",
     port: 0,
     tlsMode: options.tlsMode ?? "starttls",
-    tls,
-    devices: {
-      authenticate: async (username, password) => {
-        const recryptors = recryptorsOf[password]
-        if (username.toLowerCase() !== ACCOUNT || recryptors === undefined) return null
-        return deviceSession(password, recryptors, revocations, options.markers ?? UNMARKED)
-      },
+    tls: options.tls ?? tls,
+    devices: options.devices ?? {
+      authenticate: async (username, password) =>
+        username.toLowerCase() === ACCOUNT && recryptorsOf[password] !== undefined ? sessionOf(password) : null,
     },
+    ...(options.owners === undefined ? {} : { certificates: certifiedBy(options.owners, sessionOf) }),
     upstream: options.upstream,
     protection: options.protection ?? HEX_PROTECTION,
     limits: { ...PROXY_LIMITS, failureDelayMs: 1, ...options.limits },
-    log: silentLog(),
+    log: options.log ?? silentLog(),
     counters: { add: (name, _labels, count = 1) => counts.set(name, (counts.get(name) ?? 0) + count) },
   })
   return {
@@ -82,6 +95,20 @@ export async function startRig(options: RigOptions): Promise<Rig> {
     revoke: (device) => revocations.get(device)?.abort(),
     counted: (name) => counts.get(name) ?? 0,
     [Symbol.asyncDispose]: () => listener.close(0),
+  }
+}
+
+function certifiedBy(
+  owners: ReadonlyMap<string, CertifiedDevice>,
+  sessionOf: (device: string) => DeviceSession | null,
+): CertifiedDevices {
+  const owner = (key: Uint8Array): CertifiedDevice | null => owners.get(Buffer.from(key).toString("hex")) ?? null
+  return {
+    owner,
+    logIn: async (key) => {
+      const found = owner(key)
+      return found === null ? null : sessionOf(found.device)
+    },
   }
 }
 

@@ -37,8 +37,9 @@ class MemoryAcceptance implements Acceptance {
 class TestSubmitters implements Submitters {
   readonly revocation = new Map<string, AbortController>()
 
-  async authenticate(username: string, password: string): Promise<Submitter | null> {
+  async authenticate(username: string, password: string): Promise<Submitter | "limited" | null> {
     if (username === "broken@example.test") throw new Error("no database")
+    if (username === "limited@example.test") return "limited"
     const device = DEVICES[password]
     if (!device || device.account !== username) return null
     const controller = this.revocation.get(device.name) ?? new AbortController()

@@ -100,8 +100,8 @@ describe.skipIf(!peer("curl"))("curl", () => {
 describe.skipIf(!peer("openssl"))("openssl s_client", () => {
   test("verifies the certificate after STARTTLS, and the new one after a reload", async () => {
     await using gate = await openGate("submission")
-    const shown = async () => {
-      const args = ["s_client", "-starttls", "smtp", "-connect", `127.0.0.1:${gate.port}`, "-showcerts"]
+    const shown = async (...name: string[]) => {
+      const args = ["s_client", "-starttls", "smtp", "-connect", `127.0.0.1:${gate.port}`, "-showcerts", ...name]
       const { stdout } = await run("openssl", args, { input: "QUIT\r\n" })
       return /-----BEGIN CERTIFICATE-----[\s\S]*?-----END CERTIFICATE-----/.exec(Buffer.from(stdout).toString())?.[0]
     }
@@ -110,6 +110,10 @@ describe.skipIf(!peer("openssl"))("openssl s_client", () => {
     gate.listener.reloadTls(fresh)
     expect(first).toContain("BEGIN CERTIFICATE")
     expect(await shown()).toBe(fresh.certificate.trim())
+    const mail = await testCertificate("mail.example.test")
+    gate.listener.reloadTls({ ...fresh, names: new Map([["mail.example.test", mail]]) })
+    expect(await shown("-servername", "mail.example.test")).toBe(mail.certificate.trim())
+    expect(await shown("-servername", "other.example.test")).toBe(fresh.certificate.trim())
   })
 })
 

@@ -66,6 +66,11 @@ describe("authentication", () => {
   const refused: [name: string, line: string, reply: RegExp][] = [
     ["a wrong password", `AUTH PLAIN ${plain("alice@example.test", "secret")}`, /^535 5\.7\.8 /],
     ["somebody else's password", `AUTH PLAIN ${plain("bob@example.test", "secret-laptop")}`, /^535 5\.7\.8 /],
+    [
+      "a password that is not looked at",
+      `AUTH PLAIN ${plain("limited@example.test", "x")}`,
+      /^454 4\.7\.0 too many wrong/,
+    ],
     ["an empty password", `AUTH PLAIN ${plain("alice@example.test", "")}`, /^535 5\.7\.8 /],
     ["a read-only device", `AUTH PLAIN ${plain("alice@example.test", "secret-tablet")}`, /^535 5\.7\.8 /],
     [

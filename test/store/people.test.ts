@@ -2,6 +2,7 @@ import { linkSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, wri
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { afterEach, beforeEach, describe, expect, test } from "vitest"
+import { sha256 } from "../../src/crypto/primitives/hash.ts"
 import { hasCode } from "../../src/errors.ts"
 import { parseAddress } from "../../src/message/address.ts"
 import type { Database } from "../../src/store/database.ts"
@@ -52,7 +53,16 @@ function addAccount(people: People, address: string): void {
 function addDevice(people: People, account: string, name: string, password = PASSWORD + name): Uint8Array {
   const scalar = new Uint8Array(32).fill(name.length)
   const id = `${account}/${name}/${people.devices(account).length}`
-  const device = { id, account, name, readOnly: false, certificates: [Uint8Array.of(9)], signingCertificate: null }
+  const login = { key: sha256(Buffer.from(id)), notAfter: AT }
+  const device = {
+    id,
+    account,
+    name,
+    readOnly: false,
+    certificates: [Uint8Array.of(9)],
+    signingCertificate: null,
+    login,
+  }
   people.addDevice(device, hashPassword(password), [{ keyId: `key of ${account}`, scalar }], AT)
   return scalar
 }
@@ -157,6 +167,26 @@ describe("devices", () => {
       ["", `${PASSWORD}phone`],
     ] as const)
       expect(people.authenticate(user, password)).toBeNull()
+  })
+
+  test("are known by the key of their login certificate while they live, and no two by the same", () => {
+    const people = open()
+    addAccount(people, "a@example.test")
+    addDevice(people, "a@example.test", "phone")
+    addDevice(people, "a@example.test", "laptop")
+    const [phone, laptop] = people.devices("a@example.test")
+    if (!phone?.login || !laptop?.login) throw new Error("no device")
+    expect(people.deviceOfKey(phone.login.key)).toMatchObject({ device: { name: "phone", login: { notAfter: AT } } })
+    expect(people.deviceOfKey(sha256(Buffer.from("somebody")))).toBeNull()
+    const nothing = { certificate: null, signingCertificate: null, login: null }
+    expect(code(() => people.renewDevice(phone.id, { ...nothing, login: laptop.login }))).toBe("DEVICE_EXISTS")
+    const later = new Date(AT.getTime() + 86_400_000)
+    people.renewDevice(phone.id, { ...nothing, login: { ...phone.login, notAfter: later } })
+    people.renewDevice(phone.id, nothing)
+    expect(people.deviceOfKey(phone.login.key)?.device.login?.notAfter).toEqual(later)
+    people.revokeDevice("a@example.test", "phone", AT)
+    expect(people.deviceOfKey(phone.login.key)).toBeNull()
+    expect(people.device("a@example.test", "phone")?.login).toBeNull()
   })
 
   test("have a name that is safe in files and headers, and is theirs alone while they live", () => {

@@ -1,4 +1,5 @@
 import { GatewayError } from "../../errors.ts"
+import { sha256 } from "../primitives/hash.ts"
 import { isP256Point, p256Decompress } from "../primitives/p256.ts"
 import { childrenOf, contentOf, octetsOf, oid, readWhole, sequence, TAG, type WholeElement } from "./der.ts"
 
@@ -65,6 +66,11 @@ export function readCertificate(der: Uint8Array): Certificate {
 /** True when both name the same certificate by issuer and serial number. */
 export function sameIdentity(a: CertificateIdentity, b: CertificateIdentity): boolean {
   return equal(a.issuer, b.issuer) && equal(a.serial, b.serial)
+}
+
+/** SHA-256 of SubjectPublicKeyInfo (as RFC 7469 §2.4 pins keys): stays when the certificate is renewed. */
+export function publicKeyFingerprint({ subjectPublicKeyInfo }: Certificate): Uint8Array {
+  return sha256(subjectPublicKeyInfo)
 }
 
 interface TbsFields {

@@ -10,7 +10,11 @@ export type GeneralName =
 
 /** Bit numbers of RFC 5280 §4.2.1.3. */
 const KEY_USAGE = { digitalSignature: 0, keyAgreement: 4, keyCertSign: 5, cRLSign: 6 } as const
-const PURPOSE = { serverAuth: "1.3.6.1.5.5.7.3.1", emailProtection: "1.3.6.1.5.5.7.3.4" } as const
+const PURPOSE = {
+  serverAuth: "1.3.6.1.5.5.7.3.1",
+  clientAuth: "1.3.6.1.5.5.7.3.2",
+  emailProtection: "1.3.6.1.5.5.7.3.4",
+} as const
 
 /** RFC 5280 §4.2.1.9, critical; null for an end entity. */
 export function basicConstraints(authority: { readonly pathLength: number } | null): Uint8Array {

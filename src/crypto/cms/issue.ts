@@ -49,6 +49,16 @@ export interface EndEntityOptions extends Terms {
   readonly usage: KeyPurpose
 }
 
+/** The certificate that a device shows where it logs in by TLS. */
+export interface LoginOptions extends Terms {
+  /** The personal root: what it issues through the intermediate is for e-mail only. */
+  readonly issuer: Issuer
+  readonly address: string
+  readonly device: string
+  /** Uncompressed P-256 point. */
+  readonly point: Uint8Array
+}
+
 /** The authority that signs this gateway's own TLS certificates. */
 export interface ServerAuthorityOptions extends Terms {
   readonly name: string
@@ -122,6 +132,24 @@ export function issueEndEntity(options: EndEntityOptions): Uint8Array {
     keyUsage(...PURPOSES[options.usage]),
     extendedKeyUsage("emailProtection"),
     subjectAltName([mailbox(options.address)]),
+    subjectKeyIdentifier(keyIdentifier(options.point)),
+    authorityKeyIdentifier(issuerKeyIdentifier(options.issuer)),
+  ])
+}
+
+/**
+ * A device's certificate for TLS client authentication and nothing else: neither key agreement nor e-mail protection, so no mail
+ * client encrypts to it or signs with it.
+ * @throws GatewayError as {@link issueRoot}
+ */
+export function issueLogin(options: LoginOptions): Uint8Array {
+  const { address } = options
+  const subject = nameOf(`${shortened(options.device)} (${address})`.slice(0, MAX_COMMON_NAME_CHARACTERS))
+  return signed(options, namedIssuer(options.issuer), subject, options.point, [
+    basicConstraints(null),
+    keyUsage("digitalSignature"),
+    extendedKeyUsage("clientAuth"),
+    subjectAltName([mailbox(address)]),
     subjectKeyIdentifier(keyIdentifier(options.point)),
     authorityKeyIdentifier(issuerKeyIdentifier(options.issuer)),
   ])

@@ -3,6 +3,7 @@ import { describe, expect, test } from "vitest"
 import { type Certificate, readCertificate } from "../../../src/crypto/cms/certificate.ts"
 import {
   issueEndEntity,
+  issueLogin,
   issueRoot,
   issueServer,
   issueServerAuthority,
@@ -62,6 +63,26 @@ describe("a person's certificates", () => {
     ] as const) {
       const server = readCertificate(issueServer({ ...terms(), authority, names, addresses, point }))
       expect((await verify(folder, [alice.root, server])).stderr).toContain("excluded subtree violation")
+    }
+  })
+
+  test.skipIf(!peer("openssl"))("a login certificate is for TLS clients, never for mail or servers", async () => {
+    await using folder = await temporaryFolder()
+    const issuer = { certificate: alice.root, scalar: alice.rootScalar }
+    const rows: [device: string, purpose: string, want: number][] = [
+      ["phone", "sslclient", 0],
+      ["mail.example.com", "sslclient", 0],
+      ["x.".repeat(32), "sslclient", 0],
+      ["phone", "smimesign", 2],
+      ["phone", "smimeencrypt", 2],
+      ["phone", "sslserver", 2],
+    ]
+    for (const [device, purpose, want] of rows) {
+      const point = p256PublicPoint(randomP256Scalar())
+      const login = readCertificate(issueLogin({ ...terms(), issuer, address: "alice@example.com", device, point }))
+      const verdict = await verify(folder, [alice.root, login], "-purpose", purpose)
+      expect([device, purpose, verdict.code, verdict.stderr]).toEqual([device, purpose, want, expect.anything()])
+      expect([login.mayEncrypt, login.emailAddresses]).toEqual([false, ["alice@example.com"]])
     }
   })
 

@@ -1,0 +1,136 @@
+import { RateLimiterMemory } from "rate-limiter-flexible"
+import { hmacSha256, sha256 } from "../crypto/primitives/hash.ts"
+import { randomOctets } from "../crypto/primitives/random.ts"
+import { hasCode } from "../errors.ts"
+import { addressKey, parseAddress } from "../message/address.ts"
+import { networkOf } from "./network.ts"
+
+/** A password, as somebody gave it. */
+export interface LoginAttempt {
+  readonly username: string
+  readonly password: string
+  /** The client's address. */
+  readonly remote: string
+}
+
+/** How much may be guessed within {@link GuessLimits.windowMs}; 0: as much as anybody likes. */
+export interface GuessLimits {
+  readonly perNetwork: number
+  readonly perAccount: number
+  readonly windowMs: number
+}
+
+/** From the first wrong password on. */
+export const GUESS_WINDOW_MS = 15 * 60_000
+
+/**
+ * Slows down who guesses passwords, and never locks out their owner. What counts is a guess: a wrong password that the same network has
+ * not tried for this account before. A device that goes on with the password it had before it was revoked makes one guess, however
+ * often it comes, and does not shut out the office around it.
+ *
+ * A login is looked at
+ * - always, where this account has logged in from this network within {@link KNOWN_MS};
+ * - else while the network has made fewer than `perNetwork` guesses, whomever at;
+ * - and, once all networks together have made `perAccount` guesses at this account, only where this network has made none.
+ *
+ * So whoever attacks an account from elsewhere shuts out nobody but himself: the owner comes from where he was before, or from where
+ * nobody has guessed. Refused logins are not counted, so every limit ends with its window. The counters are this process's own, in memory.
+ */
+export class LoginLimits {
+  readonly #limits: GuessLimits
+  readonly #networks: RateLimiterMemory
+  readonly #accounts: RateLimiterMemory
+  readonly #guesses: RateLimiterMemory
+  readonly #all: RateLimiterMemory
+  readonly #known: KnownLogins
+  /** Names guesses: what was tried is kept nowhere. */
+  readonly #key = randomOctets(32)
+
+  constructor(limits: GuessLimits, now: () => Date) {
+    const counter = (points: number) => new RateLimiterMemory({ points, duration: limits.windowMs / 1000 })
+    this.#limits = limits
+    this.#networks = counter(limits.perNetwork)
+    this.#accounts = counter(limits.perAccount)
+    this.#guesses = counter(1)
+    this.#all = counter(MAX_GUESSES)
+    this.#known = new KnownLogins(now)
+  }
+
+  /** Whether the password is to be looked at. */
+  async admits({ username, remote }: LoginAttempt): Promise<boolean> {
+    const { perNetwork, perAccount } = this.#limits
+    const [account, network] = [accountOf(username), networkOf(remote)]
+    if (this.#known.has(network, account)) return true
+    const guesses = await counted(this.#networks, network)
+    if (perNetwork > 0 && guesses >= perNetwork) return false
+    return perAccount === 0 || guesses === 0 || (await counted(this.#accounts, account)) < perAccount
+  }
+
+  /** The password was wrong. */
+  async failed({ username, password, remote }: LoginAttempt): Promise<void> {
+    const [account, network] = [accountOf(username), networkOf(remote)]
+    const guess = this.#nameOf(`${network}\0${account}\0${password}`)
+    if ((await counted(this.#guesses, guess)) > 0) return
+    // Beyond this nothing new is remembered: an attack from everywhere must not fill the memory.
+    if ((await this.#all.penalty("")).consumedPoints > MAX_GUESSES) return
+    await Promise.all([this.#guesses.penalty(guess), this.#networks.penalty(network), this.#accounts.penalty(account)])
+  }
+
+  /** The password was right. */
+  succeeded({ username, remote }: LoginAttempt): void {
+    this.#known.add(networkOf(remote), accountOf(username))
+  }
+
+  #nameOf(guess: string): string {
+    return Buffer.from(hmacSha256(this.#key).update(Buffer.from(guess)).digest().subarray(0, 12)).toString("base64")
+  }
+}
+
+/** Which accounts have logged in from which networks. */
+class KnownLogins {
+  readonly #now: () => Date
+  /** Oldest first, with the time of the last login. */
+  readonly #seenAtMs = new Map<string, number>()
+
+  constructor(now: () => Date) {
+    this.#now = now
+  }
+
+  add(network: string, account: string): void {
+    const key = `${network} ${account}`
+    this.#seenAtMs.delete(key)
+    this.#seenAtMs.set(key, this.#now().getTime())
+    const oldest = this.#seenAtMs.keys().next().value
+    if (this.#seenAtMs.size > MAX_KNOWN && oldest !== undefined) this.#seenAtMs.delete(oldest)
+  }
+
+  has(network: string, account: string): boolean {
+    const seenAtMs = this.#seenAtMs.get(`${network} ${account}`)
+    return seenAtMs !== undefined && this.#now().getTime() - seenAtMs < KNOWN_MS
+  }
+}
+
+async function counted(counter: RateLimiterMemory, key: string): Promise<number> {
+  return (await counter.get(key))?.consumedPoints ?? 0
+}
+
+/** Of one length, whatever was typed. */
+function accountOf(username: string): string {
+  return Buffer.from(sha256(Buffer.from(canonical(username))).subarray(0, 12)).toString("base64")
+}
+
+function canonical(username: string): string {
+  try {
+    return addressKey(parseAddress(username))
+  } catch (error) {
+    if (hasCode(error, "ADDRESS_SYNTAX")) return username
+    throw error
+  }
+}
+
+/** A phone that was away for a holiday is still known where it comes from. */
+const KNOWN_MS = 30 * 86_400_000
+/** Ten thousand devices, each from a few places; some 120 octets each. */
+const MAX_KNOWN = 50_000
+/** Remembered at once, each from a network of its own at worst: with their counters and timers some 3 KB each (measured). */
+const MAX_GUESSES = 10_000
