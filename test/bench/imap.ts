@@ -283,7 +283,9 @@ async function profilePart(run: Run, warmUp: number): Promise<Row[]> {
   for (let pass = 0; pass < run.rounds; pass++) await fetches.add(run, ours, CLIENTS)
   for (const pid of processes) process.kill(pid, "SIGUSR2")
   for (const profile of await run.site.profiles(processes.length)) console.log(selfTimes(JSON.parse(profile)))
-  console.log(`MB/s of each pass, ${warmUp} to warm up: ${fetches.megabytes.map((value) => value.toFixed(0)).join(", ")}`)
+  console.log(
+    `MB/s of each pass, ${warmUp} to warm up: ${fetches.megabytes.map((value) => value.toFixed(0)).join(", ")}`,
+  )
   return []
 }
 
@@ -307,7 +309,9 @@ if (import.meta.main) {
   const parts = words.filter((word) => !word.startsWith("rounds="))
   const unknown = parts.filter((part) => !(part in PARTS) && !(part in PROFILES))
   if (unknown.length > 0) {
-    console.error(`imap: ${unknown.join(", ")}: unknown; there are ${[...Object.keys(PARTS), ...Object.keys(PROFILES)].join(", ")}`)
+    console.error(
+      `imap: ${unknown.join(", ")}: unknown; there are ${[...Object.keys(PARTS), ...Object.keys(PROFILES)].join(", ")}`,
+    )
     process.exit(2)
   }
   await bench(parts.length > 0 ? parts : undefined, rounds === undefined ? undefined : Number(rounds), (row) =>

@@ -23,6 +23,8 @@ export type Verdict =
       readonly windows: readonly Span[]
       /** Octets of the candidate that the head takes. */
       readonly endOctets: number
+      /** At least so many behind the head belong to the block. */
+      readonly restOctets: number
       /** OpenPGP in text may have a CRC, which must learn the decoded head, old xor new; null: there can be none. */
       readonly delta: Uint8Array | null
     }
@@ -104,15 +106,18 @@ export class Candidate {
     const octets = decoded.subarray(0, head.endOctets)
     const patches = patchesOf(this.#recryptors, octets, head).toSorted((a, b) => a.offset - b.offset)
     const patched = applyPatches(patches, 0, octets)
+    const { endOctets, wholeOctets, windows } = head
     if (this.encoding === "binary")
-      return { kind: "block", patches, windows: head.windows, endOctets: head.endOctets, delta: null }
+      return { kind: "block", patches, windows, endOctets, restOctets: wholeOctets - endOctets, delta: null }
     const from = this.#textStart ?? 0
     const changed = patches.map(({ offset, octets: { length } }) => ({ start: offset, end: offset + length }))
     return {
       kind: "block",
       patches: textPatches(textRuns(this.held, from, changed), patched),
-      windows: textRuns(this.held, from, head.windows),
-      endOctets: textEnd(this.held, from, head.endOctets),
+      windows: textRuns(this.held, from, windows),
+      endOctets: textEnd(this.held, from, endOctets),
+      // Four characters for three octets; line ends come on top.
+      restOctets: 4 * (Math.floor(wholeOctets / 3) - Math.floor(endOctets / 3)),
       delta: head.format === "openpgp" ? difference(octets, patched) : null,
     }
   }

@@ -64,7 +64,9 @@ function wholeOrMore(octets: Uint8Array, found: Element): BerElement | number {
 function headOf(octets: Uint8Array, set: BerElement): BlockHead {
   const exchanges = berChildren(octets, set).flatMap((info) => exchangeOf(octets, info) ?? [])
   const windows = exchanges.flatMap(({ point, identifiers }) => (point ? [point, ...identifiers] : []))
-  return { format: "cms", endOctets: set.end, exchanges, windows }
+  // Of indefinite length: not told.
+  const wholeOctets = readElement(octets, 0)?.end ?? set.end
+  return { format: "cms", endOctets: set.end, wholeOctets, exchanges, windows }
 }
 
 // RFC 5652 §6.2.2: [1] { version, [0] originator, [1] ukm OPTIONAL, keyEncryptionAlgorithm, recipientEncryptedKeys }

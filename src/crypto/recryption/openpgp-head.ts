@@ -33,7 +33,7 @@ function headAt(endOctets: number, broken: boolean, exchanges: readonly Exchange
   if (endOctets === 0) return { kind: "none" }
   if (broken) throw malformed(`no packet at octet ${endOctets}`)
   const windows = exchanges.flatMap(({ point }) => point ?? [])
-  const head: BlockHead = { format: "openpgp", endOctets, exchanges, windows }
+  const head: BlockHead = { format: "openpgp", endOctets, wholeOctets: endOctets, exchanges, windows }
   return { kind: "head", head }
 }
 

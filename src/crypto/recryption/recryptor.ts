@@ -15,6 +15,8 @@ export interface Exchange {
 export interface BlockHead {
   readonly format: BlockFormat
   readonly endOctets: number
+  /** Of the whole block, as far as its head tells: at least so many belong to it. */
+  readonly wholeOctets: number
   readonly exchanges: readonly Exchange[]
   /** All that any recryption of this block can change, whoever it is for: the rest is what a marker can rely on. */
   readonly windows: readonly Span[]

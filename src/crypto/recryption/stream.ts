@@ -52,6 +52,8 @@ export class RecryptionStream {
   #out: Uint8Array[] = []
   readonly #beginning = new Beginning()
   #wholeBody = false
+  /** So many octets belong to the block that began before: no other begins in them. */
+  #insideOctets = 0
   #ended = false
   #rescannedOctets = 0
 
@@ -128,6 +130,12 @@ export class RecryptionStream {
 
   #find(octets: Uint8Array, ended: boolean): Uint8Array[] {
     this.#state = SEARCHING
+    if (this.#insideOctets > 0) {
+      const inside = octets.subarray(0, this.#insideOctets)
+      this.#insideOctets -= inside.length
+      this.#pass(inside, [], [])
+      return [octets.subarray(inside.length)]
+    }
     const found = this.#search.find(octets, ended)
     if (found === null) {
       this.#give(octets, [], [])
@@ -180,6 +188,7 @@ export class RecryptionStream {
     if (block.delta === null && this.#beginning.isFollowedBy(this.#offset)) this.#wholeBody = true
     this.#count(changed ? "patched" : "foreign")
     this.#pass(held.subarray(0, block.endOctets), block.patches, block.windows)
+    this.#insideOctets = block.restOctets
     if (block.delta !== null && (changed || (this.#watched && block.windows.length > 0)))
       this.#state = { kind: "armor", tail: new ArmorTail(block.delta), held: EMPTY }
     return held.subarray(block.endOctets)
