@@ -1,10 +1,9 @@
 import { mkdir, readdir, writeFile } from "node:fs/promises"
 import { basename, join } from "node:path"
 import type { AppendProtection } from "../../src/imap-proxy/ports.ts"
-import { externalUpstream } from "../../src/imap-proxy/upstream.ts"
-import { silentLog } from "../../src/log/log.ts"
-import { Dovecot, MASTER } from "../harness/dovecot.ts"
+import { Dovecot } from "../harness/dovecot.ts"
 import { run, temporaryFolder } from "../harness/peers.ts"
+import { upstreamAt } from "../harness/upstream.ts"
 import { MESSAGES } from "../imap-proxy/messages.ts"
 import { ACCOUNT, PHONE, startRig } from "../imap-proxy/rig.ts"
 
@@ -31,13 +30,9 @@ type Outcome = "passed" | "failed" | "skipped"
 const AS_IS: AppendProtection = { plan: async () => ({ kind: "asIs" }) }
 
 await using folder = await temporaryFolder()
-await using dovecot = await Dovecot.start(folder.file("dovecot"), folder.file("mail"), { more: MANY_CONNECTIONS() })
+await using dovecot = await Dovecot.start(folder.file("dovecot"), folder.file("mail"), { more: manyConnections() })
 await using rig = await startRig({
-  upstream: externalUpstream({
-    endpoint: { kind: "tcp", host: "127.0.0.1", port: dovecot.imapPort, security: "plain" },
-    master: MASTER,
-    log: silentLog(),
-  }),
+  upstream: upstreamAt({ kind: "tcp", host: "127.0.0.1", port: dovecot.imapPort, security: "plain" }),
   tlsMode: "implicit",
   protection: AS_IS,
 })
@@ -83,8 +78,8 @@ async function randomCommands(tester: string): Promise<string[]> {
   await writeFile(mbox, Object.values(MESSAGES).map(asMboxEntry).join(""))
   const worse: string[] = []
   for (const peer of peers) {
-    const args = [...common(peer), `mbox=${mbox}`, `secs=${seconds}`, `clients=${clients}`, "msgs=40", "checkpoint=1"]
-    const { code, stdout, stderr } = await run(tester, [...args, "seed=7"], {
+    const args = [`mbox=${mbox}`, `secs=${seconds}`, `clients=${clients}`, "msgs=40", "checkpoint=1", "seed=7"]
+    const { code, stdout, stderr } = await run(tester, [...common(peer), ...args], {
       timeoutMs: 1000 * (Number(seconds) + 60),
       cwd: folder.file("random"),
     })
@@ -106,6 +101,6 @@ function asMboxEntry(message: string): string {
 }
 
 /** All clients of the tester are one user from one address. */
-function MANY_CONNECTIONS(): string {
+function manyConnections(): string {
   return "protocol imap {\n  mail_max_userip_connections = 1000\n}\n"
 }
