@@ -34,7 +34,7 @@ describe.skipIf(!dovecotPossible)("what clients send, to Dovecot and through the
   })
 
   test.each(transcripts)("%s: identical answers but for the patched spans", async (name) => {
-    const steps = parseTranscript(readFileSync(`${import.meta.dirname}/${name}`, "utf8"))
+    const steps = parseTranscript(readFileSync(`${import.meta.dirname}/${name}`, "latin1"))
     const direct = await fromDovecot(name, steps)
     const proxied = await throughProxy(name, steps, upstreamAt(plainAt(dovecot.imapPort)))
     expectSame(steps, direct, proxied)
