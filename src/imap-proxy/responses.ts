@@ -164,4 +164,5 @@ const SWALLOW: LineRoute = {
   end: () => undefined,
 }
 const STATUS = /^[^ ]{1,128} (?:OK|NO|BAD|BYE|PREAUTH)(?: |$)/i
-const STATUS_LINE = /^([^ ]+) (OK|NO|BAD|BYE|PREAUTH)(?: \[([^\]]*)\])?(.*)$/is
+// A URL in a code may hold brackets of its own (RFC 3986 §3.2.2).
+const STATUS_LINE = /^([^ ]+) (OK|NO|BAD|BYE|PREAUTH)(?: \[((?:[^[\]]|\[[^[\]]*\])*|[^\]]*)\])?(.*)$/is

@@ -4,6 +4,7 @@ import { allowedCommand, type Treatment } from "./commands/allowed.ts"
 import { appendCommand } from "./commands/append.ts"
 import { fetchCommand } from "./commands/fetch.ts"
 import { enter, forward } from "./commands/forward.ts"
+import { refusedOption } from "./commands/options.ts"
 import type { Context } from "./context.ts"
 import { endStream } from "./octets.ts"
 import { Responses } from "./responses.ts"
@@ -120,6 +121,7 @@ export class Session {
     const lost = command.segments.some((segment) => segment.kind === "literal" && segment.octets === null)
     log.debug("imap.command", { name: allowed === null ? "?" : command.name })
     if (allowed === null || lost) return client.say(`${command.tag} BAD command not supported`)
+    if (refusedOption(command) !== null) return client.say(`${command.tag} BAD option not supported`)
     if (allowed.writes && device.readOnly) return client.say(`${command.tag} NO [NOPERM] this device may only read`)
     await this.#treat(allowed.treatment, command)
   }
@@ -172,12 +174,14 @@ export class Session {
     client.reader.expectLine()
     const event = await client.next()
     if (event?.kind !== "line") return
-    if (latin1(event.octets).toUpperCase() !== "DONE")
-      throw new GatewayError("PROTOCOL", "imap: IDLE ended without DONE")
-    // An upstream that ended the IDLE by itself waits for no DONE.
-    if (!pending.has(entry)) return
-    upstream.write("DONE\r\n")
-    await upstream.flush()
+    const done = latin1(event.octets).toUpperCase() === "DONE"
+    if (pending.has(entry)) {
+      // What is not DONE the upstream answers in its own words; it may be anything, so it is not sent on.
+      upstream.write(done ? "DONE\r\n" : "NOT-DONE\r\n")
+      return upstream.flush() ?? undefined
+    }
+    // An upstream that ended the IDLE by itself waits for no DONE; a command in its place was taken for it, and is lost.
+    if (!done) throw new GatewayError("PROTOCOL", "imap: IDLE ended without DONE")
   }
 
   /** RFC 5161: what is not offered is not enabled, whatever the upstream could do (UTF8=ACCEPT, IMAP4rev2). */

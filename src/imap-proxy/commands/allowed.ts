@@ -38,6 +38,9 @@ const READS = [
   "THREAD",
   "GETQUOTA",
   "GETQUOTAROOT",
+  "GETACL",
+  "MYRIGHTS",
+  "LISTRIGHTS",
 ]
 const WRITES: readonly string[] = [
   "APPEND",
@@ -51,6 +54,8 @@ const WRITES: readonly string[] = [
   "SUBSCRIBE",
   "UNSUBSCRIBE",
   "SETQUOTA",
+  "SETACL",
+  "DELETEACL",
 ]
 const UID_FORMS: readonly string[] = ["FETCH", "STORE", "COPY", "MOVE", "SEARCH", "SORT", "THREAD", "EXPUNGE"]
 const ALLOWED: ReadonlyMap<string, Treatment> = new Map<string, Treatment>([

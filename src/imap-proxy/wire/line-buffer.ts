@@ -62,6 +62,19 @@ export class LineBuffer {
     return line
   }
 
+  /** The first octets of what waits, which go on waiting. */
+  peek(octets: number): Uint8Array {
+    return this.#pending.subarray(this.#at, this.#at + octets)
+  }
+
+  /** `octets` of a line that is longer than that, without any of its line end; null for other lines. */
+  takeLinePiece(octets: number): Uint8Array | null {
+    const end = this.#pending.indexOf(LF, this.#searched)
+    // The last octet before the end may be a CR that belongs to it.
+    const sureOctets = (end < 0 ? this.#pending.length : end) - 1 - this.#at
+    return sureOctets < octets ? null : this.takeData(octets)
+  }
+
   /** At most `limitOctets` of what waits, as a view; null when nothing waits. */
   takeData(limitOctets: number): Uint8Array | null {
     if (this.length === 0) return null

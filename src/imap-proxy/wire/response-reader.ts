@@ -12,8 +12,10 @@ export type ResponseEvent =
   /** `lineEnd` is CRLF: where it came as such, a view on what was pushed, right behind the octets before it. */
   | { readonly kind: "end"; readonly lineEnd: Uint8Array }
 
-/** SEARCH and ESEARCH of a large mailbox, ENVELOPE with a thousand recipients: 1 MiB holds them. */
+/** ENVELOPE with ten thousand recipients: 1 MiB holds it. Lists of numbers may be longer. */
 export const MAX_RESPONSE_LINE_OCTETS = 1_048_576
+/** Lists of numbers are handed out in pieces of this size: SEARCH of a million messages is 8 MB. Above what one read brings. */
+const NUMBERS_PIECE_OCTETS = 131_072
 
 /** Reads the server-to-client direction: push octets, then call next until it gives null. Literals are never buffered. */
 export class ResponseReader {
@@ -23,6 +25,8 @@ export class ResponseReader {
   #textOctets = 0
   /** Status responses and continuations are a person's text: a `{5}` at their end is no literal (RFC 9051 §7.1). */
   #statusLine = false
+  /** The beginning of a list of numbers was handed out. */
+  #numbers = false
   #size = 0
   #marker: Uint8Array = NOTHING
   #lineEnd: Uint8Array = CRLF
@@ -58,18 +62,21 @@ export class ResponseReader {
       case "end":
         this.#state = "start"
         this.#textOctets = 0
+        this.#numbers = false
         return { kind: "end", lineEnd: this.#lineEnd }
     }
   }
 
   #readText(): ResponseEvent | null {
+    const piece = this.#readNumbers()
+    if (piece !== null) return { kind: "text", octets: piece, text: latin1(piece) }
     const ended = this.#buffer.takeEndedLine(this.#lineOctets - this.#textOctets)
     if (ended === null) return null
     const { text: octets, lineEnd } = ended
     const text = latin1(octets)
     if (this.#state === "start") this.#statusLine = STATUS.test(text)
     this.#textOctets += octets.length
-    const marker = this.#statusLine ? null : literalMarker(text, octets)
+    const marker = this.#statusLine || this.#numbers ? null : literalMarker(text, octets)
     if (marker === null) {
       this.#state = "end"
       // A bare LF is told as CRLF.
@@ -81,6 +88,18 @@ export class ResponseReader {
     const length = octets.length - marker.length
     this.#marker = withLineEnd(octets.subarray(length), lineEnd)
     return { kind: "text", octets: octets.subarray(0, length), text: text.slice(0, length) }
+  }
+
+  /** A piece of a long list of numbers; null for what is short or something else. */
+  #readNumbers(): Uint8Array | null {
+    if (this.#buffer.length <= NUMBERS_PIECE_OCTETS) return null
+    if (!this.#numbers && (this.#state !== "start" || !NUMBERS.test(latin1(this.#buffer.peek(16))))) return null
+    const piece = this.#buffer.takeLinePiece(NUMBERS_PIECE_OCTETS)
+    if (piece === null) return null
+    this.#numbers = true
+    this.#statusLine = false
+    this.#state = "text"
+    return piece
   }
 
   #readData(): ResponseEvent | null {
@@ -95,6 +114,9 @@ export class ResponseReader {
 
 // RFC 9051 §9: resp-cond-state, resp-cond-bye, greeting, tagged responses and continue-req
 const STATUS = /^(?:\+|[^ ]{1,128} (?:OK|NO|BAD|BYE|PREAUTH)(?: |$))/i
+
+// RFC 9051 §7.3.3, §7.3.4; RFC 5256 §4 (SORT, THREAD), RFC 7162 §3.2.10 (VANISHED): no literals
+const NUMBERS = /^\* (?:SEARCH|ESEARCH|SORT|THREAD|VANISHED) /i
 
 /** Views on the same line are joined without copying. */
 function withLineEnd(marker: Uint8Array, lineEnd: Uint8Array): Uint8Array {
