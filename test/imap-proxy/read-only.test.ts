@@ -58,6 +58,8 @@ const WRITES = [
   "SUBSCRIBE INBOX",
   "UNSUBSCRIBE INBOX",
   'SETQUOTA "" (STORAGE 1)',
+  "SETACL INBOX bob lrs",
+  "DELETEACL INBOX bob",
   `APPEND INBOX {${MESSAGE.length}+}\r\n${MESSAGE}`,
   `APPEND {5+}\r\nINBOX (\\Seen) {${MESSAGE.length}+}\r\n${MESSAGE}`,
   `APPEND INBOX {${MESSAGE.length}}`,
@@ -66,7 +68,6 @@ const WRITES = [
 const UNKNOWN = [
   "REPLACE 1 INBOX {3+}\r\nx\r\n",
   "UID REPLACE 1 INBOX {3+}\r\nx\r\n",
-  "SETACL INBOX bob lrs",
   "DELETEACL INBOX bob",
   'SETMETADATA INBOX (/private/comment "x")',
   "SETANNOTATION INBOX x (y z)",
