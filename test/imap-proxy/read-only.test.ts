@@ -68,7 +68,6 @@ const WRITES = [
 const UNKNOWN = [
   "REPLACE 1 INBOX {3+}\r\nx\r\n",
   "UID REPLACE 1 INBOX {3+}\r\nx\r\n",
-  "DELETEACL INBOX bob",
   'SETMETADATA INBOX (/private/comment "x")',
   "SETANNOTATION INBOX x (y z)",
   "UID CREATE New",
