@@ -43,6 +43,7 @@ export type ErrorCode =
   | "JOB_STATE"
   // flow and edges
   | "MESSAGE_TOO_LARGE"
+  | "UPLOADS_FULL"
   | "DEVICE_REVOKED"
   | "MESSAGE_ALTERED"
   | "LINE_ENDINGS"

@@ -4,6 +4,7 @@ import { randomOctets } from "../crypto/primitives/random.ts"
 import { addressKey, parseAddress } from "../message/address.ts"
 import { atRestOf } from "../pipeline/at-rest.ts"
 import { type AtRest, classify, protectAtRest } from "../pipeline/protect.ts"
+import { NO_RESTORERS } from "../pipeline/restore.ts"
 import { syncFolder } from "../store/durable.ts"
 import { secret } from "../store/secrets.ts"
 import { knownAccount } from "./account.ts"
@@ -52,7 +53,7 @@ export async function encryptMailbox(written: string, options: EncryptOptions): 
     subject: config.policy.subject,
     markerKey: secret(config.secrets, "marker"),
     // What came encrypted stays as it came.
-    restorers: [],
+    restorers: NO_RESTORERS,
   })
   const dryRun = options.dryRun ?? false
   const done = await encryptFolders(folders, dryRun ? null : rest)

@@ -104,7 +104,7 @@ interface PolicyConfig {
   /** Subject outside the encryption: as it came, or replaced by "...". */
   readonly subject: "clear" | "hidden"
   /** A stored message whose marker does not fit: report it, or end the connection before its last octets. */
-  readonly altered: "report" | "refuse"
+  readonly integrity: "report" | "strict"
 }
 
 /** Bounds; each has a default that suits a small server. */

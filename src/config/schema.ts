@@ -101,7 +101,7 @@ function readConfig(document: Document, file: string): Config | null {
     relay: readRelay(document, path),
     policy: {
       subject: document.optional("policy.subject", oneOf("clear", "hidden"), "clear"),
-      altered: document.optional("policy.altered", oneOf("report", "refuse"), "report"),
+      integrity: document.optional("policy.integrity", oneOf("report", "strict"), "report"),
     },
     limits: readLimits(document),
     warnings: [],

@@ -18,6 +18,7 @@ const OFFERED: ReadonlySet<string> = new Set([
   "LIST-MYRIGHTS",
   "LIST-STATUS",
   "MOVE",
+  "MULTIAPPEND",
   "NAMESPACE",
   "OBJECTID",
   "QRESYNC",

@@ -35,8 +35,6 @@ export interface DeviceSession {
   readonly scope: string
   /** From the account's keys to this device, for what is read. */
   readonly recryptors: readonly Recryptor[]
-  /** From the account's devices to the account, for what is uploaded. */
-  readonly restorers: readonly Recryptor[]
   /** Aborted when the device is revoked: the connection ends at once. */
   readonly revoked: AbortSignal
   /** Looks whether stored messages are still what was put there. */
@@ -77,29 +75,31 @@ export interface Upstream {
   connect(account: string, client: ClientAddress | null, signal: AbortSignal): Promise<Duplex>
 }
 
-/** A message that a device uploads. */
-export interface Append {
-  /** The whole header section and at most 64 KiB of the body; the whole message when `whole`. Device blocks are restored already. */
-  readonly head: Uint8Array
-  readonly whole: boolean
+/** A message that a device uploads; its content can be had once. */
+export interface Upload {
   readonly sizeOctets: number
-  /** Blocks in the head that were addressed to a device of the account and are restored to the account. */
-  readonly restored: number
+  readonly content: AsyncIterable<Uint8Array>
 }
 
-/** What becomes of an upload; `encrypt` gives exactly `sizeOctets` octets. */
-export type AppendPlan =
-  | { readonly kind: "asIs" }
-  | {
-      readonly kind: "encrypt"
-      readonly sizeOctets: number
-      encrypt(content: AsyncIterable<Uint8Array>): AsyncIterable<Uint8Array>
-    }
-  | { readonly kind: "refuse"; readonly text: string }
+/** What becomes of an upload. `text` may begin with a response code. */
+export type UploadPlan = StoredUpload | { readonly kind: "refuse"; readonly text: string }
 
-/** Sees to it that nothing is stored in clear. */
+/** What is stored in place of an upload. */
+export interface StoredUpload {
+  /** `asIs`: it was encrypted already. */
+  readonly kind: "asIs" | "encrypt"
+  /** `content` gives exactly so many octets. It reads the rest of the upload on its way, and may throw before its end. */
+  readonly sizeOctets: number
+  readonly content: AsyncIterable<Uint8Array>
+  /** Blocks that were in the form of a device of the account, and are the account's again. */
+  readonly restored: number
+  /** Gives back what is held of the upload; called at the end, whatever came of it. */
+  release(): void
+}
+
+/** Sees to it that nothing is stored in clear, or so that one device only can read it. */
 export interface AppendProtection {
-  plan(account: string, append: Append): Promise<AppendPlan>
+  plan(account: string, upload: Upload): Promise<UploadPlan>
 }
 
 /** Bounds of one listener. */

@@ -18,6 +18,11 @@ export class HeaderSection {
     return this.#size
   }
 
+  /** What was taken so far. */
+  get octets(): Uint8Array {
+    return this.#held.subarray(0, this.#size)
+  }
+
   /**
    * Takes octets up to the empty line that ends the section.
    * @returns what stands behind it; null when it was not met yet
@@ -38,7 +43,7 @@ export class HeaderSection {
    * @throws GatewayError CLEAR_CONTENT when a line is no field: many readers take it for the begin of the body
    */
   fields(): Field[] {
-    const fields = parseFields(this.#held.subarray(0, this.#size))
+    const fields = parseFields(this.octets)
     if (fields.some((field) => field.name === "")) throw new GatewayError("CLEAR_CONTENT", "header: line is no field")
     return fields
   }

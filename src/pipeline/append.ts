@@ -1,111 +1,190 @@
-import { RecryptionStream } from "../crypto/recryption/stream.ts"
-import { GatewayError } from "../errors.ts"
+import { GatewayError, hasCode } from "../errors.ts"
 import { EncryptionClassifier } from "../mime/classify.ts"
-import { outerFields } from "../mime/compose.ts"
+import { outerFields, withoutMarker } from "../mime/compose.ts"
 import { headerEnd } from "../mime/header.ts"
-import { MarkerMac, markerField } from "./marker.ts"
+import type { HeldOctets, HeldShare } from "./held-octets.ts"
+import { readMarker } from "./marker-field.ts"
+import { Marking } from "./marking.ts"
 import { type Prepared, prefixed, preparedOf } from "./prepared.ts"
 import { type AtRest, encryptedMessage, protectAtRest } from "./protect.ts"
+import { genuineMarker } from "./restore.ts"
+import { RestoredUpload } from "./restored-upload.ts"
+import { takeHead, type UploadHead } from "./upload-head.ts"
 
-/** A message that a client uploads: its head, or all of it when it is small. */
+/** A message that a client uploads; its content can be had once. */
 export interface Upload {
-  /** The whole header section and at least 64 KiB of the body; the whole message when `whole`. */
-  readonly head: Uint8Array
-  readonly whole: boolean
   readonly sizeOctets: number
+  readonly content: AsyncIterable<Uint8Array>
 }
 
-/** What becomes of an upload. `encrypt` turns the uploaded octets, streaming, into exactly `sizeOctets` octets. */
-export type UploadPlan =
-  | { readonly kind: "asIs" }
-  | {
-      readonly kind: "encrypt"
-      readonly sizeOctets: number
-      encrypt(content: AsyncIterable<Uint8Array>): AsyncIterable<Uint8Array>
-    }
-  | { readonly kind: "refuse"; readonly text: string }
+/** What becomes of an upload. `text` may begin with a response code (RFC 9051 §7.1). */
+export type UploadPlan = StoredUpload | { readonly kind: "refuse"; readonly text: string }
 
-/** Octets of the body that the marker of a large upload covers: its field is written before the rest is known. */
-const MARKED_OCTETS = 32_768
+/** What is stored in place of an upload. */
+export interface StoredUpload {
+  /** `asIs`: it was encrypted already. */
+  readonly kind: "asIs" | "encrypt"
+  /** Exactly as many octets as `content` gives. */
+  readonly sizeOctets: number
+  /** Streams, and reads the rest of the upload on the way. May throw before its end: then nothing must be stored. */
+  readonly content: AsyncIterable<Uint8Array>
+  /** Blocks in its head that were in the form of a device of the account. */
+  readonly restored: number
+  /** Gives back the memory that is held; must be called at the end, whatever came of it. */
+  release(): void
+}
 
 /**
- * Decides how an upload is stored: what is encrypted already stays as it is, everything else is encrypted to the account.
- * Length and head of the result are known beforehand, so that a large message streams through.
+ * Decides how an upload is stored: what is encrypted already stays, in the account's form; everything else is encrypted to the
+ * account. Length and head of the result are known beforehand, so that a large message streams through.
  */
-export async function planUpload(upload: Upload, seed: Uint8Array, rest: AtRest): Promise<UploadPlan> {
-  if (upload.whole) return planWhole(upload.head, seed, rest)
-  const end = headerEnd(upload.head)
-  if (end === null) return { kind: "refuse", text: "header section too large" }
-  if (looksEncrypted(upload.head)) return { kind: "encrypt", sizeOctets: upload.sizeOctets, encrypt: asLongAsEncrypted }
-  return planLarge(upload, end, seed, rest)
+export async function planUpload(
+  upload: Upload,
+  seed: Uint8Array,
+  rest: AtRest,
+  memory: HeldOctets,
+): Promise<UploadPlan> {
+  const share = memory.share()
+  try {
+    const plan = await planned(upload, seed, rest, share)
+    if (plan.kind === "refuse") share.release()
+    return plan
+  } catch (error) {
+    share.release()
+    if (hasCode(error, "HEADER_TOO_LARGE")) return { kind: "refuse", text: "header section too large" }
+    if (hasCode(error, "UPLOADS_FULL"))
+      return { kind: "refuse", text: "[UNAVAILABLE] too many uploads at once, try again later" }
+    throw error
+  }
 }
 
-async function planWhole(octets: Uint8Array, seed: Uint8Array, rest: AtRest): Promise<UploadPlan> {
+async function planned(upload: Upload, seed: Uint8Array, rest: AtRest, share: HeldShare): Promise<UploadPlan> {
+  const restored = new RestoredUpload(rest)
+  const source = upload.content[Symbol.asyncIterator]()
+  const head = await takeHead(source, upload.sizeOctets, restored, share)
+  if (restored.lost) return { kind: "refuse", text: LOST }
+  const uploaded: Uploaded = {
+    sizeOctets: upload.sizeOctets,
+    bodyStart: headerEnd(head.octets) ?? head.octets.length,
+    head,
+    following: () => following(source, restored),
+  }
+  const plan = isEncrypted(head) ? planKept(uploaded, rest) : await planClear(uploaded, seed, rest)
+  return plan.kind === "refuse" ? plan : { ...plan, restored: restored.restored, release: () => share.release() }
+}
+
+/** An upload whose head is known, in the account's form. */
+interface Uploaded {
+  readonly sizeOctets: number
+  readonly head: UploadHead
+  /** Offset of the body in the head. */
+  readonly bodyStart: number
+  /** What comes behind the head. */
+  following(): AsyncIterable<Uint8Array>
+}
+
+type Plan = Omit<StoredUpload, "restored" | "release"> | { readonly kind: "refuse"; readonly text: string }
+
+/** @throws GatewayError DEVICE_REVOKED when it shows only now that nobody could open the message */
+async function* following(source: AsyncIterator<Uint8Array>, restored: RestoredUpload): AsyncGenerator<Uint8Array> {
+  for (let next = await source.next(); next.done !== true; next = await source.next()) {
+    yield* restored.push(next.value)
+    if (restored.lost) throw new GatewayError("DEVICE_REVOKED", "append: block is in the form of no live device")
+  }
+  yield* restored.end()
+}
+
+/**
+ * Whether everything is encrypted, as far as the head tells. A large upload whose end is not known yet is taken for encrypted only when
+ * the head has no octet in clear: the classifier, fed with it, has seen nothing but encrypted content so far.
+ */
+function isEncrypted({ octets, whole }: UploadHead): boolean {
   const classifier = new EncryptionClassifier()
   classifier.push(octets)
-  if (classifier.end() !== "clear") return { kind: "asIs" }
-  const stored = await protectAtRest(preparedOf(octets), [], seed, rest)
-  return {
-    kind: "encrypt",
-    sizeOctets: stored.sizeOctets,
-    async *encrypt(content) {
-      for await (const _ of content) {
-        // The head held all of it; the octets are only taken off the wire.
-      }
-      yield* stored.content()
-    },
-  }
+  return (whole ? classifier.end() : classifier.soFar()) !== "clear"
 }
 
-async function planLarge(upload: Upload, bodyStart: number, seed: Uint8Array, rest: AtRest): Promise<UploadPlan> {
-  const head = upload.head
-  const body = (source: AsyncIterable<Uint8Array>): Prepared =>
-    encryptedMessage({ sizeOctets: upload.sizeOctets, content: () => source }, seed, rest.account, rest.target).body
-  const outside = outerFields(head.subarray(0, bodyStart), rest.subject)
-  const marker = markerField("this gateway", await markHead(body, head, rest))
-  const { fields, body: sized } = encryptedMessage(
-    { sizeOctets: upload.sizeOctets, content: () => preparedOf().content() },
-    seed,
-    rest.account,
-    rest.target,
-  )
-  const front = [...outside, marker, ...fields]
-  return {
-    kind: "encrypt",
-    sizeOctets: prefixed(front, sized).sizeOctets,
-    async *encrypt(content) {
-      yield* front
-      yield* body(content).content()
-    },
-  }
+async function planClear(uploaded: Uploaded, seed: Uint8Array, rest: AtRest): Promise<Plan> {
+  const { head } = uploaded
+  if (!head.whole) return planLarge(uploaded, seed, rest)
+  const stored = await protectAtRest(preparedOf(head.octets), [], seed, rest)
+  return { kind: "encrypt", sizeOctets: stored.sizeOctets, content: stored.content() }
 }
 
-/** Encrypts the head once to know the first octets of the ciphertext, which the marker covers. */
-async function markHead(
-  body: (source: AsyncIterable<Uint8Array>) => Prepared,
-  head: Uint8Array,
+async function planLarge(
+  { head, bodyStart, sizeOctets, following }: Uploaded,
+  seed: Uint8Array,
   rest: AtRest,
-): Promise<ReturnType<MarkerMac["finish"]>> {
-  const mac = new MarkerMac(rest.markerKey, rest.account, "this gateway", MARKED_OCTETS)
-  const stream = new RecryptionStream([], { onStable: (octets) => mac.update(octets) })
+): Promise<Plan> {
+  const body = (content: () => AsyncIterable<Uint8Array>) =>
+    encryptedMessage({ sizeOctets, content }, seed, rest.account, rest.target)
+  const marker = await markHead(body(inPieces(head.octets)).body, rest)
+  const encrypted = body(async function* () {
+    yield head.octets
+    yield* following()
+  })
+  const outside = outerFields(head.octets.subarray(0, bodyStart), rest.subject)
+  const stored = prefixed([...outside, marker, ...encrypted.fields], encrypted.body)
+  return { kind: "encrypt", sizeOctets: stored.sizeOctets, content: stored.content() }
+}
+
+/** The marker over the first octets of the ciphertext: the head is encrypted once more for it. */
+async function markHead(body: Prepared, rest: AtRest): Promise<Uint8Array> {
+  const marking = new Marking("this gateway", rest, MARKED_OCTETS)
   try {
     // The head alone is shorter than announced, so the encryption ends in LENGTH_MISMATCH; by then the marked octets are out.
-    for await (const part of body(preparedOf(head).content()).content()) stream.push(part)
+    for await (const part of body.content()) marking.push(part)
   } catch (error) {
-    if (!(error instanceof GatewayError && error.code === "LENGTH_MISMATCH")) throw error
+    if (!hasCode(error, "LENGTH_MISMATCH")) throw error
   }
-  stream.end()
-  return mac.finish()
+  return marking.field()
+}
+
+/** The encoders hold back the last piece they got: it should not be all. */
+function inPieces(octets: Uint8Array): () => AsyncIterable<Uint8Array> {
+  return async function* () {
+    for (let at = 0; at < octets.length; at += PIECE_OCTETS) yield octets.subarray(at, at + PIECE_OCTETS)
+  }
+}
+
+/** What is encrypted already gets a marker, unless it has one: its tag tells the account's form from its devices' from now on. */
+function planKept({ head, bodyStart, sizeOctets, following }: Uploaded, rest: AtRest): Plan {
+  const { octets, whole } = head
+  // RFC 3516 §4.4: what can be stored in an ordinary literal only must not hold NUL.
+  if (octets.includes(0)) return { kind: "refuse", text: "[UNKNOWN-CTE] encrypted message holds NUL" }
+  const header = markedHeader(octets, bodyStart, whole, rest)
+  const front = preparedOf(...header, octets.subarray(bodyStart))
+  return {
+    kind: "asIs",
+    sizeOctets: front.sizeOctets + sizeOctets - octets.length,
+    content: whole ? front.content() : asLongAsEncrypted(octets, front, following()),
+  }
+}
+
+function markedHeader(octets: Uint8Array, bodyStart: number, whole: boolean, rest: AtRest): readonly Uint8Array[] {
+  const header = octets.subarray(0, bodyStart)
+  // Of version 1 nobody knows whether it is genuine.
+  if (genuineMarker(header, rest) !== null || readMarker(header)?.version === 1) return [header]
+  const marking = new Marking("unknown", rest, whole ? null : MARKED_OCTETS)
+  marking.push(octets.subarray(bodyStart))
+  return [marking.field(), ...withoutMarker(header)]
 }
 
 /**
  * Passes a large upload on that began as an encrypted one; should anything stand in clear behind, it is broken off before its end.
  * Throws GatewayError CLEAR_CONTENT: the store must not be told that the message is complete.
  */
-async function* asLongAsEncrypted(content: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+async function* asLongAsEncrypted(
+  head: Uint8Array,
+  front: Prepared,
+  rest: AsyncIterable<Uint8Array>,
+): AsyncGenerator<Uint8Array> {
   const classifier = new EncryptionClassifier()
+  classifier.push(head)
+  yield* front.content()
   let last: Uint8Array | null = null
-  for await (const octets of content) {
+  for await (const octets of rest) {
+    if (octets.includes(0)) throw new GatewayError("CLEAR_CONTENT", "upload: holds NUL and cannot be kept")
     if (last) yield last
     classifier.push(octets)
     last = octets
@@ -115,12 +194,7 @@ async function* asLongAsEncrypted(content: AsyncIterable<Uint8Array>): AsyncGene
   if (last) yield last
 }
 
-/**
- * A large upload whose end is not known yet is taken for encrypted only when the head has no octet in clear: the classifier, fed
- * with it, has seen nothing but encrypted content so far.
- */
-function looksEncrypted(head: Uint8Array): boolean {
-  const classifier = new EncryptionClassifier()
-  classifier.push(head)
-  return classifier.soFar() !== "clear"
-}
+/** Octets of the body that the marker of a large upload covers: its field is written before the rest is known. */
+const MARKED_OCTETS = 32_768
+const PIECE_OCTETS = 8_192
+const LOST = "[CANNOT] message can be opened by no device: it is in the form of one that was revoked, or was altered"

@@ -7,14 +7,15 @@ import {
   openPgpArmoredSize,
 } from "../crypto/openpgp/encrypt.ts"
 import { hkdfSha256 } from "../crypto/primitives/hash.ts"
-import type { Recryptor } from "../crypto/recryption/recryptor.ts"
 import { RecryptionStream } from "../crypto/recryption/stream.ts"
 import { base64Lines, base64LinesSize } from "../mime/base64-lines.ts"
 import { EncryptionClassifier } from "../mime/classify.ts"
 import { outerFields, pgpMimeFrame, type SubjectPolicy, smimeFields, withoutMarker } from "../mime/compose.ts"
 import { readHeader } from "../mime/header.ts"
-import { type EncryptedBy, type MarkerKey, MarkerMac, markerField } from "./marker.ts"
+import type { EncryptedBy, MarkerMaker } from "./marker-mac.ts"
+import { Marking } from "./marking.ts"
 import { behind, collect, type Prepared, prefixed, preparedOf, WHOLE_OCTETS } from "./prepared.ts"
+import { genuineMarker, isEmpty, type Restorers, Restoring } from "./restore.ts"
 
 /** Whose key a message is encrypted to, and how. */
 export type EncryptionTarget =
@@ -26,13 +27,11 @@ export type EncryptionTarget =
   | { readonly format: "openpgp"; readonly recipients: readonly OpenPgpRecipient[] }
 
 /** What {@link protectAtRest} needs to know of the account a message is stored for. */
-export interface AtRest {
-  readonly account: string
+export interface AtRest extends MarkerMaker {
   readonly target: EncryptionTarget
   readonly subject: SubjectPolicy
-  readonly markerKey: MarkerKey
-  /** device -> account: blocks addressed to a device's own certificate are patched back. */
-  readonly restorers: readonly Recryptor[]
+  /** device -> account: blocks in a device's form are patched back. */
+  readonly restorers: Restorers
 }
 
 /** A message as it is stored, and what protects it. */
@@ -61,7 +60,7 @@ export async function protectAtRest(
     const stored = await marked("this gateway", outside, encrypted.fields, await settle(encrypted.body), rest)
     return { ...stored, by: `${rest.target.format} by this gateway` }
   }
-  const restored = rest.restorers.length > 0 ? recrypted(body, rest.restorers) : body
+  const restored = restoredBody(body, genuineMarker(header, rest)?.tag ?? null, rest)
   return { ...(await marked("unknown", trace, withoutMarker(header), restored, rest)), by: `arrived as ${arrived}` }
 }
 
@@ -151,30 +150,22 @@ async function marked(
   body: Prepared,
   rest: AtRest,
 ): Promise<Prepared> {
-  const mac = new MarkerMac(rest.markerKey, rest.account, by)
-  const stream = new RecryptionStream([], { onStable: (octets) => mac.update(octets) })
-  for await (const part of body.content()) {
-    // The stream decodes what it is given until it knows the head of a block, and passes on the rest.
-    stream.push(part.subarray(0, HEAD_OCTETS))
-    stream.push(part.subarray(HEAD_OCTETS))
-  }
-  stream.end()
-  return prefixed([...outside, markerField(by, mac.finish()), ...fields], body)
+  const marking = new Marking(by, rest)
+  for await (const part of body.content()) marking.push(part)
+  return prefixed([...outside, marking.field(), ...fields], body)
 }
-
-/** The head of an envelope to one recipient in base64 has 700; more of it is decoded when that was not enough. */
-const HEAD_OCTETS = 1_024
 
 /** Small bodies are made once and kept; large ones are made again, from the same seed, each time they are read. */
 async function settle(body: Prepared): Promise<Prepared> {
   return body.sizeOctets <= 2 * WHOLE_OCTETS ? preparedOf(await collect(body.content())) : body
 }
 
-function recrypted(body: Prepared, recryptors: readonly Recryptor[]): Prepared {
+function restoredBody(body: Prepared, tag: Uint8Array | null, rest: AtRest): Prepared {
+  if (isEmpty(rest.restorers)) return body
   return {
     sizeOctets: body.sizeOctets,
     async *content() {
-      const stream = new RecryptionStream(recryptors)
+      const stream = new RecryptionStream(new Restoring(rest, tag).patching)
       for await (const part of body.content()) yield* stream.push(part)
       yield* stream.end()
     },

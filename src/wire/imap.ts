@@ -6,6 +6,7 @@ import { PROXY_LIMITS } from "../imap-proxy/ports.ts"
 import { type ImapListener, startImapProxy } from "../imap-proxy/server.ts"
 import type { MailStore } from "../mailbox/store.ts"
 import { planUpload } from "../pipeline/append.ts"
+import { HeldOctets } from "../pipeline/held-octets.ts"
 import { MarkerCheck } from "../pipeline/marker.ts"
 import type { Directory } from "../pipeline/ports.ts"
 import type { Core } from "./core.ts"
@@ -28,9 +29,10 @@ export interface ImapParts {
 /** The IMAP listeners that the configuration names. */
 export async function startImap(core: Core, parts: ImapParts): Promise<[string, ImapListener][]> {
   const listeners: [string, ImapListener][] = []
+  const protection = protectionOf(parts.directory, new HeldOctets(HELD_OCTETS))
   for (const name of ["imap", "imaps", "imapsClient"] as const) {
     const listen = core.config.listen[name]
-    if (listen) listeners.push([name, await startOne(name, listen, core, parts)])
+    if (listen) listeners.push([name, await startOne(name, listen, core, { ...parts, protection })])
   }
   return listeners
 }
@@ -39,7 +41,7 @@ async function startOne(
   name: "imap" | "imaps" | "imapsClient",
   { host, port }: ListenAddress,
   core: Core,
-  parts: ImapParts,
+  parts: ImapParts & { readonly protection: AppendProtection },
 ): Promise<ImapListener> {
   const { limits } = core.config
   const listener = await startImapProxy({
@@ -50,7 +52,7 @@ async function startOne(
     devices: devicesOf(parts),
     ...(name === "imapsClient" ? { certificates: certifiedOf(parts) } : {}),
     upstream: parts.upstream,
-    protection: protectionOf(parts.directory),
+    protection: parts.protection,
     limits: {
       ...PROXY_LIMITS,
       connections: limits.imapConnections,
@@ -97,26 +99,28 @@ function certifiedOf(parts: ImapParts): CertifiedDevices {
 }
 
 function sessionOf({ account, device, revoked }: LiveDevice, parts: ImapParts): DeviceSession {
-  const { recryptors } = parts
+  const { recryptors, markerKey } = parts
   return {
     account: account.address,
     device: device.name,
     readOnly: device.readOnly,
     scope: recryptors.scope(device),
     recryptors: recryptors.forDevice(device),
-    restorers: recryptors.restorers(account),
     revoked,
-    markers: { onAltered: parts.onAltered, check: () => new MarkerCheck(parts.markerKey, account.address) },
+    markers: { onAltered: parts.onAltered, check: () => new MarkerCheck({ markerKey, account: account.address }) },
   }
 }
 
-function protectionOf(directory: Directory): AppendProtection {
+function protectionOf(directory: Directory, memory: HeldOctets): AppendProtection {
   return {
     async plan(account, upload) {
       const rest = directory.atRest(account)
       return rest === null
         ? { kind: "refuse", text: "no such account any more" }
-        : planUpload(upload, randomOctets(32), rest)
+        : planUpload(upload, randomOctets(32), rest, memory)
     },
   }
 }
+
+/** Of uploads that are being looked at, all connections together: a hundred of 1 MB, or a thousand larger ones of which the head is held. */
+const HELD_OCTETS = 134_217_728

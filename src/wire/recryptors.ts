@@ -1,8 +1,9 @@
 import { type CertificateIdentity, readCertificate } from "../crypto/cms/certificate.ts"
 import { digestOf, sha256 } from "../crypto/primitives/hash.ts"
-import { type CmsRecryption, cmsRecryptor, cmsRestorer } from "../crypto/recryption/cms.ts"
-import { openPgpRecryptor } from "../crypto/recryption/openpgp.ts"
+import { type CmsRecryption, cmsRecogniser, cmsRecryptor, cmsRestorer } from "../crypto/recryption/cms.ts"
+import { openPgpRecryptor, openPgpRestorer } from "../crypto/recryption/openpgp.ts"
 import type { Recryptor } from "../crypto/recryption/recryptor.ts"
+import type { Restorers } from "../pipeline/restore.ts"
 import type { Account, AccountKey, Device, People } from "../store/people.ts"
 import { isLive } from "./devices.ts"
 
@@ -13,7 +14,7 @@ import { isLive } from "./devices.ts"
 export class AccountRecryptors {
   readonly #people: People
   readonly #forDevice = new Map<string, readonly Recryptor[]>()
-  readonly #restorers = new Map<string, readonly Recryptor[]>()
+  readonly #restorers = new Map<string, Restorers>()
   readonly #scopes = new Map<string, string>()
   #sequence = -1
 
@@ -26,7 +27,7 @@ export class AccountRecryptors {
     this.refresh()
     return remembered(this.#forDevice, device.id, () =>
       this.#scalars(device, ({ key, scalar }) => {
-        if (key.format === "openpgp") return openPgpRecryptor({ keyId: Buffer.from(key.id, "hex"), scalar })
+        if (key.format === "openpgp") return openPgpRecryptor({ keyId: keyIdOf(key), scalar })
         const recryption = cmsRecryption(key, device, scalar)
         return recryption && cmsRecryptor(recryption)
       }),
@@ -47,23 +48,29 @@ export class AccountRecryptors {
     })
   }
 
-  /**
-   * From the certificates of the account's live devices back to the account: clients encrypt to the certificate they find in signed
-   * mail, which is a device's. OpenPGP devices have the account's own key id, so there is nothing to recognise.
-   */
-  restorers(account: Account): readonly Recryptor[] {
+  /** From the forms of the account's devices back to the account. */
+  restorers(account: Account): Restorers {
     this.refresh()
-    return remembered(this.#restorers, account.address, () =>
-      this.#people
-        .devices(account.address)
-        .filter(isLive)
-        .flatMap((device) =>
-          this.#scalars(device, ({ key, scalar }) => {
-            const recryption = key.current ? cmsRecryption(key, device, scalar) : null
-            return recryption && cmsRestorer(recryption)
-          }),
-        ),
-    )
+    return remembered(this.#restorers, account.address, () => {
+      const devices = this.#people.devices(account.address)
+      const live = devices.filter(isLive).map((device) => this.#restorersOf(device))
+      const revoked = devices.filter((device) => !isLive(device))
+      return {
+        smime: live.flatMap((restorers) => restorers.filter(({ format }) => format === "cms")),
+        openpgp: live.map((restorers) => restorers.filter(({ format }) => format === "openpgp")),
+        keyIds: account.keys.filter(({ format }) => format === "openpgp").map(keyIdOf),
+        revoked: revoked.flatMap(identitiesOf).map(cmsRecogniser),
+      }
+    })
+  }
+
+  /** S/MIME: from the device's certificate, to the account's current key. OpenPGP: of each of the account's keys. */
+  #restorersOf(device: Device): readonly Recryptor[] {
+    return this.#scalars(device, ({ key, scalar }) => {
+      if (key.format === "openpgp") return openPgpRestorer({ keyId: keyIdOf(key), scalar })
+      const recryption = key.current ? cmsRecryption(key, device, scalar) : null
+      return recryption && cmsRestorer(recryption)
+    })
   }
 
   /** Forgets everything when people or devices have changed. */
@@ -91,6 +98,11 @@ export class AccountRecryptors {
 /** Every S/MIME certificate that a device had; renewal keeps key, issuer and serial number. */
 export function identitiesOf(device: Device): CertificateIdentity[] {
   return device.certificates.map((certificate) => readCertificate(certificate).identity)
+}
+
+/** Of an OpenPGP key: that of its encryption subkey. */
+function keyIdOf(key: AccountKey): Uint8Array {
+  return Buffer.from(key.id, "hex")
 }
 
 /** @returns null when the key or the device is not S/MIME */

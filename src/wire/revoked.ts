@@ -1,5 +1,5 @@
 import type { CertificateIdentity } from "../crypto/cms/certificate.ts"
-import { cmsRecryptor } from "../crypto/recryption/cms.ts"
+import { cmsRecogniser } from "../crypto/recryption/cms.ts"
 import { RecryptionStream } from "../crypto/recryption/stream.ts"
 import { GatewayError } from "../errors.ts"
 import type { Recipient } from "../message/envelope.ts"
@@ -35,9 +35,7 @@ async function* watched(
   content: AsyncIterable<Uint8Array>,
   revoked: readonly CertificateIdentity[],
 ): AsyncGenerator<Uint8Array> {
-  const stream = new RecryptionStream(
-    revoked.map((identity) => cmsRecryptor({ from: identity, to: identity, scalar: ONE })),
-  )
+  const stream = new RecryptionStream(revoked.map(cmsRecogniser))
   for await (const octets of content) {
     stream.push(octets)
     yield octets
@@ -46,6 +44,3 @@ async function* watched(
   if (stream.counts.patched > 0)
     throw new GatewayError("DEVICE_REVOKED", "message is encrypted to a device that was revoked")
 }
-
-/** Recryption by 1 changes nothing; that it finds something is what counts. */
-const ONE = Uint8Array.from({ length: 32 }, (_, index) => (index === 31 ? 1 : 0))

@@ -129,7 +129,8 @@ async function startListeners(core: Core, shared: Shared): Promise<Listener[]> {
 
 function imapParts(core: Core, shared: Shared): ImapParts {
   const { known, store, ...parts } = shared
-  return { ...parts, ...known, upstream: upstreamOf(core, store), onAltered: core.config.policy.altered }
+  const onAltered = core.config.policy.integrity === "strict" ? "refuse" : "report"
+  return { ...parts, ...known, upstream: upstreamOf(core, store), onAltered }
 }
 
 async function startPublic(core: Core, tls: LiveTls): Promise<Listener> {

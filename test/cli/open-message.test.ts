@@ -7,6 +7,7 @@ import { rekeyAccount } from "../../src/identity/account.ts"
 import type { Person } from "../../src/identity/person.ts"
 import { preparedOf } from "../../src/pipeline/prepared.ts"
 import { type EncryptionTarget, protectAtRest } from "../../src/pipeline/protect.ts"
+import { NO_RESTORERS } from "../../src/pipeline/restore.ts"
 import { makeAlice, makeFullDevice, makingAt } from "../identity/people.ts"
 
 const SEED = new Uint8Array(32).fill(7)
@@ -49,7 +50,7 @@ async function stored(text: string, target: EncryptionTarget): Promise<Uint8Arra
     target,
     subject: "hidden" as const,
     markerKey: new Uint8Array(32),
-    restorers: [],
+    restorers: NO_RESTORERS,
   }
   return collect((await protectAtRest(preparedOf(octetsOf(text)), [trace], SEED, rest)).content())
 }

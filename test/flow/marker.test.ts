@@ -54,9 +54,9 @@ test("a stored message that was altered is handed out, counted and logged; other
   expect(gateway.log).toContain('"event":"imap.marker.failed"')
 })
 
-test('with altered = "refuse" its last octets are not handed out', async () => {
+test('with integrity = "strict" its last octets are not handed out', async () => {
   await gateway.stop()
-  gateway.configure("[policy]", '[policy]\naltered = "refuse"')
+  gateway.configure("[policy]", '[policy]\nintegrity = "strict"')
   await gateway.serve()
   using session = await ImapSession.open(device)
   const [one, two] = await session.uids()

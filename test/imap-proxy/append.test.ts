@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest"
 import { type TemporaryFolder, temporaryFolder } from "../harness/peers.ts"
 import { BareClient, literalOf } from "./client.ts"
 import { MESSAGES, patched } from "./messages.ts"
-import { embedded, HEX_HEAD, LAPTOP, PHONE, type Rig, startRig } from "./rig.ts"
+import { embedded, HEX_HEAD, LAPTOP, PHONE, type Rig, startRig, storedUpload } from "./rig.ts"
 
 let folder: TemporaryFolder
 let store: ReturnType<typeof embedded>
@@ -157,7 +157,7 @@ describe("refused", () => {
   test("a stored form of another length than announced cuts both sides", async () => {
     await using broken = await startRig({
       upstream: store.upstream,
-      protection: { plan: async () => ({ kind: "encrypt", sizeOctets: 5, encrypt: (content) => content }) },
+      protection: { plan: async (_account, { content }) => storedUpload("encrypt", 5, content) },
     })
     await using client = await BareClient.loggedIn(broken, LAPTOP)
     client.send(`a APPEND Sent {${CLEAR.length}+}\r\n${CLEAR}\r\n`)

@@ -63,7 +63,7 @@ describe.skipIf(!dovecotPossible)("in front of a Dovecot with a master user", ()
     const told = await client.ok("CAPABILITY")
     expect(told).toMatch(/ IDLE .* MOVE | MOVE .* IDLE /)
     expect(told).toContain("CONDSTORE QRESYNC ESEARCH")
-    expect(told).not.toMatch(/BINARY|CATENATE|MULTIAPPEND|NOTIFY|URLAUTH|COMPRESS|PREVIEW|REFERRALS|CONTEXT|LITERAL-/)
+    expect(told).not.toMatch(/BINARY|CATENATE|NOTIFY|URLAUTH|COMPRESS|PREVIEW|REFERRALS|CONTEXT|LITERAL-/)
   })
 
   test("each message is the patched stored one, whole and in parts", async () => {
@@ -120,6 +120,78 @@ describe.skipIf(!dovecotPossible)("in front of a Dovecot with a master user", ()
     await client.ok("UID COPY 1 Other")
     await client.ok("SELECT Other")
     expect(await client.ok("UID MOVE 1 INBOX")).toContain("COPYUID")
+  })
+
+  describe("writing", () => {
+    const literal = (text: string, sign = "+"): string => `{${text.length}${sign}}\r\n${text}`
+    const message = (text: string): string => `Subject: x\r\n\r\n${text}\r\n`
+
+    async function messages(client: BareClient, mailbox: string): Promise<number> {
+      return Number(/MESSAGES (\d+)/.exec(await client.ok(`STATUS ${mailbox} (MESSAGES)`))?.[1])
+    }
+
+    test("several messages in one APPEND: each with its flags and date, and the UIDs of all", async () => {
+      await using client = await BareClient.loggedIn(rig, LAPTOP)
+      await client.ok("CREATE Multi")
+      const answer = await client.ok(
+        `APPEND Multi (\\Seen) " 1-Feb-2024 03:04:05 +0000" ${literal(message("one"))} UTF8 (~${literal(message("two"))}) (\\Flagged) ~${literal(smime)}`,
+      )
+      expect(answer).toMatch(/OK \[APPENDUID \d+ 1:3\]/)
+      await client.ok("SELECT Multi")
+      const seen = await client.ok("FETCH 1:3 (FLAGS INTERNALDATE BODY.PEEK[])")
+      expect(seen).toMatch(/\* 1 FETCH \(.*\\Seen/)
+      expect(seen).toMatch(/" ?0?1-Feb-2024 03:04:05 \+0000"/)
+      expect(seen).toMatch(/\* 3 FETCH \(.*\\Flagged/)
+      expect(seen).toContain(HEX_HEAD + Buffer.from(message("two")).toString("hex"))
+      expect(seen).toContain(patched(smime, "laptop"))
+    })
+
+    test.each([
+      ["too large", `{999999999}\r\n`, /NO \[TOOBIG\]/],
+      ["refused by the plan", `${literal(message("refuse me"))}\r\n`, /NO not this one/],
+      ["cancelled by the client", `${literal("")}\r\n`, /NO message is empty/],
+      ["not by the grammar", `Multi ${literal(message("two"))}\r\n`, /BAD/],
+    ])("one %s: none is stored, and the session goes on", async (_name, second, answer) => {
+      await using client = await BareClient.loggedIn(rig, LAPTOP)
+      const before = await messages(client, "INBOX")
+      client.send(`a APPEND INBOX ${literal(message("one"))} ${second}b NOOP\r\n`)
+      const answers = await client.tagged("b")
+      expect(answers).toMatch(answer)
+      expect(answers.match(/^\w (?:OK|NO|BAD)/gm)).toHaveLength(2)
+      expect(await messages(client, "INBOX")).toBe(before)
+    })
+
+    test("to a mailbox that is not there: TRYCREATE, behind all messages", async () => {
+      await using client = await BareClient.loggedIn(rig, LAPTOP)
+      client.send(`a APPEND Nowhere ${literal(message("one"))} ${literal(message("two"))}\r\nb NOOP\r\n`)
+      expect(await client.tagged("b")).toMatch(/^a NO \[TRYCREATE\][^\n]*\r\nb OK/)
+    })
+
+    test("a client that goes away within the second message leaves nothing", async () => {
+      await using client = await BareClient.loggedIn(rig, LAPTOP)
+      const before = await messages(client, "INBOX")
+      client.send(`a APPEND INBOX ${literal(message("one"))} {500+}\r\nabc`)
+      client.end()
+      await client.rest()
+      await using again = await BareClient.loggedIn(rig, LAPTOP)
+      expect(await messages(again, "INBOX")).toBe(before)
+    })
+
+    test("over quota: the code is the client's, and the session goes on", async () => {
+      const more = `mail_plugins = quota\nplugin {\n  quota = maildir:User\n  quota_rule = *:storage=8K\n}\n`
+      await using full = await Dovecot.start(folder.file("full"), folder.file("full-mail"), { more })
+      const endpoint = { kind: "tcp", host: "127.0.0.1", port: full.imapPort, security: "plain" } as const
+      await using other = await startRig({
+        upstream: upstreamAt(endpoint, { logins: masterLogins({ ...MASTER, form: "separator" }), authority: null }),
+      })
+      await using client = await BareClient.loggedIn(other, LAPTOP)
+      const large = message("x".repeat(10_000))
+      client.send(`a APPEND INBOX ${literal(large)}\r\nb APPEND INBOX ${literal(message("y"))} ${literal(large)}\r\nc NOOP\r\n`)
+      const answers = await client.tagged("c")
+      expect(answers).toMatch(/^a NO \[OVERQUOTA\]/m)
+      expect(answers).toMatch(/^b NO \[OVERQUOTA\]/m)
+      expect(await messages(client, "INBOX")).toBe(0)
+    })
   })
 
   test.skipIf(!peer("curl"))("curl", async () => {

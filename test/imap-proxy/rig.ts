@@ -4,6 +4,7 @@ import { type Duplex, duplexPair } from "node:stream"
 import { cmsRecryptor, cmsRestorer } from "../../src/crypto/recryption/cms.ts"
 import { openPgpRecryptor } from "../../src/crypto/recryption/openpgp.ts"
 import type { Recryptor } from "../../src/crypto/recryption/recryptor.ts"
+import { RecryptionStream } from "../../src/crypto/recryption/stream.ts"
 import type { TlsMaterial } from "../../src/imap-proxy/listener-tls.ts"
 import {
   type AppendProtection,
@@ -14,6 +15,7 @@ import {
   type Markers,
   PROXY_LIMITS,
   type ProxyLimits,
+  type StoredUpload,
   type Upstream,
 } from "../../src/imap-proxy/ports.ts"
 import { type ImapListener, startImapProxy } from "../../src/imap-proxy/server.ts"
@@ -127,32 +129,44 @@ function deviceSession(
     readOnly: device === READER,
     scope: device,
     recryptors,
-    restorers,
     markers,
     revoked: revocation.signal,
   }
 }
 
 /**
- * Stands in for the pipeline: what is clear is stored as hexadecimal digits behind a field of ours, streaming, with a known length;
- * what is encrypted stays as it is.
+ * Stands in for the pipeline: what is clear is stored as hexadecimal digits behind a field of ours, with a known length; what is
+ * encrypted stays, in the account's form.
  */
 export const HEX_PROTECTION: AppendProtection = {
-  plan: async (_account, { head, sizeOctets }) => {
-    if (Buffer.from(head).includes("refuse me")) return { kind: "refuse", text: "not this one" }
+  plan: async (_account, { content }) => {
+    const stream = new RecryptionStream(restorers)
+    const pieces: Uint8Array[] = []
+    for await (const octets of content) pieces.push(...stream.push(octets))
+    const message = Buffer.concat([...pieces, ...stream.end()])
+    if (message.includes("refuse me")) return { kind: "refuse", text: "not this one" }
     const classifier = new EncryptionClassifier()
-    classifier.push(head)
-    if (classifier.end() !== "clear") return { kind: "asIs" }
-    return {
-      kind: "encrypt",
-      sizeOctets: HEX_HEAD.length + 2 * sizeOctets,
-      async *encrypt(content) {
-        yield Buffer.from(HEX_HEAD)
-        for await (const octets of content) yield Buffer.from(Buffer.from(octets).toString("hex"))
-      },
-    }
+    classifier.push(message)
+    const restored = stream.counts.patched
+    if (classifier.end() !== "clear") return storedUpload("asIs", message.length, [message], restored)
+    const hex = Buffer.from(HEX_HEAD + message.toString("hex"))
+    return storedUpload("encrypt", hex.length, [hex], restored)
   },
 }
+
+/** What a protection of a test's own answers. */
+export function storedUpload(
+  kind: StoredUpload["kind"],
+  sizeOctets: number,
+  content: readonly Uint8Array[] | AsyncIterable<Uint8Array>,
+  restored = 0,
+): StoredUpload {
+  const pieces = (async function* () {
+    yield* content
+  })()
+  return { kind, sizeOctets, content: pieces, restored, release: () => undefined }
+}
+
 export const HEX_HEAD = "Subject: hidden\r\n\r\n"
 
 /** The embedded store in `root`, as wire.ts composes it. */
@@ -175,7 +189,7 @@ export function embedded(root: string): { readonly store: MailStore; readonly up
 export async function scripted(
   serve: (stream: Duplex) => Promise<void>,
 ): Promise<{ readonly upstream: Upstream } & AsyncDisposable> {
-  const server = createServer((socket) => {
+  const server = createServer({ noDelay: true }, (socket) => {
     socket.on("error", () => undefined)
     serve(socket)
       .catch(() => undefined)
@@ -187,7 +201,7 @@ export async function scripted(
   return {
     upstream: {
       connect: async () => {
-        const socket = connect(port, "127.0.0.1")
+        const socket = connect({ port, host: "127.0.0.1", noDelay: true })
         await once(socket, "connect")
         return socket
       },

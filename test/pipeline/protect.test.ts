@@ -8,12 +8,11 @@ import { openOpenPgp } from "../../src/crypto/openpgp/open.ts"
 import { randomOctets } from "../../src/crypto/primitives/random.ts"
 import { RecryptionStream } from "../../src/crypto/recryption/stream.ts"
 import { makeAccount } from "../../src/identity/account.ts"
-import { markerOf } from "../../src/mime/compose.ts"
 import { headerEnd } from "../../src/mime/header.ts"
-import { planUpload } from "../../src/pipeline/append.ts"
-import { MarkerMac, markerHolds, parseMarker } from "../../src/pipeline/marker.ts"
+import { MarkerCheck } from "../../src/pipeline/marker.ts"
 import { collect, type Prepared, preparedOf } from "../../src/pipeline/prepared.ts"
 import { type AtRest, protectAtRest } from "../../src/pipeline/protect.ts"
+import { NO_RESTORERS } from "../../src/pipeline/restore.ts"
 
 const now = new Date("2026-11-21T10:00:00Z")
 const markerKey = randomOctets(32)
@@ -33,7 +32,7 @@ const smime: AtRest = {
   target: { format: "smime", certificates: [certificate], cipher: "aes-256-cbc" },
   subject: "clear",
   markerKey,
-  restorers: [],
+  restorers: NO_RESTORERS,
 }
 const openpgp: AtRest = {
   ...smime,
@@ -59,13 +58,11 @@ async function open(stored: Uint8Array): Promise<string> {
 
 /** Whether the marker in a stored message fits its octets. */
 function vouched(stored: Uint8Array, account: string): boolean {
-  const marker = parseMarker(markerOf(stored) ?? "")
-  if (!marker) return false
-  const mac = new MarkerMac(markerKey, account, marker.by, marker.coveredOctets)
-  const stream = new RecryptionStream([], { onStable: (octets) => mac.update(octets) })
-  stream.push(stored.subarray(headerEnd(stored) ?? 0))
+  const check = new MarkerCheck({ markerKey, account })
+  const stream = new RecryptionStream([], { onStable: (octets) => check.push(octets) })
+  stream.push(stored)
   stream.end()
-  return markerHolds(marker, mac.finish())
+  return check.end() === "holds"
 }
 
 /** The message in pieces of `size` octets. */
@@ -140,53 +137,5 @@ describe.each([
     const at = octets.length - 200
     octets[at] = octets[at] === 65 ? 66 : 65
     expect(vouched(octets, rest.account)).toBe(false)
-  })
-})
-
-describe("uploads", () => {
-  test.each([
-    ["small", small, true],
-    ["large", large, false],
-  ] as const)("%s: the announced size is the real one", async (_name, message, whole) => {
-    const head = whole ? message : message.subarray(0, 80_000)
-    const plan = await planUpload({ head, whole, sizeOctets: message.length }, seed, smime)
-    if (plan.kind !== "encrypt") throw new Error(plan.kind)
-    const octets = await collect(plan.encrypt(pieces(message, 10_000).content()))
-    expect(octets.length).toBe(plan.sizeOctets)
-    expect(await open(octets)).toBe(message.toString("latin1"))
-    expect(vouched(octets, smime.account)).toBe(true)
-  })
-
-  test("what is encrypted is kept, large or small", async () => {
-    for (const message of [small, large]) {
-      const octets = await collect((await protectAtRest(preparedOf(message), [], seed, smime)).content())
-      const whole = octets.length < 1_000_000
-      const plan = await planUpload(
-        { head: whole ? octets : octets.subarray(0, 80_000), whole, sizeOctets: octets.length },
-        seed,
-        smime,
-      )
-      if (plan.kind !== "encrypt") expect(plan.kind).toBe("asIs")
-      else expect(Buffer.compare(await collect(plan.encrypt(pieces(octets, 50_000).content())), octets)).toBe(0)
-    }
-  })
-
-  test("a large upload that begins encrypted and goes on in clear is broken off", async () => {
-    const encrypted = await collect((await protectAtRest(preparedOf(large), [], seed, smime)).content())
-    const octets = Buffer.concat([encrypted, Buffer.from("\r\nand this in clear\r\n")])
-    const plan = await planUpload(
-      { head: octets.subarray(0, 80_000), whole: false, sizeOctets: octets.length },
-      seed,
-      smime,
-    )
-    if (plan.kind !== "encrypt") throw new Error(plan.kind)
-    await expect(collect(plan.encrypt(pieces(octets, 50_000).content()))).rejects.toMatchObject({
-      code: "CLEAR_CONTENT",
-    })
-  })
-
-  test("a header section that does not end is refused", async () => {
-    const head = Buffer.from(`X: ${"y".repeat(1_200_000)}`)
-    expect((await planUpload({ head, whole: false, sizeOctets: 2_000_000 }, seed, smime)).kind).toBe("refuse")
   })
 })

@@ -3,7 +3,7 @@ import { Base64Text, textEnd, textPatches, textRuns } from "./base64-text.ts"
 import { readCmsHead } from "./cms-head.ts"
 import { readOpenPgpHead } from "./openpgp-head.ts"
 import { applyPatches, type Patch, type Span } from "./patch.ts"
-import { type BlockHead, type HeadReading, patchesOf, type Recryptor } from "./recryptor.ts"
+import type { BlockHead, BlockPatching, HeadReading } from "./recryptor.ts"
 
 /** How a block is written into the message. */
 export type Encoding = "binary" | "base64" | "armor"
@@ -37,7 +37,7 @@ const MAX_ARMOR_HEADER_OCTETS = 8_192
 /** What may be the beginning of an encrypted block, held until that is known. */
 export class Candidate {
   readonly encoding: Encoding
-  readonly #recryptors: readonly Recryptor[]
+  readonly #patching: BlockPatching
   readonly #text = new Base64Text()
   #held: Uint8Array<ArrayBuffer> = new Uint8Array(256)
   #length = 0
@@ -45,9 +45,9 @@ export class Candidate {
   #textStart: number | null
   #neededOctets = 0
 
-  constructor(encoding: Encoding, recryptors: readonly Recryptor[]) {
+  constructor(encoding: Encoding, patching: BlockPatching) {
     this.encoding = encoding
-    this.#recryptors = recryptors
+    this.#patching = patching
     this.#textStart = encoding === "armor" ? null : 0
   }
 
@@ -104,7 +104,7 @@ export class Candidate {
 
   #block(decoded: Uint8Array, head: BlockHead): Verdict {
     const octets = decoded.subarray(0, head.endOctets)
-    const patches = patchesOf(this.#recryptors, octets, head).toSorted((a, b) => a.offset - b.offset)
+    const patches = this.#patching(octets, head).toSorted((a, b) => a.offset - b.offset)
     const patched = applyPatches(patches, 0, octets)
     const { endOctets, wholeOctets, windows } = head
     if (this.encoding === "binary")

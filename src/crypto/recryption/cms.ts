@@ -46,6 +46,12 @@ export function cmsRestorer(recryption: CmsRecryption): Recryptor {
   return cmsRecryptor({ from: recryption.to, to: recryption.from, scalar: inverseScalarP256(recryption.scalar) })
 }
 
+/** Recognises blocks for a certificate: recryption by 1 changes nothing, at most the sign of a point. */
+export function cmsRecogniser(identity: CertificateIdentity): Recryptor {
+  const scalar = Uint8Array.from({ length: 32 }, (_, index) => (index === 31 ? 1 : 0))
+  return cmsRecryptor({ from: identity, to: identity, scalar })
+}
+
 /**
  * RFC 5652 §6.2.2: KeyAgreeRecipientIdentifier ::= CHOICE { issuerAndSerialNumber, rKeyId [0] IMPLICIT RecipientKeyIdentifier }
  * @returns null when it does not name `from`

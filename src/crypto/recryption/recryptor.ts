@@ -54,6 +54,9 @@ export function patchesOf(recryptors: readonly Recryptor[], block: Uint8Array, h
   })
 }
 
+/** What changes in a block, of which `block` holds at least the head. May throw as {@link Recryptor.patches} does. */
+export type BlockPatching = (block: Uint8Array, head: BlockHead) => readonly Patch[]
+
 /** {@link Recryptor.recrypt} for a head that was read already. */
 export function recryptBlock(recryptor: Recryptor, block: Uint8Array, head: BlockHead): Uint8Array | null {
   const patches = patchesOf([recryptor], block, head)

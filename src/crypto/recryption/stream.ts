@@ -2,7 +2,7 @@ import { ArmorTail } from "./armor-tail.ts"
 import { BodySearch, type Found } from "./body-search.ts"
 import { Candidate, type Verdict } from "./candidate.ts"
 import { applyPatches, type Patch, type Span } from "./patch.ts"
-import type { Recryptor } from "./recryptor.ts"
+import { type BlockPatching, patchesOf, type Recryptor } from "./recryptor.ts"
 import { WrappedArmor } from "./wrapped-armor.ts"
 
 /** What became of the encrypted blocks of a feed. */
@@ -37,7 +37,7 @@ export interface RecryptionOptions {
  * known, at most some {@link MAX_HELD_OCTETS}.
  */
 export class RecryptionStream {
-  readonly #recryptors: readonly Recryptor[]
+  readonly #patching: BlockPatching
   readonly #onStable: ((octets: Uint8Array) => void) | null
   /** Somebody wants the windows, also where nothing changes. */
   readonly #watched: boolean
@@ -57,8 +57,10 @@ export class RecryptionStream {
   #ended = false
   #rescannedOctets = 0
 
-  constructor(recryptors: readonly Recryptor[], options: RecryptionOptions = {}) {
-    this.#recryptors = recryptors
+  /** @param patching the recryptors, or who else says what changes in a block: asked once for each, in order */
+  constructor(patching: readonly Recryptor[] | BlockPatching, options: RecryptionOptions = {}) {
+    this.#patching =
+      typeof patching === "function" ? patching : (block, head) => patchesOf(patching, block, head)
     this.#onStable = options.onStable ?? null
     this.#watched = options.onStable !== undefined || options.wrapped === true
     this.#nested = options.wrapped === true
@@ -153,9 +155,9 @@ export class RecryptionStream {
     if (encoding !== "wrapped" || this.#nested)
       return {
         kind: "candidate",
-        candidate: new Candidate(encoding === "wrapped" ? "base64" : encoding, this.#recryptors),
+        candidate: new Candidate(encoding === "wrapped" ? "base64" : encoding, this.#patching),
       }
-    const inner = new RecryptionStream(this.#recryptors, { wrapped: true })
+    const inner = new RecryptionStream(this.#patching, { wrapped: true })
     return { kind: "wrapped", armor: new WrappedArmor(inner), inner }
   }
 

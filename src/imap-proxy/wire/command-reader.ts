@@ -21,6 +21,11 @@ export type CommandEvent =
   | { readonly kind: "literal"; readonly literal: LiteralStart; readonly command: Command }
   /** Octets of a streamed literal; `last` comes exactly once, possibly with no octets. */
   | { readonly kind: "data"; readonly octets: Uint8Array; readonly last: boolean }
+  /**
+   * The text behind a streamed literal: up to the next literal, which is to be decided about, or (null) to the end of the command. What
+   * stood before is forgotten, so that a command of many streamed literals takes no memory and its text is limited for each.
+   */
+  | { readonly kind: "tail"; readonly octets: Uint8Array; readonly literal: LiteralStart | null }
   /** The answer to expectLine: SASL response, DONE. Without line end. */
   | { readonly kind: "line"; readonly octets: Uint8Array }
   /** A line that is no command (answer BAD and go on). `tag` is null when it has none. */
@@ -43,7 +48,7 @@ export interface CommandLimits {
 /** 64 KiB is Dovecot's imap_max_line_length: Thunderbird and Outlook send sets that long. Names and searches fit 64 KiB. */
 export const COMMAND_LIMITS: CommandLimits = { lineOctets: 65536, literalOctets: 65536 }
 
-type State = "text" | "decide" | "collect" | "stream" | "discard" | "line"
+type State = "text" | "decide" | "collect" | "stream" | "discard" | "tail" | "line"
 
 /**
  * Reads the client-to-server direction (RFC 9051 §2.2.1): push octets, then call next until it gives null.
@@ -58,6 +63,8 @@ export class CommandReader {
   #collectedOctets = 0
   #literal: LiteralStart = { size: 0, synchronizing: false, binary: false }
   #left = 0
+  /** A literal of this command was streamed. */
+  #streamed = false
   #collected: Uint8Array[] = []
 
   constructor(limits: CommandLimits = COMMAND_LIMITS) {
@@ -90,6 +97,8 @@ export class CommandReader {
         return this.#readLine()
       case "stream":
         return this.#readStream()
+      case "tail":
+        return this.#readTail()
       case "collect":
       case "discard":
         return this.#readSilently() ? this.next() : null
@@ -103,17 +112,20 @@ export class CommandReader {
     return this.#collectedOctets + this.#literal.size <= this.#limits.literalOctets
   }
 
-  /** The literal becomes a token of the command. @throws PROTOCOL when over the limit. */
+  /** The literal becomes a token of the command. @throws PROTOCOL when over the limit, and behind a streamed literal. */
   collect(): void {
+    if (this.#streamed) throw new GatewayError("PROTOCOL", "imap: literal behind one that was streamed")
     if (!this.collectable)
       throw new GatewayError("PROTOCOL", `imap: literals over ${this.#limits.literalOctets} octets`)
     this.#collectedOctets += this.#literal.size
     this.#decide("collect")
   }
 
-  /** The literal comes as data events; in the command it stands without octets. */
+  /** The literal comes as data events, and the rest of the command as tails: there is no command event for it. */
   stream(): void {
     this.#decide("stream")
+    this.#reset()
+    this.#streamed = true
   }
 
   /** The literal is read and thrown away (a non-synchronizing one that was refused: its octets come anyway). */
@@ -170,6 +182,20 @@ export class CommandReader {
     return this.next()
   }
 
+  #readTail(): CommandEvent | null {
+    const line = this.#buffer.takeLine(this.#limits.lineOctets)
+    if (line === null) return null
+    const marker = literalMarker(line)
+    if (marker === null) {
+      this.#reset()
+      this.#state = "text"
+      return { kind: "tail", octets: line, literal: null }
+    }
+    this.#literal = marker.literal
+    this.#state = "decide"
+    return { kind: "tail", octets: line.subarray(0, line.length - marker.length), literal: marker.literal }
+  }
+
   #end(): CommandEvent {
     const event = parseCommand(this.#segments, false)
     this.#reset()
@@ -180,6 +206,7 @@ export class CommandReader {
     this.#segments = []
     this.#textOctets = 0
     this.#collectedOctets = 0
+    this.#streamed = false
   }
 
   #readStream(): CommandEvent | null {
@@ -204,9 +231,9 @@ export class CommandReader {
   }
 
   #endLiteral(octets: Uint8Array | null): void {
-    this.#segments.push({ kind: "literal", ...this.#literal, octets })
+    if (!this.#streamed) this.#segments.push({ kind: "literal", ...this.#literal, octets })
     this.#collected = []
-    this.#state = "text"
+    this.#state = this.#streamed ? "tail" : "text"
   }
 }
 

@@ -11,7 +11,7 @@ export type Segment =
       readonly binary: boolean
       /** False for `{n+}` (RFC 7888): the octets follow without a continuation request. */
       readonly synchronizing: boolean
-      /** null when the owner streamed or discarded them. */
+      /** null when the owner discarded them. */
       readonly octets: Uint8Array | null
     }
 
@@ -43,7 +43,7 @@ export function tokenize(segments: readonly Segment[]): Tokens {
   return { tokens, open: cursor.open }
 }
 
-/** The octets of a string or atom as latin1 text; null for a list, a section, or a literal that was streamed. */
+/** The octets of a string or atom as latin1 text; null for a list, a section, or a literal that was discarded. */
 export function textOf(token: Token | undefined): string | null {
   if (token?.kind === "atom") return token.text
   if (token?.kind === "quoted" || token?.kind === "literal") return token.octets === null ? null : latin1(token.octets)

@@ -45,7 +45,6 @@ export async function append(context: Context, command: Command, literal: Litera
       context.directories,
     )
     const [uid = 0] = await folder.adopt([written])
-    if (!(await endsHere(context))) return "BAD One message at a time, and nothing after it"
     return `OK [APPENDUID ${folder.uidValidity} ${uid}] APPEND completed`
   } finally {
     account.release(folder)
@@ -87,37 +86,40 @@ async function skip(context: Context, literal: LiteralStart, refusal: string): P
     reader.refuse()
     return refusal
   }
-  reader.discard()
+  reader.stream()
   return (await untilEnd(context)) === null ? null : refusal
 }
 
-async function* literalOctets({ input }: Context): AsyncGenerator<Uint8Array> {
+/** The message; it ends only where the command does, so that nothing is stored of one that was cut off or holds more. */
+async function* literalOctets(context: Context): AsyncGenerator<Uint8Array> {
   for (;;) {
-    const event = await input.next()
-    if (event?.kind !== "data") throw new GatewayError("PROTOCOL", "imap: the client left within a message")
+    const event = await context.input.next()
+    if (event?.kind !== "data") throw left()
     if (event.octets.length > 0) yield event.octets
-    if (event.last) return
+    if (event.last) break
   }
+  const alone = await untilEnd(context)
+  if (alone === null) throw left()
+  if (!alone) throw bad("one message at a time, and nothing after it")
 }
 
-async function endsHere(context: Context): Promise<boolean> {
-  return (await untilEnd(context)) === true
-}
-
-/** Reads to the end of the command. @returns whether it ended at once; null when the client left */
+/** Reads to the end of the command, from within or behind a literal on. @returns whether nothing is there; null when the client left */
 async function untilEnd({ input }: Context): Promise<boolean | null> {
   let alone = true
   for (;;) {
     const event = await input.next()
     if (event === null) return null
-    if (event.kind === "command") return alone
-    if (event.kind === "bad") return false
-    if (event.kind !== "literal") continue
+    if (event.kind !== "tail") continue
+    if (event.literal === null) return alone && event.octets.length === 0
     alone = false
     if (event.literal.synchronizing) {
       input.reader.refuse()
       return false
     }
-    input.reader.discard()
+    input.reader.stream()
   }
+}
+
+function left(): GatewayError {
+  return new GatewayError("PROTOCOL", "imap: the client left within a message")
 }

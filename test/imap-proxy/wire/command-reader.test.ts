@@ -15,10 +15,12 @@ function read(input: string, step: number, decide: Decide = collect): string[] {
   for (let at = 0; at < octets.length; at += step) {
     reader.push(octets.subarray(at, at + step))
     for (let event = reader.next(); event !== null; event = reader.next()) {
-      if (event.kind === "literal") decide(reader)
+      if (event.kind === "literal" || (event.kind === "tail" && event.literal !== null)) decide(reader)
       if (event.kind === "data") {
         data += latin1(event.octets)
-        if (event.last) seen.push(`data ${data}`)
+        if (!event.last) continue
+        seen.push(`data ${data}`)
+        data = ""
       } else seen.push(shown(event))
     }
   }
@@ -33,6 +35,8 @@ function shown(event: Exclude<CommandEvent, { kind: "data" }>): string {
     }
     case "command":
       return `${event.command.tag} ${event.command.name} ${event.command.arguments.map(token).join(" ")}`.trim()
+    case "tail":
+      return `tail ${latin1(event.octets)}${event.literal === null ? "" : `, literal of ${event.literal.size}`}`
     case "line":
       return `line ${latin1(event.octets)}`
     case "bad":
@@ -73,13 +77,28 @@ const rows: [name: string, input: string, events: string[], decide?: Decide][] =
   [
     "a literal in parentheses",
     "a APPEND x (\\Seen) UTF8 (~{3+}\r\nabc)\r\n",
-    ["literal of APPEND: ~3+, 1 open", "data abc", "a APPEND x (\\Seen) UTF8 ({3})"],
+    ["literal of APPEND: ~3+, 1 open", "data abc", "tail )"],
     (reader) => reader.stream(),
   ],
   [
     "an empty literal",
     "a APPEND x {0+}\r\n\r\n",
-    ["literal of APPEND: 0+, 0 open", "data ", "a APPEND x {0}"],
+    ["literal of APPEND: 0+, 0 open", "data ", "tail "],
+    (reader) => reader.stream(),
+  ],
+  [
+    "several streamed literals",
+    'a APPEND x {3}\r\nabc (\\Seen) "d" UTF8 (~{2+}\r\nde) {1}\r\nf\r\nb NOOP\r\n',
+    [
+      "literal of APPEND: 3, 0 open",
+      "data abc",
+      'tail  (\\Seen) "d" UTF8 (, literal of 2',
+      "data de",
+      "tail ) , literal of 1",
+      "data f",
+      "tail ",
+      "b NOOP",
+    ],
     (reader) => reader.stream(),
   ],
   [
