@@ -63,7 +63,11 @@ function textOf({ by, coveredOctets, more, mac, tag }: Marker): string {
 
 function sealOf({ markerKey, account }: MarkerMaker, marker: Marker): Uint8Array {
   const label = ascii(`postern marker seal 2\0${encodeURIComponent(account)}\0`)
-  return hmacSha256(markerKey).update(label).update(ascii(textOf(marker))).digest().subarray(0, SEAL_OCTETS)
+  return hmacSha256(markerKey)
+    .update(label)
+    .update(ascii(textOf(marker)))
+    .digest()
+    .subarray(0, SEAL_OCTETS)
 }
 
 function byOf(word: string | undefined): EncryptedBy {

@@ -42,7 +42,6 @@ class HeldHead {
   #size = 0
   #body: number | null = null
 
-
   /** How many octets stand behind the header section. */
   get bodyOctets(): number {
     return this.#body === null ? 0 : this.#size - this.#body

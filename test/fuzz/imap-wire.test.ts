@@ -1,6 +1,7 @@
 import fc from "fast-check"
 import { expect, test } from "vitest"
 import { GatewayError } from "../../src/errors.ts"
+import { readAppendTail } from "../../src/imap-proxy/wire/append-tail.ts"
 import { CommandReader } from "../../src/imap-proxy/wire/command-reader.ts"
 import { FetchScanner } from "../../src/imap-proxy/wire/fetch-scanner.ts"
 import { ResponseReader } from "../../src/imap-proxy/wire/response-reader.ts"
@@ -17,6 +18,8 @@ const glue = fc
           "a1 ",
           "FETCH ",
           "UID ",
+          "APPEND x ",
+          " UTF8 (",
           "* 1 FETCH (",
           "BODY[",
           "BODY.PEEK[",
@@ -77,10 +80,10 @@ function commands(parts: readonly Uint8Array[], choice: number): string[] {
       reader.push(part)
       for (let event = reader.next(); event !== null; event = reader.next()) {
         seen.push(event.kind === "data" ? `data ${event.last}` : JSON.stringify(event))
-        if (event.kind !== "literal") continue
+        if ((event.kind !== "literal" && event.kind !== "tail") || event.literal === null) continue
         if (choice === 0 && event.literal.synchronizing) reader.refuse()
         else if (choice === 1) reader.stream()
-        else if (reader.collectable) reader.collect()
+        else if (reader.collectable && event.kind === "literal") reader.collect()
         else reader.discard()
       }
     }
@@ -119,6 +122,64 @@ test("commands: whole and in any pieces are the same, and nothing but a refusal 
     { numRuns },
   )
 })
+
+const messages = fc.array(
+  fc.record({
+    octets: fc.uint8Array({ maxLength: 40 }),
+    options: fc.constantFrom("", " (\\Seen $x)", ' "17-Jul-1996 02:44:25 -0700"', ' () "d"'),
+    sign: fc.constantFrom("", "+"),
+    form: fc.constantFrom("plain", "literal8", "utf8"),
+  }),
+  { minLength: 1, maxLength: 6 },
+)
+
+test("messages of an APPEND come out as they went in, each with its options, in any pieces", () => {
+  fc.assert(
+    fc.property(messages, steps, (sent, lengths) => {
+      const parts = sent.map(({ octets, options, sign, form }) => {
+        const head = `${options} ${form === "utf8" ? "UTF8 (" : ""}${form === "plain" ? "" : "~"}{${octets.length}${sign}}\r\n`
+        return Buffer.concat([Buffer.from(head), octets, Buffer.from(form === "utf8" ? ")" : "")])
+      })
+      const input = Buffer.concat([Buffer.from("a APPEND x"), ...parts, Buffer.from("\r\nb NOOP\r\n")])
+      expect(appended(pieces(input, lengths))).toEqual([
+        ...sent.map(({ octets, options }, index) => `${index === 0 ? "a APPEND x" : ""}${options} : ${latin1(octets)}`),
+        "b",
+      ])
+    }),
+    { numRuns },
+  )
+})
+
+/** What stands before each message and the message, then the tag of the next command. */
+function appended(parts: readonly Uint8Array[]): string[] {
+  const reader = new CommandReader()
+  const seen: string[] = []
+  let [before, message, wrapped] = ["", "", false]
+  for (const part of parts) {
+    reader.push(part)
+    for (let event = reader.next(); event !== null; event = reader.next()) {
+      if (event.kind === "command") seen.push(event.command.tag)
+      else if (event.kind === "literal") {
+        const [first] = event.command.segments
+        before = first?.kind === "text" ? latin1(first.octets).replace(/UTF8 \($/, "") : ""
+        wrapped = event.command.open > 0
+        reader.stream()
+      } else if (event.kind === "data") {
+        message += latin1(event.octets)
+        if (!event.last) continue
+        seen.push(`${before}: ${message}`)
+        message = ""
+      } else if (event.kind === "tail") {
+        const tail = readAppendTail(event.octets, wrapped, event.literal !== null)
+        if (tail?.kind !== "message") continue
+        before = latin1(tail.options)
+        wrapped = tail.wrapped
+        reader.stream()
+      }
+    }
+  }
+  return seen
+}
 
 test("responses: whole and in any pieces are the same, and come out as they went in", () => {
   fc.assert(

@@ -186,7 +186,9 @@ describe.skipIf(!dovecotPossible)("in front of a Dovecot with a master user", ()
       })
       await using client = await BareClient.loggedIn(other, LAPTOP)
       const large = message("x".repeat(10_000))
-      client.send(`a APPEND INBOX ${literal(large)}\r\nb APPEND INBOX ${literal(message("y"))} ${literal(large)}\r\nc NOOP\r\n`)
+      client.send(
+        `a APPEND INBOX ${literal(large)}\r\nb APPEND INBOX ${literal(message("y"))} ${literal(large)}\r\nc NOOP\r\n`,
+      )
       const answers = await client.tagged("c")
       expect(answers).toMatch(/^a NO \[OVERQUOTA\]/m)
       expect(answers).toMatch(/^b NO \[OVERQUOTA\]/m)

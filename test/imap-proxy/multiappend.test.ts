@@ -153,23 +153,32 @@ describe("several messages in one APPEND", () => {
     ["empty, by which the client cancels", literal(""), /^a NO message is empty/],
     ["behind something else", `INBOX ${literal(TWO)}`, /^a BAD/],
     ["followed by something else", `${literal(TWO)} x`, /^a BAD/],
-    ["followed by one that is refused", `${literal(TWO)} ${literal("x".repeat(1_001))} ${literal(ONE)}`, /^a NO \[TOOBIG\]/],
+    [
+      "followed by one that is refused",
+      `${literal(TWO)} ${literal("x".repeat(1_001))} ${literal(ONE)}`,
+      /^a NO \[TOOBIG\]/,
+    ],
   ]
   for (const [name, second, answer] of refusals) {
     test.each([
       ["refuses", undefined],
       ["asks for it", "NO cancelled"],
       ["calls it an error", "BAD empty literal"],
-    ])(`one ${name}: none is stored, and the session goes on, when the upstream %s the empty message`, async (_n, cancelled) => {
-      await using rig = await before(cancelled === undefined ? {} : { cancelled })
-      rig.client.send(`a APPEND Sent ${literal(ONE)} ${second}${second.endsWith("1001}\r\n") ? "" : "\r\n"}b NOOP\r\n`)
-      const answers = await rig.client.tagged("b")
-      expect(answers).toMatch(answer)
-      expect(answers.match(/^\w (?:OK|NO|BAD)/gm)).toHaveLength(2)
-      expect(rig.appended).toEqual([])
-      rig.client.send(`c APPEND Sent ${literal(ONE)}\r\n`)
-      expect(await rig.client.tagged("c")).toContain("c OK")
-    })
+    ])(
+      `one ${name}: none is stored, and the session goes on, when the upstream %s the empty message`,
+      async (_n, cancelled) => {
+        await using rig = await before(cancelled === undefined ? {} : { cancelled })
+        rig.client.send(
+          `a APPEND Sent ${literal(ONE)} ${second}${second.endsWith("1001}\r\n") ? "" : "\r\n"}b NOOP\r\n`,
+        )
+        const answers = await rig.client.tagged("b")
+        expect(answers).toMatch(answer)
+        expect(answers.match(/^\w (?:OK|NO|BAD)/gm)).toHaveLength(2)
+        expect(rig.appended).toEqual([])
+        rig.client.send(`c APPEND Sent ${literal(ONE)}\r\n`)
+        expect(await rig.client.tagged("c")).toContain("c OK")
+      },
+    )
   }
 
   test("an upstream that stores what was cancelled is not answered for: both sides are cut", async () => {

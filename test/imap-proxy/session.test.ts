@@ -102,7 +102,7 @@ describe("responses of any shape", () => {
     await using client = await BareClient.secure(upstream.rig)
     const login = await client.ok('LOGIN alice@example.test "lap \\"top\\\\"')
     for (const line of [login, await client.ok("NOOP"), await client.ok("CAPABILITY")]) {
-      expect(line).toContain("CAPABILITY IMAP4rev1 LITERAL+ IDLE UIDPLUS")
+      expect(line).toContain("CAPABILITY IMAP4rev1 LITERAL+ IDLE UIDPLUS MULTIAPPEND")
       expect(line).not.toMatch(/COMPRESS|BINARY|CATENATE|NOTIFY|URLAUTH|REFERRALS/)
     }
   })

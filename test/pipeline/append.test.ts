@@ -286,7 +286,11 @@ describe("an OpenPGP message in the form of a device becomes the account's", () 
   })
 
   test("and what is another account's stays so", async () => {
-    const carol = { ...openpgp, account: "carol@example.test", restorers: { ...NO_RESTORERS, keyIds: [randomOctets(8)] } }
+    const carol = {
+      ...openpgp,
+      account: "carol@example.test",
+      restorers: { ...NO_RESTORERS, keyIds: [randomOctets(8)] },
+    }
     const [laptop] = devices
     if (!laptop) throw new Error("no device")
     const view = patched(await atRest(small, openpgp), laptop)

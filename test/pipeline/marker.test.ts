@@ -1,20 +1,23 @@
 import fc from "fast-check"
 import { describe, expect, test } from "vitest"
 import { hmacSha256 } from "../../src/crypto/primitives/hash.ts"
-import { LineEnds } from "../../src/pipeline/line-ends.ts"
-import { isGenuine, readMarker } from "../../src/pipeline/marker-field.ts"
-import { MarkerCheck } from "../../src/pipeline/marker.ts"
-import { Marking } from "../../src/pipeline/marking.ts"
-import { cms, openpgp } from "../crypto/recryption/vectors.ts"
-import { ascii, CHUNKINGS, lines, text } from "../crypto/recryption/feeding.ts"
 import { RecryptionStream } from "../../src/crypto/recryption/stream.ts"
+import { LineEnds } from "../../src/pipeline/line-ends.ts"
+import { MarkerCheck } from "../../src/pipeline/marker.ts"
+import { isGenuine, readMarker } from "../../src/pipeline/marker-field.ts"
+import { Marking } from "../../src/pipeline/marking.ts"
+import { ascii, CHUNKINGS, lines, text } from "../crypto/recryption/feeding.ts"
+import { cms, openpgp } from "../crypto/recryption/vectors.ts"
 
 const maker = { account: "alice@example.test", markerKey: new Uint8Array(32).fill(5) }
 const der = Buffer.from(cms.messages[0]?.original ?? "", "base64")
 const smime = ascii(lines(der))
 const armored = (width: number, end: string): Uint8Array =>
   ascii(
-    `--b\n\nVersion: 1\n\n--b\n\n-----BEGIN PGP MESSAGE-----\n\n${lines(Buffer.from(openpgp.original, "base64"), width, "\n")}=abcd\n-----END PGP MESSAGE-----\n\n--b--\n`.replaceAll("\n", end),
+    `--b\n\nVersion: 1\n\n--b\n\n-----BEGIN PGP MESSAGE-----\n\n${lines(Buffer.from(openpgp.original, "base64"), width, "\n")}=abcd\n-----END PGP MESSAGE-----\n\n--b--\n`.replaceAll(
+      "\n",
+      end,
+    ),
   )
 
 function field(body: Uint8Array, limitOctets: number | null = null): string {
@@ -55,7 +58,8 @@ describe("a marker holds", () => {
     const long = Buffer.concat([smime, ascii(`${"A".repeat(76)}\r\n`.repeat(100))])
     const marker = field(long, 2_000)
     expect(marker).toContain("; n=2000+;")
-    for (const sizes of CHUNKINGS) expect(check(marker, Buffer.concat([long, long]), maker.account, sizes)).toBe("holds")
+    for (const sizes of CHUNKINGS)
+      expect(check(marker, Buffer.concat([long, long]), maker.account, sizes)).toBe("holds")
     const altered = Buffer.from(long)
     altered[1_500] = (altered[1_500] ?? 0) ^ 1
     expect(check(marker, altered)).toBe("altered")

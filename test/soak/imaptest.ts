@@ -5,7 +5,7 @@ import { Dovecot } from "../harness/dovecot.ts"
 import { run, temporaryFolder } from "../harness/peers.ts"
 import { upstreamAt } from "../harness/upstream.ts"
 import { MESSAGES } from "../imap-proxy/messages.ts"
-import { ACCOUNT, PHONE, startRig } from "../imap-proxy/rig.ts"
+import { ACCOUNT, PHONE, startRig, storedUpload } from "../imap-proxy/rig.ts"
 
 /**
  * `node test/soak/imaptest.ts IMAPTEST GROUPS [SECONDS [CLIENTS]]`: runs Dovecot's tester against a Dovecot and against the proxy in
@@ -27,7 +27,9 @@ interface Peer {
 type Outcome = "passed" | "failed" | "skipped"
 
 /** What the tester uploads has to come back as it was, so nothing is encrypted on its way in. */
-const AS_IS: AppendProtection = { plan: async () => ({ kind: "asIs" }) }
+const AS_IS: AppendProtection = {
+  plan: async (_account, { sizeOctets, content }) => storedUpload("asIs", sizeOctets, content),
+}
 
 await using folder = await temporaryFolder()
 await using dovecot = await Dovecot.start(folder.file("dovecot"), folder.file("mail"), { more: manyConnections() })

@@ -59,8 +59,7 @@ export class RecryptionStream {
 
   /** @param patching the recryptors, or who else says what changes in a block: asked once for each, in order */
   constructor(patching: readonly Recryptor[] | BlockPatching, options: RecryptionOptions = {}) {
-    this.#patching =
-      typeof patching === "function" ? patching : (block, head) => patchesOf(patching, block, head)
+    this.#patching = typeof patching === "function" ? patching : (block, head) => patchesOf(patching, block, head)
     this.#onStable = options.onStable ?? null
     this.#watched = options.onStable !== undefined || options.wrapped === true
     this.#nested = options.wrapped === true

@@ -7,14 +7,16 @@ import { type Dovecot, dovecotPossible } from "../../harness/dovecot.ts"
 import { type TemporaryFolder, temporaryFolder } from "../../harness/peers.ts"
 import { upstreamAt } from "../../harness/upstream.ts"
 import { patched } from "../messages.ts"
-import { ACCOUNT, LAPTOP, startRig } from "../rig.ts"
+import { ACCOUNT, LAPTOP, startRig, storedUpload } from "../rig.ts"
 import { parseTranscript, type Response, replay, type Step } from "./replay.ts"
 import { fillInbox, GOLDEN_MESSAGES, goldenDovecot } from "./store.ts"
 
 const transcripts = readdirSync(import.meta.dirname).filter((name) => name.endsWith(".txt"))
 
 /** Uploads are another matter (append.test.ts): here they are stored as they come, so that both stores hold the same. */
-const AS_IS: AppendProtection = { plan: async () => ({ kind: "asIs" }) }
+const AS_IS: AppendProtection = {
+  plan: async (_account, { sizeOctets, content }) => storedUpload("asIs", sizeOctets, content),
+}
 
 /** In order of the octets they stand for, as stored and as the laptop sees them. */
 const FORMS = GOLDEN_MESSAGES.map((message) => ({ stored: message, patched: patched(message, "laptop") }))

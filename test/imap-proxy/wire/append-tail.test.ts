@@ -30,6 +30,9 @@ describe("behind a message of APPEND", () => {
   test.each(rows)("%j, wrapped %s, literal %s", (tail, wrapped, literal, want) => {
     const read = readAppendTail(Buffer.from(tail, "latin1"), wrapped, literal)
     if (read === null || read.kind === "end") expect(read?.kind ?? null).toBe(want)
-    else expect(Buffer.from(read.options).toString("latin1") + (read.wrapped ? " wrapped" : "")).toBe(want?.replace(/^ wrapped$/, "  wrapped"))
+    else
+      expect(Buffer.from(read.options).toString("latin1") + (read.wrapped ? " wrapped" : "")).toBe(
+        want?.replace(/^ wrapped$/, "  wrapped"),
+      )
   })
 })
