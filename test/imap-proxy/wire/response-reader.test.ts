@@ -77,6 +77,19 @@ describe("ResponseReader", () => {
     expect(reader.bufferedOctets).toBe(0)
   })
 
+  test.each([131_071, 131_072, 131_073, 131_074, 262_144, 262_145, 400_000])(
+    "a list of numbers of %i octets is handed out in pieces, whatever it comes in",
+    (length) => {
+      const line = "* SEARCH ".padEnd(length, "12 ")
+      for (const step of [1_000_000, 65_536, 4099]) {
+        const seen = read(`${line}\r\n* OK {3}\r\n`, step)
+        expect(seen.slice(-3)).toEqual(["end", "* OK {3}", "end"])
+        expect(seen.slice(0, -3).join("") === line).toBe(true)
+        expect(seen.every((piece) => piece.length <= 2 * 131_072)).toBe(true)
+      }
+    },
+  )
+
   test("a line over the limit throws, its literals not counted", () => {
     const reader = new ResponseReader(100)
     reader.push(Buffer.from(`* 1 FETCH (X {200}\r\n${"y".repeat(200)} Z ${"z".repeat(90)}`))
