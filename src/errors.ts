@@ -60,6 +60,7 @@ export type ErrorCode =
   | "MAILBOX_UNKNOWN"
   | "MAILBOX_EXISTS"
   | "MAILBOX_BUSY"
+  | "MAILBOX_FULL"
   | "EXPORT_EXISTS"
   | "USAGE"
 

@@ -5,4 +5,5 @@ process.exitCode = await buildProgram({
   serve: async (configPath, roles) => (await import("./wire.ts")).serve(configPath, roles),
   demo: async (options) => (await import("./wire.ts")).demo(options),
   tryUpstream: async (config, account) => (await import("./wire.ts")).tryUpstream(config, account),
+  remoteStore: async (config, account) => (await import("./wire/remote-store.ts")).remoteStore(config, account),
 }).run(process.argv.slice(2))

@@ -8,13 +8,14 @@ import { NO_RESTORERS } from "../pipeline/restore.ts"
 import { syncFolder } from "../store/durable.ts"
 import { secret } from "../store/secrets.ts"
 import { knownAccount } from "./account.ts"
+import type { FolderChoice } from "./folder-choice.ts"
 import { contentOf, removeOld, successorName, uniqueOf, writeSuccessor } from "./message-swap.ts"
 import { Progress } from "./progress.ts"
-import { type CommonOptions, openInstance, print, printJson } from "./shell.ts"
+import { encryptStore, type FolderCounts } from "./remote-encrypt.ts"
+import { type CommonOptions, openInstance, print, printJson, type Starters } from "./shell.ts"
 import {
-  foldersOf,
+  chosenFolders,
   labelOf,
-  maildirOf,
   messagesOf,
   onFile,
   pathOf,
@@ -23,7 +24,7 @@ import {
 } from "./stored-mail.ts"
 
 /** Options of `postern mailbox encrypt`. */
-export interface EncryptOptions extends CommonOptions {
+export interface EncryptOptions extends CommonOptions, FolderChoice {
   readonly dryRun?: boolean
 }
 
@@ -42,30 +43,53 @@ type Treatment =
   | { readonly kind: "already" | "gone" | "clear" | "written" }
   | { readonly kind: "skipped"; readonly reason: string }
 
-/** Encrypts what an account has stored in clear. @returns false when a message was skipped */
-export async function encryptMailbox(written: string, options: EncryptOptions): Promise<boolean> {
+/** Encrypts what an account has stored in clear. @returns false when a message was skipped, or an old one is still there */
+export async function encryptMailbox(
+  written: string,
+  options: EncryptOptions,
+  { remoteStore }: Pick<Starters, "remoteStore">,
+): Promise<boolean> {
   using instance = openInstance(options)
   const { config, people } = instance
   const address = addressKey(parseAddress(written))
   const account = knownAccount(people.account(address), address)
-  const folders = foldersOf(maildirOf(config, address))
-  const rest = atRestOf(account, {
-    subject: config.policy.subject,
-    markerKey: secret(config.secrets, "marker"),
-    // What came encrypted stays as it came.
-    restorers: NO_RESTORERS,
-  })
   const dryRun = options.dryRun ?? false
-  const done = await encryptFolders(folders, dryRun ? null : rest)
-  if (options.json) printJson({ address, dryRun, ...done })
-  else {
-    const { encrypted, already, skipped } = done
-    print(`mailbox ${address}: ${encrypted} ${dryRun ? "stored in clear" : "encrypted"}, ${already} encrypted before`)
-    if (skipped.length > 0)
-      print(`${skipped.length} skipped, still in clear: see the messages above, then run it again`)
-    if (encrypted > 0 && !dryRun) print("mail clients fetch them again: they have new UIDs")
-  }
-  return done.skipped.length === 0
+  const rest = dryRun
+    ? null
+    : atRestOf(account, {
+        subject: config.policy.subject,
+        markerKey: secret(config.secrets, "marker"),
+        // What came encrypted stays as it came.
+        restorers: NO_RESTORERS,
+      })
+  const done =
+    config.imap.kind === "embedded"
+      ? await encryptFolders(chosenFolders(config, address, options), rest)
+      : await encryptStore(await remoteStore(config, address), { ...options, address, rest })
+  const awaitingExpunge = "awaitingExpunge" in done ? done.awaitingExpunge : 0
+  const counts = { encrypted: sum(done.folders, "encrypted"), already: sum(done.folders, "already") }
+  if (options.json) printJson({ address, dryRun, ...counts, ...done })
+  else tell(address, dryRun, { ...counts, skipped: done.skipped.length, awaitingExpunge })
+  return done.skipped.length === 0 && awaitingExpunge === 0
+}
+
+function tell(
+  address: string,
+  dryRun: boolean,
+  counts: Readonly<Record<"encrypted" | "already" | "skipped" | "awaitingExpunge", number>>,
+): void {
+  const { encrypted, already, skipped, awaitingExpunge } = counts
+  print(`mailbox ${address}: ${encrypted} ${dryRun ? "stored in clear" : "encrypted"}, ${already} encrypted before`)
+  if (skipped > 0) print(`${skipped} skipped, still in clear: see the messages above, then run it again`)
+  if (awaitingExpunge > 0)
+    print(
+      `${awaitingExpunge} old messages are only flagged \\Deleted: the server cannot remove single ones (no UIDPLUS); expunge them with a mail client`,
+    )
+  if (encrypted > 0 && !dryRun) print("mail clients fetch them again: they have new UIDs")
+}
+
+function sum(folders: readonly FolderCounts[], what: "encrypted" | "already"): number {
+  return folders.reduce((total, folder) => total + folder[what], 0)
 }
 
 /** `rest` null: only looks. */
@@ -74,19 +98,23 @@ async function encryptFolders(folders: readonly StoredFolder[], rest: AtRest | n
   const total = listed.reduce((sum, { messages }) => sum + messages.length, 0)
   using progress = new Progress("messages", total)
   const skipped: Skipped[] = []
-  const counts = { encrypted: 0, already: 0 }
-  const count = (message: StoredMessage, treatment: Treatment) => {
-    progress.step()
-    if (treatment.kind === "already") counts.already += 1
-    else if (treatment.kind === "clear" || treatment.kind === "written") counts.encrypted += 1
-    else if (treatment.kind === "skipped") {
-      const { reason } = treatment
-      skipped.push({ folder: message.folder.name, file: message.name, reason })
-      progress.report(`${labelOf(message)}: skipped: ${reason}`)
-    }
+  const counted: FolderCounts[] = []
+  for (const { folder, messages } of listed) {
+    const counts = { name: folder.name, encrypted: 0, already: 0, skipped: 0 }
+    counted.push(counts)
+    await encryptFolder(folder, messages, rest, (message, treatment) => {
+      progress.step()
+      if (treatment.kind === "already") counts.already += 1
+      else if (treatment.kind === "clear" || treatment.kind === "written") counts.encrypted += 1
+      else if (treatment.kind === "skipped") {
+        const { reason } = treatment
+        counts.skipped += 1
+        skipped.push({ folder: folder.name, file: message.name, reason })
+        progress.report(`${labelOf(message)}: skipped: ${reason}`)
+      }
+    })
   }
-  for (const { folder, messages } of listed) await encryptFolder(folder, messages, rest, count)
-  return { ...counts, skipped }
+  return { folders: counted, skipped }
 }
 
 async function encryptFolder(

@@ -1,43 +1,61 @@
 import { readFile } from "node:fs/promises"
 import { resolve } from "node:path"
 import type { Config } from "../config/config.ts"
-import { GatewayError } from "../errors.ts"
 import { Keyring } from "../identity/keyring.ts"
 import { addressKey, parseAddress } from "../message/address.ts"
-import { type ExportFile, maildirFolder, mboxFile } from "./export-file.ts"
+import { type ExportedFolder, type ExportFile, type ExportFormat, exportTo } from "./export-file.ts"
+import type { FolderChoice } from "./folder-choice.ts"
 import { type OpeningKeys, openingKeysOf, openMessage } from "./open-message.ts"
 import { askPassphrase, givenPassphrase, type PassphraseOptions } from "./passphrase.ts"
 import { Progress } from "./progress.ts"
-import { type CommonOptions, configOf, print, printJson } from "./shell.ts"
-import { foldersOf, labelOf, maildirOf, messagesOf, onFile, pathOf, type StoredMessage } from "./stored-mail.ts"
+import { exportStore } from "./remote-export.ts"
+import { type CommonOptions, configOf, print, printJson, type Starters } from "./shell.ts"
+import {
+  baseOf,
+  chosenFolders,
+  labelOf,
+  lettersOf,
+  messagesOf,
+  onFile,
+  pathOf,
+  type StoredFolder,
+  type StoredMessage,
+} from "./stored-mail.ts"
 
 /** Options of `postern mailbox export`. */
-export interface ExportOptions extends CommonOptions, PassphraseOptions {
+export interface ExportOptions extends CommonOptions, PassphraseOptions, FolderChoice {
   readonly out: string
-  readonly format: "mbox" | "maildir"
-  readonly folder?: string
+  readonly format: ExportFormat
   readonly keyring?: string
 }
 
-/** A message that was written as it is stored, or not at all when it is no file. */
-interface Failure {
-  readonly folder: string
-  readonly file: string
-  readonly reason: string
+/** What became of the messages of an export. */
+export interface Exported {
+  readonly exported: number
+  /** Written with nothing left encrypted. */
+  readonly opened: number
+  readonly clear: number
+  /** Written as they are stored, or not at all: what cannot be read. */
+  readonly failed: readonly object[]
 }
 
 /** Writes an account's stored mail in clear. @returns false when a message could not be opened */
-export async function exportMailbox(written: string, options: ExportOptions): Promise<boolean> {
+export async function exportMailbox(
+  written: string,
+  options: ExportOptions,
+  { remoteStore }: Pick<Starters, "remoteStore">,
+): Promise<boolean> {
   const address = addressKey(parseAddress(written))
   const config = configOf(options)
-  const folders = wantedFolders(config, address, options.folder)
+  const folders = config.imap.kind === "embedded" ? chosenFolders(config, address, options) : null
   const keys = openingKeysOf(await (await keyringOf(config, address, options)).open(address))
   const out = resolve(options.out)
-  const target = options.format === "mbox" ? mboxFile(out) : maildirFolder(out)
+  const target = exportTo(out, options.format)
   try {
-    for (const { name } of folders) target.folder(name)
-    const messages = folders.flatMap(messagesOf)
-    const done = await writeAll(messages, keys, target)
+    const done =
+      folders === null
+        ? await exportStore(await remoteStore(config, address), { ...options, address, keys, target })
+        : await exportFolders(folders, keys, target)
     target.finish()
     if (options.json) printJson({ address, format: options.format, out, ...done })
     else {
@@ -52,15 +70,21 @@ export async function exportMailbox(written: string, options: ExportOptions): Pr
   }
 }
 
-async function writeAll(messages: readonly StoredMessage[], keys: OpeningKeys, target: ExportFile) {
+async function exportFolders(
+  folders: readonly StoredFolder[],
+  keys: OpeningKeys,
+  target: ExportFile,
+): Promise<Exported> {
+  for (const folder of folders) target.folder(exportedFolder(folder))
+  const messages = folders.flatMap(messagesOf)
   using progress = new Progress("messages", messages.length)
-  const failed: Failure[] = []
+  const failed: object[] = []
   const counts = { exported: 0, opened: 0, clear: 0 }
   for (const message of messages) {
     const octets = await octetsOf(message)
     const readable = octets && (await openMessage(octets, keys))
     if (readable) {
-      target.add(message, readable.octets)
+      target.add(exportedMessage(message), readable.octets)
       counts.exported += 1
       if (readable.failures.length === 0) counts[readable.opened > 0 ? "opened" : "clear"] += 1
     }
@@ -75,18 +99,26 @@ async function writeAll(messages: readonly StoredMessage[], keys: OpeningKeys, t
   return { ...counts, failed }
 }
 
+function exportedMessage({ folder, place, name, modifiedAt }: StoredMessage) {
+  return {
+    folder: exportedFolder(folder),
+    receivedAt: modifiedAt,
+    isNew: place === "new",
+    letters: lettersOf(name),
+    keywords: [],
+    // The sizes that the name tells are of the message as it was stored.
+    stem: baseOf(name).replaceAll(/,[SW]=\d+/g, ""),
+  }
+}
+
+function exportedFolder({ name }: StoredFolder): ExportedFolder {
+  const levels = name.split(".")
+  return { name, levels, wireLevels: levels }
+}
+
 /** @returns null when the message was expunged meanwhile, or is no file */
 async function octetsOf(message: StoredMessage): Promise<Uint8Array | null> {
   return message.isFile ? onFile(message, (file) => readFile(pathOf(file))) : null
-}
-
-function wantedFolders(config: Config, address: string, wanted: string | undefined) {
-  const folders = foldersOf(maildirOf(config, address))
-  if (wanted === undefined) return folders
-  const found = folders.filter(({ name }) => name === wanted)
-  if (found.length > 0) return found
-  const names = folders.map(({ name }) => name).join(", ")
-  throw new GatewayError("MAILBOX_UNKNOWN", `mailbox ${address}: has no folder ${wanted}; there are ${names}`)
 }
 
 /** The keyring with its passphrase, asked for where it needs one and a terminal is there. */

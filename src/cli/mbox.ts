@@ -7,25 +7,36 @@ export interface MboxMessage {
   readonly receivedAt: Date
   /** Maildir flag letters. */
   readonly letters: string
+  readonly keywords: readonly string[]
   /** Of the mailbox it was in; null: INBOX. */
   readonly folder: string | null
 }
 
 /**
  * Separator, message with LF line ends, empty line. Lines that begin like a separator get one `>` more (mboxrd), flags are the
- * fields Status and X-Status, the mailbox is X-Folder.
+ * fields Status, X-Status and X-Keywords, the mailbox is X-Folder.
  */
-export function mboxEntry({ octets, receivedAt, letters, folder }: MboxMessage): Uint8Array {
+export function mboxEntry({ octets, receivedAt, letters, keywords, folder }: MboxMessage): Uint8Array {
   const bodyStart = headerEnd(octets) ?? octets.length
   const fields = parseFields(octets.subarray(0, bodyStart)).filter(({ name }) => !OURS.has(name))
   const returnPath = fields.find(({ name }) => name === "return-path")
   const sender = /<([^<>\s]+)>/.exec(returnPath ? fieldText(returnPath) : "")?.[1] ?? "MAILER-DAEMON"
   const texts = fields.map((field) => latin1(field.octets).replace(/\r?\n?$/, "\n"))
-  const header = [...texts, ...statusFields(letters), ...(folder === null ? [] : [`X-Folder: ${folder}\n`])].join("")
+  const more = [
+    ...statusFields(letters),
+    ...field("X-Keywords", keywords.join(" ")),
+    ...field("X-Folder", folder ?? ""),
+  ]
+  const header = [...texts, ...more].join("")
   const message = `${header}\n${latin1(octets.subarray(bodyStart))}`.replaceAll("\r\n", "\n")
   const quoted = message.replaceAll(/(^|\n)(>*From )/g, "$1>$2")
   const end = quoted.endsWith("\n") ? "\n" : "\n\n"
   return Buffer.from(`From ${latin1(Buffer.from(sender))} ${ctime(receivedAt)}\n${quoted}${end}`, "latin1")
+}
+
+/** In UTF-8 (RFC 6532), on one line. */
+function field(name: string, text: string): string[] {
+  return text === "" ? [] : [`${name}: ${latin1(Buffer.from(text.replaceAll(/[\x00-\x1f\x7f]/g, "_")))}\n`]
 }
 
 function statusFields(letters: string): string[] {
@@ -47,4 +58,4 @@ function latin1(octets: Uint8Array): string {
 /** Maildir's answered, flagged, trashed, draft. */
 const X_STATUS: Readonly<Record<string, string>> = { R: "A", F: "F", T: "D", D: "T" }
 /** What an earlier program, or the sender, said there is not true here. */
-const OURS: ReadonlySet<string> = new Set(["status", "x-status", "x-folder"])
+const OURS: ReadonlySet<string> = new Set(["status", "x-status", "x-keywords", "x-folder"])

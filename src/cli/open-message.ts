@@ -5,7 +5,8 @@ import { readTransferable } from "../crypto/openpgp/transferable.ts"
 import { GatewayError } from "../errors.ts"
 import type { Person } from "../identity/person.ts"
 import { Base64LineEncoder } from "../mime/base64-lines.ts"
-import { headerEnd, parseFields } from "../mime/header.ts"
+import { MARKER_FIELD } from "../mime/compose.ts"
+import { fieldText, headerEnd, parseFields } from "../mime/header.ts"
 import { type Entity, StructureParser } from "../mime/structure.ts"
 import { type Ciphertext, ciphertextIn } from "./ciphertext.ts"
 
@@ -139,17 +140,21 @@ async function firstOpened<K>(
  * MIME's. Where a field stands on both sides the inner one is the author's (RFC 9788 §4).
  */
 function withOuterFields(outside: Uint8Array, inside: Uint8Array): Uint8Array {
-  const inner = beginsWithField(inside) ? parseFields(inside.subarray(0, headerEnd(inside) ?? inside.length)) : []
+  const outer = parseFields(outside)
+  // Then it is a whole message that is inside, whatever it looks like.
+  const isOurs = outer.some((field) => field.name === MARKER_FIELD && fieldText(field).startsWith("by this gateway"))
+  const inner =
+    isOurs || beginsWithField(inside) ? parseFields(inside.subarray(0, headerEnd(inside) ?? inside.length)) : []
   const names = new Set(inner.map(({ name }) => name))
   const texts = new Set(inner.map(({ octets }) => Buffer.from(octets).toString("latin1")))
   // It belongs to the Content-Type: without one inside, it was the encryption's.
-  if (!names.has("content-type")) names.add("mime-version")
-  const kept = parseFields(outside).filter(({ name, octets }) => {
+  if (isOurs || !names.has("content-type")) names.add("mime-version")
+  const kept = outer.filter(({ name, octets }) => {
     if (name === "" || ENCRYPTIONS_OWN.test(name)) return false
     return TRACE.test(name) ? !texts.has(Buffer.from(octets).toString("latin1")) : !names.has(name)
   })
   // Without a header of its own, what was inside needs the empty line.
-  const separator = inner.length > 0 || inside[0] === CR || inside[0] === LF ? [] : [EMPTY_LINE]
+  const separator = isOurs || inner.length > 0 || inside[0] === CR || inside[0] === LF ? [] : [EMPTY_LINE]
   return Buffer.concat([...kept.map(({ octets }) => octets), ...separator, inside])
 }
 
@@ -173,7 +178,7 @@ function beginsWithMime(octets: Uint8Array): boolean {
 }
 
 /** Fields that say how the message is encrypted, or sign it as it was. */
-const ENCRYPTIONS_OWN = /^(?:content-.*|postern-encrypted|dkim-signature)$/
+const ENCRYPTIONS_OWN = /^(?:content-.*|postern-encrypted|postern-replaces|dkim-signature)$/
 /** RFC 5321 §4.4: added on the way, also outside the encryption. */
 const TRACE = /^(?:return-path|received)$/
 const MAX_FIELD_NAME = 200

@@ -1,3 +1,5 @@
+import { duration } from "./amounts.ts"
+
 /** Shorter work is over before anybody wonders. */
 const FIRST_AFTER_MS = 1_000
 /** On a terminal one line is written over and over; in a log each line stays. */
@@ -9,7 +11,8 @@ export class Progress implements Disposable {
   readonly #what: string
   readonly #total: number
   #done = 0
-  #nextAtMs = performance.now() + FIRST_AFTER_MS
+  readonly #startedAtMs = performance.now()
+  #nextAtMs = this.#startedAtMs + FIRST_AFTER_MS
   #shown = false
 
   /** `what` are the things counted to `total`. */
@@ -26,8 +29,14 @@ export class Progress implements Disposable {
     const { isTTY } = process.stderr
     this.#nextAtMs = nowMs + (isTTY ? TERMINAL_EVERY_MS : LOG_EVERY_MS)
     this.#shown = true
-    const text = `postern: ${this.#done} of ${this.#total} ${this.#what}`
+    const text = `postern: ${this.#done} of ${this.#total} ${this.#what}${this.#speed(nowMs)}`
     process.stderr.write(isTTY ? `\r\x1b[K${text}` : `${text}\n`)
+  }
+
+  #speed(nowMs: number): string {
+    const perMs = this.#done / (nowMs - this.#startedAtMs)
+    const left = Math.max(0, this.#total - this.#done)
+    return `, ${(perMs * 1000).toPrecision(2)}/s, ${duration(left / perMs)} left`
   }
 
   /** A line of its own on stderr, between the signs of progress. */

@@ -8,6 +8,7 @@ import { People } from "../store/people.ts"
 import { RecryptionKeys } from "../store/recryption-keys.ts"
 import { openState } from "../store/state.ts"
 import { UpstreamCredentials } from "../store/upstream-credentials.ts"
+import type { OpenStore } from "./remote-store.ts"
 
 /** How the long-running parts are started; main hands them in, so that no command imports the composition. */
 export interface Starters {
@@ -17,6 +18,8 @@ export interface Starters {
   demo(options: DemoOptions): Promise<number>
   /** Logs in at the IMAP server behind the proxy as `account`. @throws GatewayError UPSTREAM_* */
   tryUpstream(config: Config, account: string): Promise<UpstreamTrial>
+  /** The account's mail on that server. @throws GatewayError CONFIG_INVALID when there is none */
+  remoteStore(config: Config, account: string): Promise<OpenStore>
 }
 
 /** What the IMAP server behind the proxy said after a login. */

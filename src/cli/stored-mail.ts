@@ -3,6 +3,7 @@ import { join } from "node:path"
 import type { Config } from "../config/config.ts"
 import { GatewayError } from "../errors.ts"
 import { systemCode } from "../store/durable.ts"
+import { chosenBy, type FolderChoice } from "./folder-choice.ts"
 
 /** A mailbox of the embedded store: one folder of a Maildir++. */
 export interface StoredFolder {
@@ -37,6 +38,21 @@ export function maildirOf(config: Pick<Config, "data" | "deliver">, address: str
   if (maildir !== null && existsSync(join(maildir, "cur"))) return maildir
   const elsewhere = config.deliver.kind === "embedded" ? "" : `; this instance delivers by ${config.deliver.kind}`
   throw new GatewayError("MAILBOX_UNKNOWN", `mailbox ${address}: nothing is stored for it in ${root}${elsewhere}`)
+}
+
+/** The folders of an address that the choice takes. @throws GatewayError MAILBOX_UNKNOWN */
+export function chosenFolders(
+  config: Pick<Config, "data" | "deliver">,
+  address: string,
+  choice: FolderChoice,
+): StoredFolder[] {
+  const folders = foldersOf(maildirOf(config, address))
+  const isChosen = chosenBy(
+    choice,
+    folders.map(({ name }) => name),
+    address,
+  )
+  return folders.filter(({ name }) => isChosen(name))
 }
 
 /** INBOX first, then the others by name. */

@@ -96,8 +96,8 @@ function refused(account: string, answer: string): Result {
   return deferred(account, /\[OVERQUOTA\]/i.test(answer) ? "4.2.2" : "4.2.0", diagnostic)
 }
 
-/** RFC 9051 §9 date-time, in UTC. */
-function dateTime(date: Date): string {
+/** RFC 9051 §9: date-time, in UTC. */
+export function dateTime(date: Date): string {
   const [, day, month, year, time] = /^\w+, (\d\d) (\w+) (\d+) ([\d:]+)/.exec(date.toUTCString()) ?? []
   return `${day}-${month}-${year} ${time} +0000`
 }

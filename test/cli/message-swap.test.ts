@@ -92,9 +92,17 @@ test("mbox entries: separator, flags, folder; forged ones go", () => {
     ["Subject: x", "TFD", null, "Subject: x\nStatus: O\nX-Status: FDT\n\n\n"],
   ]
   for (const [text, letters, folder, want] of rows)
-    expect(Buffer.from(mboxEntry({ octets: Buffer.from(text), receivedAt, letters, folder })).toString()).toBe(
-      `From MAILER-DAEMON Fri Jan  2 03:04:05 2026\n${want}`,
-    )
-  const bounce = mboxEntry({ octets: Buffer.from("Return-Path: <>\n\n"), receivedAt, letters: "", folder: null })
-  expect(Buffer.from(bounce).toString()).toMatch(/^From MAILER-DAEMON /)
+    expect(
+      Buffer.from(mboxEntry({ octets: Buffer.from(text), receivedAt, letters, keywords: [], folder })).toString(),
+    ).toBe(`From MAILER-DAEMON Fri Jan  2 03:04:05 2026\n${want}`)
+  const bounce = mboxEntry({
+    octets: Buffer.from("Return-Path: <>\n\n"),
+    receivedAt,
+    letters: "",
+    keywords: ["$x", "y"],
+    folder: "B\u00fc\ncher",
+  })
+  expect(Buffer.from(bounce).toString()).toMatch(
+    /^From MAILER-DAEMON .*\n.*\nStatus: O\nX-Keywords: \$x y\nX-Folder: B\u00fc_cher\n\n\n$/,
+  )
 })

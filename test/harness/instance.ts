@@ -79,6 +79,14 @@ export class Instance implements AsyncDisposable {
     return Buffer.from(stdout).toString()
   }
 
+  /** Runs a command that is killed before its end: `onStart` is given the way to do it. @returns the signal that ended it */
+  async killed(onStart: (kill: () => void) => void, ...args: readonly string[]): Promise<NodeJS.Signals | null> {
+    const child = spawn(process.execPath, [PROGRAM, ...args, "--config", this.configuration], { stdio: "ignore" })
+    onStart(() => child.kill("SIGKILL"))
+    const [, signal] = await once(child, "exit")
+    return signal
+  }
+
   /** `device add`, and what it wrote. */
   async device(
     address: string,
