@@ -52,7 +52,10 @@ function processesOf({ database }: OpenInstance) {
   const processes = Map.groupBy(rows, ({ name }) => name.split("/").slice(0, 2).join("/"))
   return [...processes].map(([process, threads]) => {
     const [host = "", pid = ""] = process.split("/")
-    return { host, pid: Number(pid), roles: [...new Set(threads.flatMap(({ roles }) => roles))] }
+    const roles = new Set(threads.flatMap((thread) => thread.roles))
+    // One whose only role others play accepts their connections.
+    roles.delete("")
+    return { host, pid: Number(pid), roles: [...roles] }
   })
 }
 
@@ -122,7 +125,9 @@ function failureError({
 
 function statusLines(status: Status): string[] {
   const { queue } = status
-  const processes = status.processes.map(({ pid, host, roles }) => `process ${pid} on ${host}: ${roles.join(", ")}`)
+  const processes = status.processes.map(
+    ({ pid, host, roles }) => `process ${pid} on ${host}: ${roles.join(", ") || "accepts connections for the others"}`,
+  )
   return [
     `instance   ${status.instance} (${status.domains.join(", ")})`,
     ...labelled("running", processes.length > 0 ? processes : ["nothing that lets devices in"]),

@@ -115,8 +115,18 @@ export interface LimitsConfig {
   readonly recipients: number
   /** SMTP connections at once, all listeners of a kind together. */
   readonly smtpConnections: number
-  /** IMAP connections at once, both listeners together. */
+  /** IMAP connections at once, all listeners and processes together. */
   readonly imapConnections: number
+  /** Of them, from one remote address. */
+  readonly imapConnectionsPerAddress: number
+  /** Of them, of one account. */
+  readonly imapConnectionsPerAccount: number
+  /** Of them, of one device. */
+  readonly imapConnectionsPerDevice: number
+  /** Processes that serve IMAP; 1: the one that does everything else. null: one for each core, four at most. */
+  readonly imapProcesses: number | null
+  /** Octets held for slow IMAP peers, all connections and processes together. */
+  readonly imapBufferOctets: number
   /** Deliveries at once. */
   readonly deliveries: number
   /** How long delivery is tried before the sender is told that it failed, milliseconds. */

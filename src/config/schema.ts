@@ -219,11 +219,17 @@ function readRelay(document: Document, path: (value: unknown) => string): RelayC
 
 function readLimits(document: Document): LimitsConfig {
   const count = wholeNumber(1, 1_000_000)
+  const imapConnections = document.optional("limits.imapConnections", count, 1_000)
   return {
     messageSizeOctets: document.optional("limits.messageSize", readSize, 50_000_000),
     recipients: document.optional("limits.recipients", wholeNumber(1, 10_000), 100),
     smtpConnections: document.optional("limits.smtpConnections", count, 500),
-    imapConnections: document.optional("limits.imapConnections", count, 1_000),
+    imapConnections,
+    imapConnectionsPerAddress: document.optional("limits.imapConnectionsPerAddress", count, imapConnections),
+    imapConnectionsPerAccount: document.optional("limits.imapConnectionsPerAccount", count, 200),
+    imapConnectionsPerDevice: document.optional("limits.imapConnectionsPerDevice", count, 50),
+    imapProcesses: document.optional<number | null>("limits.imapProcesses", wholeNumber(1, 64), null),
+    imapBufferOctets: document.optional("limits.imapBuffers", readSize, 256_000_000),
     deliveries: document.optional("limits.deliveries", wholeNumber(1, 1_000), 48),
     queueLifetimeMs: document.optional("limits.queueLifetime", readDuration, 5 * 86_400e3),
     loginFailures: document.optional("limits.loginFailures", wholeNumber(0, 1_000_000), 20),

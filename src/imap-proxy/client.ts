@@ -13,6 +13,8 @@ export class Client {
   readonly #sink: OctetSink
   #relaying = false
   #deferred: Uint8Array[] = []
+  #deferredOctets = 0
+  #whenSent: (() => void) | null = null
 
   constructor(stream: Socket, address: string, secure: boolean, limits?: CommandLimits) {
     this.stream = stream
@@ -37,13 +39,25 @@ export class Client {
   /** A line of our own (CRLF is added): at once, or behind the response that is being relayed. */
   async say(line: string): Promise<void> {
     this.put(Buffer.from(`${line}\r\n`, "utf8"))
+    // Whoever asks on and on while a response stands still is not read meanwhile.
+    if (this.#deferredOctets > MAX_DEFERRED_OCTETS)
+      await new Promise<void>((resolve) => {
+        this.#whenSent = resolve
+      })
     await this.flush()
+  }
+
+  /** Octets that wait to be read as commands, or to be said behind a response. */
+  get heldOctets(): number {
+    return this.reader.bufferedOctets + this.#deferredOctets
   }
 
   /** Whole lines (with CRLF), which go out with the next flush. */
   put(lines: Uint8Array): void {
-    if (this.#relaying) this.#deferred.push(lines)
-    else this.#sink.write(lines)
+    if (this.#relaying) {
+      this.#deferred.push(lines)
+      this.#deferredOctets += lines.length
+    } else this.#sink.write(lines)
   }
 
   /** A piece of a response from the upstream; endResponse follows its last. Nothing goes out before flush. */
@@ -59,6 +73,9 @@ export class Client {
     if (this.#deferred.length === 0) return
     for (const lines of this.#deferred) this.#sink.write(lines)
     this.#deferred = []
+    this.#deferredOctets = 0
+    this.#whenSent?.()
+    this.#whenSent = null
   }
 
   get betweenResponses(): boolean {
@@ -77,3 +94,5 @@ export class Client {
 }
 
 const CRLF = Buffer.from("\r\n")
+/** Answers of ours to a client that pipelines: more than any real one has under way. */
+const MAX_DEFERRED_OCTETS = 65_536

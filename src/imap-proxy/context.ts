@@ -2,6 +2,7 @@ import type { Counters } from "../log/counters.ts"
 import type { Log } from "../log/log.ts"
 import type { Client } from "./client.ts"
 import type { MailboxState } from "./mailbox-state.ts"
+import type { SessionMeter } from "./meter.ts"
 import type { Pending } from "./pending.ts"
 import type { AppendProtection, DeviceSession, ProxyLimits } from "./ports.ts"
 import type { UpstreamLink } from "./upstream-link.ts"
@@ -19,6 +20,7 @@ export interface Context {
   readonly limits: ProxyLimits
   readonly log: Log
   readonly counters: Pick<Counters, "add">
+  readonly meter: SessionMeter
   /** Set while a FETCH of our own is in flight: no command of the client is then. */
   ownFetch: OwnFetch | null
 }

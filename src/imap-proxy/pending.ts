@@ -11,6 +11,13 @@ export interface PendingCommand {
   readonly intercept?: (status: "OK" | "NO" | "BAD", line: Uint8Array) => void
   /** Told of the completion before the client is. */
   readonly completed?: (status: "OK" | "NO" | "BAD") => void
+  /** When it was sent, milliseconds of performance.now; add sets it. */
+  sinceMs?: number
+}
+
+/** Hears how long commands took. */
+export interface CompletionListener {
+  completed(name: string, sinceMs: number): void
 }
 
 /** Commands in flight, oldest first, and those who wait for one of them. */
@@ -19,8 +26,14 @@ export class Pending {
   #continuations: { readonly command: PendingCommand; readonly resolve: (outcome: Continuation) => void }[] = []
   #waiters: { readonly below: number; readonly resolve: () => void; readonly reject: (reason: unknown) => void }[] = []
   #ended = false
+  readonly #listener: CompletionListener
+
+  constructor(listener: CompletionListener) {
+    this.#listener = listener
+  }
 
   add(command: PendingCommand): void {
+    command.sinceMs = performance.now()
     this.#commands.push(command)
   }
 
@@ -58,6 +71,7 @@ export class Pending {
     const command = this.#commands[at]
     if (command === undefined) return null
     this.#commands.splice(at, 1)
+    this.#listener.completed(command.name, command.sinceMs ?? 0)
     for (const waiting of this.#continuations) if (waiting.command === command) waiting.resolve("ended")
     this.#continuations = this.#continuations.filter((waiting) => waiting.command !== command)
     this.#wake()

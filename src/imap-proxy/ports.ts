@@ -1,5 +1,6 @@
 import type { Duplex } from "node:stream"
 import type { Recryptor } from "../crypto/recryption/recryptor.ts"
+import type { PlaceLimits } from "./places.ts"
 
 /** Who may log in. Throws only when it cannot answer. */
 export interface Devices {
@@ -102,9 +103,12 @@ export interface AppendProtection {
   plan(account: string, upload: Upload): Promise<UploadPlan>
 }
 
-/** Bounds of one listener. */
-export interface ProxyLimits {
-  readonly connections: number
+/** Bounds. Those of {@link PlaceLimits} hold for all processes together, the others for each process. */
+export interface ProxyLimits extends PlaceLimits {
+  /** TLS handshakes at once; the others wait. */
+  readonly handshakes: number
+  /** Held for slow peers, all connections of the process together. */
+  readonly bufferOctets: number
   /** From accepting to logged in. */
   readonly loginTimeoutMs: number
   /** Without an octet either way. RFC 9051 §5.4: not below 30 minutes. */
@@ -115,13 +119,19 @@ export interface ProxyLimits {
   readonly failureDelayMs: number
   /** Of one uploaded message, as sent. */
   readonly appendOctets: number
-  /** Window records of all connections of the listener together. */
+  /** Window records of all connections together. */
   readonly windowOctets: number
 }
 
 /** 31 minutes: clients renew IDLE after 29. A window record takes some 700 octets, so 64 MiB hold 90,000; 45,000 stay in any case. */
 export const PROXY_LIMITS: ProxyLimits = {
   connections: 10_000,
+  beforeLogin: 1_000,
+  connectionsPerAddress: 10_000,
+  connectionsPerAccount: 10_000,
+  connectionsPerDevice: 10_000,
+  handshakes: 32,
+  bufferOctets: 268_435_456,
   loginTimeoutMs: 60_000,
   idleTimeoutMs: 31 * 60_000,
   loginTries: 3,

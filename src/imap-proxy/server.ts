@@ -1,15 +1,20 @@
-import { createServer, type Server, type Socket } from "node:net"
+import type { Socket } from "node:net"
+import type { TLSSocket } from "node:tls"
 import { GatewayError } from "../errors.ts"
 import type { Counters } from "../log/counters.ts"
 import type { Log } from "../log/log.ts"
 import { greetingCapabilities, offeredCapabilities } from "./capabilities.ts"
 import { Client } from "./client.ts"
 import type { Context } from "./context.ts"
+import { Handshakes } from "./handshakes.ts"
+import { type ImapListener, listenForImap } from "./listener.ts"
 import { ListenerTls, shownKey, type TlsMaterial } from "./listener-tls.ts"
 import { login, loginChoice, type Visitor } from "./login.ts"
 import { MailboxState } from "./mailbox-state.ts"
+import { Meter, SessionMeter } from "./meter.ts"
 import { endStream } from "./octets.ts"
 import { Pending } from "./pending.ts"
+import { Places, type Refusal, type Seats } from "./places.ts"
 import type {
   AppendProtection,
   CertifiedDevices,
@@ -24,10 +29,8 @@ import { refusalOf } from "./upstream/refusal.ts"
 import { UpstreamLink } from "./upstream-link.ts"
 import { WindowCache } from "./windows.ts"
 
-export interface ImapProxyOptions {
-  readonly host: string
-  /** 0: any free port. */
-  readonly port: number
+/** How connections are served, whoever accepted them. */
+export interface ServeOptions {
   readonly tlsMode: "starttls" | "implicit"
   readonly tls: TlsMaterial
   readonly devices: Devices
@@ -36,150 +39,235 @@ export interface ImapProxyOptions {
   readonly upstream: Upstream
   readonly protection: AppendProtection
   readonly limits: ProxyLimits
+  /** Shared with other listeners of the process; absent: its own. */
+  readonly windows?: WindowCache
   readonly log: Log
-  readonly counters: Pick<Counters, "add">
+  readonly counters: Pick<Counters, "add" | "tally" | "observe" | "beforeReading">
 }
 
-/** One listening socket of the proxy. */
-export interface ImapListener {
-  address(): { readonly host: string; readonly port: number }
-  /** Takes no new connections, ends the others when no command is in flight, and all of them after `graceMs`. */
-  close(graceMs: number): Promise<void>
+export interface ImapProxyOptions extends ServeOptions {
+  readonly host: string
+  /** 0: any free port. */
+  readonly port: number
+  /** Shared with other listeners, where there are some. */
+  readonly places?: Places
+}
+
+/** A listener whose connections are served in this process. */
+export interface ImapProxy extends ImapListener {
+  readonly connections: Connections
   /** New handshakes use this; open connections stay as they are. */
   reloadTls(tls: TlsMaterial): void
 }
 
 /** Starts one listener. @throws LISTEN_FAILED */
-export async function startImapProxy(options: ImapProxyOptions): Promise<ImapListener> {
-  const connections = new Connections(options)
-  // Half-open: a client may end its side behind LOGOUT and still wants its answers.
-  const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => connections.accept(socket))
-  await listening(server, options)
+export async function startImapProxy(options: ImapProxyOptions): Promise<ImapProxy> {
+  const places = options.places ?? new Places(options.limits)
+  const connections = new Connections(options, places)
+  const listening = await listenForImap({ ...options, places }, (socket, place) => connections.accept(socket, place))
   return {
-    address: () => {
-      const address = server.address()
-      if (address === null || typeof address === "string")
-        throw new GatewayError("LISTEN_FAILED", "imap: not listening")
-      return { host: address.address, port: address.port }
-    },
+    connections,
+    address: () => listening.address(),
     close: async (graceMs) => {
-      const closed = new Promise<void>((resolve) => server.close(() => resolve()))
-      connections.drain()
-      const timer = setTimeout(() => connections.destroy(), graceMs)
-      await closed
-      clearTimeout(timer)
+      listening.stop()
+      await connections.close(graceMs)
     },
     reloadTls: (tls) => connections.reloadTls(tls),
   }
 }
 
-function listening(server: Server, { host, port }: ImapProxyOptions): Promise<void> {
-  return new Promise((resolve, reject) => {
-    server.once("error", (cause) =>
-      reject(new GatewayError("LISTEN_FAILED", `imap: cannot listen on ${host}:${port}`, { cause })),
-    )
-    server.listen({ host, port, backlog: LISTEN_BACKLOG }, resolve)
-  })
+/** One connection, from accepting to its end. */
+interface Connection {
+  /** Its number among the seats. */
+  readonly place: number
+  readonly socket: Socket
+  readonly address: string
+  /** null: in the TLS handshake. */
+  client: Client | null
+  session: Running | null
 }
 
-/** The connections of one listener, from accepting to the end. */
-class Connections {
-  readonly #options: ImapProxyOptions
-  readonly #tls: ListenerTls
+/** A logged-in connection. */
+interface Running {
+  readonly session: Session
+  readonly context: Context
+  readonly meter: SessionMeter
+  readonly sinceMs: number
+  /** Octets of it that the metrics have seen, in the order of {@link octetsOf}. */
+  seen: readonly number[]
+}
+
+/** The connections of one kind that this process serves. */
+export class Connections {
+  readonly #options: ServeOptions
+  readonly #seats: Seats
+  readonly #meter: Meter
   readonly #windows: WindowCache
-  readonly #sockets = new Set<Socket>()
-  readonly #sessions = new Map<Socket, Session>()
+  readonly #tls: ListenerTls
+  readonly #handshakes: Handshakes
+  readonly #connections = new Set<Connection>()
+  readonly #guard: NodeJS.Timeout
+  #whenEmpty: (() => void) | null = null
   #serial = 0
 
-  constructor(options: ImapProxyOptions) {
+  constructor(options: ServeOptions, seats: Seats) {
+    const { limits, counters } = options
     this.#options = options
-    this.#windows = new WindowCache(options.limits.windowOctets)
+    this.#seats = seats
+    this.#meter = new Meter(counters)
+    this.#windows = options.windows ?? new WindowCache(limits.windowOctets)
+    this.#handshakes = new Handshakes(limits.handshakes, HANDSHAKE_TURN_MS)
     this.#tls = new ListenerTls(options.tls, {
       asksForCertificate: options.certificates !== undefined,
       log: options.log,
     })
+    counters.beforeReading(() => this.#countOctets())
+    this.#guard = setInterval(() => this.#boundBuffers(), GUARD_EVERY_MS).unref()
   }
 
+  /** Connections now. */
+  get count(): number {
+    return this.#connections.size
+  }
+
+  /** Of them, those that wait for their TLS handshake. */
+  get waiting(): number {
+    return this.#handshakes.waiting
+  }
+
+  /** Octets held for peers that are slower than the other side. */
+  get bufferedOctets(): number {
+    let octets = 0
+    for (const { session } of this.#connections) if (session !== null) octets += bufferedOctets(session.context)
+    return octets
+  }
+
+  /** New handshakes use this; open connections stay as they are. */
   reloadTls(tls: TlsMaterial): void {
     this.#tls.use(tls)
   }
 
-  accept(socket: Socket): void {
-    const { limits, log } = this.#options
-    socket.on("error", (error) => log.debug("imap.socket", { reason: error.message }))
-    if (this.#sockets.size >= limits.connections) {
-      const refusal =
-        this.#options.tlsMode === "implicit" ? null : Buffer.from("* BYE [UNAVAILABLE] too many connections\r\n")
-      endStream(socket, refusal, REFUSAL_MS)
-      return
-    }
-    this.#sockets.add(socket)
-    socket.on("close", () => {
-      this.#sockets.delete(socket)
-      this.#sessions.delete(socket)
-    })
+  /** Serves a connection that holds `place` among the seats. */
+  accept(socket: Socket, place: number): void {
+    const { log } = this.#options
+    const address = socket.remoteAddress ?? "unknown"
+    const connection: Connection = { place, socket, address, client: null, session: null }
+    this.#connections.add(connection)
+    socket.on("error", this.#failed)
+    socket.on("close", () => this.#left(connection))
     socket.setKeepAlive(true, KEEP_ALIVE_MS)
-    this.#serve(socket).catch((error: unknown) => {
+    this.#serve(connection).catch((error: unknown) => {
       if (!(error instanceof GatewayError)) log.error("imap.failed", {}, error)
       else log.warn("imap.cut", { reason: error.message })
       socket.destroy()
     })
   }
 
-  drain(): void {
-    for (const socket of this.#sockets) {
-      const session = this.#sessions.get(socket)
-      if (session === undefined) socket.destroy()
-      else void session.drain()
+  /** Ends connections when no command of theirs is in flight, and all of them after `graceMs`. */
+  async close(graceMs: number): Promise<void> {
+    const empty = new Promise<void>((resolve) => {
+      this.#whenEmpty = resolve
+    })
+    for (const connection of this.#connections) drain(connection)
+    const timer = setTimeout(() => {
+      for (const { socket } of this.#connections) socket.destroy()
+    }, graceMs)
+    if (this.#connections.size > 0) await empty
+    clearTimeout(timer)
+    clearInterval(this.#guard)
+  }
+
+  readonly #failed = (error: Error): void => this.#options.log.debug("imap.socket", { reason: error.message })
+
+  #left(connection: Connection): void {
+    if (!this.#connections.delete(connection)) return
+    this.#seats.leave(connection.place)
+    if (this.#connections.size === 0) this.#whenEmpty?.()
+  }
+
+  /** Until a session runs. */
+  async #serve(connection: Connection): Promise<void> {
+    const { limits, tlsMode } = this.#options
+    const { socket, address } = connection
+    const timer = setTimeout(() => socket.destroy(), limits.loginTimeoutMs)
+    const visitor: Visitor = { failed: 0, key: null }
+    try {
+      const greeted =
+        tlsMode === "implicit" ? await this.#secure(socket, address, visitor) : new Client(socket, address, false)
+      if (greeted === null) return
+      connection.client = greeted
+      const choice = loginChoice(greeted, visitor, this.#options)
+      await greeted.say(`* OK [CAPABILITY ${greetingCapabilities(choice)}] Postern ready`)
+      const loggedIn = await this.#logIn(connection, greeted, visitor)
+      if (loggedIn !== null) await this.#begin(connection, loggedIn)
+    } finally {
+      clearTimeout(timer)
     }
   }
 
-  destroy(): void {
-    for (const socket of this.#sockets) socket.destroy()
-  }
-
-  async #serve(socket: Socket): Promise<void> {
-    const { limits, tlsMode } = this.#options
-    const address = socket.remoteAddress ?? "unknown"
-    const timer = setTimeout(() => socket.destroy(), limits.loginTimeoutMs)
-    socket.on("close", () => clearTimeout(timer))
-    const visitor: Visitor = { failed: 0, key: null }
-    const greeted =
-      tlsMode === "implicit" ? await this.#secure(socket, address, visitor) : new Client(socket, address, false)
-    if (greeted === null) return
-    const choice = loginChoice(greeted, visitor, this.#options)
-    await greeted.say(`* OK [CAPABILITY ${greetingCapabilities(choice)}] Postern ready`)
-    const loggedIn = await this.#logIn(socket, greeted, visitor)
-    clearTimeout(timer)
-    if (loggedIn === null) return
-    await this.#runSession(socket, loggedIn)
-  }
-
   /** Until a device is logged in and its upstream is there. null: the connection has ended. */
-  async #logIn(socket: Socket, greeted: Client, visitor: Visitor): Promise<LoggedIn | null> {
+  async #logIn(connection: Connection, greeted: Client, visitor: Visitor): Promise<LoggedIn | null> {
+    const { socket, address } = connection
     let client = greeted
     for (;;) {
-      const outcome = await login(client, visitor, this.#options)
+      const outcome = await this.#counted(login(client, visitor, this.#options), visitor)
       if (outcome.kind === "ended") {
         endStream(client.stream, null, REFUSAL_MS)
         return null
       }
       if (outcome.kind === "startTls") {
         client.detach()
-        const secured = await this.#secure(socket, client.address, visitor)
+        connection.client = null
+        const secured = await this.#secure(socket, address, visitor)
         if (secured === null) return null
         client = secured
+        connection.client = client
         continue
       }
-      const upstream = await this.#connect(socket, client, outcome.session)
-      if (typeof upstream === "string") await client.say(`${outcome.tag} ${upstream}`)
-      else return { client, upstream, session: outcome.session, tag: outcome.tag }
+      const upstream = await this.#enter(connection, client, outcome.session)
+      if (typeof upstream !== "string") return { client, upstream, session: outcome.session, tag: outcome.tag }
+      await client.say(`${outcome.tag} ${upstream}`)
     }
   }
 
-  /** TLS on the socket; null when the handshake fails. */
+  async #counted<T>(attempts: Promise<T>, visitor: Visitor): Promise<T> {
+    const before = visitor.failed
+    const outcome = await attempts
+    this.#countLogins("refused", visitor.failed - before)
+    return outcome
+  }
+
+  /** A seat and a connection to the store, both at once. Text: what to answer instead. */
+  async #enter(connection: Connection, client: Client, session: DeviceSession): Promise<UpstreamLink | string> {
+    const [refusal, upstream] = await Promise.all([
+      this.#seats.logIn(connection.place, session.account, session.device),
+      this.#connect(connection.socket, client, session),
+    ])
+    if (refusal === null) {
+      this.#countLogins(typeof upstream === "string" ? "unavailable" : "ok", 1)
+      return upstream
+    }
+    if (typeof upstream !== "string") upstream.stream.destroy()
+    this.#countLogins("limit", 1)
+    return this.#full(session, refusal)
+  }
+
+  #full({ account, device }: DeviceSession, limit: Refusal): string {
+    this.#options.counters.add("postern_imap_refused_total", { limit })
+    this.#options.log.warn("imap.login.limit", { account, device, limit })
+    return `NO [LIMIT] too many connections of this ${limit}`
+  }
+
+  #countLogins(outcome: string, count: number): void {
+    if (count > 0) this.#options.counters.add("postern_imap_logins_total", { outcome }, count)
+  }
+
+  /** TLS on the socket, when it is its turn; null when the handshake fails. */
   async #secure(socket: Socket, address: string, visitor: Visitor): Promise<Client | null> {
-    const secured = await this.#tls.secure(socket, address)
+    const endTurn = await this.#handshakes.turn()
+    const secured = socket.destroyed ? null : await this.#tls.secure(socket, address)
+    endTurn()
+    this.#options.counters.add("postern_imap_handshakes_total", { outcome: outcomeOf(secured) })
     if (secured === null) return null
     if (this.#options.certificates !== undefined) visitor.key = shownKey(secured)
     return new Client(secured, address, true)
@@ -187,47 +275,102 @@ class Connections {
 
   /** @returns what the client is told where there is no upstream */
   async #connect(socket: Socket, client: Client, session: DeviceSession): Promise<UpstreamLink | string> {
-    const { upstream, log } = this.#options
+    const { upstream, log, counters } = this.#options
     const gone = new AbortController()
     const leave = (): void => gone.abort()
     client.stream.once("close", leave)
+    const startedMs = performance.now()
     try {
       const signal = AbortSignal.any([gone.signal, session.revoked])
       const link = new UpstreamLink(await upstream.connect(session.account, addressOf(socket), signal))
       await openLink(link, signal)
+      counters.observe("postern_imap_upstream_seconds", (performance.now() - startedMs) / 1000)
       return link
     } catch (error) {
+      const code = error instanceof GatewayError ? error.code : "other"
+      counters.add("postern_imap_upstream_failures_total", { code })
       return refusalOf(error, session.account, log)
     } finally {
       client.stream.off("close", leave)
     }
   }
 
-  async #runSession(socket: Socket, { client, upstream, session, tag }: LoggedIn): Promise<void> {
-    const { limits, log, counters, protection } = this.#options
+  /** Answers the login; the session then runs by itself, so that nothing here waits for its end. */
+  async #begin(connection: Connection, { client, upstream, session, tag }: LoggedIn): Promise<void> {
+    const { limits, log: listenerLog, counters, protection } = this.#options
+    const log = listenerLog.with({ account: session.account, device: session.device })
+    const meter = new SessionMeter(this.#meter, log)
     const context: Context = {
       client,
       upstream,
       device: session,
       protection,
-      pending: new Pending(),
+      pending: new Pending(meter),
       mailbox: new MailboxState(++this.#serial),
       windows: this.#windows,
       limits,
-      log: log.with({ account: session.account, device: session.device }),
+      log,
       counters,
+      meter,
       ownFetch: null,
     }
     const running = new Session(context)
-    this.#sessions.set(socket, running)
-    upstream.stream.on("error", (error) => context.log.debug("imap.upstream.socket", { reason: error.message }))
-    client.stream.setTimeout(limits.idleTimeoutMs, () => running.end("idle for too long"))
+    connection.session = { session: running, context, meter, sinceMs: performance.now(), seen: NOTHING_SEEN }
+    upstream.stream.on("error", (error) => log.debug("imap.upstream.socket", { reason: error.message }))
+    client.stream.setTimeout(limits.idleTimeoutMs, () => running.end("idle"))
     counters.add("postern_imap_sessions_total")
-    context.log.info("imap.login", { remote: client.address })
+    log.info("imap.login", { remote: client.address })
     await client.say(`${tag} OK [CAPABILITY ${offeredCapabilities(upstream.capabilities)}] logged in`)
-    await running.run()
-    if (session.revoked.aborted) this.#windows.dropPrefix(`${session.scope}\n`)
-    context.log.info("imap.end")
+    void running.run().then(() => this.#ended(connection, connection.session))
+  }
+
+  #ended(connection: Connection, ended: Running | null): void {
+    if (ended === null) return
+    const { session, context, meter, sinceMs } = ended
+    const [octetsIn = 0, octetsOut = 0] = octetsOf(context)
+    this.#count(ended)
+    connection.session = null
+    if (context.device.revoked.aborted) this.#windows.dropPrefix(`${context.device.scope}\n`)
+    this.#options.counters.add("postern_imap_ended_total", { reason: session.ending })
+    context.log.info("imap.end", {
+      remote: context.client.address,
+      seconds: Math.round((performance.now() - sinceMs) / 100) / 10,
+      commands: meter.commands,
+      octetsIn,
+      octetsOut,
+      reason: session.ending,
+    })
+  }
+
+  #countOctets(): void {
+    for (const { session } of this.#connections) if (session !== null) this.#count(session)
+    const { hits, misses } = this.#windows.takeLookups()
+    this.#options.counters.add("postern_imap_window_lookups_total", { outcome: "hit" }, hits)
+    this.#options.counters.add("postern_imap_window_lookups_total", { outcome: "miss" }, misses)
+  }
+
+  #count(running: Running): void {
+    const now = octetsOf(running.context)
+    const { fromClient, toClient, fromUpstream, toUpstream } = this.#meter.octets
+    for (const [index, tally] of [fromClient, toClient, fromUpstream, toUpstream].entries())
+      tally.count += (now[index] ?? 0) - (running.seen[index] ?? 0)
+    running.seen = now
+  }
+
+  /** All connections together hold no more than `bufferOctets`: those that hold the most are cut. */
+  #boundBuffers(): void {
+    const { limits, log } = this.#options
+    let over = this.bufferedOctets - limits.bufferOctets
+    if (over <= 0) return
+    const holders = [...this.#connections]
+      .flatMap(({ session }) => (session === null ? [] : [{ session, octets: bufferedOctets(session.context) }]))
+      .sort((a, b) => b.octets - a.octets)
+    for (const { session, octets } of holders) {
+      if (over <= 0) return
+      log.warn("imap.buffers", { account: session.context.device.account, octets })
+      session.session.cut()
+      over -= octets
+    }
   }
 }
 
@@ -237,6 +380,31 @@ interface LoggedIn {
   readonly session: DeviceSession
   /** Of the LOGIN or AUTHENTICATE that is still to be answered. */
   readonly tag: string
+}
+
+function outcomeOf(secured: TLSSocket | null): string {
+  if (secured === null) return "failed"
+  return secured.isSessionReused() ? "resumed" : "full"
+}
+
+/** Not logged in: at once, with a word where one can be said. */
+function drain({ socket, client, session }: Connection): void {
+  if (session !== null) void session.session.drain()
+  else if (client === null) socket.destroy()
+  else endStream(client.stream, Buffer.from("* BYE shutting down\r\n"), REFUSAL_MS)
+}
+
+/** From and to the client, from and to the upstream, without TLS; a store in this process counts nothing. */
+function octetsOf({ client, upstream }: Context): readonly number[] {
+  const { bytesRead = 0, bytesWritten = 0 }: { bytesRead?: number; bytesWritten?: number } = upstream.stream as Socket
+  return [client.stream.bytesRead, client.stream.bytesWritten, bytesRead, bytesWritten]
+}
+
+function bufferedOctets({ client, upstream }: Context): number {
+  let octets = client.heldOctets + upstream.reader.bufferedOctets
+  for (const { readableLength, writableLength } of [client.stream, upstream.stream])
+    octets += readableLength + writableLength
+  return octets
 }
 
 /** @returns null when the client is gone */
@@ -264,8 +432,10 @@ async function openLink(link: UpstreamLink, signal: AbortSignal): Promise<void> 
   }
 }
 
-/** trap: thousands of clients come back at once after a restart. */
-const LISTEN_BACKLOG = 4096
 /** For one line to somebody who is not served. */
 const REFUSAL_MS = 1000
 const KEEP_ALIVE_MS = 100_000
+/** A handshake takes two round trips; who is slower than this may go on without holding others up. */
+const HANDSHAKE_TURN_MS = 1000
+const GUARD_EVERY_MS = 1000
+const NOTHING_SEEN: readonly number[] = [0, 0, 0, 0]

@@ -11,6 +11,9 @@ import { Responses } from "./responses.ts"
 import type { Command, LiteralStart } from "./wire/command-reader.ts"
 import { latin1, textOf } from "./wire/tokens.ts"
 
+/** Why a session ended: the client went, the upstream went, or we ended it; `cut`: it could not be followed, or held too much. */
+export type Ending = "client" | "upstream" | "revoked" | "shutdown" | "idle" | "cut"
+
 /**
  * One logged-in connection: the client's commands go to the upstream (this file, then commands/), the upstream's responses to the
  * client (responses.ts), each direction in a loop of its own.
@@ -29,6 +32,10 @@ export class Session {
   readonly #context: Context
   readonly #responses: Responses
   #closed = false
+  #ending: Ending = "client"
+  #draining = false
+  /** A command of the client is being dealt with. */
+  #busy = false
 
   constructor(context: Context) {
     this.#context = context
@@ -40,7 +47,7 @@ export class Session {
     const { device, log } = this.#context
     const revoke = (): void => {
       this.#context.counters.add("postern_devices_revoked_total")
-      this.end("device revoked")
+      this.end("revoked")
     }
     device.revoked.addEventListener("abort", revoke, { once: true })
     if (device.revoked.aborted) revoke()
@@ -48,51 +55,67 @@ export class Session {
     try {
       await Promise.race([responses, this.#commands(responses)])
     } catch (error) {
-      if (!this.#closed) log.warn("imap.cut", { reason: error instanceof GatewayError ? error.message : String(error) })
-      this.#cut()
+      const reason = error instanceof GatewayError ? error.message : String(error)
+      if (!this.#closed) log.warn("imap.cut", { reason })
+      this.cut()
     } finally {
       device.revoked.removeEventListener("abort", revoke)
-      this.end(this.#responses.byeSeen ? null : "[UNAVAILABLE] upstream connection lost")
+      const { stream } = this.#context.client
+      this.end(stream.readableEnded || stream.destroyed ? "client" : "upstream")
       await responses.catch(() => undefined)
     }
   }
 
-  /** Says BYE where it can be said at once, and ends both sides; `reason` null: the upstream has said it already. */
-  end(reason: string | null): void {
+  /** Why it ended. */
+  get ending(): Ending {
+    return this.#ending
+  }
+
+  /** Says BYE where it can be said at once, unless the upstream has said it already, and ends both sides. */
+  end(ending: Ending): void {
     if (this.#closed) return
-    this.#closed = true
-    const { client, upstream, pending } = this.#context
-    pending.end()
-    upstream.stream.destroy()
-    const silent = reason === null ? null : Buffer.from(`* BYE ${reason}\r\n`)
+    this.#close(ending)
+    const { client } = this.#context
+    const bye = this.#responses.byeSeen ? null : Buffer.from(`* BYE ${FAREWELLS[ending]}\r\n`)
     // Within a response, or behind octets the client has not taken, BYE would come late or be taken for content.
     if (!client.betweenResponses || client.stream.writableNeedDrain) client.stream.destroy()
-    else endStream(client.stream, silent, BYE_GRACE_MS)
+    else endStream(client.stream, bye, BYE_GRACE_MS)
   }
 
-  /** Ends the session when no command is in flight (IDLE does not count). */
+  /** Ends both sides at once. */
+  cut(): void {
+    if (!this.#closed) this.#close("cut")
+    this.#context.client.stream.destroy()
+  }
+
+  /** Ends the session when no command is in flight (IDLE does not count), nor one half sent. */
   async drain(): Promise<void> {
-    const { pending } = this.#context
-    if (pending.count === 1 && pending.idling) return this.end("shutting down")
+    const { pending, client } = this.#context
+    this.#draining = true
+    if (pending.count === 1 && pending.idling) return this.end("shutdown")
     await pending.below(1).catch(() => undefined)
-    this.end("shutting down")
+    // What is being dealt with ends in the command loop, which comes back here.
+    if (!this.#busy && client.reader.idle) this.end("shutdown")
   }
 
-  #cut(): void {
+  #close(ending: Ending): void {
     this.#closed = true
+    this.#ending = ending
     this.#context.pending.end()
     this.#context.upstream.stream.destroy()
-    this.#context.client.stream.destroy()
   }
 
   /** The client's direction, until the client ends its side: then the upstream's is ended, and may still answer. */
   async #commands(responses: Promise<void>): Promise<void> {
     const { client, upstream } = this.#context
     for (let event = await client.next(); event !== null; event = await client.next()) {
+      this.#busy = true
       if (event.kind === "command") await this.#command(event.command)
       else if (event.kind === "literal") await this.#literal(event.command, event.literal)
       else if (event.kind === "bad") await client.say(`${event.tag ?? "*"} BAD ${event.reason}`)
       else throw new GatewayError("PROTOCOL", `imap: ${event.kind} where a command was due`)
+      this.#busy = false
+      if (this.#draining) await this.drain()
     }
     if (client.stream.destroyed) return
     upstream.stream.end()
@@ -116,10 +139,10 @@ export class Session {
   }
 
   async #command(command: Command): Promise<void> {
-    const { client, device, log } = this.#context
+    const { client, device, meter } = this.#context
     const allowed = allowedCommand(command.name)
     const lost = command.segments.some((segment) => segment.kind === "literal" && segment.octets === null)
-    log.debug("imap.command", { name: allowed === null ? "?" : command.name })
+    meter.command(allowed === null ? null : command.name, sizeOf(command))
     if (allowed === null || lost) return client.say(`${command.tag} BAD command not supported`)
     if (refusedOption(command) !== null) return client.say(`${command.tag} BAD option not supported`)
     if (allowed.writes && device.readOnly) return client.say(`${command.tag} NO [NOPERM] this device may only read`)
@@ -230,6 +253,19 @@ function canonicalMailbox(name: string): string {
   return name.toUpperCase() === "INBOX" ? "INBOX" : name
 }
 
+function sizeOf({ segments }: Command): number {
+  return segments.reduce((sum, segment) => sum + (segment.kind === "text" ? segment.octets.length : segment.size), 0)
+}
+
+/** What the client is told of it. */
+const FAREWELLS: Readonly<Record<Ending, string>> = {
+  client: "logging out",
+  upstream: "[UNAVAILABLE] upstream connection lost",
+  revoked: "device revoked",
+  shutdown: "shutting down",
+  idle: "idle for too long",
+  cut: "[UNAVAILABLE] connection cut",
+}
 /** BYE is one small line; a client that does not take it in this time is not reading. */
 const BYE_GRACE_MS = 200
 /** For the answers to what a client sent before it ended its side. */

@@ -31,6 +31,8 @@ export class WindowCache {
   readonly #limitOctets: number
   #young = new Generation()
   #old = new Generation()
+  #hits = 0
+  #misses = 0
 
   constructor(limitOctets: number) {
     this.#limitOctets = limitOctets
@@ -42,7 +44,20 @@ export class WindowCache {
 
   find(key: string): WindowRecord | null {
     const packed = this.#young.records.get(key) ?? this.#moved(key)
-    return packed === null ? null : unpacked(packed)
+    if (packed === null) {
+      this.#misses += 1
+      return null
+    }
+    this.#hits += 1
+    return unpacked(packed)
+  }
+
+  /** Look-ups since the last time this was asked. */
+  takeLookups(): { readonly hits: number; readonly misses: number } {
+    const taken = { hits: this.#hits, misses: this.#misses }
+    this.#hits = 0
+    this.#misses = 0
+    return taken
   }
 
   add(key: string, record: WindowRecord): void {

@@ -1,4 +1,4 @@
-import { Counter, Gauge, Registry } from "prom-client"
+import { AggregatorRegistry, Counter, Gauge, Histogram, Registry } from "prom-client"
 
 /** Names of everything that is counted, with the words its labels may take (labels never hold addresses or content). */
 const COUNTERS = {
@@ -6,7 +6,23 @@ const COUNTERS = {
   postern_smtp_refused_total: { help: "Messages and recipients refused, by reply code.", labels: ["listener", "code"] },
   postern_deliveries_total: { help: "Attempts per recipient, by what became of them.", labels: ["outcome"] },
   postern_protected_total: { help: "Messages stored, by what protects them.", labels: ["format", "by"] },
+  postern_imap_connections_total: { help: "IMAP connections that were taken.", labels: ["listener"] },
+  postern_imap_refused_total: {
+    help: "IMAP connections and logins refused, by the limit that was met.",
+    labels: ["limit"],
+  },
+  postern_imap_handshakes_total: { help: "TLS handshakes, by what became of them.", labels: ["outcome"] },
+  postern_imap_logins_total: { help: "Attempts to log in, by what became of them.", labels: ["outcome"] },
   postern_imap_sessions_total: { help: "IMAP sessions that authenticated." },
+  postern_imap_ended_total: { help: "IMAP sessions that ended, by why.", labels: ["reason"] },
+  postern_imap_commands_total: { help: "IMAP commands of logged-in devices, by name.", labels: ["command"] },
+  postern_imap_octets_total: { help: "Octets of IMAP sessions.", labels: ["side", "direction"] },
+  postern_imap_upstream_failures_total: {
+    help: "Logins at the mail store that failed, by error code.",
+    labels: ["code"],
+  },
+  postern_imap_window_lookups_total: { help: "Look-ups of window records.", labels: ["outcome"] },
+  postern_imap_worker_ends_total: { help: "IMAP processes that ended without being told to." },
   postern_imap_patched_total: { help: "Blocks recrypted for a device." },
   postern_imap_foreign_total: { help: "Encrypted blocks addressed to somebody else, handed out unchanged." },
   postern_imap_malformed_total: { help: "Damaged blocks addressed to the account, handed out unchanged." },
@@ -20,41 +36,114 @@ const COUNTERS = {
   postern_devices_revoked_total: { help: "Open connections ended by a revocation." },
 } as const satisfies Readonly<Record<string, { help: string; labels?: readonly string[] }>>
 
+/** Names of everything whose time is taken, seconds. */
+const TIMES = {
+  postern_imap_upstream_seconds: {
+    help: "From a device's password to its session at the mail store.",
+    buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30],
+  },
+} as const
+
 export type CounterName = keyof typeof COUNTERS
+export type TimeName = keyof typeof TIMES
+
+/** A count for hot paths: a number to raise, read when somebody asks for the metrics. */
+export interface Tally {
+  count: number
+}
+
+/** The metrics of one process, for another to add up. */
+export type MetricsSnapshot = readonly object[]
+
+type Labels = Readonly<Record<string, string>>
 
 /** Counts what happens; read at `/metrics` (Prometheus text format). */
 export class Counters {
   readonly #registry = new Registry()
-  readonly #counters = new Map<string, Counter>()
+  readonly #tallies = new Map<string, Map<string, Tally & { readonly labels: Labels }>>()
+  readonly #times = new Map<string, Histogram>()
+  readonly #beforeReading: (() => void)[] = []
+  /** Of processes that are gone: a count never goes down. */
+  #past: MetricsSnapshot = []
 
   constructor() {
     for (const [name, definition] of Object.entries(COUNTERS)) {
-      const labelNames = "labels" in definition ? [...definition.labels] : []
-      const counter = new Counter({ name, help: definition.help, labelNames, registers: [this.#registry] })
-      if (labelNames.length === 0) counter.inc(0)
-      this.#counters.set(name, counter)
+      const labelNames: readonly string[] = "labels" in definition ? definition.labels : []
+      const tallies = new Map<string, Tally & { readonly labels: Labels }>()
+      this.#tallies.set(name, tallies)
+      new Counter({
+        name,
+        help: definition.help,
+        labelNames: [...labelNames],
+        registers: [this.#registry],
+        collect() {
+          this.reset()
+          for (const { labels, count } of tallies.values()) this.inc({ ...labels }, count)
+        },
+      })
+      if (labelNames.length === 0) this.add(name as CounterName, {}, 0)
     }
+    for (const [name, { help, buckets }] of Object.entries(TIMES))
+      this.#times.set(name, new Histogram({ name, help, buckets: [...buckets], registers: [this.#registry] }))
   }
 
-  add(name: CounterName, labels: Readonly<Record<string, string>> = {}, count = 1): void {
-    this.#counters.get(name)?.inc({ ...labels }, count)
+  add(name: CounterName, labels: Labels = {}, count = 1): void {
+    this.tally(name, labels).count += count
   }
 
-  /** A value asked for at the time of reading. */
-  gauge(name: string, help: string, read: () => Promise<Readonly<Record<string, number>>>): void {
+  /** The count of one combination of labels, to be kept by who raises it often. */
+  tally(name: CounterName, labels: Labels = {}): Tally {
+    const tallies = this.#tallies.get(name) ?? new Map<string, Tally & { readonly labels: Labels }>()
+    const key = Object.values(labels).join("\n")
+    const known = tallies.get(key)
+    if (known !== undefined) return known
+    const made = { labels, count: 0 }
+    tallies.set(key, made)
+    return made
+  }
+
+  observe(name: TimeName, seconds: number): void {
+    this.#times.get(name)?.observe(seconds)
+  }
+
+  /** Values asked for at the time of reading, by the word of one label. Over processes they are added up. */
+  gauge(
+    name: string,
+    help: string,
+    label: string,
+    read: () => Readonly<Record<string, number>> | Promise<Readonly<Record<string, number>>>,
+  ): void {
     new Gauge({
       name,
       help,
-      labelNames: ["state"],
+      labelNames: [label],
       registers: [this.#registry],
       async collect() {
-        for (const [state, value] of Object.entries(await read())) this.set({ state }, value)
+        this.reset()
+        for (const [word, value] of Object.entries(await read())) this.set({ [label]: word }, value)
       },
     })
   }
 
-  /** Prometheus text. */
-  async text(): Promise<string> {
-    return this.#registry.metrics()
+  /** `act` brings counts up to date that are kept elsewhere. */
+  beforeReading(act: () => void): void {
+    this.#beforeReading.push(act)
+  }
+
+  /** For another process's text. */
+  async snapshot(): Promise<MetricsSnapshot> {
+    for (const act of this.#beforeReading) act()
+    return this.#registry.getMetricsAsJSON()
+  }
+
+  /** What a process counted that is no more. */
+  async keep(snapshot: MetricsSnapshot): Promise<void> {
+    const counted = snapshot.filter((metric) => "type" in metric && metric.type !== "gauge")
+    this.#past = await AggregatorRegistry.aggregate([this.#past, counted]).getMetricsAsJSON()
+  }
+
+  /** Prometheus text of this process and `others` together. */
+  async text(others: readonly MetricsSnapshot[] = []): Promise<string> {
+    return AggregatorRegistry.aggregate([await this.snapshot(), this.#past, ...others]).metrics()
   }
 }

@@ -21,7 +21,7 @@ export function createLog(
   level: LogLevel,
   destination: DestinationStream = fileDestination({ fd: 2, sync: true }),
 ): Log {
-  return wrap(pino({ level, base: null, timestamp: stdTimeFunctions.isoTime }, destination))
+  return new PinoLog(pino({ level, base: null, timestamp: stdTimeFunctions.isoTime }, destination))
 }
 
 /** For tests and for commands that log nothing. */
@@ -29,12 +29,31 @@ export function silentLog(): Log {
   return createLog("silent")
 }
 
-function wrap(logger: Logger): Log {
-  return {
-    debug: (event, fields) => logger.debug({ event, ...fields }),
-    info: (event, fields) => logger.info({ event, ...fields }),
-    warn: (event, fields) => logger.warn({ event, ...fields }),
-    error: (event, fields, error) => logger.error({ event, ...fields, ...(error === undefined ? {} : { err: error }) }),
-    with: (fields) => wrap(logger.child({ ...fields })),
+/** One object for a log and its methods: every IMAP session has a log of its own. */
+class PinoLog implements Log {
+  readonly #logger: Logger
+
+  constructor(logger: Logger) {
+    this.#logger = logger
+  }
+
+  debug(event: string, fields?: LogFields): void {
+    this.#logger.debug({ event, ...fields })
+  }
+
+  info(event: string, fields?: LogFields): void {
+    this.#logger.info({ event, ...fields })
+  }
+
+  warn(event: string, fields?: LogFields): void {
+    this.#logger.warn({ event, ...fields })
+  }
+
+  error(event: string, fields?: LogFields, error?: unknown): void {
+    this.#logger.error({ event, ...fields, ...(error === undefined ? {} : { err: error }) })
+  }
+
+  with(fields: LogFields): Log {
+    return new PinoLog(this.#logger.child({ ...fields }))
   }
 }

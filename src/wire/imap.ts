@@ -1,17 +1,30 @@
+import { availableParallelism } from "node:os"
 import { duplexPair } from "node:stream"
-import type { ListenAddress } from "../config/config.ts"
+import type { Config, ListenAddress } from "../config/config.ts"
 import { randomOctets } from "../crypto/primitives/random.ts"
-import type { AppendProtection, CertifiedDevices, DeviceSession, Devices, Upstream } from "../imap-proxy/ports.ts"
-import { PROXY_LIMITS } from "../imap-proxy/ports.ts"
-import { type ImapListener, startImapProxy } from "../imap-proxy/server.ts"
+import type { ImapListener } from "../imap-proxy/listener.ts"
+import { Places } from "../imap-proxy/places.ts"
+import {
+  type AppendProtection,
+  type CertifiedDevices,
+  type DeviceSession,
+  type Devices,
+  PROXY_LIMITS,
+  type ProxyLimits,
+  type Upstream,
+} from "../imap-proxy/ports.ts"
+import { type ImapProxy, type ServeOptions, startImapProxy } from "../imap-proxy/server.ts"
+import type { WindowCache } from "../imap-proxy/windows.ts"
 import type { MailStore } from "../mailbox/store.ts"
 import { planUpload } from "../pipeline/append.ts"
 import { HeldOctets } from "../pipeline/held-octets.ts"
 import { MarkerCheck } from "../pipeline/marker.ts"
 import type { Directory } from "../pipeline/ports.ts"
 import type { Core } from "./core.ts"
+import { affordableConnections } from "./descriptors.ts"
 import type { LiveDevice, LiveDevices } from "./devices.ts"
 import type { AccountRecryptors } from "./recryptors.ts"
+import { describeConnections } from "./status.ts"
 import type { LiveTls } from "./tls.ts"
 
 /** What the IMAP role needs beside the core. */
@@ -22,48 +35,79 @@ export interface ImapParts {
   readonly upstream: Upstream
   readonly tls: LiveTls
   readonly markerKey: Uint8Array
+  readonly windows: WindowCache
   /** What is done about a stored message that does not fit its marker. */
   readonly onAltered: "report" | "refuse"
+  /** What uploads hold in memory, all of this process together. */
+  readonly held: HeldOctets
 }
 
-/** The IMAP listeners that the configuration names. */
+/** An IMAP listener that the configuration names. */
+export interface ImapKind extends ListenAddress {
+  readonly name: "imap" | "imaps" | "imapsClient"
+  readonly tlsMode: "starttls" | "implicit"
+}
+
+export function imapKinds({ listen }: Config): ImapKind[] {
+  return (["imap", "imaps", "imapsClient"] as const).flatMap((name) => {
+    const address = listen[name]
+    return address ? [{ ...address, name, tlsMode: name === "imap" ? "starttls" : "implicit" }] : []
+  })
+}
+
+/** The IMAP listeners that the configuration names, served in this process. */
 export async function startImap(core: Core, parts: ImapParts): Promise<[string, ImapListener][]> {
-  const listeners: [string, ImapListener][] = []
-  const protection = protectionOf(parts.directory, new HeldOctets(HELD_OCTETS))
-  for (const name of ["imap", "imaps", "imapsClient"] as const) {
-    const listen = core.config.listen[name]
-    if (listen) listeners.push([name, await startOne(name, listen, core, { ...parts, protection })])
+  const places = new Places(imapLimits(core.config, 1))
+  const listeners: [string, ImapProxy][] = []
+  for (const kind of imapKinds(core.config)) {
+    const { host, port } = kind
+    const listener = await startImapProxy({ ...serveOptions(core, parts, kind), host, port, places })
+    parts.tls.onChange((tls) => listener.reloadTls(tls))
+    listeners.push([kind.name, listener])
   }
+  describeConnections(core.counters, "main", parts.windows, () => listeners.map(([, { connections }]) => connections))
   return listeners
 }
 
-async function startOne(
-  name: "imap" | "imaps" | "imapsClient",
-  { host, port }: ListenAddress,
-  core: Core,
-  parts: ImapParts & { readonly protection: AppendProtection },
-): Promise<ImapListener> {
-  const { limits } = core.config
-  const listener = await startImapProxy({
-    host,
-    port,
-    tlsMode: name === "imap" ? "starttls" : "implicit",
+/** How the connections of one kind of listener are served. */
+export function serveOptions(core: Core, parts: ImapParts, { name, tlsMode }: ImapKind): ServeOptions {
+  return {
+    tlsMode,
     tls: parts.tls.current,
     devices: devicesOf(parts),
     ...(name === "imapsClient" ? { certificates: certifiedOf(parts) } : {}),
     upstream: parts.upstream,
-    protection: parts.protection,
-    limits: {
-      ...PROXY_LIMITS,
-      connections: limits.imapConnections,
-      idleTimeoutMs: limits.imapIdleMs,
-      appendOctets: limits.messageSizeOctets,
-    },
+    protection: protectionOf(parts.directory, parts.held),
+    limits: imapLimits(core.config, imapProcessesOf(core.config)),
+    windows: parts.windows,
     log: core.log,
     counters: core.counters,
-  })
-  parts.tls.onChange((tls) => listener.reloadTls(tls))
-  return listener
+  }
+}
+
+/** As configured, and no more connections than there are file descriptors for in so many processes. */
+export function imapLimits(config: Config, processes: number): ProxyLimits {
+  const { limits, imap } = config
+  const upstream = imap.kind === "imap" ? imap : { connections: Infinity, connectionsPerAccount: Infinity }
+  return {
+    ...PROXY_LIMITS,
+    // Each session has a connection to the mail store, whose limits hold for all processes together.
+    connections: Math.min(limits.imapConnections, upstream.connections, affordableConnections(config, processes)),
+    connectionsPerAddress: limits.imapConnectionsPerAddress,
+    connectionsPerAccount: Math.min(limits.imapConnectionsPerAccount, upstream.connectionsPerAccount),
+    connectionsPerDevice: limits.imapConnectionsPerDevice,
+    bufferOctets: Math.ceil(limits.imapBufferOctets / processes),
+    idleTimeoutMs: limits.imapIdleMs,
+    appendOctets: limits.messageSizeOctets,
+  }
+}
+
+/** One process for each core, four at most: beyond that the store is the slower part. */
+const MAX_PROCESSES = 4
+
+/** How many processes serve IMAP. */
+export function imapProcessesOf({ limits }: Config): number {
+  return limits.imapProcesses ?? Math.min(availableParallelism(), MAX_PROCESSES)
 }
 
 /** The embedded store: its IMAP server on the other end of a pipe in this process. */
@@ -120,6 +164,15 @@ function protectionOf(directory: Directory, memory: HeldOctets): AppendProtectio
         : planUpload(upload, randomOctets(32), rest, memory)
     },
   }
+}
+
+/** What uploads may hold in one process. */
+export function uploadMemory(): HeldOctets {
+  return new HeldOctets(HELD_OCTETS)
+}
+
+export function onAlteredOf({ policy }: Config): "report" | "refuse" {
+  return policy.integrity === "strict" ? "refuse" : "report"
 }
 
 /** Of uploads that are being looked at, all connections together: a hundred of 1 MB, or a thousand larger ones of which the head is held. */

@@ -3,6 +3,7 @@ import { hmacSha256, sha256 } from "../crypto/primitives/hash.ts"
 import { randomOctets } from "../crypto/primitives/random.ts"
 import { hasCode } from "../errors.ts"
 import { addressKey, parseAddress } from "../message/address.ts"
+import type { Core } from "./core.ts"
 import { networkOf } from "./network.ts"
 
 /** A password, as somebody gave it. */
@@ -21,7 +22,19 @@ export interface GuessLimits {
 }
 
 /** From the first wrong password on. */
-export const GUESS_WINDOW_MS = 15 * 60_000
+const GUESS_WINDOW_MS = 15 * 60_000
+
+/** What became of a login, in a form that tells nothing of what was typed; for the other processes of the gateway. */
+export type LoginNews =
+  | { readonly kind: "guess"; readonly network: string; readonly account: string; readonly guess: string }
+  | { readonly kind: "known"; readonly network: string; readonly account: string }
+
+/** Those of a gateway, as configured. `key`: that of the other processes. */
+export function loginLimits({ config, now }: Pick<Core, "config" | "now">, key?: Uint8Array): LoginLimits {
+  const { loginFailures, loginFailuresPerAccount } = config.limits
+  const limits = { perNetwork: loginFailures, perAccount: loginFailuresPerAccount, windowMs: GUESS_WINDOW_MS }
+  return new LoginLimits(limits, now, key)
+}
 
 /**
  * Slows down who guesses passwords, and never locks out their owner. What counts is a guess: a wrong password that the same network has
@@ -34,7 +47,8 @@ export const GUESS_WINDOW_MS = 15 * 60_000
  * - and, once all networks together have made `perAccount` guesses at this account, only where this network has made none.
  *
  * So whoever attacks an account from elsewhere shuts out nobody but himself: the owner comes from where he was before, or from where
- * nobody has guessed. Refused logins are not counted, so every limit ends with its window. The counters are this process's own, in memory.
+ * nobody has guessed. Refused logins are not counted, so every limit ends with its window. The counters are in memory; processes
+ * that share a key tell each other what they count.
  */
 export class LoginLimits {
   readonly #limits: GuessLimits
@@ -44,9 +58,11 @@ export class LoginLimits {
   readonly #all: RateLimiterMemory
   readonly #known: KnownLogins
   /** Names guesses: what was tried is kept nowhere. */
-  readonly #key = randomOctets(32)
+  readonly key: Uint8Array
+  #tell: (news: LoginNews) => void = () => undefined
 
-  constructor(limits: GuessLimits, now: () => Date) {
+  constructor(limits: GuessLimits, now: () => Date, key: Uint8Array = randomOctets(32)) {
+    this.key = key
     const counter = (points: number) => new RateLimiterMemory({ points, duration: limits.windowMs / 1000 })
     this.#limits = limits
     this.#networks = counter(limits.perNetwork)
@@ -69,20 +85,47 @@ export class LoginLimits {
   /** The password was wrong. */
   async failed({ username, password, remote }: LoginAttempt): Promise<void> {
     const [account, network] = [accountOf(username), networkOf(remote)]
-    const guess = this.#nameOf(`${network}\0${account}\0${password}`)
-    if ((await counted(this.#guesses, guess)) > 0) return
-    // Beyond this nothing new is remembered: an attack from everywhere must not fill the memory.
-    if ((await this.#all.penalty("")).consumedPoints > MAX_GUESSES) return
-    await Promise.all([this.#guesses.penalty(guess), this.#networks.penalty(network), this.#accounts.penalty(account)])
+    const news: LoginNews = {
+      kind: "guess",
+      network,
+      account,
+      guess: this.#nameOf(`${network}\0${account}\0${password}`),
+    }
+    if (await this.hear(news)) this.#tell(news)
   }
 
   /** The password was right. */
   succeeded({ username, remote }: LoginAttempt): void {
-    this.#known.add(networkOf(remote), accountOf(username))
+    const [account, network] = [accountOf(username), networkOf(remote)]
+    if (!this.#known.has(network, account)) this.#tell({ kind: "known", network, account })
+    this.#known.add(network, account)
+  }
+
+  /** `listener` is told what this process counts, but not what it heard. */
+  onNews(listener: (news: LoginNews) => void): void {
+    this.#tell = listener
+  }
+
+  /** Counts what another process has seen. @returns whether it was new */
+  async hear(news: LoginNews): Promise<boolean> {
+    const { network, account } = news
+    if (news.kind === "known") {
+      this.#known.add(network, account)
+      return true
+    }
+    if ((await counted(this.#guesses, news.guess)) > 0) return false
+    // Beyond this nothing new is remembered: an attack from everywhere must not fill the memory.
+    if ((await this.#all.penalty("")).consumedPoints > MAX_GUESSES) return false
+    await Promise.all([
+      this.#guesses.penalty(news.guess),
+      this.#networks.penalty(network),
+      this.#accounts.penalty(account),
+    ])
+    return true
   }
 
   #nameOf(guess: string): string {
-    return Buffer.from(hmacSha256(this.#key).update(Buffer.from(guess)).digest().subarray(0, 12)).toString("base64")
+    return Buffer.from(hmacSha256(this.key).update(Buffer.from(guess)).digest().subarray(0, 12)).toString("base64")
   }
 }
 

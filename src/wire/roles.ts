@@ -2,6 +2,8 @@ import { availableParallelism } from "node:os"
 import { join } from "node:path"
 import { startAdminHttp } from "../http/admin.ts"
 import { reloadPublicTls, startPublicHttp } from "../http/public.ts"
+import { PROXY_LIMITS } from "../imap-proxy/ports.ts"
+import { WindowCache } from "../imap-proxy/windows.ts"
 import { MailStore } from "../mailbox/store.ts"
 import { type EmbeddedQueue, openEmbeddedQueue } from "../queue/embedded.ts"
 import { startSweeping } from "../queue/sweep.ts"
@@ -10,12 +12,13 @@ import type { Core } from "./core.ts"
 import { LiveDevices } from "./devices.ts"
 import { upstreamOf } from "./external.ts"
 import { Hands } from "./hands.ts"
-import { type ImapParts, startImap } from "./imap.ts"
+import { type ImapParts, onAlteredOf, startImap, uploadMemory } from "./imap.ts"
+import { ImapProcesses } from "./imap-processes.ts"
 import { type KnownPeople, knowPeople } from "./known-people.ts"
-import { GUESS_WINDOW_MS, LoginLimits } from "./login-limits.ts"
+import { type LoginLimits, loginLimits } from "./login-limits.ts"
 import { publishedProfiles } from "./published.ts"
 import { startSmtp } from "./smtp.ts"
-import { adminSource } from "./status.ts"
+import { adminSource, describeProcess } from "./status.ts"
 import { LiveTls } from "./tls.ts"
 import { work } from "./worker.ts"
 
@@ -44,19 +47,23 @@ interface Shared {
   readonly known: KnownPeople
   readonly store: MailStore
   readonly tls: LiveTls
+  readonly loginLimits: LoginLimits
 }
 
 /**
  * Starts what the roles of this process need, inside out: state and queue, the worker, then the listeners. Ended in reverse.
+ * @param imapProcesses that serve IMAP in this one's place; 0: it does so itself, where it has the role
  * @throws GatewayError LISTEN_FAILED
  */
-export async function startRoles(core: Core): Promise<Running> {
+export async function startRoles(core: Core, imapProcesses: number): Promise<Running> {
   const stack = new AsyncDisposableStack()
   stack.use(core)
   try {
+    describeProcess(core.counters, "main")
     const shared = openShared(core, stack)
     if (core.roles.has("worker")) await startWorker(core, shared, stack)
-    const listeners = await startListeners(core, shared)
+    const imap = imapProcesses > 0 ? stack.use(await ImapProcesses.start(core, imapProcesses, shared)) : null
+    const listeners = await startListeners(core, shared, imap)
     return {
       listeners: listeners.map(({ name, where }) => `${name}=${where}`),
       async drain(graceMs) {
@@ -73,25 +80,18 @@ export async function startRoles(core: Core): Promise<Running> {
   }
 }
 
-function loginLimits({ config, now }: Core): LoginLimits {
-  const { loginFailures, loginFailuresPerAccount } = config.limits
-  return new LoginLimits(
-    { perNetwork: loginFailures, perAccount: loginFailuresPerAccount, windowMs: GUESS_WINDOW_MS },
-    now,
-  )
-}
-
 function openShared(core: Core, stack: AsyncDisposableStack): Shared {
   const { config, people, log, now } = core
   const queue = stack.use(
     openEmbeddedQueue(config.data, { now, log, commitsReachDisk: "later", onEmptied: (id) => core.spool.remove(id) }),
   )
-  const devices = new LiveDevices({ people, limits: loginLimits(core), counters: core.counters, log, now })
+  const limits = loginLimits(core)
+  const devices = new LiveDevices({ people, limits, counters: core.counters, log, now })
   const known = stack.use(knowPeople(core))
   known.presence.onChange(() => devices.refresh())
   const store = stack.use(new MailStore(join(config.data, "mail"), { now, log }))
   const tls = stack.use(new LiveTls(config, log))
-  return { queue, devices, known, store, tls }
+  return { queue, devices, known, store, tls, loginLimits: limits }
 }
 
 async function startWorker(core: Core, shared: Shared, stack: AsyncDisposableStack): Promise<void> {
@@ -110,16 +110,16 @@ async function startWorker(core: Core, shared: Shared, stack: AsyncDisposableSta
   })
 }
 
-async function startListeners(core: Core, shared: Shared): Promise<Listener[]> {
+async function startListeners(core: Core, shared: Shared, imap: ImapProcesses | null): Promise<Listener[]> {
   const { config, roles } = core
   const started: Listener[] = []
   try {
     for (const [kind, listener] of await startSmtp(core, shared.queue, shared.devices, shared.tls))
       started.push(named(kind, listener))
-    if (roles.has("imap"))
-      for (const [kind, listener] of await startImap(core, imapParts(core, shared))) started.push(named(kind, listener))
+    const served = roles.has("imap") ? startImap(core, imapParts(core, shared)) : imap?.listen()
+    for (const [kind, listener] of (await served) ?? []) started.push(named(kind, listener))
     if (roles.has("http") && config.listen.https) started.push(await startPublic(core, shared.tls))
-    if (config.listen.admin) started.push(await startAdmin(core, shared.queue))
+    if (config.listen.admin) started.push(await startAdmin(core, shared.queue, imap))
     return started
   } catch (error) {
     await Promise.all(started.map((listener) => listener.close(0)))
@@ -127,10 +127,10 @@ async function startListeners(core: Core, shared: Shared): Promise<Listener[]> {
   }
 }
 
-function imapParts(core: Core, shared: Shared): ImapParts {
-  const { known, store, ...parts } = shared
-  const onAltered = core.config.policy.integrity === "strict" ? "refuse" : "report"
-  return { ...parts, ...known, upstream: upstreamOf(core, store), onAltered }
+function imapParts(core: Core, { known, store, devices, tls }: Shared): ImapParts {
+  const windows = new WindowCache(PROXY_LIMITS.windowOctets)
+  const [held, onAltered] = [uploadMemory(), onAlteredOf(core.config)]
+  return { ...known, devices, tls, windows, held, upstream: upstreamOf(core, store), onAltered }
 }
 
 async function startPublic(core: Core, tls: LiveTls): Promise<Listener> {
@@ -146,9 +146,9 @@ async function startPublic(core: Core, tls: LiveTls): Promise<Listener> {
   return { name: "https", where: server.listeningOrigin.replace(/^https?:\/\//, ""), close: () => server.close() }
 }
 
-async function startAdmin(core: Core, queue: EmbeddedQueue): Promise<Listener> {
+async function startAdmin(core: Core, queue: EmbeddedQueue, imap: ImapProcesses | null): Promise<Listener> {
   const listen = core.config.listen.admin ?? { host: "127.0.0.1", port: 0 }
-  const server = await startAdminHttp({ ...listen, source: adminSource(core, queue), log: core.log })
+  const server = await startAdminHttp({ ...listen, source: adminSource(core, queue, imap), log: core.log })
   return { name: "admin", where: server.listeningOrigin.replace(/^https?:\/\//, ""), close: () => server.close() }
 }
 

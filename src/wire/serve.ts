@@ -1,9 +1,10 @@
 import type { Config } from "../config/config.ts"
 import { loadConfig } from "../config/load.ts"
 import { GatewayError } from "../errors.ts"
-import { createLog } from "../log/log.ts"
+import { createLog, type Log } from "../log/log.ts"
 import { openCore, type Role } from "./core.ts"
 import { roomyHeap } from "./heap.ts"
+import { imapKinds, imapLimits, imapProcessesOf } from "./imap.ts"
 import { startRoles } from "./roles.ts"
 
 /** How long a drain may take before connections and deliveries under way are cut. */
@@ -32,13 +33,30 @@ export async function runServer(configPath: string | null, roles: ReadonlySet<Ro
 export async function startServer(config: Config, roles: ReadonlySet<Role>) {
   const log = createLog(config.logLevel)
   for (const warning of config.warnings) log.warn("config.warning", { warning })
-  const core = await openCore(config, roles, log)
+  const processes = imapProcesses(config, roles, log)
+  // What others do, this process has no secrets for.
+  const own = processes === 0 ? roles : new Set([...roles].filter((role) => role !== "imap"))
+  const core = await openCore(config, own, log)
   try {
-    return await startRoles(core)
+    return await startRoles(core, processes)
   } catch (error) {
     await core[Symbol.asyncDispose]()
     throw error
   }
+}
+
+/** How many processes serve IMAP in this one's place; 0: none. */
+function imapProcesses(config: Config, roles: ReadonlySet<Role>, log: Log): number {
+  if (!roles.has("imap") || imapKinds(config).length === 0) return 0
+  const count = imapProcessesOf(config)
+  const { connections } = imapLimits(config, count)
+  if (connections < config.limits.imapConnections)
+    log.warn("imap.descriptors", {
+      wanted: config.limits.imapConnections,
+      served: connections,
+      advice: "raise the limit of open files (ulimit -n, LimitNOFILE), or limits.imapProcesses",
+    })
+  return count > 1 ? count : 0
 }
 
 /** What the configuration can say and this version cannot do must not look as if it were done. */

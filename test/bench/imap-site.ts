@@ -241,14 +241,9 @@ function pointAt(gateway: Instance, store: Dovecot): void {
     'imap = "embedded:"',
     `imap = "imap://127.0.0.1:${store.imapPort}"\nmasterUser = "${MASTER.user}"\nmasterPasswordFile = "secrets/master"\nconnectionsPerAccount = ${MANY}`,
   )
-  gateway.configure("[limits]", `[limits]\nimapConnections = ${MANY}${workersSetting()}`)
+  const limits = ["imapConnections", "imapConnectionsPerAccount", "imapConnectionsPerDevice"]
+  gateway.configure("[limits]", `[limits]\n${limits.map((limit) => `${limit} = ${MANY}\n`).join("")}imapProcesses = 2`)
 }
 
 /** More connections than any part opens, all of one account. */
 const MANY = 9_000
-
-/** One worker for each core, where this version of the gateway has workers. */
-function workersSetting(): string {
-  const schema = readFileSync(join(import.meta.dirname, "..", "..", "src", "config", "schema.ts"), "utf8")
-  return schema.includes('"limits.imapProcesses"') ? "\nimapProcesses = 2" : ""
-}

@@ -18,7 +18,8 @@ import {
   type StoredUpload,
   type Upstream,
 } from "../../src/imap-proxy/ports.ts"
-import { type ImapListener, startImapProxy } from "../../src/imap-proxy/server.ts"
+import { type ImapProxy, startImapProxy } from "../../src/imap-proxy/server.ts"
+import { Counters } from "../../src/log/counters.ts"
 import { type Log, silentLog } from "../../src/log/log.ts"
 import { MailStore } from "../../src/mailbox/store.ts"
 import { EncryptionClassifier } from "../../src/mime/classify.ts"
@@ -29,10 +30,12 @@ import { type TestCertificate, testCertificate } from "../harness/certificate.ts
 export interface Rig extends AsyncDisposable {
   readonly port: number
   readonly certificate: TestCertificate
-  readonly listener: ImapListener
+  readonly listener: ImapProxy
   revoke(device: string): void
   /** How often a counter was raised, over all labels. */
   counted(name: string): number
+  /** Prometheus text. */
+  metrics(): Promise<string>
 }
 
 export interface RigOptions {
@@ -73,6 +76,7 @@ export async function startRig(options: RigOptions): Promise<Rig> {
   const sessionOf = (device: string): DeviceSession | null =>
     deviceSession(device, recryptorsOf[device] ?? [], revocations, options.markers ?? UNMARKED)
   const revocations = new Map<string, AbortController>()
+  const counters = new Counters()
   const counts = new Map<string, number>()
   const listener = await startImapProxy({
     host: "127.0.0.1",
@@ -88,7 +92,15 @@ export async function startRig(options: RigOptions): Promise<Rig> {
     protection: options.protection ?? HEX_PROTECTION,
     limits: { ...PROXY_LIMITS, failureDelayMs: 1, ...options.limits },
     log: options.log ?? silentLog(),
-    counters: { add: (name, _labels, count = 1) => counts.set(name, (counts.get(name) ?? 0) + count) },
+    counters: {
+      add: (name, labels, count = 1) => {
+        counts.set(name, (counts.get(name) ?? 0) + count)
+        counters.add(name, labels, count)
+      },
+      tally: (name, labels) => counters.tally(name, labels),
+      observe: (name, seconds) => counters.observe(name, seconds),
+      beforeReading: (act) => counters.beforeReading(act),
+    },
   })
   return {
     port: listener.address().port,
@@ -96,6 +108,7 @@ export async function startRig(options: RigOptions): Promise<Rig> {
     listener,
     revoke: (device) => revocations.get(device)?.abort(),
     counted: (name) => counts.get(name) ?? 0,
+    metrics: () => counters.text(),
     [Symbol.asyncDispose]: () => listener.close(0),
   }
 }

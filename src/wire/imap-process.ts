@@ -1,0 +1,152 @@
+import type { Socket } from "node:net"
+import { join } from "node:path"
+import type { Config } from "../config/config.ts"
+import { GatewayError } from "../errors.ts"
+import { PROXY_LIMITS } from "../imap-proxy/ports.ts"
+import { Connections } from "../imap-proxy/server.ts"
+import { WindowCache } from "../imap-proxy/windows.ts"
+import { createLog } from "../log/log.ts"
+import { MailStore } from "../mailbox/store.ts"
+import { AskedSeats, type SeatShares } from "./asked-seats.ts"
+import { type Core, openCore } from "./core.ts"
+import { LiveDevices } from "./devices.ts"
+import { upstreamOf } from "./external.ts"
+import {
+  type ImapParts,
+  imapKinds,
+  imapLimits,
+  imapProcessesOf,
+  onAlteredOf,
+  serveOptions,
+  uploadMemory,
+} from "./imap.ts"
+import type { Order, Report, SharedSecrets } from "./imap-processes.ts"
+import { knowPeople } from "./known-people.ts"
+import { loginLimits } from "./login-limits.ts"
+import { describeConnections, describeProcess } from "./status.ts"
+import { LiveTls } from "./tls.ts"
+
+/** Serves the connections which {@link ImapProcesses} accepts, until it says that it is enough, or is gone. */
+async function run({ config, name, secrets }: Order & { kind: "start" }, outbox: Outbox): Promise<void> {
+  await using stack = new AsyncDisposableStack()
+  const core = stack.use(await openCore(config, new Set(["imap"]), createLog(config.logLevel)))
+  const serving = open(core, name, secrets, outbox, stack)
+  const graceMs = await new Promise<number>((resolve) => {
+    // Without the process that accepts there is nobody to say what changes, and nobody to end us.
+    process.once("disconnect", () => resolve(0))
+    process.on("message", (order: Order, socket: Socket | undefined) => {
+      if (order.kind === "drain") resolve(order.graceMs)
+      else if (order.kind !== "start") obey(order, socket, serving, core, outbox)
+    })
+    outbox.tell({ kind: "ready" })
+  })
+  await Promise.all([...serving.connections.values()].map((connections) => connections.close(graceMs)))
+}
+
+interface Serving {
+  /** By the name of the listener. */
+  readonly connections: ReadonlyMap<string, Connections>
+  readonly seats: AskedSeats
+  readonly tls: LiveTls
+  readonly limits: ReturnType<typeof loginLimits>
+}
+
+function open(core: Core, name: string, secrets: SharedSecrets, outbox: Outbox, stack: AsyncDisposableStack): Serving {
+  const { config, people, counters, log, now } = core
+  const limits = loginLimits(core, Buffer.from(secrets.loginKey, "base64"))
+  limits.onNews((news) => outbox.tell({ kind: "login", news }))
+  const devices = new LiveDevices({ people, limits, counters, log, now })
+  const known = stack.use(knowPeople(core, name))
+  known.presence.onChange(() => devices.refresh())
+  const store = stack.use(new MailStore(join(config.data, "mail"), { now, log }))
+  const tls = stack.use(new LiveTls(config, log, Buffer.from(secrets.ticketKeys, "base64")))
+  const windows = new WindowCache(PROXY_LIMITS.windowOctets)
+  const upstream = upstreamOf(core, store)
+  const [held, onAltered] = [uploadMemory(), onAlteredOf(config)]
+  const parts: ImapParts = { ...known, devices, upstream, windows, tls, held, onAltered }
+  const seats = new AskedSeats(sharesOf(config), (report) => outbox.tell(report))
+  const connections = new Map(
+    imapKinds(config).map((kind) => [kind.name as string, new Connections(serveOptions(core, parts, kind), seats)]),
+  )
+  tls.onChange((changed) => {
+    for (const one of connections.values()) one.reloadTls(changed)
+  })
+  describeProcess(counters, name)
+  describeConnections(counters, name, windows, () => [...connections.values()])
+  return { connections, seats, tls, limits }
+}
+
+/** So many connections of one account or device may be let in without a question: all shares together are the limit. */
+function sharesOf(config: Config): SeatShares {
+  const processes = imapProcessesOf(config)
+  const { connectionsPerAccount, connectionsPerDevice } = imapLimits(config, processes)
+  return {
+    perAccount: Math.floor(connectionsPerAccount / processes),
+    perDevice: Math.floor(connectionsPerDevice / processes),
+  }
+}
+
+function obey(
+  order: Exclude<Order, { kind: "start" | "drain" }>,
+  socket: Socket | undefined,
+  { connections, seats, tls, limits }: Serving,
+  { counters }: Core,
+  outbox: Outbox,
+): void {
+  switch (order.kind) {
+    case "connection":
+      // The peer may have gone while the socket was handed over.
+      if (socket === undefined) seats.leave(order.place)
+      else connections.get(order.listener)?.accept(asAccepted(socket), order.place)
+      break
+    case "seat":
+      seats.answer(order.place, order.refusal)
+      break
+    case "ticketKeys":
+      tls.useTicketKeys(Buffer.from(order.ticketKeys, "base64"))
+      break
+    case "login":
+      void limits.hear(order.news)
+      break
+    case "metrics":
+      void counters.snapshot().then((snapshot) => outbox.tell({ kind: "metrics", question: order.question, snapshot }))
+  }
+}
+
+/** Sockets that come from another process are made with other options than a listener of ours gives its own. */
+function asAccepted(socket: Socket): Socket {
+  // A client may end its side behind LOGOUT and still wants its answers.
+  socket.allowHalfOpen = true
+  return socket.setNoDelay(true)
+}
+
+/** What goes to the process that accepts; what is said in one turn goes as one message. */
+class Outbox {
+  #reports: Report[] = []
+
+  tell(report: Report): void {
+    if (this.#reports.length === 0) setImmediate(() => this.send())
+    this.#reports.push(report)
+  }
+
+  send(): void {
+    if (this.#reports.length > 0 && process.connected) process.send?.(this.#reports)
+    this.#reports = []
+  }
+}
+
+// Signals go to the whole group of a terminal or container; the process that accepts says when to end.
+for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.on(signal, () => undefined)
+process.once("message", async (start: Order) => {
+  if (start.kind !== "start") throw new GatewayError("USAGE", "imap-process: is a part of the server")
+  const outbox = new Outbox()
+  try {
+    await run(start, outbox)
+  } catch (error) {
+    const code = error instanceof GatewayError ? error.code : null
+    outbox.tell({ kind: "failed", code, message: error instanceof Error ? error.message : String(error) })
+    process.exitCode = 1
+  }
+  outbox.send()
+  if (process.connected) process.disconnect()
+})
