@@ -11,6 +11,7 @@ import { AskedSeats, type SeatShares } from "./asked-seats.ts"
 import { type Core, openCore } from "./core.ts"
 import { LiveDevices } from "./devices.ts"
 import { upstreamOf } from "./external.ts"
+import { describeConnections, describeProcess } from "./gauges.ts"
 import {
   type ImapParts,
   imapKinds,
@@ -23,7 +24,6 @@ import {
 import type { Order, Report, SharedSecrets } from "./imap-processes.ts"
 import { knowPeople } from "./known-people.ts"
 import { loginLimits } from "./login-limits.ts"
-import { describeConnections, describeProcess } from "./status.ts"
 import { LiveTls } from "./tls.ts"
 
 /** Serves the connections which {@link ImapProcesses} accepts, until it says that it is enough, or is gone. */

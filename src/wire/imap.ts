@@ -23,8 +23,8 @@ import type { Directory } from "../pipeline/ports.ts"
 import type { Core } from "./core.ts"
 import { affordableConnections } from "./descriptors.ts"
 import type { LiveDevice, LiveDevices } from "./devices.ts"
+import { describeConnections } from "./gauges.ts"
 import type { AccountRecryptors } from "./recryptors.ts"
-import { describeConnections } from "./status.ts"
 import type { LiveTls } from "./tls.ts"
 
 /** What the IMAP role needs beside the core. */

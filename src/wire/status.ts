@@ -1,6 +1,4 @@
-import { performance } from "node:perf_hooks"
 import type { AdminSource } from "../http/admin.ts"
-import type { Counters } from "../log/counters.ts"
 import type { EmbeddedQueue } from "../queue/embedded.ts"
 import type { Core } from "./core.ts"
 import type { ImapProcesses } from "./imap-processes.ts"
@@ -22,44 +20,4 @@ export function adminSource(core: Core, queue: EmbeddedQueue, imap: ImapProcesse
       }
     },
   }
-}
-
-/** What a process takes, beside what it counts. Over processes these stay apart by the name of the process. */
-export function describeProcess(counters: Counters, name: string): void {
-  const gauge = (metric: string, help: string, read: () => number): void =>
-    counters.gauge(metric, help, "process", () => ({ [name]: read() }))
-  gauge("postern_process_resident_octets", "Memory of the process.", () => process.memoryUsage.rss())
-  gauge("postern_process_heap_octets", "JavaScript objects of the process.", () => process.memoryUsage().heapUsed)
-  let before = performance.eventLoopUtilization()
-  gauge("postern_process_busy_ratio", "Share of the time since the last reading in which the process worked.", () => {
-    const now = performance.eventLoopUtilization()
-    const { utilization } = performance.eventLoopUtilization(now, before)
-    before = now
-    return utilization
-  })
-}
-
-/** What the connections of one process hold. */
-export function describeConnections(
-  counters: Counters,
-  name: string,
-  windows: { readonly octets: number },
-  connections: () => readonly Held[],
-): void {
-  const gauge = (metric: string, help: string, read: (held: Held) => number): void =>
-    counters.gauge(metric, help, "process", () => ({
-      [name]: connections().reduce((sum, held) => sum + read(held), 0),
-    }))
-  gauge("postern_imap_connections", "IMAP connections now.", ({ count }) => count)
-  gauge("postern_imap_buffered_octets", "Held for slow IMAP peers.", ({ bufferedOctets }) => bufferedOctets)
-  gauge("postern_imap_handshakes_waiting", "Connections that wait for their TLS handshake.", ({ waiting }) => waiting)
-  counters.gauge("postern_imap_window_octets", "Window records in memory.", "process", () => ({
-    [name]: windows.octets,
-  }))
-}
-
-interface Held {
-  readonly count: number
-  readonly bufferedOctets: number
-  readonly waiting: number
 }
