@@ -62,8 +62,6 @@ const WRITES = [
   "DELETEACL INBOX bob",
   `APPEND INBOX {${MESSAGE.length}+}\r\n${MESSAGE}`,
   `APPEND {5+}\r\nINBOX (\\Seen) {${MESSAGE.length}+}\r\n${MESSAGE}`,
-  "SETACL INBOX bob lrs",
-  "DELETEACL INBOX bob",
   `APPEND INBOX {${MESSAGE.length}}`,
 ]
 /** Known to some servers, let through to nobody. */
