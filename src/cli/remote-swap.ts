@@ -109,7 +109,7 @@ export class MailboxSwap {
     const [successor] = this.#successors.get(token) ?? []
     if (successor === undefined) return false
     if (successor.sizeOctets === appended?.sizeOctets) return true
-    const check = new MarkerCheck(this.#rest.markerKey, this.#rest.account)
+    const check = new MarkerCheck(this.#rest)
     const stream = new RecryptionStream([], { onStable: (octets) => check.push(octets) })
     for await (const octets of this.#selected.stream(successor.uid)) stream.push(octets)
     stream.end()

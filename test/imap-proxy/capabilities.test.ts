@@ -42,7 +42,6 @@ const WITHHELD: readonly [capability: string, ...commands: string[]][] = [
   ["METADATA", "GETMETADATA INBOX /shared/comment", 'SETMETADATA INBOX (/private/comment "x")'],
   ["METADATA-SERVER", 'GETMETADATA "" /shared/comment'],
   ["MULTISEARCH", 'ESEARCH IN (subtree "x") ALL'],
-  ["MULTIAPPEND"],
   ["NOTIFY", "NOTIFY SET (selected (MessageNew (BODY.PEEK[]) MessageExpunge))", "NOTIFY NONE"],
   ["PARTIAL", "SEARCH RETURN (PARTIAL 1:5) ALL", "UID FETCH 1:* (FLAGS) (PARTIAL -1:-5)"],
   ["PREVIEW", "FETCH 1 PREVIEW", "FETCH 1 (UID PREVIEW (LAZY))"],
