@@ -54,7 +54,11 @@ const LOGIN_CAPABILITIES: Readonly<Record<LoginChoice, string>> = {
   none: "LOGINDISABLED",
 }
 
-/** After login: what the upstream has and we know, and LITERAL+, which the proxy itself does. */
+/**
+ * After login: what the upstream has and we know, and LITERAL+, which the proxy itself does: it takes every literal and sends what is
+ * stored as one of its own. Not LITERAL- (RFC 7888 §5: never both): a message streams with back-pressure whatever its size, so a round
+ * trip less for each upload costs no memory; what it costs is to pass over the octets of one that is refused.
+ */
 export function offeredCapabilities(upstream: readonly string[]): string {
   const kept = upstream.filter((word) => isOffered(word.toUpperCase()))
   return ["IMAP4rev1", "LITERAL+", ...kept].join(" ")

@@ -1,8 +1,12 @@
+import { once } from "node:events"
+import type { Duplex } from "node:stream"
+import { setTimeout as delay } from "node:timers/promises"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
+import type { AppendProtection } from "../../src/imap-proxy/ports.ts"
 import { type TemporaryFolder, temporaryFolder } from "../harness/peers.ts"
 import { BareClient, literalOf } from "./client.ts"
 import { MESSAGES, patched } from "./messages.ts"
-import { embedded, HEX_HEAD, LAPTOP, PHONE, type Rig, startRig, storedUpload } from "./rig.ts"
+import { embedded, HEX_HEAD, LAPTOP, PHONE, type Rig, scripted, startRig, storedUpload } from "./rig.ts"
 
 let folder: TemporaryFolder
 let store: ReturnType<typeof embedded>
@@ -162,5 +166,65 @@ describe("refused", () => {
     await using client = await BareClient.loggedIn(broken, LAPTOP)
     client.send(`a APPEND Sent {${CLEAR.length}+}\r\n${CLEAR}\r\n`)
     expect(await client.rest()).not.toContain("a OK")
+  })
+})
+
+describe("a message streams", () => {
+  /** Passes what is uploaded on as it comes, and counts it. */
+  function passing(): { readonly protection: AppendProtection; taken(): number } {
+    let taken = 0
+    async function* counted(content: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+      for await (const octets of content) {
+        taken += octets.length
+        yield octets
+      }
+    }
+    const plan: AppendProtection["plan"] = async (_account, { sizeOctets, content }) =>
+      storedUpload("asIs", sizeOctets, counted(content))
+    return { protection: { plan }, taken: () => taken }
+  }
+
+  /** An upstream that asks for the literal and does with it what `then` does. */
+  const asking = (then: (stream: Duplex) => Promise<void>) =>
+    scripted(async (stream) => {
+      stream.write("* PREAUTH [CAPABILITY IMAP4rev1] x\r\n")
+      await once(stream, "data")
+      stream.pause()
+      stream.write("+ go\r\n")
+      await then(stream)
+    })
+
+  test("an upstream that does not read holds the client back, and then gets all of it", async () => {
+    const { promise: opened, resolve: open } = Promise.withResolvers<void>()
+    let got = 0
+    await using server = await asking(async (stream) => {
+      await opened
+      for await (const octets of stream) {
+        got += octets.length
+        if (got === 40_000_000 + 2) stream.write("a OK stored\r\n")
+      }
+    })
+    const { protection, taken } = passing()
+    await using slow = await startRig({ upstream: server.upstream, protection })
+    await using client = await BareClient.loggedIn(slow, LAPTOP)
+    client.send(`a APPEND Sent {40000000+}\r\n${"x".repeat(40_000_000)}\r\n`)
+    // Until nothing moves any more: what is on the way stands in the kernel's buffers, some MB on loopback.
+    for (let before = -1; before !== taken() || taken() === 0; ) {
+      before = taken()
+      await delay(100)
+    }
+    expect(taken()).toBeLessThan(20_000_000)
+    open()
+    expect(await client.tagged("a")).toBe("a OK stored\r\n")
+  })
+
+  test("an upstream that dies within it ends the client's connection, which is told of no success", async () => {
+    await using server = await asking(async (stream) => {
+      await once(stream.resume(), "data")
+    })
+    await using dying = await startRig({ upstream: server.upstream, protection: passing().protection })
+    await using client = await BareClient.loggedIn(dying, LAPTOP)
+    client.send(`a APPEND Sent {40000000+}\r\n${"x".repeat(1_000_000)}`)
+    expect(await client.rest()).not.toMatch(/^a /m)
   })
 })

@@ -91,7 +91,7 @@ class Lines {
 }
 
 /** A proxy before a store that tells what it was sent. */
-async function ready(options: Partial<Store> = {}, password = LAPTOP) {
+async function inFrontOf(options: Partial<Store> = {}, password = LAPTOP) {
   const store: Store = { appended: [], capabilities: "MULTIAPPEND", ...options }
   const server = await scripted((stream) => play(stream, store))
   const rig = await startRig({ upstream: server.upstream, limits: { appendOctets: 1_000 } })
@@ -120,7 +120,7 @@ describe("several messages in one APPEND", () => {
     ],
     ["mixed", `a APPEND Sent (\\Seen) "d" ${literal(ONE)} (\\Draft) UTF8 (${literal(TWO, "+", "~")})\r\n`],
   ])("are stored by one command, each protected: %s, whole and octet by octet", async (_name, command) => {
-    await using rig = await ready({ stored: "7:8" })
+    await using rig = await inFrontOf({ stored: "7:8" })
     for (const pieces of [[command], command]) {
       for (const piece of pieces) rig.client.send(piece)
       expect(await rig.client.tagged("a")).toBe("a OK [APPENDUID 1 7:8] stored\r\n")
@@ -129,7 +129,7 @@ describe("several messages in one APPEND", () => {
   })
 
   test("by synchronizing literals: each is asked for in its turn", async () => {
-    await using rig = await ready()
+    await using rig = await inFrontOf()
     rig.client.send(`a APPEND Sent {${ONE.length}}\r\n`)
     await rig.client.until("+ OK\r\n")
     rig.client.send(`${ONE} ${literal(TWO)} {${ONE.length}}\r\n`)
@@ -140,7 +140,7 @@ describe("several messages in one APPEND", () => {
   })
 
   test("a thousand, in no more memory than one", async () => {
-    await using rig = await ready()
+    await using rig = await inFrontOf()
     rig.client.send(`a APPEND Sent${` (\\Seen) "17-Jul-1996 02:44:25 -0700" ${literal(ONE)}`.repeat(1_000)}\r\n`)
     expect(await rig.client.tagged("a")).toContain("a OK")
     expect(rig.appended[0]?.match(/\{\d+\}/g)).toHaveLength(1_000)
@@ -167,7 +167,7 @@ describe("several messages in one APPEND", () => {
     ])(
       `one ${name}: none is stored, and the session goes on, when the upstream %s the empty message`,
       async (_n, cancelled) => {
-        await using rig = await ready(cancelled === undefined ? {} : { cancelled })
+        await using rig = await inFrontOf(cancelled === undefined ? {} : { cancelled })
         rig.client.send(
           `a APPEND Sent ${literal(ONE)} ${second}${second.endsWith("1001}\r\n") ? "" : "\r\n"}b NOOP\r\n`,
         )
@@ -182,7 +182,7 @@ describe("several messages in one APPEND", () => {
   }
 
   test("an upstream that stores what was cancelled is not answered for: both sides are cut", async () => {
-    await using rig = await ready({ cancelled: "OK stored" })
+    await using rig = await inFrontOf({ cancelled: "OK stored" })
     rig.client.send(`a APPEND Sent ${literal(ONE)} ${literal("")}\r\n`)
     expect(await rig.client.rest()).not.toMatch(/^a /m)
   })
@@ -191,14 +191,14 @@ describe("several messages in one APPEND", () => {
     ["the first", 1],
     ["the second", 2],
   ])("%s refused by the upstream in place of `+`: the client is told when it has sent all", async (_name, number) => {
-    await using rig = await ready({ refuseAt: [number, "NO [OVERQUOTA] full"] })
+    await using rig = await inFrontOf({ refuseAt: [number, "NO [OVERQUOTA] full"] })
     rig.client.send(`a APPEND Sent ${literal(ONE)} ${literal(TWO)} ${literal(ONE)}\r\nb NOOP\r\n`)
     expect(await rig.client.tagged("b")).toBe("a NO [OVERQUOTA] full\r\nb OK done\r\n")
     expect(rig.appended).toEqual([])
   })
 
   test("refused by the upstream while a message is on its way: nothing more is sent than the end of the command", async () => {
-    await using rig = await ready({ early: [1, "NO [OVERQUOTA] full"] })
+    await using rig = await inFrontOf({ early: [1, "NO [OVERQUOTA] full"] })
     rig.client.send(`a APPEND Sent ${literal(ONE)} `)
     rig.client.send(`${literal(TWO)}\r\nb NOOP\r\n`)
     expect(await rig.client.tagged("b")).toBe("a NO [OVERQUOTA] full\r\nb OK done\r\n")
@@ -206,13 +206,13 @@ describe("several messages in one APPEND", () => {
   })
 
   test("a device that may only read is refused, whatever it sends", async () => {
-    await using rig = await ready({}, READER)
+    await using rig = await inFrontOf({}, READER)
     rig.client.send(`a APPEND Sent ${literal(ONE)} ${literal(TWO)} {5}\r\nb NOOP\r\n`)
     expect(await rig.client.tagged("b")).toMatch(/^a NO \[NOPERM\].*\r\nb OK/)
   })
 
   test("is not offered, and cut, where the upstream takes one only", async () => {
-    await using rig = await ready({ capabilities: "" })
+    await using rig = await inFrontOf({ capabilities: "" })
     expect(await rig.client.ok("CAPABILITY")).not.toContain("MULTIAPPEND")
     rig.client.send(`a APPEND Sent ${literal(ONE)} ${literal(TWO)}\r\n`)
     expect(await rig.client.rest()).not.toMatch(/^a /m)
