@@ -4,8 +4,8 @@ import { type AddressInfo, createServer, type Socket } from "node:net"
 import { describe, expect, test } from "vitest"
 import { eventually } from "../harness/instance.ts"
 import { upstreamAt } from "../harness/upstream.ts"
+import { Lines } from "./answering.ts"
 import { BareClient } from "./client.ts"
-import { Lines } from "./lines.ts"
 import { MESSAGES } from "./messages.ts"
 import { ACCOUNT, LAPTOP, PHONE, type Rig, startRig } from "./rig.ts"
 
@@ -119,11 +119,14 @@ describe("an upstream that dies", () => {
       async (_where, command, life, seen) => {
         const before = descriptors()
         await using site = await siteOf(async (commands, socket) => {
-          if (/LOGOUT|NOOP/.test(await commands.next())) return
+          const [tag] = (await commands.next()).split(" ")
+          socket.write(`* OK [UIDVALIDITY 1] ready\r\n${tag} OK done\r\n`)
+          await commands.next()
           await life(commands, socket)
           if (end === "resets") socket.resetAndDestroy()
         })
         await using client = await BareClient.loggedIn(site.rig, LAPTOP)
+        await client.ok("SELECT INBOX")
         client.send(`a ${command}\r\n`)
         const rest = await client.rest()
         expect(rest).toMatch(seen)
@@ -156,12 +159,35 @@ describe("a client that dies", () => {
       client.send(`a APPEND INBOX {${size}+}\r\n${"Subject: x\r\n\r\n".padEnd(sent, "clear\r\n")}`)
       if (size > 1_000_000) await eventually("upstream, part of it", () => received > 0)
       if (end === "closes") client.end()
-      else client.destroy()
+      else client.reset()
       await eventually("the upstream has no connection", () => site.open === 0)
       expect(received).toBeLessThanOrEqual(announced === 0 ? 0 : announced - 1)
     }
     await nothingIsLeft(site, before)
   })
+
+  test.each(["IDLE", "FETCH 1 BODY[]<300.100>", `APPEND INBOX {${smime.length}+}\r\n${smime}`])(
+    "while the proxy waits for an upstream that says nothing to %s",
+    async (command) => {
+      const before = descriptors()
+      const heard = Promise.withResolvers<void>()
+      await using site = await siteOf(async (commands, socket) => {
+        const [tag, name] = (await commands.next()).split(" ")
+        if (name !== "SELECT") return
+        socket.write(`* OK [UIDVALIDITY 1] ready\r\n${tag} OK done\r\n`)
+        for (;;) {
+          await commands.next()
+          heard.resolve()
+        }
+      })
+      const client = await BareClient.loggedIn(site.rig, LAPTOP)
+      await client.ok("SELECT INBOX")
+      client.send(`a NOOP\r\nb ${command}\r\n`)
+      await heard.promise
+      client.reset()
+      await nothingIsLeft(site, before)
+    },
+  )
 
   test("within the literal of a FETCH: the upstream's connection ends", async () => {
     const before = descriptors()
@@ -173,7 +199,7 @@ describe("a client that dies", () => {
     const client = await BareClient.loggedIn(site.rig, LAPTOP)
     client.send("a FETCH 1 BODY[]\r\n")
     await client.until("some content")
-    client.destroy()
+    client.reset()
     await eventually("the upstream has no connection", () => site.open === 0)
     await nothingIsLeft(site, before)
   })

@@ -2,12 +2,12 @@ import type { Duplex } from "node:stream"
 import fc from "fast-check"
 import { expect, test } from "vitest"
 import { WireClient } from "../harness/wire.ts"
+import { Lines } from "./answering.ts"
 import { quoted } from "./client.ts"
-import { Lines } from "./lines.ts"
 import { type RandomMessage, randomMessage } from "./random-messages.ts"
 import { ACCOUNT, LAPTOP, scripted, startRig } from "./rig.ts"
 
-const numRuns = Number(process.env["FUZZ_RUNS"] ?? 100)
+const numRuns = Number(process.env["FUZZ_RUNS"] ?? 40)
 
 /** Message data in a FETCH: a section with or without a partial, or RFC 3501's RFC822 and RFC822.TEXT. */
 interface Item {
