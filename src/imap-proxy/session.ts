@@ -52,7 +52,7 @@ export class Session {
     device.revoked.addEventListener("abort", revoke, { once: true })
     if (device.revoked.aborted) revoke()
     // The command loop may be waiting for the upstream, and would not see it.
-    const leave = (): void => this.end(null)
+    const leave = (): void => this.end("client")
     client.stream.once("close", leave)
     const responses = this.#responses.run()
     try {
@@ -63,13 +63,8 @@ export class Session {
       this.cut()
     } finally {
       device.revoked.removeEventListener("abort", revoke)
-<<<<<<< HEAD
-      const { stream } = this.#context.client
-      this.end(stream.readableEnded || stream.destroyed ? "client" : "upstream")
-=======
       client.stream.off("close", leave)
-      this.end(this.#responses.byeSeen ? null : "[UNAVAILABLE] upstream connection lost")
->>>>>>> 84cbc06 (imap-proxy: a client that is gone ends its upstream's connection, also while the upstream is waited for)
+      this.end(client.stream.readableEnded || client.stream.destroyed ? "client" : "upstream")
       await responses.catch(() => undefined)
     }
   }
