@@ -44,13 +44,16 @@ export class Session {
 
   /** Runs until the client or the upstream has gone, or the device is revoked. Never throws. */
   async run(): Promise<void> {
-    const { device, log } = this.#context
+    const { client, device, log } = this.#context
     const revoke = (): void => {
       this.#context.counters.add("postern_devices_revoked_total")
       this.end("revoked")
     }
     device.revoked.addEventListener("abort", revoke, { once: true })
     if (device.revoked.aborted) revoke()
+    // The command loop may be waiting for the upstream, and would not see it.
+    const leave = (): void => this.end("client")
+    client.stream.once("close", leave)
     const responses = this.#responses.run()
     try {
       await Promise.race([responses, this.#commands(responses)])
@@ -60,8 +63,8 @@ export class Session {
       this.cut()
     } finally {
       device.revoked.removeEventListener("abort", revoke)
-      const { stream } = this.#context.client
-      this.end(stream.readableEnded || stream.destroyed ? "client" : "upstream")
+      client.stream.off("close", leave)
+      this.end(client.stream.readableEnded || client.stream.destroyed ? "client" : "upstream")
       await responses.catch(() => undefined)
     }
   }

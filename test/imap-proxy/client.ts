@@ -6,6 +6,7 @@ import { ACCOUNT, type Rig } from "./rig.ts"
 /** A client that sends octets as it is told and shows what comes back, one character per octet. */
 export class BareClient implements AsyncDisposable {
   readonly #rig: Rig
+  readonly #tcp: Socket
   #socket: Socket
   #received = ""
   #ended = false
@@ -14,6 +15,7 @@ export class BareClient implements AsyncDisposable {
 
   private constructor(rig: Rig, socket: Socket) {
     this.#rig = rig
+    this.#tcp = socket
     this.#socket = socket
     this.#listen()
   }
@@ -127,6 +129,11 @@ export class BareClient implements AsyncDisposable {
 
   destroy(): void {
     this.#socket.destroy()
+  }
+
+  /** As a program that crashes, or a network that is gone: without a goodbye of TLS or TCP. */
+  reset(): void {
+    this.#tcp.resetAndDestroy()
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
