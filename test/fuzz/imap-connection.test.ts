@@ -7,7 +7,7 @@ import { setFlagsFromString } from "node:v8"
 import { runInNewContext } from "node:vm"
 import fc from "fast-check"
 import { afterAll, beforeAll, expect, test } from "vitest"
-import { cmsRecryptor, cmsRestorer } from "../../src/crypto/recryption/cms.ts"
+import { cmsRecryptor } from "../../src/crypto/recryption/cms.ts"
 import { OctetSource } from "../../src/imap-proxy/octets.ts"
 import type { DeviceSession, Upstream } from "../../src/imap-proxy/ports.ts"
 import { type Log, silentLog } from "../../src/log/log.ts"
@@ -49,7 +49,6 @@ function user(name: string, device: "laptop" | "phone"): User {
       readOnly: false,
       scope: name,
       recryptors: [cmsRecryptor(recryption)],
-      restorers: [cmsRestorer(recryption)],
       revoked: new AbortController().signal,
       markers: { onAltered: "report", check: () => ({ push: () => undefined, end: () => "none" }) },
     },
