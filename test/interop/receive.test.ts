@@ -104,7 +104,7 @@ describe("S/MIME", () => {
     expect(header).toMatch(/^Return-Path: <carol@elsewhere\.test>\r\nReceived: from /)
     expect(header).toContain("\r\nList-Id: <news.elsewhere.test>\r\n")
     expect(header).toContain("\r\nSubject: smime-header\r\n")
-    expect(header).toMatch(/\r\nPostern-Encrypted: by this gateway; v=1;/)
+    expect(header).toMatch(/\r\nPostern-Encrypted: by this gateway; v=2;/)
     expect(header).toMatch(/\r\nContent-Type: application\/pkcs7-mime; smime-type=enveloped-data/)
     expect(header.match(/^MIME-Version:/gm)).toHaveLength(1)
   })
