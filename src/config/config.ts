@@ -123,7 +123,7 @@ export interface LimitsConfig {
   readonly imapConnectionsPerAccount: number
   /** Of them, of one device. */
   readonly imapConnectionsPerDevice: number
-  /** Processes that serve IMAP; 1: the one that does everything else. null: one for each core, four at most. */
+  /** Processes that serve IMAP; 1: the one that does everything else. null: not stated, so 1. */
   readonly imapProcesses: number | null
   /** Octets held for slow IMAP peers, all connections and processes together. */
   readonly imapBufferOctets: number

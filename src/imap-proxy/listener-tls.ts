@@ -102,11 +102,13 @@ function handshake(secured: TLSSocket): Promise<boolean> {
   return new Promise((resolve) => {
     const ready = (): void => end(true)
     const lost = (): void => end(false)
+    // Half-open sockets tell the peer's end only to who reads.
+    const look = (): void => void secured.read(0)
     const end = (secure: boolean): void => {
-      secured.off("secure", ready).off("close", lost).off("error", lost)
+      secured.off("secure", ready).off("close", lost).off("error", lost).off("end", lost).off("readable", look)
       resolve(secure)
     }
-    secured.on("secure", ready).on("close", lost).on("error", lost)
+    secured.on("secure", ready).on("close", lost).on("error", lost).on("end", lost).on("readable", look)
   })
 }
 
