@@ -152,16 +152,27 @@ export function applyWindow(
   patches: readonly WindowPatch[],
   overwrite = false,
 ): Uint8Array | null {
-  let patched = overwrite ? octets : null
-  for (const { offset: at, octets: changed, original } of patches) {
-    const start = Math.max(at, offset)
-    const end = Math.min(at + changed.length, offset + octets.length)
-    if (start >= end) continue
-    if (!sameOctets(octets.subarray(start - offset, end - offset), original.subarray(start - at, end - at))) return null
-    patched ??= Uint8Array.from(octets)
-    patched.set(changed.subarray(start - at, end - at), start - offset)
-  }
-  return patched ?? octets
+  const spans = patches.flatMap((patch) => spanOf(patch, offset, octets.length) ?? [])
+  // All are compared before any is written: what is not the same message stays as it is.
+  for (const { start, original } of spans)
+    if (!sameOctets(octets.subarray(start, start + original.length), original)) return null
+  if (spans.length === 0) return octets
+  const patched = overwrite ? octets : Uint8Array.from(octets)
+  for (const { start, changed } of spans) patched.set(changed, start)
+  return patched
+}
+
+/** The part of a patch that falls into so many octets from `offset`, which `start` counts from; null when none does. */
+function spanOf(
+  { offset: at, octets, original }: WindowPatch,
+  offset: number,
+  length: number,
+): { readonly start: number; readonly changed: Uint8Array; readonly original: Uint8Array } | null {
+  const start = Math.max(at, offset)
+  const end = Math.min(at + octets.length, offset + length)
+  if (start >= end) return null
+  const [from, to] = [start - at, end - at]
+  return { start: start - offset, changed: octets.subarray(from, to), original: original.subarray(from, to) }
 }
 
 /** An entry of a map and the heads of two strings. */

@@ -28,6 +28,9 @@ test("a message that is another one now is not overwritten", () => {
     expect(applyWindow(other, 0, record.patches, overwrite)).toBeNull()
     expect(applyWindow(other.subarray(0, 12), 0, record.patches)).not.toBeNull()
     expect(other.toString()).toBe("0123456789abXde56789")
+    const second = { offset: 0, octets: Buffer.from("zz"), original: Buffer.from("01") }
+    expect(applyWindow(other, 0, [second, ...record.patches], overwrite)).toBeNull()
+    expect(other.toString()).toBe("0123456789abXde56789")
   }
 })
 
