@@ -9,7 +9,7 @@ import { expect, test } from "vitest"
 import { OctetSource } from "../../src/imap-proxy/octets.ts"
 import { Lines } from "./answering.ts"
 import { MESSAGES, patched } from "./messages.ts"
-import { ACCOUNT, PHONE, scripted, startRig } from "./rig.ts"
+import { ACCOUNT, HEX_HEAD, PHONE, STREAMING_HEX_PROTECTION, scripted, startRig } from "./rig.ts"
 
 const LINE = `${"Q".repeat(76)}\r\n`
 const PIECE = Buffer.from(LINE.repeat(800))
@@ -94,4 +94,51 @@ test("a message of 50 MB goes to a slow reader in flat memory, and arrives as it
   socket.destroy()
   expect(served.digest("hex")).toBe(expected.digest("hex"))
   expect(memory.mostOctets).toBeLessThan(MOST_OCTETS)
+})
+
+test("an upload of 50 MB goes to a slow upstream in flat memory, protected", async () => {
+  const clear = Buffer.from("Subject: large\r\n\r\n")
+  const size = clear.length + PIECES * PIECE.length
+  const memory: { current: Memory | null } = { current: null }
+  const stored = createHash("sha256")
+  let received = 0
+  await using server = await scripted(async (stream) => {
+    stream.write("* PREAUTH [CAPABILITY IMAP4rev1] x\r\n")
+    const source = new OctetSource(stream)
+    let command = ""
+    while (!command.endsWith("}\r\n")) command += Buffer.from((await source.read()) ?? []).toString("latin1")
+    stream.write("+ go\r\n")
+    const announced = Number(/\{(\d+)\}/.exec(command)?.[1])
+    for (let sampled = 0; received < announced + 2; ) {
+      const octets = await source.read()
+      if (octets === null) return
+      stored.update(octets)
+      received += octets.length
+      for (let turns = 0; turns < 2; turns += 1) await turn()
+      if (received - sampled < 10_000_000) continue
+      sampled = received
+      memory.current?.look()
+    }
+    await write(stream, "b OK done\r\n")
+    await source.read()
+  })
+  await using rig = await startRig({
+    upstream: server.upstream,
+    tlsMode: "implicit",
+    protection: STREAMING_HEX_PROTECTION,
+  })
+  const { socket, source } = await loggedIn(rig.port, rig.certificate.certificate)
+  memory.current = new Memory()
+  await write(socket, `b APPEND INBOX {${size}+}\r\n`)
+  await write(socket, clear)
+  for (let piece = 0; piece < PIECES; piece += 1) await write(socket, PIECE)
+  socket.write("\r\n")
+  expect(Buffer.from((await source.read()) ?? []).toString("latin1")).toBe("b OK done\r\n")
+  socket.destroy()
+  const expected = createHash("sha256").update(HEX_HEAD).update(clear.toString("hex"))
+  const piece = PIECE.toString("hex")
+  for (let count = 0; count < PIECES; count += 1) expected.update(piece)
+  expect(stored.digest("hex")).toBe(expected.update("\r\n").digest("hex"))
+  expect(memory.current.mostOctets).toBeGreaterThan(0)
+  expect(memory.current.mostOctets).toBeLessThan(MOST_OCTETS)
 })

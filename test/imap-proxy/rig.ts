@@ -167,6 +167,17 @@ export const HEX_PROTECTION: AppendProtection = {
   },
 }
 
+/** The same for what is clear, without holding it: for uploads larger than a test should have in memory. */
+export const STREAMING_HEX_PROTECTION: AppendProtection = {
+  plan: async (_account, { sizeOctets, content }) =>
+    storedUpload("encrypt", HEX_HEAD.length + 2 * sizeOctets, hexOf(content)),
+}
+
+async function* hexOf(content: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  yield Buffer.from(HEX_HEAD)
+  for await (const octets of content) yield Buffer.from(Buffer.from(octets).toString("hex"))
+}
+
 /** What a protection of a test's own answers. */
 export function storedUpload(
   kind: StoredUpload["kind"],
