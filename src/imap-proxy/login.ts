@@ -1,5 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises"
 import { GatewayError, hasCode } from "../errors.ts"
+import type { Counters } from "../log/counters.ts"
 import type { Log } from "../log/log.ts"
 import { addressKey, parseAddress } from "../message/address.ts"
 import { greetingCapabilities, type LoginChoice } from "./capabilities.ts"
@@ -22,6 +23,7 @@ export interface LoginOptions {
   readonly certificates?: CertifiedDevices
   readonly limits: ProxyLimits
   readonly log: Log
+  readonly counters: Pick<Counters, "add">
 }
 
 /** What a connection has shown of itself, over TLS and login attempts. */
@@ -205,8 +207,9 @@ async function refused(
   tag: string,
   refusal: Refusal,
   visitor: Visitor,
-  { limits, log }: LoginOptions,
+  { limits, log, counters }: LoginOptions,
 ): Promise<LoginOutcome | null> {
+  counters.add("postern_imap_logins_total", { outcome: refusal })
   if (refusal !== "unavailable") {
     visitor.failed += 1
     log.warn("imap.login.failed", { remote: client.address, tries: visitor.failed, reason: refusal })

@@ -210,7 +210,7 @@ export class Connections {
     const { socket, address } = connection
     let client = greeted
     for (;;) {
-      const outcome = await this.#counted(login(client, visitor, this.#options), visitor)
+      const outcome = await login(client, visitor, this.#options)
       if (outcome.kind === "ended") {
         endStream(client.stream, null, REFUSAL_MS)
         return null
@@ -230,13 +230,6 @@ export class Connections {
     }
   }
 
-  async #counted<T>(attempts: Promise<T>, visitor: Visitor): Promise<T> {
-    const before = visitor.failed
-    const outcome = await attempts
-    this.#countLogins("refused", visitor.failed - before)
-    return outcome
-  }
-
   /** A seat and a connection to the store, both at once. Text: what to answer instead. */
   async #enter(connection: Connection, client: Client, session: DeviceSession): Promise<UpstreamLink | string> {
     const [refusal, upstream] = await Promise.all([
@@ -244,11 +237,11 @@ export class Connections {
       this.#connect(connection.socket, client, session),
     ])
     if (refusal === null) {
-      this.#countLogins(typeof upstream === "string" ? "unavailable" : "ok", 1)
+      this.#countLogin(typeof upstream === "string" ? "store" : "ok")
       return upstream
     }
     if (typeof upstream !== "string") upstream.stream.destroy()
-    this.#countLogins("limit", 1)
+    this.#countLogin("connections")
     return this.#full(session, refusal)
   }
 
@@ -258,8 +251,9 @@ export class Connections {
     return `NO [LIMIT] too many connections of this ${limit}`
   }
 
-  #countLogins(outcome: string, count: number): void {
-    if (count > 0) this.#options.counters.add("postern_imap_logins_total", { outcome }, count)
+  /** Refusals are counted where they are made (login.ts). */
+  #countLogin(outcome: "ok" | "store" | "connections"): void {
+    this.#options.counters.add("postern_imap_logins_total", { outcome })
   }
 
   /** TLS on the socket, when it is its turn; null when the handshake fails. */

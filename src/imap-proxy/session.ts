@@ -34,6 +34,7 @@ export class Session {
   #closed = false
   #ending: Ending = "client"
   #draining = false
+  #loggedOut = false
   /** A command of the client is being dealt with. */
   #busy = false
 
@@ -64,7 +65,7 @@ export class Session {
     } finally {
       device.revoked.removeEventListener("abort", revoke)
       client.stream.off("close", leave)
-      this.end(client.stream.readableEnded || client.stream.destroyed ? "client" : "upstream")
+      this.end(this.#loggedOut || client.stream.readableEnded || client.stream.destroyed ? "client" : "upstream")
       await responses.catch(() => undefined)
     }
   }
@@ -149,6 +150,7 @@ export class Session {
     if (allowed === null || lost) return client.say(`${command.tag} BAD command not supported`)
     if (refusedOption(command) !== null) return client.say(`${command.tag} BAD option not supported`)
     if (allowed.writes && device.readOnly) return client.say(`${command.tag} NO [NOPERM] this device may only read`)
+    if (allowed.treatment === "logout") this.#loggedOut = true
     await this.#treat(allowed.treatment, command)
   }
 

@@ -1,6 +1,6 @@
 import type { Duplex } from "node:stream"
 import { OctetSource } from "../../src/imap-proxy/octets.ts"
-import { type Rig, scripted, startRig } from "./rig.ts"
+import { type Rig, type RigOptions, scripted, startRig } from "./rig.ts"
 
 /** The lines a test's own upstream reads; it answers with whatever the test says. */
 export class Lines {
@@ -34,6 +34,7 @@ const SELECTED = "* 3 EXISTS\r\n* OK [UIDVALIDITY 7] x\r\n"
 export async function upstreamOf(
   answer: (command: string) => string | null,
   greeting = `* PREAUTH [CAPABILITY ${CAPABILITIES}] ready\r\n`,
+  options: Partial<RigOptions> = {},
 ): Promise<{ rig: Rig; commands: string[] } & AsyncDisposable> {
   const commands: string[] = []
   const server = await scripted(async (stream) => {
@@ -49,7 +50,7 @@ export async function upstreamOf(
       stream.write(Buffer.from(`${text.replace("$", tag)}\r\n`, "latin1"))
     }
   })
-  const rig = await startRig({ upstream: server.upstream })
+  const rig = await startRig({ upstream: server.upstream, ...options })
   return {
     rig,
     commands,

@@ -123,6 +123,10 @@ export class BareClient implements AsyncDisposable {
     this.#socket.pause()
   }
 
+  resume(): void {
+    this.#socket.resume()
+  }
+
   end(): void {
     this.#socket.end()
   }
