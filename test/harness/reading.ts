@@ -18,11 +18,15 @@ export class ImapSession implements Disposable {
 
   /** Logs in over TLS. @throws Error with the server's words when it refuses */
   static async open(device: DeviceSettings): Promise<ImapSession> {
-    const wire = await WireClient.connect(device.imap.port, { tls: true })
-    await wire.until(/^\* OK .*\r\n/)
-    const session = new ImapSession(wire)
-    await session.must(`LOGIN ${device.username} ${device.password}`)
-    return session
+    const session = new ImapSession(await WireClient.connect(device.imap.port, { tls: true }))
+    try {
+      await session.wire.until(/^\* OK .*\r\n/)
+      await session.must(`LOGIN ${device.username} ${device.password}`)
+      return session
+    } catch (error) {
+      session[Symbol.dispose]()
+      throw error
+    }
   }
 
   /** Sends a command; everything up to its tagged line, that line included. */

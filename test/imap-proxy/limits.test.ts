@@ -80,7 +80,8 @@ test("handshakes at once: a client that says nothing holds up nobody", async () 
   await eventually("it waits", () => rig.listener.connections.count === 1)
   await using client = await BareClient.implicit(rig)
   expect(await client.until("\r\n")).toMatch(/^\* OK/)
-  silent.destroy()
+  silent.end()
+  await eventually("who leaves within the handshake leaves its place", () => rig.listener.connections.count === 1)
 })
 
 describe("memory", () => {
