@@ -124,7 +124,7 @@ test("the metrics count logins, commands, octets and endings, and each octet onc
   await client.ok("NOOP")
   await client.ok("NOOP")
   await client.command("XYZZY")
-  const valueOf = (text: string, series: string): number =>
+  const seriesValue = (text: string, series: string): number =>
     Number(
       text
         .split("\n")
@@ -134,8 +134,8 @@ test("the metrics count logins, commands, octets and endings, and each octet onc
   const fromClient = 'postern_imap_octets_total{side="client",direction="in"}'
   const open = await rig.metrics()
   const again = await rig.metrics()
-  expect(valueOf(open, fromClient)).toBeGreaterThan(0)
-  expect(valueOf(again, fromClient)).toBe(valueOf(open, fromClient))
+  expect(seriesValue(open, fromClient)).toBeGreaterThan(0)
+  expect(seriesValue(again, fromClient)).toBe(seriesValue(open, fromClient))
   await client.ok("LOGOUT")
   await eventually("it has left", () => rig.listener.connections.count === 1)
   const text = await rig.metrics()
@@ -149,6 +149,6 @@ test("the metrics count logins, commands, octets and endings, and each octet onc
     ['postern_imap_ended_total{reason="client"}', 1],
     ["postern_imap_upstream_seconds_count", 1],
   ]
-  for (const [series, value] of rows) expect([series, valueOf(text, series)]).toEqual([series, value])
-  expect(valueOf(text, fromClient)).toBe(valueOf(open, fromClient) + "t7 LOGOUT\r\n".length)
+  for (const [series, value] of rows) expect([series, seriesValue(text, series)]).toEqual([series, value])
+  expect(seriesValue(text, fromClient)).toBe(seriesValue(open, fromClient) + "t7 LOGOUT\r\n".length)
 })
