@@ -1,7 +1,7 @@
-import { createPrivateKey, createPublicKey, diffieHellman, type KeyObject } from "node:crypto"
+import { createPrivateKey, diffieHellman, type KeyObject } from "node:crypto"
 import { GatewayError } from "../../errors.ts"
 import { fromLittleEndian, inverse, modulo, toLittleEndian, X25519_ORDER } from "./modular.ts"
-import { withoutStackTraces } from "./stack-traces.ts"
+import { spkiText } from "./spki-text.ts"
 import { X25519_OCTETS } from "./x25519.ts"
 
 /** k*V for a fixed k: 32 octets in, 32 octets out. Throws GatewayError POINT_INVALID for a point of small order or a wrong length. */
@@ -48,10 +48,7 @@ function isClamped(scalar: Uint8Array): boolean {
 
 function multiply(point: Uint8Array, key: KeyObject): Uint8Array {
   try {
-    return withoutStackTraces(() => {
-      const publicKey = createPublicKey({ key: Buffer.from(point), format: "raw-public", asymmetricKeyType: "x25519" })
-      return diffieHellman({ privateKey: key, publicKey })
-    })
+    return diffieHellman({ privateKey: key, publicKey: spkiText(SPKI_HEAD, point) })
   } catch (cause) {
     // RFC 7748 §6.1: OpenSSL refuses the all-zero result of a point of small order.
     throw new GatewayError("POINT_INVALID", "x25519: point is of small order", { cause })
@@ -69,5 +66,6 @@ const MIN_M = 1n << 251n
 /** Each try fails with probability 1/2. */
 const MAX_FACTORS = 256n
 const INVERSE_OF_8 = inverse(8n, X25519_ORDER)
-// RFC 8410 §7.
+// RFC 8410 §4 and §7.
+const SPKI_HEAD = Buffer.from("302a300506032b656e032100", "hex")
 const PKCS8_HEAD = Buffer.from("302e020100300506032b656e04220420", "hex")

@@ -1,7 +1,7 @@
 import { GatewayError } from "../../errors.ts"
 import { type Element, oid, readElement, TAG } from "../cms/der.ts"
 import { type BerElement, berChildren, readBer } from "./ber.ts"
-import type { Span } from "./patch.ts"
+import { type Span, standsAt } from "./patch.ts"
 import type { BlockHead, Exchange, HeadReading } from "./recryptor.ts"
 
 /** A thousand recipients take about 200 KiB; so much of a block is held back at most. */
@@ -32,10 +32,9 @@ function contentTypeAt(octets: Uint8Array): "none" | "more" | { readonly end: nu
   if (first === undefined) return "more"
   if (first < 0x80 || first > 0x85) return "none"
   const at = 2 + (first & 0x7f)
-  const read = octets.subarray(at, at + AUTH_ENVELOPED_DATA.length)
-  for (const type of [ENVELOPED_DATA, AUTH_ENVELOPED_DATA]) {
-    if (startsWith(read, type)) return { end: at + type.length }
-    if (startsWith(type, read)) return "more"
+  for (const type of CONTENT_TYPES) {
+    if (standsAt(octets, at, type)) return { end: at + type.length }
+    if (octets.length < at + type.length && standsAt(type, 0, octets.subarray(at))) return "more"
   }
   return "none"
 }
@@ -62,8 +61,14 @@ function wholeOrMore(octets: Uint8Array, found: Element): BerElement | number {
 }
 
 function headOf(octets: Uint8Array, set: BerElement): BlockHead {
-  const exchanges = berChildren(octets, set).flatMap((info) => exchangeOf(octets, info) ?? [])
-  const windows = exchanges.flatMap(({ point, identifiers }) => (point ? [point, ...identifiers] : []))
+  const exchanges: Exchange[] = []
+  const windows: Span[] = []
+  for (const info of berChildren(octets, set)) {
+    const exchange = exchangeOf(octets, info)
+    if (exchange === null) continue
+    exchanges.push(exchange)
+    if (exchange.point !== null) windows.push(exchange.point, ...exchange.identifiers)
+  }
   // Of indefinite length: not told.
   const wholeOctets = readElement(octets, 0)?.end ?? set.end
   return { format: "cms", endOctets: set.end, wholeOctets, exchanges, windows }
@@ -72,13 +77,15 @@ function headOf(octets: Uint8Array, set: BerElement): BlockHead {
 // RFC 5652 §6.2.2: [1] { version, [0] originator, [1] ukm OPTIONAL, keyEncryptionAlgorithm, recipientEncryptedKeys }
 function exchangeOf(octets: Uint8Array, info: BerElement): Exchange | null {
   if (info.tag !== KEY_AGREEMENT) return null
-  const [, originator, ...rest] = berChildren(octets, info)
-  const keys = rest.at(-1)
-  if (originator?.tag !== 0xa0 || keys?.tag !== TAG.sequence) return null
-  const identifiers = berChildren(octets, keys).flatMap((key) => {
-    const [identifier] = key.tag === TAG.sequence ? berChildren(octets, key) : []
-    return identifier ? [identifier] : []
-  })
+  const fields = berChildren(octets, info)
+  const originator = fields[1]
+  const keys = fields[fields.length - 1]
+  if (fields.length < 3 || originator?.tag !== 0xa0 || keys?.tag !== TAG.sequence) return null
+  const identifiers: Span[] = []
+  for (const key of berChildren(octets, keys)) {
+    const identifier = key.tag === TAG.sequence ? berChildren(octets, key)[0] : undefined
+    if (identifier) identifiers.push(identifier)
+  }
   return { point: originatorPoint(octets, originator), identifiers }
 }
 
@@ -96,8 +103,8 @@ function originatorPoint(octets: Uint8Array, originator: BerElement): Span | nul
 /** Parameters may be absent, NULL, or name the curve; all three occur. */
 function isP256(octets: Uint8Array, algorithm: BerElement): boolean {
   const [name, parameters] = berChildren(octets, algorithm)
-  if (!name || !startsWith(octets.subarray(name.start, name.end), EC_PUBLIC_KEY)) return false
-  return !parameters || parameters.tag === TAG.nil || startsWith(octets.subarray(parameters.start), P256)
+  if (!name || !standsAt(octets, name.start, EC_PUBLIC_KEY)) return false
+  return !parameters || parameters.tag === TAG.nil || standsAt(octets, parameters.start, P256)
 }
 
 function expect(found: Element, tag: number): true {
@@ -110,13 +117,9 @@ function more(octets: number): HeadReading {
   return { kind: "more", octets }
 }
 
-function startsWith(octets: Uint8Array, beginning: Uint8Array): boolean {
-  return octets.length >= beginning.length && beginning.every((octet, at) => octets[at] === octet)
-}
-
 const NONE: HeadReading = { kind: "none" }
-const ENVELOPED_DATA = oid("1.2.840.113549.1.7.3")
-const AUTH_ENVELOPED_DATA = oid("1.2.840.113549.1.9.16.1.23")
+/** Enveloped and authenticated enveloped data. */
+const CONTENT_TYPES = [oid("1.2.840.113549.1.7.3"), oid("1.2.840.113549.1.9.16.1.23")]
 const EC_PUBLIC_KEY = oid("1.2.840.10045.2.1")
 const P256 = oid("1.2.840.10045.3.1.7")
 const ORIGINATOR_INFO = 0xa0

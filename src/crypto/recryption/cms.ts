@@ -4,7 +4,7 @@ import { explicit, octetString, oid, sequence, TAG } from "../cms/der.ts"
 import { p256Multiplication } from "../primitives/p256-recrypt.ts"
 import { berChildren, readBer } from "./ber.ts"
 import { readCmsHead } from "./cms-head.ts"
-import { type Patch, type Span, sameOctets } from "./patch.ts"
+import { type Patch, type Span, sameOctets, standsAt } from "./patch.ts"
 import { type Recryptor, recryptBlock } from "./recryptor.ts"
 import { inverseScalarP256 } from "./split.ts"
 
@@ -24,10 +24,15 @@ export function cmsRecryptor({ from, to, scalar }: CmsRecryption): Recryptor {
   const recryptor: Recryptor = {
     format: "cms",
     patches(block, { point, identifiers }) {
-      const patches = identifiers.flatMap((identifier) => identifierPatch(block, identifier, from, to) ?? [])
+      const patches: Patch[] = []
+      for (const identifier of identifiers) {
+        const patch = identifierPatch(block, identifier, from, to)
+        if (patch !== null) patches.push(patch)
+      }
       if (patches.length === 0) return null
       if (point === null) throw malformed("ephemeral key is no P-256 point")
-      return [{ offset: point.start, octets: multiply(block.subarray(point.start, point.end)) }, ...patches]
+      patches.push({ offset: point.start, octets: multiply(block.subarray(point.start, point.end)) })
+      return patches
     },
     recrypt(block) {
       const reading = readCmsHead(block)
@@ -70,9 +75,10 @@ function identifierPatch(
     return sameLength(first.contentStart, named.length, to.subjectKeyIdentifier)
   }
   if (identifier?.tag !== TAG.sequence || !first || second?.tag !== TAG.integer) return null
-  const serial = block.subarray(second.contentStart, second.contentEnd)
-  if (!sameOctets(serial, from.serial) || !sameOctets(block.subarray(first.start, first.end), from.issuer)) return null
-  if (sameOctets(from.issuer, to.issuer) && to.serial.length === serial.length)
+  const serialOctets = second.contentEnd - second.contentStart
+  if (serialOctets !== from.serial.length || !standsAt(block, second.contentStart, from.serial)) return null
+  if (first.end - first.start !== from.issuer.length || !standsAt(block, first.start, from.issuer)) return null
+  if (to.serial.length === serialOctets && sameOctets(from.issuer, to.issuer))
     return { offset: second.contentStart, octets: to.serial }
   return sameLength(span.start, span.end - span.start, keyIdentifierOfLength(to, span.end - span.start))
 }

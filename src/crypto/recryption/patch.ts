@@ -6,8 +6,12 @@ export interface Patch {
 
 /** True for the same octets. Not in constant time: nothing that is compared here is secret. */
 export function sameOctets(a: Uint8Array, b: Uint8Array): boolean {
-  if (a.length !== b.length) return false
-  for (let at = 0; at < a.length; at++) if (a[at] !== b[at]) return false
+  return a.length === b.length && standsAt(a, 0, b)
+}
+
+/** True when all of `expected` stands in `octets` at `offset`; no views, for the hot path. */
+export function standsAt(octets: Uint8Array, offset: number, expected: Uint8Array): boolean {
+  for (let at = 0; at < expected.length; at++) if (octets[offset + at] !== expected[at]) return false
   return true
 }
 
@@ -27,8 +31,8 @@ export function applyPatches(patches: readonly Patch[], spanOffset: number, octe
     const start = Math.max(patch.offset, spanOffset)
     const end = Math.min(patch.offset + patch.octets.length, spanOffset + octets.length)
     if (start >= end) continue
-    // Not slice(): that of a Buffer is a view.
-    patched ??= new Uint8Array(octets)
+    // Not slice(): that of a Buffer is a view. Not new Uint8Array: over 64 octets it has memory of its own, to be found and freed.
+    patched ??= Buffer.from(octets)
     patched.set(patch.octets.subarray(start - patch.offset, end - patch.offset), start - spanOffset)
   }
   return patched ?? octets

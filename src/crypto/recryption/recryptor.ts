@@ -44,14 +44,15 @@ export interface Recryptor {
  * @throws GatewayError as {@link Recryptor.patches}
  */
 export function patchesOf(recryptors: readonly Recryptor[], block: Uint8Array, head: BlockHead): Patch[] {
-  const fitting = recryptors.filter((recryptor) => recryptor.format === head.format)
-  return head.exchanges.flatMap((exchange) => {
-    for (const recryptor of fitting) {
-      const patches = recryptor.patches(block, exchange)
-      if (patches !== null) return patches
+  const all: Patch[] = []
+  for (const exchange of head.exchanges)
+    for (const recryptor of recryptors) {
+      const patches = recryptor.format === head.format ? recryptor.patches(block, exchange) : null
+      if (patches === null) continue
+      all.push(...patches)
+      break
     }
-    return []
-  })
+  return all
 }
 
 /** What changes in a block, of which `block` holds at least the head. May throw as {@link Recryptor.patches} does. */
