@@ -41,5 +41,5 @@ export type FoundWindow = { readonly kind: "known"; readonly record: WindowRecor
 /** Key of a window record; null while nothing is selected. */
 export function windowKey(context: Context, uid: number, section: string): string | null {
   const mailbox = context.mailbox.key
-  return mailbox === null ? null : `${context.device.scope}\n${mailbox}\n${uid}\n${section}`
+  return mailbox === null ? null : `${context.windows.place(context.device.scope, mailbox)} ${uid} ${section}`
 }

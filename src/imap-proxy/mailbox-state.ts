@@ -8,6 +8,7 @@ export class MailboxState {
   #uidValidity: string | null = null
   /** Stands in for UIDVALIDITY where a server tells none: UIDs then hold for one selection. */
   #selection = 0
+  #key: string | null = null
   readonly #uids = new Map<number, number>()
 
   /** `connection`: unlike that of any other, where keys are shared. */
@@ -20,6 +21,7 @@ export class MailboxState {
     const before = this.#name
     this.#name = null
     this.#uidValidity = null
+    this.#key = null
     this.#selection += 1
     this.#uids.clear()
     return before
@@ -27,19 +29,21 @@ export class MailboxState {
 
   select(name: string): void {
     this.#name = name
+    this.#key = null
   }
 
   /** From the UIDVALIDITY response code; a new one makes every UID unknown. */
   validity(uidValidity: string): void {
     if (this.#uidValidity !== uidValidity) this.#uids.clear()
     this.#uidValidity = uidValidity
+    this.#key = null
   }
 
-  /** Names the mailbox and the meaning of its UIDs; null while nothing is selected. */
+  /** Names the mailbox and the meaning of its UIDs; null while nothing is selected. One string, made once: it is looked up per message. */
   get key(): string | null {
-    return this.#name === null
-      ? null
-      : `${this.#name}\n${this.#uidValidity ?? `-${this.#connection}.${this.#selection}`}`
+    if (this.#name === null) return null
+    this.#key ??= `${this.#name}\n${this.#uidValidity ?? `-${this.#connection}.${this.#selection}`}`
+    return this.#key
   }
 
   uidOf(number: number): number | null {

@@ -324,7 +324,7 @@ export class Connections {
     const [octetsIn = 0, octetsOut = 0] = octetsOf(context)
     this.#count(ended)
     connection.session = null
-    if (context.device.revoked.aborted) this.#windows.dropPrefix(`${context.device.scope}\n`)
+    if (context.device.revoked.aborted) this.#windows.dropScope(context.device.scope)
     this.#options.counters.add("postern_imap_ended_total", { reason: session.ending })
     context.log.info("imap.end", {
       remote: context.client.address,

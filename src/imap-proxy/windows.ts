@@ -1,4 +1,3 @@
-import { sameOctets } from "../crypto/recryption/patch.ts"
 import { latin1 } from "./wire/tokens.ts"
 
 /** Octets to overwrite, at an offset into a section as the store has it. */
@@ -18,8 +17,8 @@ export interface WindowRecord {
 }
 
 /**
- * Window records, bounded in octets. A key names everything a record depends on: device and its keys, mailbox, UIDVALIDITY, UID,
- * section. A record is a cache: what it says can be found again by reading the message.
+ * Window records, bounded in octets. A key names everything a record depends on: a place (device and its keys, mailbox, UIDVALIDITY),
+ * UID, section. A record is a cache: what it says can be found again by reading the message.
  *
  * Two generations: what is used moves to the young one; when that is half of all, it becomes the old one and the old one goes. So a
  * record that is in use costs a look-up and nothing else (a list in order of use would cost two changes of a large map each time).
@@ -31,6 +30,10 @@ export class WindowCache {
   readonly #limitOctets: number
   #young = new Generation()
   #old = new Generation()
+  /** Numbers of places, by scope and mailbox. A number is never used again. */
+  #places = new Map<string, Map<string, number>>()
+  #placesMade = 0
+  #placesKept = 0
   #hits = 0
   #misses = 0
 
@@ -40,6 +43,14 @@ export class WindowCache {
 
   get octets(): number {
     return this.#young.octets + this.#old.octets
+  }
+
+  /**
+   * The number that stands in keys for a device's scope and a mailbox with its UIDVALIDITY: both are long, and would be hashed and
+   * compared with each message.
+   */
+  place(scope: string, mailbox: string): number {
+    return this.#places.get(scope)?.get(mailbox) ?? this.#newPlace(scope, mailbox)
   }
 
   find(key: string): WindowRecord | null {
@@ -71,9 +82,25 @@ export class WindowCache {
   }
 
   /** Forgets what was learned for a device, when it is revoked. */
-  dropPrefix(prefix: string): void {
+  dropScope(scope: string): void {
+    const places = new Set(this.#places.get(scope)?.values())
+    this.#placesKept -= places.size
+    this.#places.delete(scope)
     for (const { records } of [this.#young, this.#old])
-      for (const key of [...records.keys()]) if (key.startsWith(prefix)) this.forget(key)
+      for (const key of [...records.keys()]) if (places.has(Number.parseInt(key, 10))) this.forget(key)
+  }
+
+  /** Of too many places all are forgotten: their records are not found any more, and go with their generation. */
+  #newPlace(scope: string, mailbox: string): number {
+    if (this.#placesKept === MAX_PLACES) {
+      this.#places = new Map()
+      this.#placesKept = 0
+    }
+    const ofScope = this.#places.get(scope) ?? new Map<string, number>()
+    this.#places.set(scope, ofScope)
+    ofScope.set(mailbox, ++this.#placesMade)
+    this.#placesKept += 1
+    return this.#placesMade
   }
 
   #moved(key: string): string | null {
@@ -152,29 +179,27 @@ export function applyWindow(
   patches: readonly WindowPatch[],
   overwrite = false,
 ): Uint8Array | null {
-  const spans = patches.flatMap((patch) => spanOf(patch, offset, octets.length) ?? [])
+  let meets = false
   // All are compared before any is written: what is not the same message stays as it is.
-  for (const { start, original } of spans)
-    if (!sameOctets(octets.subarray(start, start + original.length), original)) return null
-  if (spans.length === 0) return octets
+  for (const { offset: at, original } of patches) {
+    const end = Math.min(at + original.length, offset + octets.length)
+    for (let position = Math.max(at, offset); position < end; position++) {
+      if (octets[position - offset] !== original[position - at]) return null
+      meets = true
+    }
+  }
+  if (!meets) return octets
   const patched = overwrite ? octets : Uint8Array.from(octets)
-  for (const { start, changed } of spans) patched.set(changed, start)
+  for (const { offset: at, octets: changed } of patches) {
+    const end = Math.min(at + changed.length, offset + octets.length)
+    for (let position = Math.max(at, offset); position < end; position++)
+      patched[position - offset] = changed[position - at] ?? 0
+  }
   return patched
 }
 
-/** The part of a patch that falls into so many octets from `offset`, which `start` counts from; null when none does. */
-function spanOf(
-  { offset: at, octets, original }: WindowPatch,
-  offset: number,
-  length: number,
-): { readonly start: number; readonly changed: Uint8Array; readonly original: Uint8Array } | null {
-  const start = Math.max(at, offset)
-  const end = Math.min(at + octets.length, offset + length)
-  if (start >= end) return null
-  const [from, to] = [start - at, end - at]
-  return { start: start - offset, changed: octets.subarray(from, to), original: original.subarray(from, to) }
-}
-
+/** A place is a string of a mailbox name and an entry of a map, some 200 octets. */
+const MAX_PLACES = 100_000
 /** An entry of a map and the heads of two strings. */
 const RECORD_OVERHEAD_OCTETS = 100
 

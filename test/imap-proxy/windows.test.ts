@@ -43,8 +43,29 @@ test("the cache is bounded in octets, and keeps what was used last", () => {
   expect(cache.octets).toBeLessThanOrEqual(3000)
   expect(cache.find("k0")).toEqual(record)
   expect(cache.find("k1")).toBeNull()
-  cache.dropPrefix("k")
-  expect(cache.octets).toBe(0)
+})
+
+test("a place is a number that scope and mailbox have for themselves, and goes with its records when a device is revoked", () => {
+  const cache = new WindowCache(100_000)
+  const phone = cache.place("phone", "INBOX\n1")
+  expect(cache.place("phone", "INBOX\n1")).toBe(phone)
+  const others = [cache.place("phone", "INBOX\n2"), cache.place("laptop", "INBOX\n1")]
+  expect(new Set([phone, ...others]).size).toBe(3)
+  for (const place of [phone, ...others]) cache.add(`${place} 7 `, record)
+  cache.dropScope("phone")
+  expect([phone, ...others].map((place) => cache.find(`${place} 7 `) !== null)).toEqual([false, false, true])
+  expect(cache.place("phone", "INBOX\n1")).not.toBe(phone)
+  expect(cache.place("laptop", "INBOX\n1")).toBe(others[1])
+})
+
+test("places are bounded: of too many all are forgotten, and none gets the number of another", () => {
+  const cache = new WindowCache(100_000)
+  const first = cache.place("phone", "0")
+  cache.add(`${first} 7 `, record)
+  let last = first
+  for (let mailbox = 1; mailbox < 100_001; mailbox += 1) last = cache.place("phone", `${mailbox}`)
+  expect(last).toBe(first + 100_000)
+  expect(cache.place("phone", "0")).toBe(last + 1)
 })
 
 test("a record comes out as it went in, whatever its octets are", () => {
