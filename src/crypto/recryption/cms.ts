@@ -31,8 +31,7 @@ export function cmsRecryptor({ from, to, scalar }: CmsRecryption): Recryptor {
       }
       if (patches.length === 0) return null
       if (point === null) throw malformed("ephemeral key is no P-256 point")
-      patches.push({ offset: point.start, octets: multiply(block.subarray(point.start, point.end)) })
-      return patches
+      return [{ offset: point.start, octets: multiply(block.subarray(point.start, point.end)) }, ...patches]
     },
     recrypt(block) {
       const reading = readCmsHead(block)
