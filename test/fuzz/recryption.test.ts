@@ -19,6 +19,14 @@ const messages = [
   ascii(HEADER + lines(base64(openpgp.original))),
 ]
 
+/** Found by this fuzz: binary CMS, cut off, goes on into armor, and is whole by chance once that is patched. */
+const CUT_OFF_BEFORE_ARMOR =
+  "RnJvbTogYUBleGFtcGxlLm9yZw0KU3ViamVjdDogeA0KDQowgAYJKoZIhvcNAQcDoIAwgAIBAjGB0qGBzwIBA6BRoU8wCQYHKoZI" +
+  "zj0CAQNCAAT/HxyLnJ8dtv4umUgm9Vmb+2RvRnJvbTogYUBleGFtcGxlLm9yZw0KU3ViamVjdDogeA0KDQp0ZXh0DQotLS0tLUJF" +
+  "R0lOIFBHUCBNRVNTQUdFLS0tLS0NCg0Kd1Y0REtPRHY4NGJGR0tjU0FRZEEvMGU2eXlvcUxqdTVYb1BCNGlNanQ4Y05NcitRM0Ju" +
+  "ckxpdWpMNTdJekhZdw0KQzRNY2VVMGFhNngrYUtEdjc1RFJPU1VnemltTVJuZ2YzQ0NUbHdGZjBibWEwVWwrMzBxckZaTzBhbHRF" +
+  "VThOKw0KMGs="
+
 const sizes = fc.array(fc.integer({ min: 1, max: 400 }), { minLength: 1, maxLength: 6 })
 
 /** Pieces that mean something to the search, in any order. */
@@ -88,13 +96,7 @@ describe("whatever comes", () => {
         const stored = feed(recryptors, octets, pieces)
         expect(text(feed([], stored.octets, pieces).stable)).toBe(text(stored.stable))
       }),
-      { numRuns: RUNS, ...KNOWN_GOOD },
+      { numRuns: RUNS, examples: [[base64(CUT_OFF_BEFORE_ARMOR), [1]]] },
     )
   })
 })
-
-/**
- * OPEN: seed 1513125455 (84 runs) finds broken-off CMS before an OpenPGP message, whose stable octets differ once it is patched: such a
- * message would be told as altered, though it is not. Until that is mended, other seeds are for FUZZ_SEED.
- */
-const KNOWN_GOOD = { seed: Number(process.env["FUZZ_SEED"] ?? 20_261_126) }

@@ -29,6 +29,8 @@ export interface RecryptionOptions {
   readonly onStable?: (octets: Uint8Array) => void
   /** The feed was taken out of base64 already: base64 in base64 is not looked into. */
   readonly wrapped?: boolean
+  /** The feed is what may be the head of a block: whether that is one is being found out. */
+  readonly insideHead?: boolean
 }
 
 /**
@@ -43,6 +45,7 @@ export class RecryptionStream {
   readonly #watched: boolean
   readonly #search = new BodySearch()
   readonly #nested: boolean
+  readonly #insideHead: boolean
   readonly #patches: MadePatch[] = []
   readonly #windows: Span[] = []
   #counts: BlockCounts = { patched: 0, foreign: 0, malformed: 0 }
@@ -63,6 +66,7 @@ export class RecryptionStream {
     this.#onStable = options.onStable ?? null
     this.#watched = options.onStable !== undefined || options.wrapped === true
     this.#nested = options.wrapped === true
+    this.#insideHead = options.insideHead === true
   }
 
   /** The window record: what was overwritten, in coordinates of the feed, ascending. */
@@ -174,13 +178,26 @@ export class RecryptionStream {
     // Most candidates are none, and show it at once; the head of a block is short. No more is copied and decoded than was needed so far.
     const size = Math.max(FIRST_OCTETS, candidate.held.length)
     const later = octets.subarray(size)
-    const verdict = candidate.push(octets.subarray(0, size), ended && later.length === 0)
-    if (verdict.kind === "more") return [later]
+    const found = candidate.push(octets.subarray(0, size), ended && later.length === 0)
+    if (found.kind === "more") return [later]
+    const verdict = found.kind === "block" && this.#holdsAnother(candidate, found.endOctets) ? BROKEN : found
     this.#state = SEARCHING
     if (verdict.kind === "block") return [later, this.#giveHead(candidate, verdict)]
     if (verdict.kind === "none") return [later, this.#release(candidate.held, 1)]
     this.#count("malformed")
     return [later, this.#release(candidate.held, verdict.textStart + 1)]
+  }
+
+  /**
+   * A cut-off binary block goes on into whatever stands behind it, and may happen to be read as whole. Were another block in that, the
+   * patches of the one would decide what becomes of the other. Text ends where it is cut off.
+   */
+  #holdsAnother({ encoding, held }: Candidate, endOctets: number): boolean {
+    if (encoding !== "binary" || this.#insideHead) return false
+    const inner = new RecryptionStream([], { insideHead: true })
+    inner.push(held.subarray(1, endOctets))
+    inner.end()
+    return inner.counts.foreign + inner.counts.malformed > 0
   }
 
   /** A block's head goes out; what follows it is looked at again. */
@@ -298,6 +315,8 @@ const CR = 13
 const SPACE = 32
 const COLON = 58
 const SEARCHING: State = { kind: "searching" }
+/** A binary block that is none. */
+const BROKEN: Verdict & { readonly kind: "malformed" } = { kind: "malformed", textStart: 0 }
 const EMPTY = new Uint8Array(0)
 /** Enough to tell a block's first lines from text. */
 const FIRST_OCTETS = 256
