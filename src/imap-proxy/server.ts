@@ -15,18 +15,10 @@ import { Meter, SessionMeter } from "./meter.ts"
 import { endStream } from "./octets.ts"
 import { Pending } from "./pending.ts"
 import { Places, type Refusal, type Seats } from "./places.ts"
-import type {
-  AppendProtection,
-  CertifiedDevices,
-  ClientAddress,
-  DeviceSession,
-  Devices,
-  ProxyLimits,
-  Upstream,
-} from "./ports.ts"
+import type { AppendProtection, CertifiedDevices, DeviceSession, Devices, ProxyLimits, Upstream } from "./ports.ts"
 import { Session } from "./session.ts"
-import { refusalOf } from "./upstream/refusal.ts"
-import { UpstreamLink } from "./upstream-link.ts"
+import { connectStore } from "./store-connection.ts"
+import type { UpstreamLink } from "./upstream-link.ts"
 import { WindowCache } from "./windows.ts"
 
 /** How connections are served, whoever accepted them. */
@@ -234,7 +226,7 @@ export class Connections {
   async #enter(connection: Connection, client: Client, session: DeviceSession): Promise<UpstreamLink | string> {
     const [refusal, upstream] = await Promise.all([
       this.#seats.logIn(connection.place, session.account, session.device),
-      this.#connect(connection.socket, client, session),
+      connectStore(connection.socket, client, session, this.#options),
     ])
     if (refusal === null) {
       this.#countLogin(typeof upstream === "string" ? "store" : "ok")
@@ -265,28 +257,6 @@ export class Connections {
     if (secured === null) return null
     if (this.#options.certificates !== undefined) visitor.key = shownKey(secured)
     return new Client(secured, address, true)
-  }
-
-  /** @returns what the client is told where there is no upstream */
-  async #connect(socket: Socket, client: Client, session: DeviceSession): Promise<UpstreamLink | string> {
-    const { upstream, log, counters } = this.#options
-    const gone = new AbortController()
-    const leave = (): void => gone.abort()
-    client.stream.once("close", leave)
-    const startedMs = performance.now()
-    try {
-      const signal = AbortSignal.any([gone.signal, session.revoked])
-      const link = new UpstreamLink(await upstream.connect(session.account, addressOf(socket), signal))
-      await openLink(link, signal)
-      counters.observe("postern_imap_upstream_seconds", (performance.now() - startedMs) / 1000)
-      return link
-    } catch (error) {
-      const code = error instanceof GatewayError ? error.code : "other"
-      counters.add("postern_imap_upstream_failures_total", { code })
-      return refusalOf(error, session.account, log)
-    } finally {
-      client.stream.off("close", leave)
-    }
   }
 
   /** Answers the login; the session then runs by itself, so that nothing here waits for its end. */
@@ -399,31 +369,6 @@ function bufferedOctets({ client, upstream }: Context): number {
   for (const { readableLength, writableLength } of [client.stream, upstream.stream])
     octets += readableLength + writableLength
   return octets
-}
-
-/** @returns null when the client is gone */
-function addressOf({ remoteAddress, remotePort, localAddress, localPort }: Socket): ClientAddress | null {
-  return remoteAddress && remotePort && localAddress && localPort
-    ? { address: remoteAddress, port: remotePort, localAddress, localPort }
-    : null
-}
-
-/** Reads the greeting, and gives up with the signal. */
-async function openLink(link: UpstreamLink, signal: AbortSignal): Promise<void> {
-  const abort = (): void => {
-    link.stream.destroy()
-  }
-  signal.addEventListener("abort", abort, { once: true })
-  link.stream.on("error", abort)
-  try {
-    await link.open()
-  } catch (error) {
-    link.stream.destroy()
-    throw error
-  } finally {
-    signal.removeEventListener("abort", abort)
-    link.stream.off("error", abort)
-  }
 }
 
 /** For one line to somebody who is not served. */

@@ -1,27 +1,16 @@
 import { connect } from "node:net"
-import { afterAll, beforeAll, expect, test } from "vitest"
+import { expect, test } from "vitest"
 import { eventually } from "../harness/instance.ts"
-import { type TemporaryFolder, temporaryFolder } from "../harness/peers.ts"
 import { upstreamOf } from "./answering.ts"
 import { BareClient } from "./client.ts"
-import { embedded, LAPTOP, type Rig, startRig } from "./rig.ts"
+import { embeddedForFile } from "./file-store.ts"
+import { LAPTOP, type Rig, startRig } from "./rig.ts"
 
-let folder: TemporaryFolder
-let store: ReturnType<typeof embedded>
-
-beforeAll(async () => {
-  folder = await temporaryFolder()
-  store = embedded(folder.path)
-})
-
-afterAll(async () => {
-  await store[Symbol.asyncDispose]()
-  await folder[Symbol.asyncDispose]()
-})
+const upstream = embeddedForFile()
 
 const GRACE_MS = 60_000
 const BYE = "* BYE shutting down\r\n"
-const rigOf = (): Promise<Rig> => startRig({ upstream: store.upstream })
+const rigOf = (): Promise<Rig> => startRig({ upstream })
 
 test("before login: BYE at once", async () => {
   await using rig = await rigOf()
@@ -34,7 +23,7 @@ test("before login: BYE at once", async () => {
 })
 
 test("in the TLS handshake: closed, for nothing could be said", async () => {
-  await using rig = await startRig({ upstream: store.upstream, tlsMode: "implicit" })
+  await using rig = await startRig({ upstream, tlsMode: "implicit" })
   const silent = connect(rig.port, "127.0.0.1")
   silent.on("error", () => undefined)
   await eventually("it is there", () => rig.listener.connections.count === 1)

@@ -1,23 +1,12 @@
 import { connect } from "node:net"
-import { afterAll, beforeAll, describe, expect, test } from "vitest"
+import { describe, expect, test } from "vitest"
 import { eventually } from "../harness/instance.ts"
-import { type TemporaryFolder, temporaryFolder } from "../harness/peers.ts"
 import { upstreamOf } from "./answering.ts"
 import { BareClient, quoted } from "./client.ts"
-import { ACCOUNT, embedded, LAPTOP, PHONE, READER, startRig } from "./rig.ts"
+import { embeddedForFile } from "./file-store.ts"
+import { ACCOUNT, LAPTOP, PHONE, READER, startRig } from "./rig.ts"
 
-let folder: TemporaryFolder
-let store: ReturnType<typeof embedded>
-
-beforeAll(async () => {
-  folder = await temporaryFolder()
-  store = embedded(folder.path)
-})
-
-afterAll(async () => {
-  await store[Symbol.asyncDispose]()
-  await folder[Symbol.asyncDispose]()
-})
+const upstream = embeddedForFile()
 
 const logIn = (client: BareClient, password: string): Promise<string> =>
   client.command(`LOGIN ${ACCOUNT} ${quoted(password)}`)
@@ -35,7 +24,7 @@ describe("connections", () => {
   ]
   for (const [name, limits, line, label] of rows)
     test(`${name}: refused before TLS with BYE, counted, and let in when there is room`, async () => {
-      await using rig = await startRig({ upstream: store.upstream, limits })
+      await using rig = await startRig({ upstream, limits })
       await using first = await BareClient.plain(rig)
       await first.until("\r\n")
       await using second = await BareClient.plain(rig)
@@ -48,7 +37,7 @@ describe("connections", () => {
     })
 
   test("with TLS from the start: closed without a handshake", async () => {
-    await using rig = await startRig({ upstream: store.upstream, tlsMode: "implicit", limits: { connections: 1 } })
+    await using rig = await startRig({ upstream, tlsMode: "implicit", limits: { connections: 1 } })
     await using first = await BareClient.plain(rig)
     await eventually("it is there", () => rig.listener.connections.count === 1)
     await using second = await BareClient.plain(rig)
@@ -62,7 +51,7 @@ describe("connections", () => {
   ]
   for (const [limit, limits, refused, other] of logins)
     test(`of one ${limit}: NO [LIMIT], and the connection may go on`, async () => {
-      await using rig = await startRig({ upstream: store.upstream, limits })
+      await using rig = await startRig({ upstream, limits })
       await using first = await BareClient.loggedIn(rig, LAPTOP)
       await using second = await BareClient.secure(rig)
       expect(await logIn(second, refused)).toContain(`NO [LIMIT] too many connections of this ${limit}`)
@@ -75,7 +64,7 @@ describe("connections", () => {
 })
 
 test("handshakes at once: a client that says nothing holds up nobody", async () => {
-  await using rig = await startRig({ upstream: store.upstream, tlsMode: "implicit", limits: { handshakes: 1 } })
+  await using rig = await startRig({ upstream, tlsMode: "implicit", limits: { handshakes: 1 } })
   const silent = connect(rig.port, "127.0.0.1")
   await eventually("it waits", () => rig.listener.connections.count === 1)
   await using client = await BareClient.implicit(rig)
@@ -86,7 +75,7 @@ test("handshakes at once: a client that says nothing holds up nobody", async () 
 
 describe("memory", () => {
   test("a line without an end is cut at 64 KiB", async () => {
-    await using rig = await startRig({ upstream: store.upstream })
+    await using rig = await startRig({ upstream })
     await using client = await BareClient.loggedIn(rig, LAPTOP)
     client.send(`a SEARCH ${"x".repeat(70_000)}`)
     await client.rest()

@@ -1,28 +1,17 @@
-import { afterAll, beforeAll, describe, expect, test } from "vitest"
+import { describe, expect, test } from "vitest"
 import { createLog } from "../../src/log/log.ts"
 import { eventually } from "../harness/instance.ts"
-import { type TemporaryFolder, temporaryFolder } from "../harness/peers.ts"
 import { BareClient } from "./client.ts"
-import { ACCOUNT, embedded, LAPTOP, PHONE, type Rig, startRig } from "./rig.ts"
+import { embeddedForFile } from "./file-store.ts"
+import { ACCOUNT, LAPTOP, PHONE, type Rig, startRig } from "./rig.ts"
 
-let folder: TemporaryFolder
-let store: ReturnType<typeof embedded>
-
-beforeAll(async () => {
-  folder = await temporaryFolder()
-  store = embedded(folder.path)
-})
-
-afterAll(async () => {
-  await store[Symbol.asyncDispose]()
-  await folder[Symbol.asyncDispose]()
-})
+const upstream = embeddedForFile()
 
 /** A rig, and the lines of its log. */
 async function loggingRig(level: "debug" | "info"): Promise<{ rig: Rig; lines: Record<string, unknown>[] }> {
   const lines: Record<string, unknown>[] = []
   const log = createLog(level, { write: (line) => void lines.push(JSON.parse(line)) })
-  return { rig: await startRig({ upstream: store.upstream, log }), lines }
+  return { rig: await startRig({ upstream, log }), lines }
 }
 
 const CANARY = "canaryXq7"
@@ -116,7 +105,7 @@ describe("the log", () => {
 })
 
 test("the metrics count logins, commands, octets and endings, and each octet once", async () => {
-  await using rig = await startRig({ upstream: store.upstream })
+  await using rig = await startRig({ upstream })
   await using wrong = await BareClient.secure(rig)
   await wrong.command(`LOGIN ${ACCOUNT} nonsense`)
   await using client = await BareClient.loggedIn(rig, LAPTOP)
