@@ -113,14 +113,19 @@ export class UpstreamCredentials {
 
   /**
    * Claims the right to ask the token endpoint for the content named `id`, for all processes: a refresh token that is used twice may
-   * count as stolen. The claim ends with {@link replace}, {@link endClaim}, or at `until`. One that would last beyond that was made
-   * before the clock was put back, and is void.
+   * count as stolen. The claim ends with {@link replace}, {@link endClaim}, or `lifetimeMs` later. One that would last beyond that was
+   * made before the clock was put back, and is void; `now` is asked while nobody else can claim, or a claim of the last moment would be.
+   * @returns the end of the claim; null when somebody else holds one, or the content changed
    */
-  claim(account: string, id: string, now: Date, until: Date): boolean {
-    const { changes } = this.#database.sql.run`
-      UPDATE upstream_credential SET asked_until = ${until.getTime()}
-      WHERE account = ${account} AND id = ${id} AND asked_until NOT BETWEEN ${now.getTime() + 1} AND ${until.getTime()}`
-    return changes > 0
+  claim(account: string, id: string, now: () => Date, lifetimeMs: number): Date | null {
+    return this.#database.transaction(() => {
+      const nowMs = now().getTime()
+      const untilMs = nowMs + lifetimeMs
+      const { changes } = this.#database.sql.run`
+        UPDATE upstream_credential SET asked_until = ${untilMs}
+        WHERE account = ${account} AND id = ${id} AND asked_until NOT BETWEEN ${nowMs + 1} AND ${untilMs}`
+      return changes > 0 ? new Date(untilMs) : null
+    })
   }
 
   /** Ends a claim that led to nothing. */

@@ -1,5 +1,6 @@
 import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
+import { DatabaseSync } from "node:sqlite"
 import { afterEach, beforeEach, describe, expect, test } from "vitest"
 import type { Database } from "../../src/store/database.ts"
 import { People } from "../../src/store/people.ts"
@@ -155,18 +156,34 @@ describe("changes by the token endpoint", () => {
   test("one claims the right to ask, until it has replaced, given up, or failed to come back", () => {
     credentials.set(ALICE, OAUTH, AT)
     const { id } = credentials.read(ALICE) ?? { id: "" }
-    const claim = (now: Date) => credentials.claim(ALICE, id, now, new Date(now.getTime() + 20_000))
+    const claim = (now: Date, of = id) => credentials.claim(ALICE, of, () => now, 20_000) !== null
     expect([claim(AT), claim(AT)]).toEqual([true, false])
     credentials.endClaim(ALICE, new Date(0))
     expect(claim(AT)).toBe(false)
-    credentials.endClaim(ALICE, later)
+    credentials.endClaim(ALICE, new Date(AT.getTime() + 20_000))
     expect([claim(AT), claim(later), claim(later)]).toEqual([true, true, false])
     // The clock is put back by a day, and nobody waits for that long.
     const yesterday = new Date(AT.getTime() - 86_400_000)
     expect([claim(yesterday), claim(yesterday)]).toEqual([true, false])
     credentials.replace(ALICE, id, OAUTH)
     expect(claim(later)).toBe(false)
-    expect(credentials.claim(ALICE, credentials.read(ALICE)?.id ?? "", AT, later)).toBe(true)
+    expect(claim(AT, credentials.read(ALICE)?.id)).toBe(true)
+  })
+
+  test("a claim reads the time when nobody else can claim, or another of that moment looked like one of a clock put back", () => {
+    credentials.set(ALICE, OAUTH, AT)
+    const { id } = credentials.read(ALICE) ?? { id: "" }
+    const other = new DatabaseSync(join(folder.file("data"), "state.db"))
+    try {
+      other.exec("PRAGMA busy_timeout = 0")
+      const excluded = () => {
+        expect(() => other.exec("BEGIN IMMEDIATE")).toThrow(/locked/)
+        return AT
+      }
+      expect(credentials.claim(ALICE, id, excluded, 20_000)).toEqual(new Date(AT.getTime() + 20_000))
+    } finally {
+      other.close()
+    }
   })
 })
 

@@ -49,8 +49,8 @@ export class AccessTokens {
       const stored = this.#read(account)
       const known = this.#usable(stored.credential.answer, refused)
       if (known !== null) return known
-      const until = new Date(now().getTime() + ASK_MS)
-      if (credentials.claim(account, stored.id, now(), until)) {
+      const until = credentials.claim(account, stored.id, now, ASK_MS)
+      if (until !== null) {
         try {
           const token = this.#keep(account, stored, await refreshAccess(stored.credential, signal))
           if (token !== null) return token
