@@ -87,6 +87,11 @@ export class Client {
     return this.#sink.flush()
   }
 
+  /** As {@link flush}, for relayed octets whose memory is used again when this returns. */
+  flushLent(): Promise<void> | null {
+    return this.#sink.flush(true)
+  }
+
   /** Lets go of the stream, for TLS to take over. */
   detach(): void {
     this.#source.detach()

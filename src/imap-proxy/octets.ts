@@ -1,4 +1,17 @@
 import type { Duplex, Readable, Writable } from "node:stream"
+import { TLSSocket } from "node:tls"
+
+/**
+ * Takes octets that arrived, and keeps none of their memory: it is used again when this returns. What it returns, if anything, is waited
+ * for before more is read.
+ */
+export type Take = (octets: Uint8Array) => Promise<void> | null
+
+/** A stream that can hand over what arrives where it was read to, instead of copies that wait to be read. */
+export interface LendingStream extends Duplex {
+  /** From now on, until the end; `failed` hears what `take` throws. */
+  lendTo(take: Take, failed: (error: unknown) => void): void
+}
 
 /** Reads a stream by asking for it: while nobody asks, the peer is held back by the stream's own buffer (64 KiB). */
 export class OctetSource {
@@ -24,10 +37,32 @@ export class OctetSource {
     }
   }
 
+  /** Gives everything from now on to `take`. Resolves after the peer's end, as {@link read} tells it; rejects with what `take` throws. */
+  async feed(take: Take): Promise<void> {
+    const stream = this.#stream
+    if (!lends(stream)) {
+      for (let octets = await this.read(); octets !== null; octets = await this.read()) await take(octets)
+      return
+    }
+    // What came before is in the stream's own buffer.
+    for (let octets: unknown = stream.read(); octets instanceof Uint8Array; octets = stream.read()) await take(octets)
+    if (stream.readableEnded || stream.destroyed) return
+    await new Promise<void>((resolve, reject) => {
+      this.#waiting = () => {
+        if (stream.readableEnded || stream.destroyed) resolve()
+      }
+      stream.lendTo(take, reject)
+    })
+  }
+
   /** Lets go of the stream, which stays open (before TLS takes it over). */
   detach(): void {
     for (const event of EVENTS) this.#stream.off(event, this.#wake)
   }
+}
+
+function lends(stream: Readable): stream is LendingStream {
+  return "lendTo" in stream
 }
 
 /** Gathers pieces into one write, and waits for a slow peer. Pieces that follow one another in memory are one piece: nothing is copied. */
@@ -53,16 +88,26 @@ export class OctetSink {
     this.#last = octets
   }
 
-  /** Hands over what was written since the last flush; resolves when the peer has taken enough to go on. */
-  flush(): Promise<void> | null {
+  /**
+   * Hands over what was written since the last flush; resolves when the peer has taken enough to go on.
+   * @param lent the memory of what was written is used again when this returns
+   */
+  flush(lent = false): Promise<void> | null {
     this.#settleLast()
     const pieces = this.#pieces
     const [first] = pieces
     if (first !== undefined) {
       this.#pieces = []
-      if (this.#stream.writable) this.#stream.write(pieces.length === 1 ? first : Buffer.concat(pieces))
+      if (this.#stream.writable)
+        this.#stream.write(pieces.length === 1 ? this.#keepable(first, lent) : Buffer.concat(pieces))
     }
     return this.#stream.writableNeedDrain ? drained(this.#stream) : null
+  }
+
+  /** TLS encrypts at once when nothing waits before it; everybody else may look at the octets later. */
+  #keepable(octets: Uint8Array, lent: boolean): Uint8Array {
+    const usedAtOnce = this.#stream instanceof TLSSocket && this.#stream.writableLength === 0
+    return !lent || usedAtOnce ? octets : Buffer.from(octets)
   }
 
   #settleLast(): void {

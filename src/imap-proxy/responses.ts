@@ -25,17 +25,20 @@ export class Responses {
   /** Runs until the upstream ends. @throws PROTOCOL when a response cannot be followed: nothing may pass unread */
   async run(): Promise<void> {
     const { upstream, client } = this.#context
-    for (;;) {
-      const event = upstream.reader.next()
-      if (event !== null) {
-        this.#event(event)
-        continue
-      }
-      await client.flush()
-      const octets = await upstream.read()
-      if (octets === null) return
+    // Behind the greeting, something may have come already.
+    this.#follow()
+    await client.flush()
+    await upstream.feed((octets) => {
       upstream.reader.push(octets)
-    }
+      this.#follow()
+      upstream.reader.keep()
+      return client.flushLent()
+    })
+  }
+
+  #follow(): void {
+    const { reader } = this.#context.upstream
+    for (let event = reader.next(); event !== null; event = reader.next()) this.#event(event)
   }
 
   #event(event: ResponseEvent): void {

@@ -1,7 +1,7 @@
 import { Socket } from "node:net"
 import type { Duplex } from "node:stream"
 import { GatewayError } from "../errors.ts"
-import { OctetSink, OctetSource } from "./octets.ts"
+import { OctetSink, OctetSource, type Take } from "./octets.ts"
 import { ResponseReader } from "./wire/response-reader.ts"
 import { latin1 } from "./wire/tokens.ts"
 
@@ -35,9 +35,9 @@ export class UpstreamLink {
     return this.#capabilities.some((word) => word.toUpperCase() === capability)
   }
 
-  /** Octets that arrived, or null at the end. */
-  read(): Promise<Uint8Array | null> {
-    return this.#source.read()
+  /** Gives all that arrives from now on to `take`; resolves at the end. Before this, {@link open} has read the greeting. */
+  feed(take: Take): Promise<void> {
+    return this.#source.feed(take)
   }
 
   /** Nothing goes out before flush. */
@@ -79,7 +79,7 @@ export class UpstreamLink {
     for (;;) {
       const event = this.reader.next()
       if (event === null) {
-        const octets = await this.read()
+        const octets = await this.#source.read()
         if (octets === null)
           throw new GatewayError("UPSTREAM_UNAVAILABLE", "imap upstream: connection ended before login")
         this.reader.push(octets)

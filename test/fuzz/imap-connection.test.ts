@@ -12,6 +12,7 @@ import { OctetSource } from "../../src/imap-proxy/octets.ts"
 import type { DeviceSession, Upstream } from "../../src/imap-proxy/ports.ts"
 import type { Log } from "../../src/log/log.ts"
 import { cmsRecryption } from "../crypto/recryption/vectors.ts"
+import { spoiling } from "../harness/lending.ts"
 import { MESSAGES, patched } from "../imap-proxy/messages.ts"
 import { type Rig, startRig } from "../imap-proxy/rig.ts"
 
@@ -210,7 +211,7 @@ beforeAll(async () => {
       const [ours, theirs] = duplexPair()
       const side = sides.get(account)
       if (side) side.served.push(side.serve(theirs))
-      return ours
+      return spoiling(ours)
     },
   }
   const sessions = new Map([alice, bob].map(({ account, session }) => [account, session]))

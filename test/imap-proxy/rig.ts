@@ -25,6 +25,7 @@ import { MailStore } from "../../src/mailbox/store.ts"
 import { EncryptionClassifier } from "../../src/mime/classify.ts"
 import { cmsRecryption, OPENPGP_KEY_ID, openpgpScalar } from "../crypto/recryption/vectors.ts"
 import { type TestCertificate, testCertificate } from "../harness/certificate.ts"
+import { spoiling } from "../harness/lending.ts"
 
 /** A proxy on a free port, with two devices and a read-only one of `alice@example.test`. */
 export interface Rig extends AsyncDisposable {
@@ -227,7 +228,7 @@ export async function scripted(
       connect: async () => {
         const socket = connect({ port, host: "127.0.0.1", noDelay: true })
         await once(socket, "connect")
-        return socket
+        return spoiling(socket)
       },
     },
     [Symbol.asyncDispose]: async () => {

@@ -32,7 +32,10 @@ function check(marker: string, body: Uint8Array, account = maker.account, sizes:
   const message = Buffer.concat([ascii(`From: x\r\n${marker}Subject: y\r\n\r\n`), body])
   for (let at = 0, turn = 0; at < message.length; turn++) {
     const size = sizes[turn % sizes.length] ?? message.length
-    stream.push(message.subarray(at, at + size))
+    const piece = Uint8Array.from(message.subarray(at, at + size))
+    stream.push(piece)
+    // Callers use the memory again.
+    piece.fill(0x21)
     at += size
   }
   stream.end()

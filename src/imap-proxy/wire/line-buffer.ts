@@ -18,6 +18,8 @@ export class LineBuffer {
   #at = 0
   /** No LF stands between `#at` and here: a line that comes octet by octet is searched once. */
   #searched = 0
+  /** `#pending` is a copy. */
+  #own = false
 
   /** Octets waiting. */
   get length(): number {
@@ -27,11 +29,22 @@ export class LineBuffer {
   push(octets: Uint8Array): void {
     if (this.length === 0) {
       this.#pending = octets
+      this.#own = false
       this.#at = 0
       this.#searched = 0
       return
     }
     this.#pending = Buffer.concat([this.#pending.subarray(this.#at), octets])
+    this.#own = true
+    this.#searched -= this.#at
+    this.#at = 0
+  }
+
+  /** What waits is copied, so that the memory of what was pushed can be used again. */
+  keep(): void {
+    if (this.length === 0 || this.#own) return
+    this.#pending = Buffer.from(this.#pending.subarray(this.#at))
+    this.#own = true
     this.#searched -= this.#at
     this.#at = 0
   }

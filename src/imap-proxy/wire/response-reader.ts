@@ -39,6 +39,11 @@ export class ResponseReader {
     if (octets.length > 0) this.#buffer.push(octets)
   }
 
+  /** What waits is copied, so that the memory of what was pushed can be used again. */
+  keep(): void {
+    this.#buffer.keep()
+  }
+
   get bufferedOctets(): number {
     return this.#buffer.length
   }

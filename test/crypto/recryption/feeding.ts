@@ -16,7 +16,10 @@ export function feed(recryptors: readonly Recryptor[], octets: Uint8Array, sizes
   const out: Uint8Array[] = []
   for (let at = 0, turn = 0; at < octets.length; turn++) {
     const size = sizes[turn % sizes.length] ?? octets.length
-    out.push(...stream.push(octets.subarray(at, at + size)).map((part) => new Uint8Array(part)))
+    const piece = Uint8Array.from(octets.subarray(at, at + size))
+    out.push(...stream.push(piece).map((part) => new Uint8Array(part)))
+    // Callers use the memory again: whatever was kept shows.
+    piece.fill(0x21)
     at += size
   }
   out.push(...stream.end())
