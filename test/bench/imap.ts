@@ -18,8 +18,15 @@ const PARTS: Readonly<Record<string, (run: Run) => Promise<Row[]>>> = {
   idle: idlePart,
 }
 
-/** Only when named: where our process spends its time while it serves the fetch, so many passes after its start. */
-const PROFILES: Readonly<Record<string, number>> = { profile: 2, "profile-cold": 0 }
+/** Only when named: where our processes spend their time while they serve something, so many passes after their start. */
+const PROFILES: Readonly<Record<string, { readonly warmUp: number; readonly pass: Pass }>> = {
+  profile: { warmUp: 2, pass: fetchPass },
+  "profile-cold": { warmUp: 0, pass: fetchPass },
+  "profile-logins": { warmUp: 3, pass: loginsPass },
+}
+
+/** What is profiled, once. @returns how fast it was */
+type Pass = (run: Run, ours: Contestant) => Promise<string>
 
 const ROUNDS = 3
 const LOGIN_SECONDS = 1
@@ -219,8 +226,14 @@ async function loginsPart({ site, load, rounds }: Run): Promise<Row[]> {
   await using nginx = await site.nginx()
   await using dovecot = await site.dovecotProxy()
   const ours = await site.ours("tls")
-  const rate = (contestant: Contestant, clients: number) =>
-    load.run<"logins">({ kind: "logins", door: contestant.door, clients, seconds: LOGIN_SECONDS })
+  const cpu: Rates = { ours: [], nginx: [], dovecot: [] }
+  const rate = async (contestant: Contestant, clients: number, spent: number[] = []) => {
+    const { door, pid } = contestant
+    const before = cpuSeconds(pid ?? 0)
+    const each = await load.run<"logins">({ kind: "logins", door, clients, seconds: LOGIN_SECONDS })
+    spent.push(((cpuSeconds(pid ?? 0) - before) * 1000) / (each * LOGIN_SECONDS))
+    return each
+  }
   await rate(ours, CLIENTS)
   const eight: Rates = { ours: [], nginx: [], dovecot: [] }
   const one: Rates = { ours: [], nginx: [], dovecot: [] }
@@ -229,15 +242,17 @@ async function loginsPart({ site, load, rounds }: Run): Promise<Row[]> {
       [CLIENTS, eight],
       [1, one],
     ] as const) {
-      rates.ours.push(await rate(ours, clients))
-      rates.dovecot.push(await rate(through(dovecot, "tls"), clients))
-      if (nginx) rates.nginx.push(await rate(through(nginx, "tls"), clients))
+      rates.ours.push(await rate(ours, clients, cpu.ours))
+      rates.dovecot.push(await rate(through(dovecot, "tls"), clients, cpu.dovecot))
+      if (nginx) rates.nginx.push(await rate(through(nginx, "tls"), clients, cpu.nginx))
     }
   return [
     against("Dovecot's proxy", `logins, TLS, ${CLIENTS} clients`, "logins/s", eight.ours, eight.dovecot, 1),
     against("nginx", `logins, TLS, ${CLIENTS} clients`, "logins/s", eight.ours, eight.nginx, null),
     against("nginx", "logins, TLS, 1 client", "logins/s", one.ours, one.nginx, 5),
     against("Dovecot's proxy", "logins, TLS, 1 client", "logins/s", one.ours, one.dovecot, null),
+    against("Dovecot's proxy", "logins, TLS: CPU", "ms a core for a login", cpu.ours, cpu.dovecot, null),
+    against("nginx", "logins, TLS: CPU", "ms a core for a login", cpu.ours, cpu.nginx, null),
   ]
 }
 
@@ -270,23 +285,35 @@ async function idlePart({ site, load }: Run): Promise<Row[]> {
 
 /** Prints the functions with the most time of their own, and gives no rows. */
 function partNamed(part: string): ((run: Run) => Promise<Row[]>) | undefined {
-  const warmUp = PROFILES[part]
-  return warmUp === undefined ? PARTS[part] : (run) => profilePart(run, warmUp)
+  const profile = PROFILES[part]
+  return profile === undefined ? PARTS[part] : (run) => profilePart(run, profile)
 }
 
-async function profilePart(run: Run, warmUp: number): Promise<Row[]> {
+async function profilePart(
+  run: Run,
+  { warmUp, pass }: { readonly warmUp: number; readonly pass: Pass },
+): Promise<Row[]> {
   const ours = await run.site.ours("tls", ["imap-profiler.ts"])
-  const fetches = new Fetches()
-  for (let pass = 0; pass < warmUp; pass++) await fetches.add(run, ours, CLIENTS)
+  const speeds: string[] = []
+  for (let count = 0; count < warmUp; count++) speeds.push(await pass(run, ours))
   const processes = tree(ours.pid ?? 0)
   for (const pid of processes) process.kill(pid, "SIGUSR2")
-  for (let pass = 0; pass < run.rounds; pass++) await fetches.add(run, ours, CLIENTS)
+  for (let count = 0; count < run.rounds; count++) speeds.push(await pass(run, ours))
   for (const pid of processes) process.kill(pid, "SIGUSR2")
   for (const profile of await run.site.profiles(processes.length)) console.log(selfTimes(JSON.parse(profile)))
-  console.log(
-    `MB/s of each pass, ${warmUp} to warm up: ${fetches.megabytes.map((value) => value.toFixed(0)).join(", ")}`,
-  )
+  console.log(`each pass, ${warmUp} to warm up: ${speeds.join(", ")}`)
   return []
+}
+
+async function fetchPass(run: Run, ours: Contestant): Promise<string> {
+  const fetches = new Fetches()
+  await fetches.add(run, ours, CLIENTS)
+  return `${fetches.megabytes[0]?.toFixed(0)} MB/s`
+}
+
+async function loginsPass({ load }: Run, { door }: Contestant): Promise<string> {
+  const rate = await load.run<"logins">({ kind: "logins", door, clients: CLIENTS, seconds: LOGIN_SECONDS })
+  return `${rate.toFixed(0)} logins/s`
 }
 
 /** A peer without values is not there: then nothing is compared, and the row says so. */
