@@ -4,11 +4,10 @@ import { type Field, parseFields } from "./header.ts"
 /** Collects the header section of a message or part (RFC 5322 §2.1) that comes in pieces. */
 export class HeaderSection {
   readonly #limitOctets: number
-  #held = new Uint8Array(512)
+  #held: Uint8Array = EMPTY
   #size = 0
-  /** Octets of the current line, and the last of them. */
-  #lineOctets = 0
-  #last = 0
+  /** What stands before the next octet: the beginning of a line, a CR there, or anything else. */
+  #before: "line" | "return" | "text" = "line"
 
   constructor(limitOctets: number) {
     this.#limitOctets = limitOctets
@@ -29,13 +28,12 @@ export class HeaderSection {
    * @throws GatewayError HEADER_TOO_LARGE
    */
   push(octets: Uint8Array): Uint8Array | null {
-    for (let start = 0; start < octets.length; ) {
-      const lf = octets.indexOf(LF, start)
-      const end = lf < 0 ? octets.length : lf + 1
-      if (this.#line(octets.subarray(start, end))) return octets.subarray(end)
-      start = end
-    }
-    return null
+    const end = this.#end(octets)
+    const taken = end === null ? octets : octets.subarray(0, end)
+    if (this.#size + taken.length > this.#limitOctets)
+      throw new GatewayError("HEADER_TOO_LARGE", `header: section over ${this.#limitOctets} octets`)
+    this.#keep(taken)
+    return end === null ? null : octets.subarray(end)
   }
 
   /**
@@ -48,28 +46,29 @@ export class HeaderSection {
     return fields
   }
 
-  /** A line or a piece of one; true when it ends the section. */
-  #line(octets: Uint8Array): boolean {
-    if (this.#size + octets.length > this.#limitOctets)
-      throw new GatewayError("HEADER_TOO_LARGE", `header: section over ${this.#limitOctets} octets`)
-    this.#keep(octets)
-    const last = octets.length > 1 ? octets[octets.length - 2] : this.#last
-    this.#lineOctets += octets.length
-    this.#last = octets[octets.length - 1] ?? 0
-    if (this.#last !== LF) return false
-    const empty = this.#lineOctets === 1 || (this.#lineOctets === 2 && last === CR)
-    this.#lineOctets = 0
-    return empty
+  /** Offset behind the empty line, or null when it is not among these. */
+  #end(octets: Uint8Array): number | null {
+    let before = this.#before
+    for (let at = 0; at < octets.length; at++) {
+      const octet = octets[at]
+      if (octet !== LF) before = octet === CR && before === "line" ? "return" : "text"
+      else if (before === "text") before = "line"
+      else return at + 1
+    }
+    this.#before = before
+    return null
   }
 
   #keep(octets: Uint8Array): void {
-    if (this.#size + octets.length > this.#held.length) {
-      const larger = new Uint8Array(2 * (this.#size + octets.length))
-      larger.set(this.#held.subarray(0, this.#size))
+    const size = this.#size + octets.length
+    if (size > this.#held.length) {
+      // Of Node's pool, and most often all that is needed: an array of over 64 octets has memory of its own, to be found and freed.
+      const larger = Buffer.allocUnsafe(Math.max(size, 2 * this.#held.length, LEAST_OCTETS))
+      larger.set(this.octets)
       this.#held = larger
     }
     this.#held.set(octets, this.#size)
-    this.#size += octets.length
+    this.#size = size
   }
 }
 
@@ -80,3 +79,5 @@ export function isIdentity(encoding: string): boolean {
 
 const LF = 10
 const CR = 13
+const EMPTY = new Uint8Array(0)
+const LEAST_OCTETS = 512

@@ -1,4 +1,4 @@
-import { type Field, fieldText, headerEnd, parseFields } from "./header.ts"
+import { fieldText, findField, parseFields } from "./header.ts"
 
 /** Whether the subject of an encrypted message stands outside in clear, or as RFC 9788 §3.2.1 writes a hidden one. */
 export type SubjectPolicy = "clear" | "hidden"
@@ -37,8 +37,7 @@ export function withoutMarker(header: Uint8Array): Uint8Array[] {
 
 /** The value of the first marker field of a stored message, or null. */
 export function markerOf(header: Uint8Array): string | null {
-  const end = headerEnd(header) ?? header.length
-  const field = parseFields(header.subarray(0, end)).find((candidate: Field) => candidate.name === MARKER_FIELD)
+  const field = findField(header, MARKER_FIELD)
   return field ? fieldText(field) : null
 }
 
