@@ -2,6 +2,7 @@ import type { Patch, Span } from "./patch.ts"
 
 export const BLANK = 64
 export const OTHER = 65
+const ALPHABET = Buffer.from("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/")
 /** For each octet: its six bits in base64 (RFC 4648 §4), or BLANK or OTHER. */
 export const BASE64: Uint8Array = base64Table()
 
@@ -10,7 +11,8 @@ export const BASE64: Uint8Array = base64Table()
  * neither base64 nor a blank or line end.
  */
 export class Base64Text {
-  #decoded: Uint8Array<ArrayBuffer> = new Uint8Array(1024)
+  /** Of Node's pool: an array of over 64 octets has memory of its own, to be found and freed. */
+  #decoded: Uint8Array = Buffer.allocUnsafe(FIRST_OCTETS)
   #length = 0
   #bits = 0
   #pending = 0
@@ -31,7 +33,7 @@ export class Base64Text {
 
   /** What was decoded since the last time, for those who do not want it kept. */
   take(): Uint8Array {
-    const taken = this.#decoded.slice(0, this.#length)
+    const taken = new Uint8Array(this.decoded)
     this.#length = 0
     return taken
   }
@@ -63,7 +65,7 @@ export class Base64Text {
 
   #reserve(more: number): void {
     if (this.#length + more <= this.#decoded.length) return
-    const grown = new Uint8Array(2 * (this.#length + more))
+    const grown = Buffer.allocUnsafe(2 * (this.#length + more))
     grown.set(this.decoded)
     this.#decoded = grown
   }
@@ -78,44 +80,55 @@ export interface TextRun extends Span {
 /** The runs of characters, blanks and line ends left out, that hold the quanta of the decoded spans; `spans` in ascending order. */
 export function textRuns(text: Uint8Array, from: number, spans: readonly Span[]): TextRun[] {
   const runs: TextRun[] = []
-  const wanted = spans.map(quantaOf)
+  let at = from
   let character = 0
-  let start = -1
-  let next = 0
-  for (let at = from; at < text.length && next < wanted.length; at++) {
-    const isCharacter = (BASE64[text[at] ?? 0] ?? OTHER) < BLANK
-    const quanta = wanted[next]
-    const inside = isCharacter && quanta !== undefined && character >= quanta.start
-    if (inside && start < 0) start = at
-    if (!inside && start >= 0) start = finish(runs, start, at, character)
-    if (isCharacter) character++
-    if (quanta === undefined || character < quanta.end) continue
-    if (start >= 0) start = finish(runs, start, at + 1, character)
-    next++
+  for (const span of spans) {
+    const quanta = quantaOf(span)
+    for (; character < quanta.start && at < text.length; at++) if (isCharacter(text[at])) character++
+    while (character < quanta.end && at < text.length) {
+      const end = runEnd(text, at, quanta.end - character)
+      if (end > at) runs.push({ start: at, end, character })
+      character += end - at
+      // No character stands there, or the quanta end.
+      at = end + (character < quanta.end ? 1 : 0)
+    }
   }
   return runs
 }
 
 /** Offset in the text just behind the last quantum that the first `octets` decoded octets fill. */
 export function textEnd(text: Uint8Array, from: number, octets: number): number {
-  const characters = 4 * Math.floor(octets / 3)
-  let character = 0
-  for (let at = from; at < text.length; at++) {
-    if (character === characters) return at
-    if ((BASE64[text[at] ?? 0] ?? OTHER) < BLANK) character++
-  }
-  return text.length
+  let at = from
+  for (let left = 4 * Math.floor(octets / 3); left > 0 && at < text.length; at++) if (isCharacter(text[at])) left--
+  return at
 }
 
 /** The runs written anew from the changed octets. */
 export function textPatches(runs: readonly TextRun[], decoded: Uint8Array): Patch[] {
   return runs.map(({ start, end, character }) => {
-    const first = character >> 2
-    const skip = character & 3
-    const quanta = Math.ceil((skip + end - start) / 4)
-    const text = Buffer.from(decoded.subarray(3 * first, 3 * (first + quanta))).toString("base64")
-    return { offset: start, octets: new Uint8Array(Buffer.from(text.slice(skip, skip + end - start), "latin1")) }
+    // Of Node's pool, as in applyPatches.
+    const octets = Buffer.allocUnsafe(end - start)
+    for (let at = 0; at < octets.length; at++) octets[at] = characterAt(decoded, character + at)
+    return { offset: start, octets }
   })
+}
+
+/** The base64 character of the given number that `decoded` is written with. */
+function characterAt(decoded: Uint8Array, character: number): number {
+  const first = (6 * character) >> 3
+  const pair = ((decoded[first] ?? 0) << 8) | (decoded[first + 1] ?? 0)
+  return ALPHABET[(pair >> (10 - ((6 * character) & 7))) & 63] ?? 0
+}
+
+/** Offset behind the characters at `start`, `most` of them at most, that nothing else stands between. */
+function runEnd(text: Uint8Array, start: number, most: number): number {
+  let at = start
+  while (at - start < most && isCharacter(text[at])) at++
+  return at
+}
+
+function isCharacter(octet: number | undefined): boolean {
+  return octet !== undefined && (BASE64[octet] ?? OTHER) < BLANK
 }
 
 /** Characters from the first quantum of a decoded span to its last. */
@@ -123,17 +136,13 @@ function quantaOf({ start, end }: Span): Span {
   return { start: 4 * Math.floor(start / 3), end: 4 * Math.ceil(end / 3) }
 }
 
-function finish(runs: TextRun[], start: number, end: number, character: number): -1 {
-  runs.push({ start, end, character: character - (end - start) })
-  return -1
-}
-
 function base64Table(): Uint8Array {
   const table = new Uint8Array(256).fill(OTHER)
-  const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
-  for (let value = 0; value < 64; value++) table[alphabet.charCodeAt(value)] = value
+  for (const [value, character] of ALPHABET.entries()) table[character] = value
   for (const blank of [9, 10, 13, 32]) table[blank] = BLANK
   return table
 }
 
 const LF = 10
+/** What the head of a message for one recipient decodes to, and some more. */
+const FIRST_OCTETS = 1_024

@@ -39,7 +39,7 @@ export class Candidate {
   readonly encoding: Encoding
   readonly #patching: BlockPatching
   readonly #text = new Base64Text()
-  #held: Uint8Array<ArrayBuffer> = new Uint8Array(256)
+  #held: Uint8Array = EMPTY
   #length = 0
   /** Where the base64 text begins; null while an armor's header is not complete. */
   #textStart: number | null
@@ -110,12 +110,14 @@ export class Candidate {
     if (this.encoding === "binary")
       return { kind: "block", patches, windows, endOctets, restOctets: wholeOctets - endOctets, delta: null }
     const from = this.#textStart ?? 0
+    const end = textEnd(this.held, from, endOctets)
+    const text = this.held.subarray(0, end)
     const changed = patches.map(({ offset, octets: { length } }) => ({ start: offset, end: offset + length }))
     return {
       kind: "block",
-      patches: textPatches(textRuns(this.held, from, changed), patched),
-      windows: textRuns(this.held, from, windows),
-      endOctets: textEnd(this.held, from, endOctets),
+      patches: textPatches(textRuns(text, from, changed), patched),
+      windows: textRuns(text, from, windows),
+      endOctets: end,
       // Four characters for three octets; line ends come on top.
       restOctets: 4 * (Math.floor(wholeOctets / 3) - Math.floor(endOctets / 3)),
       delta: head.format === "openpgp" ? difference(octets, patched) : null,
@@ -138,7 +140,8 @@ export class Candidate {
 
   #append(octets: Uint8Array): void {
     if (this.#length + octets.length > this.#held.length) {
-      const grown = new Uint8Array(2 * (this.#length + octets.length))
+      // Of Node's pool: an array of over 64 octets has memory of its own, to be found and freed.
+      const grown = Buffer.allocUnsafe(Math.max(2 * (this.#length + octets.length), LEAST_OCTETS))
       grown.set(this.held)
       this.#held = grown
     }
@@ -171,6 +174,9 @@ function difference(old: Uint8Array, changed: Uint8Array): Uint8Array {
 
 /** The line that begins an armored message; multi-part armor has another and is not read. */
 export const ARMOR_HEADER: Buffer = Buffer.from("-----BEGIN PGP MESSAGE-----")
+const EMPTY = new Uint8Array(0)
+/** The head of a message for one recipient, in base64. */
+const LEAST_OCTETS = 1_024
 const LF = 10
 const DER_SEQUENCE = 0x30
 /** Content type of CMS, or header, version and key id of a session key packet. Words that decode to a packet header are no rarity, so only armor says OpenPGP. */

@@ -48,7 +48,7 @@ export class RecryptionStream {
   readonly #insideHead: boolean
   readonly #patches: MadePatch[] = []
   readonly #windows: Span[] = []
-  #counts: BlockCounts = { patched: 0, foreign: 0, malformed: 0 }
+  readonly #counts: Record<keyof BlockCounts, number> = { patched: 0, foreign: 0, malformed: 0 }
   #state: State = SEARCHING
   /** Octets given out so far. */
   #offset = 0
@@ -247,7 +247,7 @@ export class RecryptionStream {
   #give(octets: Uint8Array, patches: readonly Patch[], windows: readonly Span[]): void {
     if (octets.length === 0) return
     for (const { offset, octets: changed } of patches) {
-      const original = new Uint8Array(octets.subarray(offset, offset + changed.length))
+      const original = Buffer.from(octets.subarray(offset, offset + changed.length))
       this.#patches.push({ offset: this.#offset + offset, octets: changed, original })
     }
     for (const { start, end } of windows) this.#windows.push({ start: this.#offset + start, end: this.#offset + end })
@@ -257,7 +257,7 @@ export class RecryptionStream {
   }
 
   #count(outcome: keyof BlockCounts, blocks = 1): void {
-    this.#counts = { ...this.#counts, [outcome]: this.#counts[outcome] + blocks }
+    this.#counts[outcome] += blocks
   }
 }
 
@@ -277,10 +277,11 @@ class Beginning {
   #body: number | null = null
 
   push(octets: Uint8Array): void {
-    for (let at = 0; at < octets.length && this.#body === null && this.#firstLine !== null; at++) {
-      this.#offset++
-      this.#follow(octets[at] ?? 0)
-    }
+    let at = 0
+    while (at < octets.length && this.#firstLine !== FIELD && this.#firstLine !== null)
+      this.#readName(octets[at++] ?? 0)
+    if (this.#firstLine !== null && this.#body === null) this.#findBody(octets, at)
+    this.#offset += octets.length
   }
 
   /** True when a body at this offset begins the feed, or stands right behind a header section that does. */
@@ -288,23 +289,32 @@ class Beginning {
     return offset === 0 || offset === this.#body
   }
 
-  #follow(octet: number): void {
-    if (octet === LF) {
-      if (this.#before !== "text") this.#body = this.#offset
-      this.#before = "line"
-      return
-    }
-    this.#before = octet === CR && this.#before === "line" ? "return" : "text"
-    if (this.#firstLine === FIELD || this.#firstLine === null) return
+  /** An octet of what may be a field name. */
+  #readName(octet: number): void {
     this.#firstLine += String.fromCharCode(octet)
     if (octet === COLON) this.#firstLine = FIELD
     // RFC 5322 §2.2: a field name has no blanks; a delimiter line or a preamble is no field.
-    else if (octet <= SPACE || this.#firstLine.startsWith("--")) this.#firstLine = null
+    else if (octet <= SPACE || this.#firstLine?.startsWith("--")) this.#firstLine = null
+  }
+
+  #findBody(octets: Uint8Array, from: number): void {
+    // Locals, since this loop sees every octet of a header section.
+    let before = this.#before
+    for (let at = from; at < octets.length; at++) {
+      const octet = octets[at]
+      if (octet !== LF) before = octet === CR && before === "line" ? "return" : "text"
+      else if (before === "text") before = "line"
+      else {
+        this.#body = this.#offset + at + 1
+        return
+      }
+    }
+    this.#before = before
   }
 }
 
 function blanked(octets: Uint8Array, windows: readonly Span[]): Uint8Array {
-  const copy = new Uint8Array(octets)
+  const copy = Buffer.from(octets)
   for (const { start, end } of windows) copy.fill(0, start, end)
   return copy
 }

@@ -1,11 +1,11 @@
 import type { Recryptor } from "../../../src/crypto/recryption/recryptor.ts"
-import { RecryptionStream } from "../../../src/crypto/recryption/stream.ts"
+import { type MadePatch, RecryptionStream } from "../../../src/crypto/recryption/stream.ts"
 
 /** All that can be seen of a stream after its end. */
 export interface Outcome {
   readonly octets: Uint8Array
   readonly stable: Uint8Array
-  readonly patches: readonly { readonly offset: number; readonly octets: Uint8Array }[]
+  readonly patches: readonly MadePatch[]
   readonly counts: { readonly patched: number; readonly foreign: number; readonly malformed: number }
 }
 

@@ -1,5 +1,7 @@
 import { describe, expect, test } from "vitest"
+import { explicit, octetString, readWhole, sequence, tagged } from "../../../src/crypto/cms/der.ts"
 import { armor, dearmor } from "../../../src/crypto/openpgp/armor.ts"
+import { berChildren } from "../../../src/crypto/recryption/ber.ts"
 import { openPgpRecryptor } from "../../../src/crypto/recryption/openpgp.ts"
 import { applyPatches } from "../../../src/crypto/recryption/patch.ts"
 import type { Recryptor } from "../../../src/crypto/recryption/recryptor.ts"
@@ -221,6 +223,11 @@ describe("settled", () => {
       `This is a preamble: so\r\n${LIST.slice(LIST.indexOf("--"))}${lines(der.original)}`,
       false,
     ],
+    [
+      "a preamble of one word",
+      `Preamble\n${(LIST.slice(LIST.indexOf("--")) + lines(der.original)).replaceAll("\r\n", "\n")}`,
+      false,
+    ],
     ["armor, its CRC to come", armored(large.original).slice(0, 5000), false],
   ]
   test.each(rows)("%s", (_, head, wanted) => {
@@ -276,6 +283,20 @@ test("the armor of a recrypted message has the CRC that its content demands", ()
   )
 })
 
+test("a head that ends in a recipient identifier: the same in any pieces, and of each patch what it overwrites", () => {
+  for (const fillerOctets of [0, 1, 2]) {
+    const message = ascii(lines(endingInIdentifier(der.original, fillerOctets)))
+    const whole = feed(both, message, [message.length])
+    expect(whole.counts.patched).toBe(1)
+    for (const { octets, original } of whole.patches) expect(octets).toHaveLength(original.length)
+    for (const sizes of CHUNKINGS) {
+      const outcome = feed(both, message, sizes)
+      expect(text(outcome.stable)).toBe(text(whole.stable))
+      expect(outcome.patches).toEqual(whole.patches)
+    }
+  }
+})
+
 test("two keys of one account: each block goes to its own recryptor", () => {
   const message = ascii(`${LIST + lines(der.original)}--=_x\r\n\r\n${armored(pkesk.original)}${FOOTER}`)
   const outcome = feed([pgp, dev1], message, [100])
@@ -321,4 +342,21 @@ function manyRecipients(block: Uint8Array): Uint8Array {
   // Nothing behind the set matters: lengths outside may be indefinite.
   const before = Buffer.from("308006092a864886f70d010703a0803080020102", "hex")
   return new Uint8Array(Buffer.concat([before, Uint8Array.of(0x31, 0x83), length, set, block.subarray(29 + 210)]))
+}
+
+/** A block whose one recipient has no encrypted key behind its identifier, which nobody can open; `fillerOctets` move its end. */
+function endingInIdentifier(block: Uint8Array, fillerOctets: number): Uint8Array {
+  const info = readWhole(block, 29, block.length)
+  const [version, originator, algorithm, keys] = berChildren(block, { ...info, contentEnd: info.end })
+  const [key] = keys ? berChildren(block, keys) : []
+  const [identifier] = key ? berChildren(block, key) : []
+  const octets = (found: { start: number; end: number } | undefined) =>
+    block.subarray(found?.start ?? 0, found?.end ?? 0)
+  const filler = explicit(1, octetString(new Uint8Array(fillerOctets)))
+  const recipient = tagged(
+    0xa1,
+    ...[octets(version), octets(originator), filler, octets(algorithm), sequence(sequence(octets(identifier)))],
+  )
+  const before = Buffer.from("308006092a864886f70d010703a0803080020102", "hex")
+  return new Uint8Array(Buffer.concat([before, tagged(0x31, recipient), new Uint8Array(400).fill(0x55)]))
 }
