@@ -1,4 +1,4 @@
-import { hmacSha256, sha256 } from "../crypto/primitives/hash.ts"
+import { type HmacKey, hmacSha256, sha256 } from "../crypto/primitives/hash.ts"
 import { ascii, outerFields } from "../mime/compose.ts"
 
 /** Header field of an encrypted message that took the place of one in clear: says of which, to who has the key. */
@@ -19,7 +19,7 @@ interface Replaced {
  * §2.3.1.1), and, for servers that break their promise, of the header fields that stand outside its encryption anyway: nothing that is
  * encrypted can be guessed at by it.
  */
-export function replacementToken(key: Uint8Array, { account, header, ...replaced }: Replaced): string {
+export function replacementToken(key: HmacKey, { account, header, ...replaced }: Replaced): string {
   const { uidValidity, uid, sizeOctets, receivedAt } = replaced
   const outside = sha256(Buffer.concat(outerFields(header, "hidden")))
   const text = [encodeURIComponent(account), uidValidity, uid, sizeOctets, receivedAt?.getTime() ?? ""].join("\0")

@@ -1,4 +1,4 @@
-import { hmacSha256 } from "../crypto/primitives/hash.ts"
+import { type HmacKey, hmacSha256 } from "../crypto/primitives/hash.ts"
 import { ascii } from "../mime/compose.ts"
 import { LineEnds, PIECE_OCTETS } from "./line-ends.ts"
 
@@ -9,7 +9,7 @@ export type EncryptedBy = "this gateway" | "unknown"
 export interface MarkerMaker {
   readonly account: string
   /** The secret that makes markers; lives in `secrets/`. 32 octets. */
-  readonly markerKey: Uint8Array
+  readonly markerKey: HmacKey
 }
 
 /**

@@ -1,4 +1,5 @@
 import type { Config } from "../config/config.ts"
+import type { HmacKey } from "../crypto/primitives/hash.ts"
 import { addressKey } from "../message/address.ts"
 import { atRestOf, encryptionTarget } from "../pipeline/at-rest.ts"
 import type { Directory } from "../pipeline/ports.ts"
@@ -10,12 +11,12 @@ import type { AccountRecryptors } from "./recryptors.ts"
 export class PeopleDirectory implements Directory {
   readonly #people: People
   readonly #config: Config
-  readonly #markerKey: Uint8Array
+  readonly #markerKey: HmacKey
   readonly #recryptors: AccountRecryptors
   readonly #atRest = new Map<string, AtRest>()
   #sequence = -1
 
-  constructor(people: People, config: Config, markerKey: Uint8Array, recryptors: AccountRecryptors) {
+  constructor(people: People, config: Config, markerKey: HmacKey, recryptors: AccountRecryptors) {
     this.#people = people
     this.#config = config
     this.#markerKey = markerKey

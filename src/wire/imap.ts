@@ -1,5 +1,6 @@
 import { duplexPair } from "node:stream"
 import type { Config, ListenAddress } from "../config/config.ts"
+import type { HmacKey } from "../crypto/primitives/hash.ts"
 import { randomOctets } from "../crypto/primitives/random.ts"
 import type { ImapListener } from "../imap-proxy/listener.ts"
 import { Places } from "../imap-proxy/places.ts"
@@ -33,7 +34,7 @@ export interface ImapParts {
   readonly directory: Directory
   readonly upstream: Upstream
   readonly tls: LiveTls
-  readonly markerKey: Uint8Array
+  readonly markerKey: HmacKey
   readonly windows: WindowCache
   /** What is done about a stored message that does not fit its marker. */
   readonly onAltered: "report" | "refuse"

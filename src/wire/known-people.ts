@@ -1,3 +1,4 @@
+import { type HmacKey, hmacKey } from "../crypto/primitives/hash.ts"
 import { Presence } from "../store/presence.ts"
 import { secret } from "../store/secrets.ts"
 import type { Core } from "./core.ts"
@@ -8,7 +9,7 @@ import { AccountRecryptors } from "./recryptors.ts"
 export interface KnownPeople extends Disposable {
   readonly directory: PeopleDirectory
   readonly recryptors: AccountRecryptors
-  readonly markerKey: Uint8Array
+  readonly markerKey: HmacKey
   /** Tells of changes, and confirms them for this thread when all who listen have reacted. */
   readonly presence: Presence
 }
@@ -17,7 +18,8 @@ export interface KnownPeople extends Disposable {
 export function knowPeople(core: Core, thread = ""): KnownPeople {
   const { config, people, roles, now, log } = core
   const recryptors = new AccountRecryptors(people)
-  const markerKey = roles.has("worker") || roles.has("imap") ? secret(config.secrets, "marker") : new Uint8Array(32)
+  const hasMarkers = roles.has("worker") || roles.has("imap")
+  const markerKey = hmacKey(hasMarkers ? secret(config.secrets, "marker") : new Uint8Array(32))
   const directory = new PeopleDirectory(people, config, markerKey, recryptors)
   const onError = (error: unknown) => log.error("presence.failed", {}, error)
   const presence = new Presence(core.database, { roles: [...roles], now, onError }, thread)

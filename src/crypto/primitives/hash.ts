@@ -1,4 +1,4 @@
-import { createHash, createHmac, createSecretKey, hash, hkdfSync, timingSafeEqual } from "node:crypto"
+import { createHash, createHmac, createSecretKey, hash, hkdfSync, KeyObject, timingSafeEqual } from "node:crypto"
 
 /** A digest fed in pieces. */
 export interface Digest {
@@ -25,8 +25,16 @@ export function digestOf(algorithm: "sha1" | "sha256" | "sha512"): Digest {
   return createHash(algorithm)
 }
 
-export function hmacSha256(key: Uint8Array): Digest {
-  return createHmac("sha256", createSecretKey(key))
+/** A key of HMAC: its octets, or better what {@link hmacKey} made of them. */
+export type HmacKey = Uint8Array | KeyObject
+
+/** A key that is used often, kept ready: of 11 microseconds that a MAC takes, 5 are for making this. */
+export function hmacKey(octets: Uint8Array): HmacKey {
+  return createSecretKey(octets)
+}
+
+export function hmacSha256(key: HmacKey): Digest {
+  return createHmac("sha256", key instanceof KeyObject ? key : createSecretKey(key))
 }
 
 /** HKDF with SHA-256 (RFC 5869). */
