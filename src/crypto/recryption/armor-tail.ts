@@ -1,4 +1,4 @@
-import { BASE64, BLANK } from "./base64-text.ts"
+import { isCharacter } from "./base64-text.ts"
 import { crc24Change } from "./crc24.ts"
 import type { Patch, Span } from "./patch.ts"
 
@@ -36,22 +36,26 @@ export class ArmorTail {
 
   /** `octets` begin where the last step ended or held. */
   push(octets: Uint8Array, ended: boolean): TailStep {
-    for (let at = 0; at < octets.length; at++) {
-      const octet = octets[at] ?? 0
+    for (let at = this.#characterRun(octets, 0); at < octets.length; at = this.#characterRun(octets, at + 1)) {
+      const octet = octets[at]
       if (this.#atLineStart && octet === EQUALS) return this.#checksum(octets, at, ended)
       // The tail line, or an empty line that does not belong here.
       if (this.#atLineStart && (octet === DASH || octet === LF)) return endAt(at)
       if (octet === LF) {
         this.#atLineStart = true
         this.#padded = false
-        continue
-      }
-      if ((BASE64[octet] ?? 0) < BLANK) {
-        if (!this.#padded) this.#characters++
-        this.#atLineStart = false
       } else if (octet === EQUALS) this.#padded = true
     }
     return { kind: "all" }
+  }
+
+  /** Counts the characters that stand together from `start` on, and says where they end: nearly all octets of an armor. */
+  #characterRun(octets: Uint8Array, start: number): number {
+    let end = start
+    while (isCharacter(octets[end])) end++
+    if (end > start) this.#atLineStart = false
+    if (!this.#padded) this.#characters += end - start
+    return end
   }
 
   #checksum(octets: Uint8Array, at: number, ended: boolean): TailStep {

@@ -1,4 +1,4 @@
-import { BASE64, BLANK } from "./base64-text.ts"
+import { isCharacter } from "./base64-text.ts"
 import { ARMOR_HEADER, type Encoding } from "./candidate.ts"
 import { WRAPPED_ARMOR_HEADER } from "./wrapped-armor.ts"
 
@@ -101,8 +101,7 @@ function matches(kind: number, octets: Uint8Array, at: number): boolean {
 
 /** Keeps words of a text out: few have a dozen letters. */
 function looksBase64(octets: Uint8Array, at: number): boolean {
-  for (let index = at; index < at + 12 && index < octets.length; index++)
-    if ((BASE64[octets[index] ?? 0] ?? BLANK) >= BLANK) return false
+  for (let index = at; index < at + 12 && index < octets.length; index++) if (!isCharacter(octets[index])) return false
   return true
 }
 
