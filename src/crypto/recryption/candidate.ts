@@ -2,7 +2,7 @@ import { hasCode } from "../../errors.ts"
 import { Base64Text, textEnd, textPatches, textRuns } from "./base64-text.ts"
 import { readCmsHead } from "./cms-head.ts"
 import { readOpenPgpHead } from "./openpgp-head.ts"
-import { applyPatches, type Patch, type Span } from "./patch.ts"
+import { applyPatches, inOrder, type Patch, type Span } from "./patch.ts"
 import type { BlockHead, BlockPatching, HeadReading } from "./recryptor.ts"
 
 /** How a block is written into the message. */
@@ -104,7 +104,7 @@ export class Candidate {
 
   #block(decoded: Uint8Array, head: BlockHead): Verdict {
     const octets = decoded.subarray(0, head.endOctets)
-    const patches = this.#patching(octets, head).toSorted((a, b) => a.offset - b.offset)
+    const patches = inOrder(this.#patching(octets, head))
     const patched = applyPatches(patches, 0, octets)
     const { endOctets, wholeOctets, windows } = head
     if (this.encoding === "binary")

@@ -15,6 +15,12 @@ export function standsAt(octets: Uint8Array, offset: number, expected: Uint8Arra
   return true
 }
 
+/** By ascending offset, as they most often are. */
+export function inOrder(patches: readonly Patch[]): readonly Patch[] {
+  const ordered = patches.every(({ offset }, index) => offset >= (patches[index - 1]?.offset ?? 0))
+  return ordered ? patches : patches.toSorted((a, b) => a.offset - b.offset)
+}
+
 /** A run of octets, from `start` to before `end`. */
 export interface Span {
   readonly start: number
