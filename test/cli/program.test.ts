@@ -4,7 +4,11 @@ import { postern } from "./postern.ts"
 
 test("each command is found by its own name alone, behind options too", async () => {
   const { stdout } = await postern(["--help"])
-  const names = [...Buffer.from(stdout).toString().matchAll(/^ {2}([a-z]+)[ [].* {2}\S/gm)].map(([, name]) => name)
+  const names = [
+    ...Buffer.from(stdout)
+      .toString()
+      .matchAll(/^ {2}([a-z]+)[ [].* {2}\S/gm),
+  ].map(([, name]) => name)
   expect(names.length).toBeGreaterThan(12)
   // In one process: fifteen starts would take seconds.
   const program = `import { buildProgram } from "./src/cli/program.ts"
