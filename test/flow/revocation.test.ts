@@ -25,10 +25,8 @@ beforeAll(async () => {
     Buffer.from("Subject: x\r\n\r\nbody\r\n"),
   )
   expect(reply).toMatch(/^250 /)
-  await eventually(
-    "delivery",
-    () => existsSync(join(gateway.maildir("alice@example.test"), "new")) && mailbox().length === 1,
-  )
+  const folders = ["new", "cur"].map((name) => join(gateway.maildir("alice@example.test"), name))
+  await eventually("delivery", () => folders.every((folder) => existsSync(folder)) && mailbox().length === 1)
 })
 
 afterAll(async () => gateway?.[Symbol.asyncDispose]())
