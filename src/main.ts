@@ -1,4 +1,10 @@
-import { buildProgram } from "./cli/program.ts"
+import { enableCompileCache } from "node:module"
+import { fileURLToPath } from "node:url"
+
+// Half of a command's time is reading the program. Beside the program, not in /tmp: whoever can write there can change the program as
+// well. Where nothing can be written, nothing is kept.
+enableCompileCache(fileURLToPath(new URL("../node_modules/.cache/postern", import.meta.url)))
+const { buildProgram } = await import("./cli/program.ts")
 
 // The server's parts are loaded by the commands that run them, so that the others start quickly.
 process.exitCode = await buildProgram({

@@ -1,22 +1,26 @@
 import type { Config } from "./config/config.ts"
 import { GatewayError } from "./errors.ts"
 import { ROLES, type Role } from "./wire/core.ts"
-import { type DemoOptions, runDemo } from "./wire/demo.ts"
-import { runServer } from "./wire/serve.ts"
-import { logInUpstream, type UpstreamTrial } from "./wire/try-upstream.ts"
+import type { DemoOptions } from "./wire/demo.ts"
+import type { UpstreamTrial } from "./wire/try-upstream.ts"
+
+// Each loads only what it runs: the demonstration's parts are half of everything.
 
 /** Runs the roles until a signal ends them. @returns the exit code */
 export async function serve(configPath: string | null, roles: readonly string[] | null): Promise<number> {
+  const { runServer } = await import("./wire/serve.ts")
   return runServer(configPath, rolesOf(roles))
 }
 
 /** Makes and runs the demonstration instance. @returns the exit code */
 export async function demo(options: DemoOptions): Promise<number> {
+  const { runDemo } = await import("./wire/demo.ts")
   return runDemo(options)
 }
 
 /** Logs in at the IMAP server behind the proxy, and says what it offers. */
 export async function tryUpstream(config: Config, account: string): Promise<UpstreamTrial> {
+  const { logInUpstream } = await import("./wire/try-upstream.ts")
   return logInUpstream(config, account)
 }
 

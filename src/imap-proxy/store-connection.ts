@@ -14,7 +14,7 @@ interface StoreConnectionOptions {
 }
 
 /**
- * The connection to the store for a device, its greeting read; given up when the client leaves or the device is revoked.
+ * The connection to the store for a device, its greeting read; given up when the client leaves, or ends its side, or the device is revoked.
  * @returns text: what the client is told, where there is none
  */
 export async function connectStore(
@@ -25,7 +25,13 @@ export async function connectStore(
 ): Promise<UpstreamLink | string> {
   const gone = new AbortController()
   const leave = (): void => gone.abort()
-  client.stream.once("close", leave)
+  // A client that ends its side behind more commands (`printf … | openssl s_client`) is served to the last of them; one that has nothing
+  // more to say does not want the session.
+  const end = (): void => {
+    if (client.reader.bufferedOctets === 0) leave()
+  }
+  client.stream.once("close", leave).once("end", end)
+  if (client.stream.readableEnded) end()
   const startedMs = performance.now()
   try {
     const signal = AbortSignal.any([gone.signal, session.revoked])
@@ -38,7 +44,7 @@ export async function connectStore(
     counters.add("postern_imap_upstream_failures_total", { code })
     return refusalOf(error, session.account, log)
   } finally {
-    client.stream.off("close", leave)
+    client.stream.off("close", leave).off("end", end)
   }
 }
 

@@ -5,7 +5,6 @@ const COUNTERS = {
   postern_smtp_accepted_total: { help: "Messages answered 250.", labels: ["listener"] },
   postern_smtp_refused_total: { help: "Messages and recipients refused, by reply code.", labels: ["listener", "code"] },
   postern_deliveries_total: { help: "Attempts per recipient, by what became of them.", labels: ["outcome"] },
-  postern_protected_total: { help: "Messages stored, by what protects them.", labels: ["format", "by"] },
   postern_imap_connections_total: { help: "IMAP connections that were taken.", labels: ["listener"] },
   postern_imap_refused_total: {
     help: "IMAP connections and logins refused, by the limit that was met.",

@@ -1,6 +1,7 @@
 import type { AddressInfo } from "node:net"
 import { SMTPServer, type SMTPServerDataStream, type SMTPServerSession } from "smtp-server"
 import { GatewayError } from "../errors.ts"
+import type { Counters } from "../log/counters.ts"
 import type { Log } from "../log/log.ts"
 import { authenticate } from "./authentication.ts"
 import { GatewayConnection } from "./connection.ts"
@@ -55,6 +56,7 @@ export interface SmtpInOptions {
   /** Needed by submission. */
   readonly submitters?: Submitters
   readonly acceptance: Acceptance
+  readonly counters: Pick<Counters, "add">
   readonly log: Log
   readonly now?: () => Date
 }
@@ -198,7 +200,10 @@ class Gate implements SmtpListener {
       this.#log.error("smtp.undecided", { session: session.id }, error)
       refusal = replies.LOCAL_ERROR
     }
-    if (refusal) this.#log.info("smtp.refused", { session: session.id, remote: session.remoteAddress, ...refusal })
+    if (refusal) {
+      this.#countRefused(refusal)
+      this.#log.info("smtp.refused", { session: session.id, remote: session.remoteAddress, ...refusal })
+    }
     // Not at once: smtp-server forgets the commands pipelined after a final dot when a whole next message is answered on the
     // stack of the last one's reply.
     queueMicrotask(() => callback(refusal && replies.replyError(refusal)))
@@ -215,6 +220,8 @@ class Gate implements SmtpListener {
       callback(null, `accepted as ${id}`)
     } catch (error) {
       const reply = replies.replyFor(verdict.refusal ?? error)
+      // A session that ended within the message has heard something else, or nothing.
+      if (stream.errored === null) this.#countRefused(reply)
       this.#logRefused(reply, session, verdict, error)
       // The client goes on sending until its final dot; thrown away, so that it reads our reply.
       stream.resume()
@@ -259,6 +266,10 @@ class Gate implements SmtpListener {
       tls: session.secure,
     }
     return { envelope, origin, received, receivedAt }
+  }
+
+  #countRefused({ code }: replies.Reply): void {
+    this.#options.counters.add("postern_smtp_refused_total", { listener: this.#options.kind, code: String(code) })
   }
 
   #logAccepted(id: string, entry: ArrivingEntry, session: SMTPServerSession, verdict: ContentVerdict): void {

@@ -52,7 +52,7 @@ export class Client {
   }
 
   static async #open(options: SessionOptions, tls: boolean, signal: AbortSignal): Promise<Client> {
-    const client = new Client(makeSession(options, tls), options.servername)
+    const client = new Client(await makeSession(options, tls), options.servername)
     try {
       await client.#until<void>(signal, (done) => client.#connection.connect((error) => done(error ?? null)))
       await client.#login(options.hop, signal)

@@ -1,5 +1,5 @@
 import { connect, isIP } from "node:net"
-import SMTPConnection from "nodemailer/lib/smtp-connection"
+import type SMTPConnection from "nodemailer/lib/smtp-connection"
 import { GatewayError } from "../errors.ts"
 import type { HostHop } from "./hop.ts"
 
@@ -30,8 +30,10 @@ export interface Session {
 }
 
 /** A session that is not connected yet. */
-export function makeSession(options: SessionOptions, tls: boolean): Session {
-  const connection = new SMTPConnection({ ...connectionOptions(options), ...(tls ? {} : { ignoreTLS: true }) })
+export async function makeSession(options: SessionOptions, tls: boolean): Promise<Session> {
+  // Loaded by the first message for somewhere else: most servers' threads that store mail never need it.
+  const { default: Connection } = await import("nodemailer/lib/smtp-connection")
+  const connection = new Connection({ ...connectionOptions(options), ...(tls ? {} : { ignoreTLS: true }) })
   const sendCommand: unknown = Reflect.get(connection, "_sendCommand")
   if (typeof sendCommand !== "function") throw new GatewayError("PROTOCOL", "smtp-out: nodemailer has changed inside")
   let utf8 = false

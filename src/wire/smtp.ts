@@ -54,6 +54,7 @@ async function startOne(
     recipients: recipientsOf(core.people),
     ...(kind === "mx" ? {} : { submitters: submittersOf(core.people, devices) }),
     acceptance: acceptanceOf(kind, core, queue),
+    counters: core.counters,
     log: core.log,
     now: core.now,
   })

@@ -1,12 +1,12 @@
 import type { Socket } from "node:net"
 
-/** Stands in for node:tls in the proxy (imap-plain.ts): a TLS socket is the socket itself, and is secure at once. */
+/** Stands in for node:tls in the proxy (imap-plain.ts): a TLS socket is the socket itself, is secure at once, and has resumed nothing. */
 export * from "node:tls"
 
 export class TLSSocket {
   constructor(socket: Socket) {
     setImmediate(() => socket.emit("secure"))
     // biome-ignore lint/correctness/noConstructorReturn: the proxy makes it with `new`, and nothing may stand in between
-    return socket as unknown as TLSSocket
+    return Object.assign(socket, { isSessionReused: () => false }) as unknown as TLSSocket
   }
 }

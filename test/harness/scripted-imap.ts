@@ -11,6 +11,8 @@ export interface ScriptedServer extends AsyncDisposable {
   readonly lines: string[]
   /** How many connections were made. */
   readonly connections: number
+  /** Resolves when the first of them has ended. */
+  readonly ended: Promise<void>
 }
 
 /** What is answered to a line: text (`$` is the tag), OK and TLS, or, with null, the end of the connection. */
@@ -24,11 +26,12 @@ export async function scriptedServer(
 ): Promise<ScriptedServer> {
   const lines: string[] = []
   let connections = 0
+  const ended = Promise.withResolvers<void>()
   const sockets = new Set<Socket>()
   const server = createServer((socket) => {
     sockets.add(socket)
     connections += 1
-    socket.on("error", () => undefined)
+    socket.on("error", () => undefined).on("close", () => ended.resolve())
     socket.write(greeting)
     void serve(socket, lines, answer)
   })
@@ -39,6 +42,7 @@ export async function scriptedServer(
   return {
     port: typeof address === "object" ? (address?.port ?? 0) : 0,
     lines,
+    ended: ended.promise,
     get connections() {
       return connections
     },

@@ -1,4 +1,4 @@
-import { readFileSync } from "node:fs"
+import { existsSync, readFileSync } from "node:fs"
 import { describe, expect, test } from "vitest"
 import { offeredCapabilities } from "../../src/imap-proxy/capabilities.ts"
 import { upstreamOf } from "./answering.ts"
@@ -151,8 +151,12 @@ describe("docs/IMAP.md", () => {
   test("has a word on each of the 82 traps, and names tests that exist", () => {
     const traps = lines.flatMap((line) => /^\| (\d+) \|/.exec(line)?.[1] ?? [])
     expect(traps).toEqual(Array.from({ length: 82 }, (_, index) => `${index + 1}`))
-    for (const [, file = "", name = ""] of lines.join("\n").matchAll(/`([\w/-]+(?:\.test)?\.ts): ([^`]+)`/g)) {
-      const source = readFileSync(new URL(`../${file}`, import.meta.url), "utf8").replaceAll("\\\\", "\\")
+    const named = [...lines.join("\n").matchAll(/`([\w-]+\/[\w/-]+(?:\.test)?\.ts)(?:: ([^`]+))?`/g)]
+    expect(named.length).toBeGreaterThan(100)
+    for (const [, file = "", name = ""] of named) {
+      const path = new URL(`../${file.replace(/^test\//, "")}`, import.meta.url)
+      expect([file, existsSync(path)]).toEqual([file, true])
+      const source = readFileSync(path, "utf8").replaceAll("\\\\", "\\")
       expect(source.includes(name), `${file}: ${name}`).toBe(true)
     }
   })

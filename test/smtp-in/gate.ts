@@ -71,6 +71,8 @@ export interface TestGate extends AsyncDisposable {
   readonly submitters: TestSubmitters
   /** Log lines so far. */
   readonly log: string[]
+  /** What was counted, each with the words of its labels. */
+  readonly counted: string[]
 }
 
 let certificate: Promise<TestCertificate> | undefined
@@ -89,6 +91,7 @@ export async function openGate(
   const acceptance = new MemoryAcceptance()
   const submitters = new TestSubmitters()
   const log: string[] = []
+  const counted: string[] = []
   const listener = await startSmtpIn({
     kind,
     host: "127.0.0.1",
@@ -107,12 +110,13 @@ export async function openGate(
     recipients: { resolve },
     submitters,
     acceptance,
+    counters: { add: (name, labels) => void counted.push(`${name} ${Object.values(labels ?? {}).join()}`) },
     log: memoryLog(log),
     now: () => new Date("2026-01-02T03:04:05Z"),
     ...more,
   })
   const { port } = listener.address()
-  return { listener, port, acceptance, submitters, log, [Symbol.asyncDispose]: () => listener.close(0) }
+  return { listener, port, acceptance, submitters, log, counted, [Symbol.asyncDispose]: () => listener.close(0) }
 }
 
 function memoryLog(lines: string[]): Log {

@@ -170,6 +170,14 @@ describe("recipients", () => {
     expect(recipientsOf(gate.acceptance.accepted[0])).toEqual([recipient])
   })
 
+  test("who is refused is counted, by reply code", async () => {
+    await using gate = await openGate("mx")
+    await using wire = await greeted(gate.port)
+    await wire.say("MAIL FROM:<a@b.example>")
+    for (const name of ["alice", "nobody", "broken"]) await wire.say(`RCPT TO:<${name}@example.test>`)
+    expect(gate.counted).toEqual(["550", "451"].map((code) => `postern_smtp_refused_total mx,${code}`))
+  })
+
   test("malformed UTF-8 is no address", async () => {
     await using gate = await openGate("mx")
     await using wire = await greeted(gate.port)
@@ -235,6 +243,7 @@ describe("content", () => {
     expect(await wire.send("a@b.example", ["alice@example.test"], octets)).toMatch(reply)
     expect(gate.acceptance.accepted).toEqual([])
     expect(gate.acceptance.brokenOff).toBe(1)
+    expect(gate.counted).toEqual([`postern_smtp_refused_total mx,${reply.source.slice(1, 4)}`])
     expect(await wire.send("a@b.example", ["alice@example.test"], `${MESSAGE}.\r\n`)).toMatch(/^250/)
   })
 
@@ -270,6 +279,8 @@ describe("content", () => {
     wire.destroy()
     await gate.listener.close(1000)
     expect(gate.acceptance).toMatchObject({ accepted: [], brokenOff: 1 })
+    // Nobody heard a reply.
+    expect(gate.counted).toEqual([])
   })
 
   test("a spool that is full or broken: try again later, and the rest is read", async () => {

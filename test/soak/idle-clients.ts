@@ -4,9 +4,13 @@ import type { FromPart, ToPart } from "./idle-parts.ts"
 
 /** Logins under way at once. */
 const AT_ONCE = 20
+/** Reasons that are told: all of thousands would say the same. */
+const MAX_REASONS = 5
 
 const seen = new Map<number, number>()
-let idling = 0
+const reasons: string[] = []
+let held = 0
+let lost = 0
 
 function tell(message: FromPart): void {
   process.send?.(message)
@@ -18,14 +22,13 @@ async function connectAll({ port, username, password, count }: ToPart & { kind: 
     while (next < count) {
       next += 1
       await idle(port, username, password)
-      idling += 1
     }
   }
   await Promise.all(Array.from({ length: AT_ONCE }, logIn))
-  tell({ kind: "idling", count: idling })
+  tell({ kind: "idling" })
 }
 
-/** Resolves when the connection idles. */
+/** Resolves when the connection idles, or is lost. */
 function idle(port: number, username: string, password: string): Promise<void> {
   const steps = [
     [/^\* OK /, `l LOGIN ${username} ${password}\r\n`],
@@ -34,16 +37,11 @@ function idle(port: number, username: string, password: string): Promise<void> {
     [/^\+ /m, ""],
   ] as const
   return new Promise((resolve) => {
-    const socket = connect({
-      port,
-      host: "127.0.0.1",
-      rejectUnauthorized: false,
-      ALPNProtocols: ["imap"],
-      ...(process.env.CURVE ? { ecdhCurve: process.env.CURVE } : {}),
-    })
+    const socket = connect({ port, host: "127.0.0.1", rejectUnauthorized: false, ALPNProtocols: ["imap"] })
     socket.setNoDelay(true)
     let step = 0
     let text = ""
+    let failure = ""
     const take = (octets: Buffer): void => {
       text += octets.toString("latin1")
       const [pattern, answer] = steps[step] ?? [/$^/, ""]
@@ -52,12 +50,20 @@ function idle(port: number, username: string, password: string): Promise<void> {
       step += 1
       if (answer !== "") return void socket.write(answer)
       socket.off("data", take)
+      held += 1
       watch(socket)
       resolve()
     }
     socket.on("data", take)
-    socket.on("error", (error) => tell({ kind: "lost", reason: error.message }))
-    socket.on("close", () => tell({ kind: "lost", reason: `closed: ${text.slice(-200)}` }))
+    socket.on("error", (error) => {
+      failure = error.message
+    })
+    socket.on("close", () => {
+      if (step === steps.length) held -= 1
+      lost += 1
+      if (reasons.length < MAX_REASONS) reasons.push(`step ${step}: ${failure} ${text.slice(-200)}`)
+      resolve()
+    })
   })
 }
 
@@ -67,11 +73,15 @@ function watch(socket: TLSSocket): void {
     if (Number.isNaN(exists)) return
     const count = (seen.get(exists) ?? 0) + 1
     seen.set(exists, count)
-    if (count === idling) tell({ kind: "seen", exists, count })
+    if (count === held) tell({ kind: "seen", exists })
   })
 }
 
 process.on("message", (message: ToPart) => {
   if (message.kind === "connect") void connectAll(message)
+  if (message.kind === "count") {
+    const { exists } = message
+    tell({ kind: "counted", exists, held, lost, seen: seen.get(exists) ?? 0, reasons })
+  }
 })
 process.on("disconnect", () => process.exit())

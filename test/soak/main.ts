@@ -1,19 +1,62 @@
+import { holdIdle, type IdleFigures } from "./idle.ts"
 import { faults, killAgainAndAgain } from "./kill.ts"
 
-/** `npm run soak [KILLS]`: a thousand crashes unless told otherwise; takes about a second each. */
-const kills = Number(process.argv[2] ?? 1_000)
-const start = performance.now()
-const ledger = await killAgainAndAgain(kills, (count) => {
-  if (count % 10 === 0)
-    process.stderr.write(`\r${count} of ${kills} crashes, ${((performance.now() - start) / 1000).toFixed(0)} s`)
-})
-process.stderr.write("\n")
-const { lost, doubled, invented } = faults(ledger)
-console.log(
-  `${ledger.kills} crashes: ${ledger.acknowledged.size} messages answered 250, ${ledger.unanswered.size} cut off, ${ledger.stored.size} stored; ` +
-    `${lost.length} lost, ${doubled.length} doubled, ${invented.length} from nowhere`,
-)
-if (lost.length + doubled.length + invented.length > 0) {
+/**
+ * `npm run soak [KILLS]`: a thousand crashes unless told otherwise; takes about a second each.
+ * `npm run soak idle [connections=N] [minutes=M] [processes=P]`: connections held idle, new mail seen by them; M below 29.
+ */
+const [what = "1000", ...words] = process.argv.slice(2)
+if (what === "idle") await idle()
+else await kill(Number(what))
+
+async function kill(kills: number): Promise<void> {
+  const start = performance.now()
+  const ledger = await killAgainAndAgain(kills, (count) => {
+    if (count % 10 === 0)
+      process.stderr.write(`\r${count} of ${kills} crashes, ${((performance.now() - start) / 1000).toFixed(0)} s`)
+  })
+  process.stderr.write("\n")
+  const { lost, doubled, invented } = faults(ledger)
+  console.log(
+    `${ledger.kills} crashes: ${ledger.acknowledged.size} messages answered 250, ${ledger.unanswered.size} cut off, ${ledger.stored.size} stored; ` +
+      `${lost.length} lost, ${doubled.length} doubled, ${invented.length} from nowhere`,
+  )
+  if (lost.length + doubled.length + invented.length === 0) return
   console.error({ lost, doubled, invented })
   process.exitCode = 1
+}
+
+async function idle(): Promise<void> {
+  const minutes = parameter("minutes", 5)
+  const figures = await holdIdle({
+    connections: parameter("connections", 1_000),
+    holdMs: minutes * 60_000,
+    processes: parameter("processes", 2),
+  })
+  for (const line of told(figures)) console.log(line)
+  const { asked, held, lost, announced } = figures
+  if (held === asked && lost === 0 && announced.every(({ seen }) => seen === asked)) return
+  for (const reason of figures.reasons) console.error(reason)
+  process.exitCode = 1
+}
+
+function told(figures: IdleFigures): string[] {
+  const { asked, held, lost, logInSeconds, heldSeconds, pssKib, announced } = figures
+  const each = (kib: number): string => ((kib - pssKib.before) / Math.max(1, held)).toFixed(1)
+  const seen = announced.map((one) => `${one.seen}${one.ms === null ? "" : ` within ${one.ms.toFixed(0)} ms`}`)
+  return [
+    `${asked} connections asked for, ${held} held, ${lost} lost`,
+    `logged in within ${logInSeconds.toFixed(1)} s, held for ${heldSeconds.toFixed(1)} s`,
+    `new mail seen by ${seen[0]} at the beginning, by ${seen[1]} at the end`,
+    `PSS of the gateway: ${pssKib.before} KiB without, ${pssKib.idling} KiB with them, ${pssKib.held} KiB in the end; ` +
+      `${each(pssKib.idling)} KiB for each, ${each(pssKib.held)} KiB in the end`,
+  ]
+}
+
+/** `name=NUMBER` among the words. */
+function parameter(name: string, otherwise: number): number {
+  const given = words.find((word) => word.startsWith(`${name}=`))?.slice(name.length + 1)
+  const value = given === undefined ? otherwise : Number(given)
+  if (!(value > 0)) throw new Error(`soak: ${name}=${given}: must be a number above 0`)
+  return value
 }

@@ -1,17 +1,9 @@
-import {
-  type Config,
-  config as defaults,
-  enums,
-  type PrivateKey,
-  readPrivateKey,
-  reformatKey,
-  type Subkey,
-} from "openpgp"
+import type { Config, PrivateKey, Subkey } from "openpgp"
 import { GatewayError } from "../../errors.ts"
 import { randomOctets } from "../primitives/random.ts"
 import { randomX25519Scalar } from "../primitives/x25519.ts"
 import { type OpenPgpEncryptionKey, readCertificate } from "./certificate.ts"
-import { curve25519KeyBody, ed25519KeyBody, mpi, scalarMpi, unprotectedSecret } from "./key-packet.ts"
+import { ALGORITHM, curve25519KeyBody, ed25519KeyBody, mpi, scalarMpi, unprotectedSecret } from "./key-packet.ts"
 import { PACKET, writePacket } from "./packet.ts"
 import { isRevoked, readTransferable, writeComponents } from "./transferable.ts"
 
@@ -70,7 +62,8 @@ export async function makeAccountKey(options: {
  */
 export async function addSigningSubkey(accountSecretKey: Uint8Array, createdAt: Date): Promise<MadeSigningSubkey> {
   const key = await open(accountSecretKey)
-  const options = { type: "ecc", curve: "ed25519Legacy", sign: true, date: createdAt, config: CONFIG } as const
+  const config = await configuration()
+  const options = { type: "ecc", curve: "ed25519Legacy", sign: true, date: createdAt, config } as const
   const added = await key.addSubkey(options)
   const subkey = added.subkeys.at(-1)
   if (!subkey) throw new GatewayError("OPENPGP_MALFORMED", "account key: subkey was not added")
@@ -127,13 +120,14 @@ async function selfSigned(key: PrivateKey, at: Date): Promise<AccountKeyPair> {
   // The whole user id goes in as a name: taken apart and put together again, "Bob (work)" would not come out as it was.
   const userIDs = users.flatMap(({ userID }) => (userID === null ? [] : [{ name: userID.userID }]))
   const age = Math.floor((at.getTime() - keyPacket.getCreationTime().getTime()) / 1000)
+  const { reformatKey } = await library()
   const { privateKey } = await reformatKey({
     privateKey: key,
     userIDs,
     keyExpirationTime: age + VALIDITY_SECONDS,
     date: at,
     format: "object",
-    config: CONFIG,
+    config: await configuration(),
   })
   return pairOf(privateKey)
 }
@@ -146,6 +140,7 @@ async function revoking(
 ): Promise<PrivateKey> {
   const { keyPacket } = key
   if (!("isDummy" in keyPacket)) throw new GatewayError("OPENPGP_MALFORMED", "account key: primary key is not secret")
+  const [{ enums }, config] = [await library(), await configuration()]
   const flag = {
     retired: enums.reasonForRevocation.keyRetired,
     compromised: enums.reasonForRevocation.keyCompromised,
@@ -154,7 +149,7 @@ async function revoking(
   key.subkeys = await Promise.all(
     key.subkeys.map((subkey) =>
       isMeant(subkey) && subkey.revocationSignatures.length === 0
-        ? subkey.revoke(keyPacket, { flag, string: "" }, at, CONFIG)
+        ? subkey.revoke(keyPacket, { flag, string: "" }, at, config)
         : subkey,
     ),
   )
@@ -162,7 +157,7 @@ async function revoking(
 }
 
 function encrypts({ keyPacket }: Subkey): boolean {
-  return keyPacket.algorithm === enums.publicKey.ecdh
+  return keyPacket.algorithm === ALGORITHM.ecdh
 }
 
 function encryptionSubkey(scalar: Uint8Array, createdAt: Date): Uint8Array {
@@ -181,18 +176,22 @@ function pairOf(key: PrivateKey): AccountKeyPair {
 
 async function open(secretKey: Uint8Array): Promise<PrivateKey> {
   try {
-    return await readPrivateKey({ binaryKey: secretKey, config: CONFIG })
+    const { readPrivateKey } = await library()
+    return await readPrivateKey({ binaryKey: secretKey, config: await configuration() })
   } catch (cause) {
     throw new GatewayError("OPENPGP_MALFORMED", "account key: secret key cannot be read", { cause })
   }
 }
 
 /** Ours whatever the library's default becomes: version 4, no AEAD in the preferences, signatures without random notations. */
-const CONFIG: Config = {
-  ...defaults,
-  v6Keys: false,
-  aeadProtect: false,
-  nonDeterministicSignaturesViaNotation: false,
+async function configuration(): Promise<Config> {
+  const { config } = await library()
+  return { ...config, v6Keys: false, aeadProtect: false, nonDeterministicSignaturesViaNotation: false }
+}
+
+/** Takes 80 ms to load: who has no OpenPGP key does not wait for it. */
+function library(): Promise<typeof import("openpgp")> {
+  return import("openpgp")
 }
 
 /** No control characters; the name-addr of RFC 9580 §5.11 must have one address, at its end. */

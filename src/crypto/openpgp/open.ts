@@ -1,4 +1,3 @@
-import { decrypt, readMessage } from "openpgp"
 import { GatewayError } from "../../errors.ts"
 import { sha256 } from "../primitives/hash.ts"
 import { unwrapKey } from "../primitives/keywrap.ts"
@@ -25,6 +24,8 @@ export async function openOpenPgp(message: Uint8Array, key: OpenPgpOpeningKey): 
   )
   if (!own) return null
   const sessionKey = unwrapSessionKey(own.body, key)
+  // Takes 80 ms to load: who opens nothing does not wait for it.
+  const { decrypt, readMessage } = await import("openpgp")
   try {
     const opened = await decrypt({
       message: await readMessage({ binaryMessage: message }),

@@ -1,4 +1,4 @@
-import { encryptSessionKey, type Key, type KeyID, readKey } from "openpgp"
+import type { Key, KeyID } from "openpgp"
 import { GatewayError } from "../../errors.ts"
 import { digestOf, hkdfSha256 } from "../primitives/hash.ts"
 import { WRAP_OVERHEAD_OCTETS, wrapKey } from "../primitives/keywrap.ts"
@@ -51,6 +51,7 @@ export function openPgpRecipient(certificate: Uint8Array, at: Date | null = null
 export async function verifiedCertificate(certificate: Uint8Array, at: Date): Promise<Uint8Array> {
   const binary = binaryOf(certificate)
   const { primary, users, subkeys } = readTransferable(binary)
+  const { readKey } = await library()
   const key = await unsupported(() => readKey({ binaryKey: binary }))
   const chosen = (await unsupported(() => key.getEncryptionKey(undefined, at))).getKeyID().toHex()
   const userIds = await verifiedUserIds(key, at)
@@ -131,6 +132,7 @@ async function otherPkesk(
   sessionKey: Uint8Array,
 ): Promise<Uint8Array> {
   const { certificate, keyId, at, bodyOctets } = recipient
+  const { encryptSessionKey, readKey } = await library()
   const key = await unsupported(() => readKey({ binaryKey: certificate }))
   const encryptionKeyIDs = keyIdOf(key, keyId)
   for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
@@ -149,6 +151,11 @@ async function otherPkesk(
     if (packet?.body.length === bodyOctets) return octets
   }
   throw new GatewayError("OPENPGP_UNSUPPORTED", "recipient: session key packet has an unexpected length")
+}
+
+/** Takes 80 ms to load: keys of ours need nothing of it. */
+function library(): Promise<typeof import("openpgp")> {
+  return import("openpgp")
 }
 
 function keyIdOf(key: Key, keyId: string): KeyID {
