@@ -11,6 +11,11 @@ export class Client {
   readonly reader: CommandReader
   readonly #source: OctetSource
   readonly #sink: OctetSink
+  readonly #arrived = (octets: Uint8Array | null): Promise<CommandEvent | null> | null => {
+    if (octets === null) return null
+    this.reader.push(octets)
+    return this.next()
+  }
   #relaying = false
   #deferred: Uint8Array[] = []
   #deferredOctets = 0
@@ -27,13 +32,8 @@ export class Client {
 
   /** The next event; null when the client is gone or has ended its side. @throws PROTOCOL for a line too long */
   async next(): Promise<CommandEvent | null> {
-    for (;;) {
-      const event = this.reader.next()
-      if (event !== null) return event
-      const octets = await this.#source.read()
-      if (octets === null) return null
-      this.reader.push(octets)
-    }
+    // Not waited for here: of a function that waits for days, its frame is kept for each connection.
+    return this.reader.next() ?? this.#source.read().then(this.#arrived)
   }
 
   /** A line of our own (CRLF is added): at once, or behind the response that is being relayed. */

@@ -25,16 +25,25 @@ export class OctetSource {
   }
 
   /** What has arrived; null after the peer's end, and after the stream was destroyed for whatever reason. */
-  async read(): Promise<Uint8Array | null> {
-    for (;;) {
-      const octets: unknown = this.#stream.read()
-      if (octets instanceof Uint8Array) return octets
-      if (this.#stream.readableEnded || this.#stream.destroyed) return null
-      await new Promise<void>((resolve) => {
-        this.#waiting = resolve
-      })
-      this.#waiting = null
-    }
+  read(): Promise<Uint8Array | null> {
+    const arrived = this.#arrived()
+    if (arrived !== undefined) return Promise.resolve(arrived)
+    // No loop that waits: its frame would be kept for each connection that is idle.
+    return new Promise((resolve) => {
+      this.#waiting = () => {
+        const octets = this.#arrived()
+        if (octets === undefined) return
+        this.#waiting = null
+        resolve(octets)
+      }
+    })
+  }
+
+  /** null: nothing will. undefined: nothing yet. */
+  #arrived(): Uint8Array | null | undefined {
+    const octets: unknown = this.#stream.read()
+    if (octets instanceof Uint8Array) return octets
+    return this.#stream.readableEnded || this.#stream.destroyed ? null : undefined
   }
 
   /** Gives everything from now on to `take`. Resolves after the peer's end, as {@link read} tells it; rejects with what `take` throws. */
@@ -45,9 +54,13 @@ export class OctetSource {
       return
     }
     // What came before is in the stream's own buffer.
-    for (let octets: unknown = stream.read(); octets instanceof Uint8Array; octets = stream.read()) await take(octets)
-    if (stream.readableEnded || stream.destroyed) return
-    await new Promise<void>((resolve, reject) => {
+    let arrived = this.#arrived()
+    for (; arrived instanceof Uint8Array; arrived = this.#arrived()) await take(arrived)
+    if (arrived === undefined) return this.#lend(stream, take)
+  }
+
+  #lend(stream: LendingStream, take: Take): Promise<void> {
+    return new Promise((resolve, reject) => {
       this.#waiting = () => {
         if (stream.readableEnded || stream.destroyed) resolve()
       }

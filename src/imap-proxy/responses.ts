@@ -24,16 +24,19 @@ export class Responses {
 
   /** Runs until the upstream ends. @throws PROTOCOL when a response cannot be followed: nothing may pass unread */
   async run(): Promise<void> {
-    const { upstream, client } = this.#context
     // Behind the greeting, something may have come already.
     this.#follow()
-    await client.flush()
-    await upstream.feed((octets) => {
-      upstream.reader.push(octets)
-      this.#follow()
-      upstream.reader.keep()
-      return client.flushLent()
-    })
+    await this.#context.client.flush()
+    // Not waited for here: of a function that waits for days, its frame is kept for each connection.
+    return this.#context.upstream.feed((octets) => this.#take(octets))
+  }
+
+  #take(octets: Uint8Array): Promise<void> | null {
+    const { upstream, client } = this.#context
+    upstream.reader.push(octets)
+    this.#follow()
+    upstream.reader.keep()
+    return client.flushLent()
   }
 
   #follow(): void {

@@ -7,6 +7,7 @@ import { enter, forward } from "./commands/forward.ts"
 import { refusedOption } from "./commands/options.ts"
 import type { Context } from "./context.ts"
 import { endStream } from "./octets.ts"
+import type { PendingCommand } from "./pending.ts"
 import { Responses } from "./responses.ts"
 import type { Command, LiteralStart } from "./wire/command-reader.ts"
 import { latin1, textOf } from "./wire/tokens.ts"
@@ -37,6 +38,8 @@ export class Session {
   #loggedOut = false
   /** A command of the client is being dealt with. */
   #busy = false
+  /** The IDLE that the client's next line ends. */
+  #idling: PendingCommand | null = null
 
   constructor(context: Context) {
     this.#context = context
@@ -116,6 +119,7 @@ export class Session {
       this.#busy = true
       if (event.kind === "command") await this.#command(event.command)
       else if (event.kind === "literal") await this.#literal(event.command, event.literal)
+      else if (event.kind === "line") await this.#endIdle(event.octets)
       else if (event.kind === "bad") await client.say(`${event.tag ?? "*"} BAD ${event.reason}`)
       else throw new GatewayError("PROTOCOL", `imap: ${event.kind} where a command was due`)
       this.#busy = false
@@ -200,13 +204,20 @@ export class Session {
     await upstream.flush()
     if ((await pending.continuation(entry)) === "ended") return
     client.reader.expectLine()
-    const event = await client.next()
-    if (event?.kind !== "line") return
-    const done = latin1(event.octets).toUpperCase() === "DONE"
-    if (pending.has(entry)) {
+    // Most connections wait here, some for days: nothing waits with them.
+    this.#idling = entry
+  }
+
+  async #endIdle(line: Uint8Array): Promise<void> {
+    const { upstream, pending } = this.#context
+    const entry = this.#idling
+    this.#idling = null
+    const done = latin1(line).toUpperCase() === "DONE"
+    if (entry !== null && pending.has(entry)) {
       // What is not DONE the upstream answers in its own words; it may be anything, so it is not sent on.
       upstream.write(done ? "DONE\r\n" : "NOT-DONE\r\n")
-      return upstream.flush() ?? undefined
+      await upstream.flush()
+      return
     }
     // An upstream that ended the IDLE by itself waits for no DONE; a command in its place was taken for it, and is lost.
     if (!done) throw new GatewayError("PROTOCOL", "imap: IDLE ended without DONE")

@@ -13,7 +13,8 @@ export class UpstreamLink {
   readonly ownsOctets: boolean
   readonly #source: OctetSource
   readonly #sink: OctetSink
-  #capabilities: readonly string[] = []
+  /** One string: as words they are 2 KB for each connection. */
+  #capabilities = ""
 
   constructor(stream: Duplex) {
     this.stream = stream
@@ -24,15 +25,15 @@ export class UpstreamLink {
 
   /** What the upstream said it can do, as sent. */
   get capabilities(): readonly string[] {
-    return this.#capabilities
+    return this.#capabilities.split(" ").filter((word) => word !== "")
   }
 
   learnCapabilities(words: string): void {
-    this.#capabilities = words.split(" ").filter((word) => word !== "")
+    this.#capabilities = words
   }
 
   has(capability: string): boolean {
-    return this.#capabilities.some((word) => word.toUpperCase() === capability)
+    return this.capabilities.some((word) => word.toUpperCase() === capability)
   }
 
   /** Gives all that arrives from now on to `take`; resolves at the end. Before this, {@link open} has read the greeting. */

@@ -14,6 +14,9 @@ export class Dialogue implements AsyncDisposable {
   readonly #source: OctetSource
   readonly #reader = new ResponseReader(MAX_LINE_OCTETS)
   readonly #abort = (): void => this.destroy()
+  readonly #failed = (error: unknown): void => {
+    this.#failure = error
+  }
   #failure: unknown
   #commands = 0
   #released = false
@@ -28,9 +31,7 @@ export class Dialogue implements AsyncDisposable {
     this.#source = new OctetSource(socket)
     socket.setNoDelay(true)
     socket.setKeepAlive(true, KEEP_ALIVE_MS)
-    socket.on("error", (error) => {
-      this.#failure = error
-    })
+    socket.on("error", this.#failed)
     signal.addEventListener("abort", this.#abort, { once: true })
     if (signal.aborted) this.destroy()
   }
@@ -123,9 +124,7 @@ export class Dialogue implements AsyncDisposable {
     if (this.#reader.bufferedOctets > 0 || this.#socket.readableLength > 0) {
       throw new GatewayError("PROTOCOL", "imap upstream: octets behind STARTTLS")
     }
-    this.#source.detach()
-    this.#signal.removeEventListener("abort", this.#abort)
-    this.#released = true
+    this.#letGo()
     return new Dialogue(connectTls({ ...options, socket: this.#socket }), this.#signal)
   }
 
@@ -145,11 +144,17 @@ export class Dialogue implements AsyncDisposable {
   release(capabilities: string): Duplex {
     // A server may go on behind the login at once. Only whole lines were taken before, so the rest is the end of what came last.
     const rest = this.#lastRead.subarray(this.#lastRead.length - this.#reader.bufferedOctets)
+    this.#letGo()
+    // Whoever takes it listens for itself; of a connection that lasts for days, nothing of this is kept.
+    this.#socket.off("error", this.#failed).on("error", ignore)
+    this.#socket.unshift(Buffer.concat([Buffer.from(`* PREAUTH [CAPABILITY ${capabilities}] logged in\r\n`), rest]))
+    return this.#socket
+  }
+
+  #letGo(): void {
     this.#source.detach()
     this.#signal.removeEventListener("abort", this.#abort)
     this.#released = true
-    this.#socket.unshift(Buffer.concat([Buffer.from(`* PREAUTH [CAPABILITY ${capabilities}] logged in\r\n`), rest]))
-    return this.#socket
   }
 
   async #line(): Promise<string> {
@@ -173,6 +178,10 @@ export class Dialogue implements AsyncDisposable {
     const why = cause instanceof Error ? `: ${cause.message}` : ""
     return new GatewayError("UPSTREAM_UNAVAILABLE", `imap upstream: connection failed${why}`, { cause })
   }
+}
+
+function ignore(): void {
+  // The stream's end says the rest.
 }
 
 /** A quoted string holds 7-bit text (RFC 3501 §9; not every server knows RFC 9051's UTF-8). */
