@@ -57,7 +57,7 @@ export class Session {
     if (device.revoked.aborted) revoke()
     // The command loop may be waiting for the upstream, and would not see it.
     const leave = (): void => this.end("client")
-    client.stream.once("close", leave)
+    client.stream.on("close", leave)
     const responses = this.#responses.run()
     try {
       await Promise.race([responses, this.#commands(responses)])

@@ -58,7 +58,7 @@ export function externalUpstream(options: UpstreamOptions): Upstream {
       try {
         const attempted = await limits.attempt(within)
         const stream = await logIn(options, means, account, client, within).finally(attempted)
-        stream.once("close", leave)
+        stream.on("close", leave)
         return stream
       } catch (error) {
         leave()

@@ -12,7 +12,7 @@ export interface UpstreamLimits {
   readonly whenFull: "refuse" | "wait"
 }
 
-/** Gives back a place; a second call does nothing. */
+/** Gives back a place. That of a connection may be called again, and does nothing then. */
 export type Leave = () => void
 
 /** The places for connections to one upstream. */
@@ -33,15 +33,20 @@ export class ConnectionLimits {
    * @throws GatewayError UPSTREAM_LIMIT
    */
   async connection(account: string, signal: AbortSignal): Promise<Leave> {
-    const leave = await this.#accountPlace(account, signal)
-    const leaveAll = this.#all.tryEnter()
-    if (leaveAll === null) {
-      leave()
+    const gate = this.#accounts.get(account) ?? new Gate(this.#limits.perAccount)
+    this.#accounts.set(account, gate)
+    await this.#enterAccount(gate, account, signal)
+    let left = !this.#all.tryEnter()
+    if (left) {
+      this.#leaveAccount(gate, account)
       throw new GatewayError("UPSTREAM_LIMIT", `imap upstream: all ${this.#limits.connections} connections are in use`)
     }
+    // One function for each connection that stays for days.
     return () => {
-      leaveAll()
-      leave()
+      if (left) return
+      left = true
+      this.#all.leave()
+      this.#leaveAccount(gate, account)
     }
   }
 
@@ -49,27 +54,27 @@ export class ConnectionLimits {
    * A place for an attempt to connect and log in: what a dead upstream holds up stays bounded, and one that comes back is not run over.
    * @throws GatewayError UPSTREAM_UNAVAILABLE when `signal` ends the waiting
    */
-  attempt(signal: AbortSignal): Promise<Leave> {
-    return this.#connecting.enter(signal, "UPSTREAM_UNAVAILABLE", "imap upstream: too many connections are being made")
+  async attempt(signal: AbortSignal): Promise<Leave> {
+    await this.#connecting.enter(signal, "UPSTREAM_UNAVAILABLE", "imap upstream: too many connections are being made")
+    return () => this.#connecting.leave()
   }
 
-  async #accountPlace(account: string, signal: AbortSignal): Promise<Leave> {
-    const gate = this.#accounts.get(account) ?? new Gate(this.#limits.perAccount)
-    this.#accounts.set(account, gate)
+  async #enterAccount(gate: Gate, account: string, signal: AbortSignal): Promise<void> {
     const full = `imap upstream: all ${this.#limits.perAccount} connections of ${account} are in use`
-    const leave = this.#limits.whenFull === "wait" ? await gate.enter(signal, "UPSTREAM_LIMIT", full) : gate.tryEnter()
-    if (leave === null) throw new GatewayError("UPSTREAM_LIMIT", full)
-    return () => {
-      leave()
-      if (gate.idle) this.#accounts.delete(account)
-    }
+    if (this.#limits.whenFull === "wait") await gate.enter(signal, "UPSTREAM_LIMIT", full)
+    else if (!gate.tryEnter()) throw new GatewayError("UPSTREAM_LIMIT", full)
+  }
+
+  #leaveAccount(gate: Gate, account: string): void {
+    gate.leave()
+    if (gate.idle) this.#accounts.delete(account)
   }
 }
 
 /** A number of places; who waits comes in first come, first served. */
 class Gate {
   readonly #places: number
-  readonly #waiting = new Set<(leave: Leave) => void>()
+  readonly #waiting = new Set<() => void>()
   #taken = 0
 
   constructor(places: number) {
@@ -81,25 +86,24 @@ class Gate {
     return this.#taken === 0
   }
 
-  /** @returns null when all places are taken */
-  tryEnter(): Leave | null {
-    if (this.#taken >= this.#places) return null
+  /** @returns false when all places are taken */
+  tryEnter(): boolean {
+    if (this.#taken >= this.#places) return false
     this.#taken += 1
-    return this.#leaveOnce()
+    return true
   }
 
   /** @throws GatewayError with `code` and `full` when `signal` ends the waiting */
-  enter(signal: AbortSignal, code: "UPSTREAM_LIMIT" | "UPSTREAM_UNAVAILABLE", full: string): Promise<Leave> {
-    const leave = this.tryEnter()
-    if (leave !== null) return Promise.resolve(leave)
-    const { promise, resolve, reject } = Promise.withResolvers<Leave>()
+  enter(signal: AbortSignal, code: "UPSTREAM_LIMIT" | "UPSTREAM_UNAVAILABLE", full: string): Promise<void> {
+    if (this.tryEnter()) return Promise.resolve()
+    const { promise, resolve, reject } = Promise.withResolvers<void>()
     const giveUp = (): void => {
       this.#waiting.delete(take)
       reject(new GatewayError(code, full, { cause: signal.reason }))
     }
-    const take = (place: Leave): void => {
+    const take = (): void => {
       signal.removeEventListener("abort", giveUp)
-      resolve(place)
+      resolve()
     }
     if (signal.aborted) giveUp()
     else {
@@ -109,18 +113,15 @@ class Gate {
     return promise
   }
 
-  #leaveOnce(): Leave {
-    let left = false
-    return () => {
-      if (left) return
-      left = true
-      const [next] = this.#waiting
-      if (next === undefined) this.#taken -= 1
-      else {
-        // The place goes from hand to hand: nobody who comes later slips in between.
-        this.#waiting.delete(next)
-        next(this.#leaveOnce())
-      }
+  /** Once for each place taken. */
+  leave(): void {
+    const [next] = this.#waiting
+    if (next === undefined) {
+      this.#taken -= 1
+      return
     }
+    // The place goes from hand to hand: nobody who comes later slips in between.
+    this.#waiting.delete(next)
+    next()
   }
 }
