@@ -1,4 +1,4 @@
-import { equalConstantTime, hmacSha256, sha256 } from "../crypto/primitives/hash.ts"
+import { equalConstantTime, type HmacKey, hmacKey, hmacSha256, sha256 } from "../crypto/primitives/hash.ts"
 import { GatewayError, hasCode } from "../errors.ts"
 import { type Address, addressKey, parseAddress } from "../message/address.ts"
 import {
@@ -52,7 +52,7 @@ export class People {
   readonly #database: Database
   readonly #options: PeopleOptions
   readonly #domains: ReadonlySet<string>
-  readonly #passwordKey: Uint8Array
+  readonly #passwordKey: HmacKey
   #cache: Population | null = null
 
   /** Finishes revocations that a crash interrupted. */
@@ -60,7 +60,9 @@ export class People {
     this.#database = database
     this.#options = options
     this.#domains = new Set(options.domains)
-    this.#passwordKey = octetsIn(database.sql.get`SELECT value FROM setting WHERE name = 'password key'`, "value")
+    this.#passwordKey = hmacKey(
+      octetsIn(database.sql.get`SELECT value FROM setting WHERE name = 'password key'`, "value"),
+    )
     this.#finishRevocations()
   }
 
@@ -244,10 +246,11 @@ export class People {
     // The index is on a keyed hash of 142 random bits: how long the look-up takes says nothing that helps.
     const row = this.#database.sql.get`SELECT id, password FROM device WHERE password = ${stored}`
     if (row === undefined || !equalConstantTime(octetsIn(row, "password"), stored)) return null
-    const device = this.#cached().devices.get(textIn(row, "id"))
+    const { devices, accounts } = this.#cached()
+    const device = devices.get(textIn(row, "id"))
     if (device === undefined || device.revokedAt !== null || device.account !== keyOf(username)) return null
-    const account = this.account(device.account)
-    return account === null ? null : { account, device }
+    const account = accounts.get(device.account)
+    return account === undefined ? null : { account, device }
   }
 
   /**

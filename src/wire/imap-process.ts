@@ -120,20 +120,35 @@ function asAccepted(socket: Socket): Socket {
   return socket.setNoDelay(true)
 }
 
-/** What goes to the process that accepts; what is said in one turn goes as one message. */
+/**
+ * What goes to the process that accepts; what is said within a moment goes as one message, since a message is two system calls and wakes
+ * a process: more than all else that it takes to count a connection.
+ */
 class Outbox {
   #reports: Report[] = []
+  #timer: NodeJS.Timeout | null = null
 
   tell(report: Report): void {
-    if (this.#reports.length === 0) setImmediate(() => this.send())
     this.#reports.push(report)
+    if (isWaitedFor(report)) this.send()
+    else this.#timer ??= setTimeout(() => this.send(), GATHERED_MS)
   }
 
   send(): void {
+    if (this.#timer !== null) clearTimeout(this.#timer)
+    this.#timer = null
     if (this.#reports.length > 0 && process.connected) process.send?.(this.#reports)
     this.#reports = []
   }
 }
+
+/** A device waits for the answer, or the limits of all processes depend on it; others only count. */
+function isWaitedFor(report: Report): boolean {
+  return report.kind === "logIn" ? report.ask : report.kind !== "left"
+}
+
+/** A connection that has ended holds its place for so long. */
+const GATHERED_MS = 10
 
 // Signals go to the whole group of a terminal or container; the process that accepts says when to end.
 for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.on(signal, () => undefined)
