@@ -7,6 +7,7 @@ import { greetingCapabilities, offeredCapabilities } from "./capabilities.ts"
 import { Client } from "./client.ts"
 import type { Context } from "./context.ts"
 import { Handshakes } from "./handshakes.ts"
+import { keepAlive } from "./keep-alive.ts"
 import { type ImapListener, listenForImap } from "./listener.ts"
 import { ListenerTls, shownKey, type TlsMaterial } from "./listener-tls.ts"
 import { login, loginChoice, type Visitor } from "./login.ts"
@@ -147,7 +148,7 @@ export class Connections {
     this.#connections.add(connection)
     socket.on("error", this.#failed)
     socket.on("close", () => this.#left(connection))
-    socket.setKeepAlive(true, KEEP_ALIVE_MS)
+    keepAlive(socket)
     this.#serve(connection).catch((error: unknown) => {
       if (!(error instanceof GatewayError)) log.error("imap.failed", {}, error)
       else log.warn("imap.cut", { reason: error.message })
@@ -373,7 +374,6 @@ function bufferedOctets({ client, upstream }: Context): number {
 
 /** For one line to somebody who is not served. */
 const REFUSAL_MS = 1000
-const KEEP_ALIVE_MS = 100_000
 /** A handshake takes two round trips; who is slower than this may go on without holding others up. */
 const HANDSHAKE_TURN_MS = 1000
 const GUARD_EVERY_MS = 1000

@@ -42,6 +42,7 @@ function idle(port: number, username: string, password: string): Promise<void> {
     let step = 0
     let text = ""
     let failure = ""
+    const startedMs = performance.now()
     const take = (octets: Buffer): void => {
       text += octets.toString("latin1")
       const [pattern, answer] = steps[step] ?? [/$^/, ""]
@@ -51,7 +52,9 @@ function idle(port: number, username: string, password: string): Promise<void> {
       if (answer !== "") return void socket.write(answer)
       socket.off("data", take)
       held += 1
-      watch(socket)
+      watch(socket, (last) => {
+        text = last
+      })
       resolve()
     }
     socket.on("data", take)
@@ -61,16 +64,23 @@ function idle(port: number, username: string, password: string): Promise<void> {
     socket.on("close", () => {
       if (step === steps.length) held -= 1
       lost += 1
-      if (reasons.length < MAX_REASONS) reasons.push(`step ${step}: ${failure} ${text.slice(-200)}`)
+      if (reasons.length < MAX_REASONS)
+        reasons.push(`step ${step}, after ${seconds(startedMs)} s: ${failure} ${text.slice(-200)}`)
       resolve()
     })
   })
 }
 
-function watch(socket: TLSSocket): void {
+function seconds(sinceMs: number): string {
+  return ((performance.now() - sinceMs) / 1000).toFixed(1)
+}
+
+/** `told` hears what came that is no new mail. */
+function watch(socket: TLSSocket, told: (text: string) => void): void {
   socket.on("data", (octets: Buffer) => {
-    const exists = Number(/^\* (\d+) EXISTS\r\n$/.exec(octets.toString("latin1"))?.[1])
-    if (Number.isNaN(exists)) return
+    const text = octets.toString("latin1")
+    const exists = Number(/^\* (\d+) EXISTS\r\n$/.exec(text)?.[1])
+    if (Number.isNaN(exists)) return told(text)
     const count = (seen.get(exists) ?? 0) + 1
     seen.set(exists, count)
     if (count === held) tell({ kind: "seen", exists })

@@ -2,6 +2,7 @@ import type { Socket } from "node:net"
 import type { Duplex } from "node:stream"
 import { type ConnectionOptions, connect as connectTls, type TLSSocket } from "node:tls"
 import { GatewayError } from "../../errors.ts"
+import { keepAlive } from "../keep-alive.ts"
 import { OctetSource } from "../octets.ts"
 import { ResponseReader } from "../wire/response-reader.ts"
 import { latin1 } from "../wire/tokens.ts"
@@ -30,7 +31,7 @@ export class Dialogue implements AsyncDisposable {
     this.#signal = signal
     this.#source = new OctetSource(socket)
     socket.setNoDelay(true)
-    socket.setKeepAlive(true, KEEP_ALIVE_MS)
+    keepAlive(socket)
     socket.on("error", this.#failed)
     signal.addEventListener("abort", this.#abort, { once: true })
     if (signal.aborted) this.destroy()
@@ -196,4 +197,3 @@ function words(line: string): string[] {
 const MAX_LINE_OCTETS = 16_384
 /** Before login a server says a line or two. */
 const MAX_UNTAGGED = 100
-const KEEP_ALIVE_MS = 100_000
