@@ -72,7 +72,8 @@ export class ImapProcesses implements AsyncDisposable {
   readonly #shared: ImapShared
   #ending = false
 
-  private constructor(core: Core, count: number, shared: ImapShared) {
+  /** Starts them; {@link listen} waits until they are ready. */
+  constructor(core: Core, count: number, shared: ImapShared) {
     this.#core = core
     this.#shared = shared
     this.#places = new Places(imapLimits(core.config, count))
@@ -81,20 +82,12 @@ export class ImapProcesses implements AsyncDisposable {
     shared.loginLimits.onNews((news) => this.#tellAll({ kind: "login", news }))
   }
 
-  /** Resolves when all of them could serve. @throws GatewayError what the first that failed met */
-  static async start(core: Core, count: number, shared: ImapShared): Promise<ImapProcesses> {
-    const processes = new ImapProcesses(core, count, shared)
-    try {
-      await Promise.all(processes.#processes.map((process) => process.ready))
-      return processes
-    } catch (error) {
-      await processes[Symbol.asyncDispose]()
-      throw error
-    }
-  }
-
-  /** The IMAP listeners that the configuration names. @throws GatewayError LISTEN_FAILED */
+  /**
+   * The IMAP listeners that the configuration names, when all processes can serve.
+   * @throws GatewayError LISTEN_FAILED, and what the first process that failed met
+   */
   async listen(): Promise<[string, ImapListener][]> {
+    await Promise.all(this.#processes.map((process) => process.ready))
     const listeners: [string, ImapListener][] = []
     for (const { name, tlsMode, host, port } of imapKinds(this.#core.config)) {
       const options = { host, port, tlsMode, places: this.#places, counters: this.#core.counters }
@@ -203,6 +196,8 @@ class ImapProcess {
     this.#child = fork(new URL(PROGRAM, import.meta.url), [], { execArgv: [...process.execArgv, ...FLAGS] })
     const { promise, resolve, reject } = Promise.withResolvers<void>()
     this.ready = promise
+    // Whoever waits hears of it; nobody may be waiting any more when the start has failed for another reason.
+    promise.catch(() => undefined)
     this.#child.on("message", (reports: readonly Report[]) => {
       for (const report of reports) {
         if (report.kind === "ready") {

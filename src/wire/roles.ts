@@ -62,8 +62,8 @@ export async function startRoles(core: Core, imapProcesses: number): Promise<Run
   try {
     describeProcess(core.counters, "main")
     const shared = openShared(core, stack)
+    const imap = imapProcesses > 0 ? stack.use(new ImapProcesses(core, imapProcesses, shared)) : null
     if (core.roles.has("worker")) await startWorker(core, shared, stack)
-    const imap = imapProcesses > 0 ? stack.use(await ImapProcesses.start(core, imapProcesses, shared)) : null
     const listeners = await startListeners(core, shared, imap)
     return {
       listeners: listeners.map(({ name, where }) => `${name}=${where}`),
