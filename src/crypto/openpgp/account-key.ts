@@ -4,6 +4,7 @@ import { randomOctets } from "../primitives/random.ts"
 import { randomX25519Scalar } from "../primitives/x25519.ts"
 import { type OpenPgpEncryptionKey, readCertificate } from "./certificate.ts"
 import { ALGORITHM, curve25519KeyBody, ed25519KeyBody, mpi, scalarMpi, unprotectedSecret } from "./key-packet.ts"
+import { library } from "./library.ts"
 import { PACKET, writePacket } from "./packet.ts"
 import { isRevoked, readTransferable, writeComponents } from "./transferable.ts"
 
@@ -187,11 +188,6 @@ async function open(secretKey: Uint8Array): Promise<PrivateKey> {
 async function configuration(): Promise<Config> {
   const { config } = await library()
   return { ...config, v6Keys: false, aeadProtect: false, nonDeterministicSignaturesViaNotation: false }
-}
-
-/** Takes 80 ms to load: who has no OpenPGP key does not wait for it. */
-function library(): Promise<typeof import("openpgp")> {
-  return import("openpgp")
 }
 
 /** No control characters; the name-addr of RFC 9580 §5.11 must have one address, at its end. */

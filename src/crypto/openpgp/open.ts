@@ -3,6 +3,7 @@ import { sha256 } from "../primitives/hash.ts"
 import { unwrapKey } from "../primitives/keywrap.ts"
 import { x25519SharedKey } from "../primitives/x25519.ts"
 import type { OpenPgpEncryptionKey } from "./certificate.ts"
+import { library } from "./library.ts"
 import { PACKET, readPackets } from "./packet.ts"
 
 /** A secret that may open a message: the subkey's public side, and a scalar (the account's, or a device's for a recrypted message). */
@@ -24,8 +25,7 @@ export async function openOpenPgp(message: Uint8Array, key: OpenPgpOpeningKey): 
   )
   if (!own) return null
   const sessionKey = unwrapSessionKey(own.body, key)
-  // Takes 80 ms to load: who opens nothing does not wait for it.
-  const { decrypt, readMessage } = await import("openpgp")
+  const { decrypt, readMessage } = await library()
   try {
     const opened = await decrypt({
       message: await readMessage({ binaryMessage: message }),

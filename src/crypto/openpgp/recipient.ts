@@ -5,6 +5,7 @@ import { WRAP_OVERHEAD_OCTETS, wrapKey } from "../primitives/keywrap.ts"
 import { clampX25519, x25519Ephemeral } from "../primitives/x25519.ts"
 import { binaryOf, type OpenPgpEncryptionKey, publicOctets, readCertificate } from "./certificate.ts"
 import { ALGORITHM, type KeyMaterial, mpi } from "./key-packet.ts"
+import { library } from "./library.ts"
 import { PACKET, packetSize, readPackets, writePacket } from "./packet.ts"
 import { readTransferable } from "./transferable.ts"
 
@@ -151,11 +152,6 @@ async function otherPkesk(
     if (packet?.body.length === bodyOctets) return octets
   }
   throw new GatewayError("OPENPGP_UNSUPPORTED", "recipient: session key packet has an unexpected length")
-}
-
-/** Takes 80 ms to load: keys of ours need nothing of it. */
-function library(): Promise<typeof import("openpgp")> {
-  return import("openpgp")
 }
 
 function keyIdOf(key: Key, keyId: string): KeyID {
