@@ -2,15 +2,20 @@ import { createServer, type Server, type Socket } from "node:net"
 import { GatewayError } from "../errors.ts"
 import type { Counters } from "../log/counters.ts"
 import { endStream } from "./octets.ts"
-import type { Places, Refusal } from "./places.ts"
+import type { Refusal, Seats } from "./places.ts"
 
-export interface ListenerOptions {
+interface ListenAt {
   readonly host: string
   /** 0: any free port. */
   readonly port: number
+  /** Other processes listen there too, and the system gives each its share of the connections. */
+  readonly sharesPort?: boolean
+}
+
+export interface ListenerOptions extends ListenAt {
   readonly tlsMode: "starttls" | "implicit"
   /** Shared with other listeners: the limits hold for all together. */
-  readonly places: Places
+  readonly seats: Seats
   readonly counters: Pick<Counters, "add">
 }
 
@@ -37,13 +42,13 @@ export async function listenForImap(
 ): Promise<Listening> {
   // Half-open: a client may end its side behind LOGOUT and still wants its answers.
   const server = createServer({ allowHalfOpen: true, noDelay: true, pauseOnConnect: true }, (socket) => {
-    const place = options.places.enter(socket.remoteAddress ?? "unknown")
+    const place = options.seats.enter(socket.remoteAddress ?? "unknown")
     if (typeof place === "number") {
       options.counters.add("postern_imap_connections_total", { listener: options.tlsMode })
       take(socket, place)
     } else {
       options.counters.add("postern_imap_refused_total", { limit: place })
-      refuse(socket, options.tlsMode, place)
+      refuse(socket, options.tlsMode === "starttls", place)
     }
   })
   await listening(server, options)
@@ -58,21 +63,37 @@ export async function listenForImap(
   }
 }
 
-function listening(server: Server, { host, port }: ListenerOptions): Promise<void> {
+/** @throws LISTEN_FAILED */
+function listening(server: Server, { host, port, sharesPort = false }: ListenAt): Promise<void> {
   return new Promise((resolve, reject) => {
-    server.once("error", (cause) =>
-      reject(new GatewayError("LISTEN_FAILED", `imap: cannot listen on ${host}:${port}`, { cause })),
-    )
-    server.listen({ host, port, backlog: LISTEN_BACKLOG }, resolve)
+    server.once("error", (cause: NodeJS.ErrnoException) => {
+      const why = cause.code === "ENOTSUP" ? ": this system does not share a port among processes" : ""
+      reject(new GatewayError("LISTEN_FAILED", `imap: cannot listen on ${host}:${port}${why}`, { cause }))
+    })
+    server.listen({ host, port, backlog: LISTEN_BACKLOG, reusePort: sharesPort }, resolve)
   })
 }
 
-/** Says why where it can be said: a handshake only to say no would cost more than a session. */
-export function refuse(socket: Socket, tlsMode: "starttls" | "implicit", refusal: Refusal | "no-process"): void {
+/**
+ * The port that several processes are about to share. Whoever listens there already would otherwise share it with us, and get some of our
+ * connections.
+ * @returns `port`, or the free one that the system chose where it is 0
+ * @throws LISTEN_FAILED
+ */
+export async function unsharedPort(host: string, port: number): Promise<number> {
+  const server = createServer((socket) => socket.destroy())
+  await listening(server, { host, port })
+  const address = server.address()
+  await new Promise((closed) => server.close(closed))
+  return address === null || typeof address === "string" ? port : address.port
+}
+
+/** Ends a connection, and says why where it can be said: a handshake only to say no would cost more than a session. */
+export function refuse(socket: Socket, canSay: boolean, refusal: Refusal): void {
   socket.on("error", () => socket.destroy())
   const line =
     refusal === "address" ? "[LIMIT] too many connections from your address" : "[UNAVAILABLE] too many connections"
-  endStream(socket, tlsMode === "implicit" ? null : Buffer.from(`* BYE ${line}\r\n`), REFUSAL_MS)
+  endStream(socket, canSay ? Buffer.from(`* BYE ${line}\r\n`) : null, REFUSAL_MS)
 }
 
 /** trap: thousands of clients come back at once after a restart. */

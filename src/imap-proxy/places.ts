@@ -13,8 +13,10 @@ export interface PlaceLimits {
 /** Which limit a connection met. */
 export type Refusal = "connections" | "before-login" | "address" | "account" | "device"
 
-/** The places as one process that serves connections sees them; they are counted in the process that accepts. */
+/** The places as one process that serves connections sees them; those of several processes are counted in one of them. */
 export interface Seats {
+  /** A connection from `address`. @returns its number, from 1, or why there is no place for it */
+  enter(address: string): number | Refusal
   /** @returns null when the device may stay */
   logIn(connection: number, account: string, device: string): Promise<Refusal | null>
   /** The connection has ended. */
@@ -52,7 +54,6 @@ export class Places implements Seats {
     return this.#beforeLogin
   }
 
-  /** A connection from `address`. @returns its number, from 1, or why there is no place for it */
   enter(address: string): number | Refusal {
     if (this.#places.size >= this.#limits.connections) return "connections"
     if (this.#beforeLogin >= this.#limits.beforeLogin) return "before-login"

@@ -8,7 +8,7 @@ import { Client } from "./client.ts"
 import type { Context } from "./context.ts"
 import { Handshakes } from "./handshakes.ts"
 import { keepAlive } from "./keep-alive.ts"
-import { type ImapListener, listenForImap } from "./listener.ts"
+import { type ImapListener, listenForImap, refuse } from "./listener.ts"
 import { ListenerTls, shownKey, type TlsMaterial } from "./listener-tls.ts"
 import { login, loginChoice, type Visitor } from "./login.ts"
 import { MailboxState } from "./mailbox-state.ts"
@@ -42,8 +42,10 @@ export interface ImapProxyOptions extends ServeOptions {
   readonly host: string
   /** 0: any free port. */
   readonly port: number
+  /** Other processes listen there too. */
+  readonly sharesPort?: boolean
   /** Shared with other listeners, where there are some. */
-  readonly places?: Places
+  readonly seats?: Seats
 }
 
 /** A listener whose connections are served in this process. */
@@ -55,9 +57,9 @@ export interface ImapProxy extends ImapListener {
 
 /** Starts one listener. @throws LISTEN_FAILED */
 export async function startImapProxy(options: ImapProxyOptions): Promise<ImapProxy> {
-  const places = options.places ?? new Places(options.limits)
-  const connections = new Connections(options, places)
-  const listening = await listenForImap({ ...options, places }, (socket, place) => connections.accept(socket, place))
+  const seats = options.seats ?? new Places(options.limits)
+  const connections = new Connections(options, seats)
+  const listening = await listenForImap({ ...options, seats }, (socket, place) => connections.accept(socket, place))
   return {
     connections,
     address: () => listening.address(),
@@ -98,7 +100,8 @@ export class Connections {
   readonly #windows: WindowCache
   readonly #tls: ListenerTls
   readonly #handshakes: Handshakes
-  readonly #connections = new Set<Connection>()
+  /** By their places. */
+  readonly #connections = new Map<number, Connection>()
   readonly #guard: NodeJS.Timeout
   #whenEmpty: (() => void) | null = null
   #serial = 0
@@ -131,7 +134,8 @@ export class Connections {
   /** Octets held for peers that are slower than the other side. */
   get bufferedOctets(): number {
     let octets = 0
-    for (const { session } of this.#connections) if (session !== null) octets += bufferedOctets(session.context)
+    for (const { session } of this.#connections.values())
+      if (session !== null) octets += bufferedOctets(session.context)
     return octets
   }
 
@@ -145,7 +149,7 @@ export class Connections {
     const { log } = this.#options
     const address = socket.remoteAddress ?? "unknown"
     const connection: Connection = { place, socket, address, client: null, session: null }
-    this.#connections.add(connection)
+    this.#connections.set(place, connection)
     socket.on("error", this.#failed)
     socket.on("close", () => this.#left(connection))
     keepAlive(socket)
@@ -156,14 +160,22 @@ export class Connections {
     })
   }
 
+  /** Ends a connection that there was no place for after all; another process's are not here. */
+  evict(place: number, limit: Refusal): void {
+    const connection = this.#connections.get(place)
+    if (connection === undefined) return
+    this.#options.counters.add("postern_imap_refused_total", { limit })
+    refuse(connection.client?.stream ?? connection.socket, connection.client !== null, limit)
+  }
+
   /** Ends connections when no command of theirs is in flight, and all of them after `graceMs`. */
   async close(graceMs: number): Promise<void> {
     const empty = new Promise<void>((resolve) => {
       this.#whenEmpty = resolve
     })
-    for (const connection of this.#connections) drain(connection)
+    for (const connection of this.#connections.values()) drain(connection)
     const timer = setTimeout(() => {
-      for (const { socket } of this.#connections) socket.destroy()
+      for (const { socket } of this.#connections.values()) socket.destroy()
     }, graceMs)
     if (this.#connections.size > 0) await empty
     clearTimeout(timer)
@@ -173,7 +185,7 @@ export class Connections {
   readonly #failed = (error: Error): void => this.#options.log.debug("imap.socket", { reason: error.message })
 
   #left(connection: Connection): void {
-    if (!this.#connections.delete(connection)) return
+    if (!this.#connections.delete(connection.place)) return
     this.#seats.leave(connection.place)
     if (this.#connections.size === 0) this.#whenEmpty?.()
   }
@@ -308,7 +320,7 @@ export class Connections {
   }
 
   #countOctets(): void {
-    for (const { session } of this.#connections) if (session !== null) this.#count(session)
+    for (const { session } of this.#connections.values()) if (session !== null) this.#count(session)
     const { hits, misses } = this.#windows.takeLookups()
     this.#options.counters.add("postern_imap_window_lookups_total", { outcome: "hit" }, hits)
     this.#options.counters.add("postern_imap_window_lookups_total", { outcome: "miss" }, misses)
@@ -327,7 +339,7 @@ export class Connections {
     const { limits, log } = this.#options
     let over = this.bufferedOctets - limits.bufferOctets
     if (over <= 0) return
-    const holders = [...this.#connections]
+    const holders = [...this.#connections.values()]
       .flatMap(({ session }) => (session === null ? [] : [{ session, octets: bufferedOctets(session.context) }]))
       .sort((a, b) => b.octets - a.octets)
     for (const { session, octets } of holders) {

@@ -74,6 +74,8 @@ export interface Population {
   readonly accounts: ReadonlyMap<string, Account>
   /** By id. */
   readonly devices: ReadonlyMap<string, Device>
+  /** Those that may log in with a password, by its keyed hash in base64. */
+  readonly devicesByPassword: ReadonlyMap<string, Device>
   /** By account. */
   readonly devicesOf: ReadonlyMap<string, readonly Device[]>
   readonly aliases: ReadonlyMap<string, readonly string[]>
@@ -89,16 +91,26 @@ export function readPopulation({ sql }: Database, sequence: number): Population 
     accountIn(row, keys.get(textIn(row, "address")) ?? []),
   )
   const targets = Map.groupBy(sql.all`SELECT * FROM alias_target ORDER BY place`, (row) => textIn(row, "alias"))
-  const devices = sql.all`SELECT * FROM device ORDER BY place`.map((row) =>
-    deviceIn(row, certificates.get(textIn(row, "id")) ?? []),
-  )
+  const rows = sql.all`SELECT * FROM device ORDER BY place`
+  const devices = rows.map((row) => deviceIn(row, certificates.get(textIn(row, "id")) ?? []))
   return {
     sequence,
     accounts: new Map(accounts.map((account) => [account.address, account])),
     devices: new Map(devices.map((device) => [device.id, device])),
+    devicesByPassword: new Map(
+      devices.flatMap((device, at) => {
+        const row = rows[at]
+        return row === undefined || row["password"] === null ? [] : [[passwordName(octetsIn(row, "password")), device]]
+      }),
+    ),
     devicesOf: Map.groupBy(devices, (device) => device.account),
     aliases: new Map([...targets].map(([alias, rows]) => [alias, rows.map((row) => textIn(row, "target"))])),
   }
+}
+
+/** The name of a stored password. @param stored its keyed hash */
+export function passwordName(stored: Uint8Array): string {
+  return Buffer.from(stored).toString("base64")
 }
 
 function accountIn(row: Row, keys: readonly Row[]): Account {

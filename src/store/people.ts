@@ -1,4 +1,4 @@
-import { equalConstantTime, type HmacKey, hmacKey, hmacSha256, sha256 } from "../crypto/primitives/hash.ts"
+import { type HmacKey, hmacKey, hmacSha256, sha256 } from "../crypto/primitives/hash.ts"
 import { GatewayError, hasCode } from "../errors.ts"
 import { type Address, addressKey, parseAddress } from "../message/address.ts"
 import {
@@ -10,6 +10,7 @@ import {
   formatIn,
   type PinnedCertificate,
   type Population,
+  passwordName,
   readPopulation,
 } from "./account.ts"
 import { type Database, dateIn, numberIn, octetsIn, textIn } from "./database.ts"
@@ -69,6 +70,11 @@ export class People {
   /** Moves whenever people, devices, aliases or pinned certificates change, in whatever process. */
   changeSequence(): number {
     return numberIn(this.#database.sql.get`SELECT sequence FROM change`, "sequence")
+  }
+
+  /** That of what is in memory: all that this object gave out is of it, or older. */
+  get seenSequence(): number {
+    return this.#cache?.sequence ?? this.changeSequence()
   }
 
   /** @returns null when there is no such account */
@@ -242,12 +248,9 @@ export class People {
 
   /** @returns null alike for a wrong name, a wrong password and a revoked device */
   authenticate(username: string, password: string): KnownDevice | null {
-    const stored = this.#stored(hashPassword(password))
-    // The index is on a keyed hash of 142 random bits: how long the look-up takes says nothing that helps.
-    const row = this.#database.sql.get`SELECT id, password FROM device WHERE password = ${stored}`
-    if (row === undefined || !equalConstantTime(octetsIn(row, "password"), stored)) return null
-    const { devices, accounts } = this.#cached()
-    const device = devices.get(textIn(row, "id"))
+    const { devicesByPassword, accounts } = this.#cached()
+    // By a keyed hash of 142 random bits: how long the look-up takes says nothing that helps.
+    const device = devicesByPassword.get(passwordName(this.#stored(hashPassword(password))))
     if (device === undefined || device.revokedAt !== null || device.account !== keyOf(username)) return null
     const account = accounts.get(device.account)
     return account === undefined ? null : { account, device }

@@ -2,6 +2,7 @@ import { Counts, type Refusal, type Seats } from "../imap-proxy/places.ts"
 
 /** What the process that counts is told. */
 export type SeatReport =
+  | { readonly kind: "enter"; readonly place: number; readonly address: string }
   /** `ask`: whether the device may stay. */
   | {
       readonly kind: "logIn"
@@ -14,25 +15,38 @@ export type SeatReport =
 
 /** What this process may give out without asking: its share of the limits. */
 export interface SeatShares {
+  /** What its open files allow. */
+  readonly connections: number
   readonly perAccount: number
   readonly perDevice: number
 }
 
 /**
- * The seats as a process sees them that does not count them: within its share of the limits of an account and a device it lets in and
- * reports, above that it asks. Few accounts have so many connections, so few logins wait for an answer.
+ * The seats as a process sees them that does not count them. A connection is let in and reported; where there was no place for it, its
+ * eviction comes a moment later, in the middle of its handshake as a rule. A device is let in and reported within this process's share
+ * of the limits of an account and a device; above that it asks. Few accounts have so many connections, so few logins wait for an answer.
  */
 export class AskedSeats implements Seats {
   readonly #shares: SeatShares
   readonly #tell: (report: SeatReport) => void
   readonly #accounts = new Counts()
   readonly #devices = new Counts()
-  readonly #seated = new Map<number, { readonly account: string; readonly device: string }>()
+  /** Null until login. */
+  readonly #places = new Map<number, { readonly account: string; readonly device: string } | null>()
   readonly #waiting = new Map<number, (refusal: Refusal | null) => void>()
+  #serial = 0
 
   constructor(shares: SeatShares, tell: (report: SeatReport) => void) {
     this.#shares = shares
     this.#tell = tell
+  }
+
+  enter(address: string): number | Refusal {
+    if (this.#places.size >= this.#shares.connections) return "connections"
+    this.#serial += 1
+    this.#places.set(this.#serial, null)
+    this.#tell({ kind: "enter", place: this.#serial, address })
+    return this.#serial
   }
 
   async logIn(place: number, account: string, device: string): Promise<Refusal | null> {
@@ -41,8 +55,8 @@ export class AskedSeats implements Seats {
       this.#accounts.of(account) >= this.#shares.perAccount || this.#devices.of(seat.device) >= this.#shares.perDevice
     this.#tell({ kind: "logIn", place, account, device, ask })
     const refusal = ask ? await new Promise<Refusal | null>((resolve) => this.#waiting.set(place, resolve)) : null
-    if (refusal !== null) return refusal
-    this.#seated.set(place, seat)
+    if (refusal !== null || !this.#places.has(place)) return refusal
+    this.#places.set(place, seat)
     this.#count(seat, 1)
     return null
   }
@@ -54,9 +68,10 @@ export class AskedSeats implements Seats {
   }
 
   leave(place: number): void {
-    const seat = this.#seated.get(place)
-    if (seat !== undefined) this.#count(seat, -1)
-    this.#seated.delete(place)
+    const seat = this.#places.get(place)
+    if (seat === undefined) return
+    if (seat !== null) this.#count(seat, -1)
+    this.#places.delete(place)
     this.#waiting.delete(place)
     this.#tell({ kind: "left", place })
   }

@@ -1,7 +1,15 @@
 import type { Counters } from "../log/counters.ts"
 import type { Log } from "../log/log.ts"
 import type { Account, Device, KnownDevice, People } from "../store/people.ts"
-import type { LoginAttempt, LoginLimits } from "./login-limits.ts"
+import { type LoginLimits, loginSource } from "./login-limits.ts"
+
+/** A password, as somebody gave it. */
+export interface LoginAttempt {
+  readonly username: string
+  readonly password: string
+  /** The client's address. */
+  readonly remote: string
+}
 
 /** A device that just proved its password, or that it holds the key of its certificate. */
 export interface LiveDevice {
@@ -33,19 +41,20 @@ export class LiveDevices {
    * Checking costs two hashes and a look-up, whatever is given: passwords are random, so nothing is slowed down on purpose.
    * @returns null alike for a wrong name, a wrong password and a revoked device; `limited`: too much was guessed, it was not checked
    */
-  async authenticate(attempt: LoginAttempt): Promise<LiveDevice | "limited" | null> {
+  async authenticate({ username, password, remote }: LoginAttempt): Promise<LiveDevice | "limited" | null> {
     const { people, limits, counters } = this.#parts
-    if (!(await limits.admits(attempt))) {
+    const source = loginSource(username, remote)
+    if (!(await limits.admits(source))) {
       counters.add("postern_logins_refused_total", { reason: "limited" })
       return "limited"
     }
-    const found = people.authenticate(attempt.username, attempt.password)
+    const found = people.authenticate(username, password)
     if (found === null) {
       counters.add("postern_logins_refused_total", { reason: "wrong" })
-      await limits.failed(attempt)
+      await limits.failed(source, password)
       return null
     }
-    limits.succeeded(attempt)
+    limits.succeeded(source)
     return this.#live(found)
   }
 

@@ -1,20 +1,20 @@
-import type { Socket } from "node:net"
 import { join } from "node:path"
 import type { Config } from "../config/config.ts"
 import { GatewayError } from "../errors.ts"
 import { PROXY_LIMITS } from "../imap-proxy/ports.ts"
-import { Connections } from "../imap-proxy/server.ts"
+import { type ImapProxy, startImapProxy } from "../imap-proxy/server.ts"
 import { WindowCache } from "../imap-proxy/windows.ts"
 import { createLog } from "../log/log.ts"
 import { MailStore } from "../mailbox/store.ts"
 import { AskedSeats, type SeatShares } from "./asked-seats.ts"
 import { type Core, openCore } from "./core.ts"
+import { affordableConnections } from "./descriptors.ts"
 import { LiveDevices } from "./devices.ts"
 import { upstreamOf } from "./external.ts"
 import { describeConnections, describeProcess } from "./gauges.ts"
 import {
+  type ImapKind,
   type ImapParts,
-  imapKinds,
   imapLimits,
   imapProcessesOf,
   onAlteredOf,
@@ -26,26 +26,32 @@ import { knowPeople } from "./known-people.ts"
 import { loginLimits } from "./login-limits.ts"
 import { LiveTls } from "./tls.ts"
 
-/** Serves the connections which {@link ImapProcesses} accepts, until it says that it is enough, or is gone. */
+/** Listens beside others and serves, until {@link ImapProcesses} says that it is enough, or is gone. */
 async function run({ config, name, secrets }: Order & { kind: "start" }, outbox: Outbox): Promise<void> {
   await using stack = new AsyncDisposableStack()
   const core = stack.use(await openCore(config, new Set(["imap"]), createLog(config.logLevel)))
   const serving = open(core, name, secrets, outbox, stack)
   const graceMs = await new Promise<number>((resolve) => {
-    // Without the process that accepts there is nobody to say what changes, and nobody to end us.
+    // Without the main process there is nobody to say what changes, and nobody to end us.
     process.once("disconnect", () => resolve(0))
-    process.on("message", (order: Order, socket: Socket | undefined) => {
+    process.on("message", (order: Order) => {
       if (order.kind === "drain") resolve(order.graceMs)
-      else if (order.kind !== "start") obey(order, socket, serving, core, outbox)
+      else if (order.kind === "listen")
+        listen(order.listeners, serving, core).then(
+          () => outbox.tell({ kind: "listening" }),
+          (error: unknown) => outbox.tell(failure(error)),
+        )
+      else if (order.kind !== "start") obey(order, serving, core, outbox)
     })
     outbox.tell({ kind: "ready" })
   })
-  await Promise.all([...serving.connections.values()].map((connections) => connections.close(graceMs)))
+  await Promise.all(serving.proxies.map((proxy) => proxy.close(graceMs)))
 }
 
 interface Serving {
-  /** By the name of the listener. */
-  readonly connections: ReadonlyMap<string, Connections>
+  readonly parts: ImapParts
+  /** Those that listen. */
+  readonly proxies: ImapProxy[]
   readonly seats: AskedSeats
   readonly tls: LiveTls
   readonly limits: ReturnType<typeof loginLimits>
@@ -65,39 +71,46 @@ function open(core: Core, name: string, secrets: SharedSecrets, outbox: Outbox, 
   const [held, onAltered] = [uploadMemory(), onAlteredOf(config)]
   const parts: ImapParts = { ...known, devices, upstream, windows, tls, held, onAltered }
   const seats = new AskedSeats(sharesOf(config), (report) => outbox.tell(report))
-  const connections = new Map(
-    imapKinds(config).map((kind) => [kind.name as string, new Connections(serveOptions(core, parts, kind), seats)]),
-  )
+  const proxies: ImapProxy[] = []
   tls.onChange((changed) => {
-    for (const one of connections.values()) one.reloadTls(changed)
+    for (const proxy of proxies) proxy.reloadTls(changed)
   })
   describeProcess(counters, name)
-  describeConnections(counters, name, windows, () => [...connections.values()])
-  return { connections, seats, tls, limits }
+  describeConnections(counters, name, windows, () => proxies.map(({ connections }) => connections))
+  return { parts, proxies, seats, tls, limits }
 }
 
-/** So many connections of one account or device may be let in without a question: all shares together are the limit. */
+/** @throws GatewayError LISTEN_FAILED */
+async function listen(listeners: readonly ImapKind[], { parts, proxies, seats }: Serving, core: Core): Promise<void> {
+  for (const kind of listeners) {
+    const { host, port } = kind
+    proxies.push(await startImapProxy({ ...serveOptions(core, parts, kind), host, port, seats, sharesPort: true }))
+  }
+}
+
+/**
+ * Of one account or device so many may be let in without a question. Shares that others do not use are given out again, so that a limit
+ * is passed by a quarter at worst; one of few connections never is.
+ */
 function sharesOf(config: Config): SeatShares {
   const processes = imapProcessesOf(config)
   const { connectionsPerAccount, connectionsPerDevice } = imapLimits(config, processes)
   return {
-    perAccount: Math.floor(connectionsPerAccount / processes),
-    perDevice: Math.floor(connectionsPerDevice / processes),
+    connections: affordableConnections(config, 1),
+    perAccount: Math.floor(connectionsPerAccount / (4 * processes)),
+    perDevice: Math.floor(connectionsPerDevice / (4 * processes)),
   }
 }
 
 function obey(
-  order: Exclude<Order, { kind: "start" | "drain" }>,
-  socket: Socket | undefined,
-  { connections, seats, tls, limits }: Serving,
+  order: Exclude<Order, { kind: "start" | "listen" | "drain" }>,
+  { proxies, seats, tls, limits }: Serving,
   { counters }: Core,
   outbox: Outbox,
 ): void {
   switch (order.kind) {
-    case "connection":
-      // The peer may have gone while the socket was handed over.
-      if (socket === undefined) seats.leave(order.place)
-      else connections.get(order.listener)?.accept(asAccepted(socket), order.place)
+    case "evict":
+      for (const { connections } of proxies) connections.evict(order.place, order.limit)
       break
     case "seat":
       seats.answer(order.place, order.refusal)
@@ -113,15 +126,13 @@ function obey(
   }
 }
 
-/** Sockets that come from another process are made with other options than a listener of ours gives its own. */
-function asAccepted(socket: Socket): Socket {
-  // A client may end its side behind LOGOUT and still wants its answers.
-  socket.allowHalfOpen = true
-  return socket.setNoDelay(true)
+function failure(error: unknown): Report {
+  const code = error instanceof GatewayError ? error.code : null
+  return { kind: "failed", code, message: error instanceof Error ? error.message : String(error) }
 }
 
 /**
- * What goes to the process that accepts; what is said within a moment goes as one message, since a message is two system calls and wakes
+ * What goes to the main process; what is said within a moment goes as one message, since a message is two system calls and wakes
  * a process: more than all else that it takes to count a connection.
  */
 class Outbox {
@@ -144,13 +155,13 @@ class Outbox {
 
 /** A device waits for the answer, or the limits of all processes depend on it; others only count. */
 function isWaitedFor(report: Report): boolean {
-  return report.kind === "logIn" ? report.ask : report.kind !== "left"
+  return report.kind === "logIn" ? report.ask : report.kind !== "left" && report.kind !== "enter"
 }
 
 /** A connection that has ended holds its place for so long. */
 const GATHERED_MS = 10
 
-// Signals go to the whole group of a terminal or container; the process that accepts says when to end.
+// Signals go to the whole group of a terminal or container; the main process says when to end.
 for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.on(signal, () => undefined)
 process.once("message", async (start: Order) => {
   if (start.kind !== "start") throw new GatewayError("USAGE", "imap-process: is a part of the server")
@@ -158,8 +169,7 @@ process.once("message", async (start: Order) => {
   try {
     await run(start, outbox)
   } catch (error) {
-    const code = error instanceof GatewayError ? error.code : null
-    outbox.tell({ kind: "failed", code, message: error instanceof Error ? error.message : String(error) })
+    outbox.tell(failure(error))
     process.exitCode = 1
   }
   outbox.send()

@@ -57,11 +57,11 @@ export function imapKinds({ listen }: Config): ImapKind[] {
 
 /** The IMAP listeners that the configuration names, served in this process. */
 export async function startImap(core: Core, parts: ImapParts): Promise<[string, ImapListener][]> {
-  const places = new Places(imapLimits(core.config, 1))
+  const seats = new Places(imapLimits(core.config, 1))
   const listeners: [string, ImapProxy][] = []
   for (const kind of imapKinds(core.config)) {
     const { host, port } = kind
-    const listener = await startImapProxy({ ...serveOptions(core, parts, kind), host, port, places })
+    const listener = await startImapProxy({ ...serveOptions(core, parts, kind), host, port, seats })
     parts.tls.onChange((tls) => listener.reloadTls(tls))
     listeners.push([kind.name, listener])
   }
@@ -102,7 +102,7 @@ export function imapLimits(config: Config, processes: number): ProxyLimits {
   }
 }
 
-/** How many processes serve IMAP: the main one alone unless stated. Measured on two cores: logins are no faster in two. */
+/** How many processes serve IMAP: the main one alone unless stated. */
 export function imapProcessesOf({ limits }: Config): number {
   return limits.imapProcesses ?? 1
 }
@@ -145,8 +145,7 @@ function sessionOf({ account, device, revoked }: LiveDevice, parts: ImapParts): 
     account: account.address,
     device: device.name,
     readOnly: device.readOnly,
-    scope: recryptors.scope(device),
-    recryptors: recryptors.forDevice(device),
+    ...recryptors.forDevice(device),
     revoked,
     markers: { onAltered: parts.onAltered, check: () => new MarkerCheck({ markerKey, account: account.address }) },
   }

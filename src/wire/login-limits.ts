@@ -6,12 +6,15 @@ import { addressKey, parseAddress } from "../message/address.ts"
 import type { Core } from "./core.ts"
 import { networkOf } from "./network.ts"
 
-/** A password, as somebody gave it. */
-export interface LoginAttempt {
-  readonly username: string
-  readonly password: string
-  /** The client's address. */
-  readonly remote: string
+/** Whose login it is to be, and where from; in a form that tells nothing of what was typed. */
+export interface LoginSource {
+  readonly account: string
+  readonly network: string
+}
+
+/** @param remote the client's address */
+export function loginSource(username: string, remote: string): LoginSource {
+  return { account: accountOf(username), network: networkOf(remote) }
 }
 
 /** How much may be guessed within {@link GuessLimits.windowMs}; 0: as much as anybody likes. */
@@ -73,9 +76,8 @@ export class LoginLimits {
   }
 
   /** Whether the password is to be looked at. */
-  async admits({ username, remote }: LoginAttempt): Promise<boolean> {
+  async admits({ account, network }: LoginSource): Promise<boolean> {
     const { perNetwork, perAccount } = this.#limits
-    const [account, network] = [accountOf(username), networkOf(remote)]
     if (this.#known.has(network, account)) return true
     const guesses = await counted(this.#networks, network)
     if (perNetwork > 0 && guesses >= perNetwork) return false
@@ -83,8 +85,7 @@ export class LoginLimits {
   }
 
   /** The password was wrong. */
-  async failed({ username, password, remote }: LoginAttempt): Promise<void> {
-    const [account, network] = [accountOf(username), networkOf(remote)]
+  async failed({ account, network }: LoginSource, password: string): Promise<void> {
     const news: LoginNews = {
       kind: "guess",
       network,
@@ -95,8 +96,7 @@ export class LoginLimits {
   }
 
   /** The password was right. */
-  succeeded({ username, remote }: LoginAttempt): void {
-    const [account, network] = [accountOf(username), networkOf(remote)]
+  succeeded({ account, network }: LoginSource): void {
     if (!this.#known.has(network, account)) this.#tell({ kind: "known", network, account })
     this.#known.add(network, account)
   }

@@ -7,45 +7,49 @@ import type { Restorers } from "../pipeline/restore.ts"
 import type { Account, AccountKey, Device, People } from "../store/people.ts"
 import { isLive } from "./devices.ts"
 
+/** What messages become for a device. */
+export interface DeviceRecryptors {
+  /** From each of the account's keys to this device. */
+  readonly recryptors: readonly Recryptor[]
+  /** Names the device, its certificates and all its recryption keys: the same for as long as they recrypt the same way. */
+  readonly scope: string
+}
+
 /**
  * The recryptors of devices, made of the scalars in the store and kept until somebody changes: after a revocation nothing of the
  * device's is left here.
  */
 export class AccountRecryptors {
   readonly #people: People
-  readonly #forDevice = new Map<string, readonly Recryptor[]>()
+  readonly #devices = new Map<string, DeviceRecryptors>()
   readonly #restorers = new Map<string, Restorers>()
-  readonly #scopes = new Map<string, string>()
   #sequence = -1
 
   constructor(people: People) {
     this.#people = people
   }
 
-  /** From each of the account's keys to this device. */
-  forDevice(device: Device): readonly Recryptor[] {
-    this.refresh()
-    return remembered(this.#forDevice, device.id, () =>
-      this.#scalars(device, ({ key, scalar }) => {
+  /** @param device as `people` has just given it */
+  forDevice(device: Device): DeviceRecryptors {
+    this.#forget(this.#people.seenSequence)
+    return remembered(this.#devices, device.id, () => ({
+      scope: this.#scope(device),
+      recryptors: this.#scalars(device, ({ key, scalar }) => {
         if (key.format === "openpgp") return openPgpRecryptor({ keyId: keyIdOf(key), scalar })
         const recryption = cmsRecryption(key, device, scalar)
         return recryption && cmsRecryptor(recryption)
       }),
-    )
+    }))
   }
 
-  /** Names the device, its certificates and all its recryption keys: the same for as long as {@link forDevice} recrypts the same way. */
-  scope(device: Device): string {
-    this.refresh()
-    return remembered(this.#scopes, device.id, () => {
-      const digest = digestOf("sha256").update(Buffer.from(device.id))
-      for (const certificate of device.certificates) digest.update(sha256(certificate))
-      for (const { key, scalar } of this.#people.recryptionScalars(device)) {
-        digest.update(sha256(Buffer.from(key.id))).update(sha256(scalar))
-        scalar.fill(0)
-      }
-      return Buffer.from(digest.digest()).toString("base64url")
-    })
+  #scope(device: Device): string {
+    const digest = digestOf("sha256").update(Buffer.from(device.id))
+    for (const certificate of device.certificates) digest.update(sha256(certificate))
+    for (const { key, scalar } of this.#people.recryptionScalars(device)) {
+      digest.update(sha256(Buffer.from(key.id))).update(sha256(scalar))
+      scalar.fill(0)
+    }
+    return Buffer.from(digest.digest()).toString("base64url")
   }
 
   /** From the forms of the account's devices back to the account. */
@@ -75,12 +79,14 @@ export class AccountRecryptors {
 
   /** Forgets everything when people or devices have changed. */
   refresh(): void {
-    const sequence = this.#people.changeSequence()
+    this.#forget(this.#people.changeSequence())
+  }
+
+  #forget(sequence: number): void {
     if (sequence === this.#sequence) return
     this.#sequence = sequence
-    this.#forDevice.clear()
+    this.#devices.clear()
     this.#restorers.clear()
-    this.#scopes.clear()
   }
 
   #scalars(

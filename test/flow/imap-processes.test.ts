@@ -3,6 +3,7 @@ import { afterAll, beforeAll, expect, test } from "vitest"
 import { type DeviceSettings, eventually, Instance } from "../harness/instance.ts"
 import { peer, run } from "../harness/peers.ts"
 import { ImapSession } from "../harness/reading.ts"
+import { WireClient } from "../harness/wire.ts"
 
 let gateway: Instance
 let laptop: DeviceSettings
@@ -10,7 +11,7 @@ let phone: DeviceSettings
 
 beforeAll(async () => {
   gateway = await Instance.create()
-  gateway.configure("[limits]", "[limits]\nimapProcesses = 2\nimapConnectionsPerDevice = 5")
+  gateway.configure("[limits]", "[limits]\nimapProcesses = 2\nimapConnections = 8\nimapConnectionsPerDevice = 5")
   await gateway.must("account", "add", "alice@example.test")
   laptop = await gateway.device("alice@example.test", "laptop")
   phone = await gateway.device("alice@example.test", "phone")
@@ -39,6 +40,30 @@ function spread(...counts: readonly number[]): Promise<Process[]> {
     const found = await processes()
     return found.map(({ connections }) => connections).join() === counts.join() ? found : null
   })
+}
+
+/** Until there are so many connections, wherever. */
+function spreadOver(count: number): Promise<number[]> {
+  return eventually(`${count} connections`, async () => {
+    const counts = (await processes()).map(({ connections }) => connections)
+    return sum(counts) === count ? counts : null
+  })
+}
+
+/** Opens sessions until one is with the process of this index: the system gives each its share by chance. */
+async function openAt(index: number, open: () => Promise<ImapSession>): Promise<ImapSession> {
+  for (;;) {
+    const before = (await processes()).map(({ connections }) => connections)
+    const session = await open()
+    const counts = await spreadOver(sum(before) + 1)
+    if (counts[index] !== before[index]) return session
+    session[Symbol.dispose]()
+    await spread(...before)
+  }
+}
+
+function sum(numbers: readonly number[]): number {
+  return numbers.reduce((all, one) => all + one, 0)
 }
 
 /** One series of /metrics. */
@@ -73,9 +98,8 @@ test("connections are spread, one mailbox is seen alike by all, and the figures 
   expect(listed.map(({ roles }: { roles: string[] }) => roles.join())).toEqual(
     expect.arrayContaining(["mx,submission,worker,http", "imap", "imap"]),
   )
-  using first = await idling(laptop)
-  using second = await ImapSession.open(phone)
-  await spread(1, 1)
+  using first = await openAt(0, () => idling(laptop))
+  using second = await openAt(1, () => ImapSession.open(phone))
 
   expect(await second.must(APPEND)).toMatch(/APPENDUID \d+ 1\b/)
   await first.wire.until(/^\* 1 EXISTS\r\n/m)
@@ -115,6 +139,23 @@ test("limits hold for all processes together, and a revocation reaches all of th
   await expect(ImapSession.open(phone)).rejects.toThrow(/AUTHENTICATIONFAILED/)
 })
 
+test("one more than all processes together have places for is cut off, and one that leaves makes room", async () => {
+  await spread(0, 0)
+  await using sessions = new AsyncDisposableStack()
+  const connect = async () => sessions.use(await WireClient.connect(laptop.imap.port, { tls: true }))
+  for (let count = 0; count < 8; count += 1) await connect()
+  await spreadOver(8)
+  // It may be through with TLS before it is cut off, or not.
+  await connect().then(
+    (last) => last.closed(),
+    () => undefined,
+  )
+  expect(await metric('postern_imap_refused_total{limit="connections"}')).toBe(1)
+  await sessions.disposeAsync()
+  await spread(0, 0)
+  using _another = await ImapSession.open(laptop)
+})
+
 test.skipIf(!peer("openssl"))("a TLS session is resumed whichever process takes the connection", async () => {
   const file = join(gateway.folder, "session")
   const connect = async (...options: readonly string[]): Promise<string> => {
@@ -123,18 +164,17 @@ test.skipIf(!peer("openssl"))("a TLS session is resumed whichever process takes 
     return /^(New|Reused), /m.exec(Buffer.from(stdout).toString("latin1"))?.[1] ?? "none"
   }
   await spread(0, 0)
-  // So that the next ones go to both processes.
-  using _held = await ImapSession.open(laptop)
   const outcomes = [await connect("-sess_out", file)]
-  for (let count = 0; count < 6; count += 1) outcomes.push(await connect("-sess_in", file))
-  expect(outcomes).toEqual(["New", ...Array(6).fill("Reused")])
-  expect(await metric('postern_imap_handshakes_total{outcome="resumed"}')).toBe(6)
+  // All of them with the process of the first: once in 65,536 runs.
+  for (let count = 0; count < 16; count += 1) outcomes.push(await connect("-sess_in", file))
+  expect(outcomes).toEqual(["New", ...Array(16).fill("Reused")])
+  expect(await metric('postern_imap_handshakes_total{outcome="resumed"}')).toBe(16)
 })
 
 test("a process that hangs is named by a revocation; one that dies holds up none, takes its own connections only, and is replaced", async () => {
   await spread(0, 0)
-  using first = await ImapSession.open(laptop)
-  using second = await ImapSession.open(laptop)
+  using first = await openAt(0, () => ImapSession.open(laptop))
+  using second = await openAt(1, () => ImapSession.open(laptop))
   const [ill, well] = await spread(1, 1)
   const before = await metric('postern_imap_logins_total{outcome="ok"}')
   process.kill(ill?.pid ?? 0, "SIGSTOP")
@@ -150,17 +190,17 @@ test("a process that hangs is named by a revocation; one that dies holds up none
     return (await admin("/readyz")).status === 200 && running[0]?.pid !== ill?.pid ? running : null
   })
   expect([another?.connections, same]).toEqual([0, well])
-  using _third = await ImapSession.open(laptop)
-  await spread(1, 1)
   expect(await metric("postern_imap_worker_ends_total")).toBe(1)
   // What the dead one had told is not lost.
-  expect(await metric('postern_imap_logins_total{outcome="ok"}')).toBe(before + 1)
+  expect(await metric('postern_imap_logins_total{outcome="ok"}')).toBe(before)
+  using _third = await openAt(0, () => ImapSession.open(laptop))
   expect(gateway.log).toMatch(/"event":"imap.process.ended".*"signal":"SIGKILL"/)
 })
 
 test("SIGTERM, even to the whole group: who idles is told goodbye, and all processes end with 0", async () => {
-  using first = await idling(laptop)
-  using second = await idling(laptop)
+  await spread(0, 0)
+  using first = await openAt(0, () => idling(laptop))
+  using second = await openAt(1, () => idling(laptop))
   const pids = (await processes()).map(({ pid }) => pid)
   for (const pid of pids) process.kill(pid, "SIGTERM")
   const code = gateway.stop()

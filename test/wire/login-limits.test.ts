@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, test } from "vitest"
-import { type GuessLimits, LoginLimits } from "../../src/wire/login-limits.ts"
+import { type GuessLimits, LoginLimits, loginSource } from "../../src/wire/login-limits.ts"
 import { eventually } from "../harness/instance.ts"
 
 const ALICE = "alice@example.test"
@@ -16,8 +16,9 @@ beforeEach(() => {
   limits = new LoginLimits(RULES, () => now)
 })
 
-const guess = (remote: string, password: string, username = ALICE) => limits.failed({ username, password, remote })
-const admits = (remote: string, username = ALICE) => limits.admits({ username, password: "", remote })
+const guess = (remote: string, password: string, username = ALICE) =>
+  limits.failed(loginSource(username, remote), password)
+const admits = (remote: string, username = ALICE) => limits.admits(loginSource(username, remote))
 
 async function guesses(remote: string, count: number, username = ALICE): Promise<void> {
   for (let n = 0; n < count; n++) await guess(remote, `guess ${n}`, username)
@@ -43,7 +44,7 @@ describe("a network", () => {
   })
 
   test("is still heard for accounts that have logged in from it", async () => {
-    limits.succeeded({ username: "Alice@Example.Test", password: "", remote: OFFICE })
+    limits.succeeded(loginSource("Alice@Example.Test", OFFICE))
     await guesses(OFFICE, 3, BOB)
     expect([await admits(OFFICE), await admits(OFFICE, BOB)]).toEqual([true, false])
     now = new Date(now.getTime() + 31 * 86_400_000)
@@ -65,7 +66,7 @@ describe("an account under attack from everywhere", () => {
 
   test("is open to its owner, from where nobody guessed and from where he was before", async () => {
     expect(await admits(HOME)).toBe(true)
-    limits.succeeded({ username: ALICE, password: "", remote: HOME })
+    limits.succeeded(loginSource(ALICE, HOME))
     await guesses(HOME, 3)
     expect(await admits(HOME)).toBe(true)
   })
