@@ -1,4 +1,4 @@
-import { BlockList, isIPv6, type Socket } from "node:net"
+import type { Socket } from "node:net"
 
 /**
  * Has the system ask an idle peer now and then whether it is still there (RFC 9293 §3.8.4), so that one that vanished is noticed, and
@@ -9,18 +9,13 @@ import { BlockList, isIPv6, type Socket } from "node:net"
  */
 export function keepAlive(socket: Socket): void {
   const { remoteAddress, remotePort = 0, localPort = 0 } = socket
-  if (remoteAddress === undefined || isLoopback(remoteAddress)) return
+  if (remoteAddress === undefined || LOOPBACK.test(remoteAddress)) return
   // One of the two differs from connection to connection, and no other number is at hand that does.
   socket.setKeepAlive(true, FIRST_MS + ((remotePort + localPort) % SPREAD_S) * 1000)
 }
 
-function isLoopback(address: string): boolean {
-  return LOOPBACK.check(address, isIPv6(address) ? "ipv6" : "ipv4")
-}
-
-const LOOPBACK = new BlockList()
-LOOPBACK.addSubnet("127.0.0.0", 8, "ipv4")
-LOOPBACK.addAddress("::1", "ipv6")
+/** As the system writes addresses: RFC 5952, and IPv4's also as IPv6's where a socket takes both. */
+const LOOPBACK = /^(?:(?:::ffff:)?127\.|::1$)/
 /** Routers forget idle connections after five minutes or more, some mobile networks after four. */
 const FIRST_MS = 100_000
 const SPREAD_S = 100

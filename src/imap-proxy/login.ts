@@ -81,8 +81,10 @@ async function answer(
   const { tag } = command
   switch (command.name) {
     case "CAPABILITY":
-      await client.say(`* CAPABILITY ${greetingCapabilities(loginChoice(client, visitor, options))}`)
-      await client.say(`${tag} OK CAPABILITY completed`)
+      // One write: TLS makes a record of each.
+      await client.say(
+        `* CAPABILITY ${greetingCapabilities(loginChoice(client, visitor, options))}\r\n${tag} OK CAPABILITY completed`,
+      )
       return null
     case "NOOP":
       await client.say(`${tag} OK NOOP completed`)

@@ -125,7 +125,7 @@ export class Session {
       this.#busy = false
       if (this.#draining) await this.drain()
     }
-    if (client.stream.destroyed) return
+    if (client.stream.destroyed || upstream.stream.destroyed) return
     upstream.stream.end()
     const timer = setTimeout(() => upstream.stream.destroy(), HALF_CLOSED_MS)
     await responses.finally(() => clearTimeout(timer))

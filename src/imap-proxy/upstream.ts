@@ -1,4 +1,3 @@
-import { once } from "node:events"
 import { connect as connectTcp, isIP, type Socket } from "node:net"
 import type { Duplex } from "node:stream"
 import { type ConnectionOptions, connect as connectTls, createSecureContext, getCACertificates } from "node:tls"
@@ -9,6 +8,7 @@ import { ConnectionLimits, type UpstreamLimits } from "./upstream/connection-lim
 import { Dialogue } from "./upstream/dialogue.ts"
 import { lendingSocket } from "./upstream/lending-socket.ts"
 import { exchangeFor, type Identity, reveals, type ServerName } from "./upstream/sasl.ts"
+import { within } from "./upstream/within.ts"
 
 /** Where an IMAP server is. `plain` is for loopback only (contract.md); the configuration sees to it. */
 export type UpstreamEndpoint =
@@ -52,19 +52,19 @@ export function externalUpstream(options: UpstreamOptions): Upstream {
   const limits = new ConnectionLimits(options.limits)
   const means = { tls: tlsOptions(options), buffer: Buffer.allocUnsafeSlow(READ_OCTETS) }
   return {
-    async connect(account, client, signal) {
-      const within = AbortSignal.any([signal, AbortSignal.timeout(options.timeoutMs ?? CONNECT_MS)])
-      const leave = await limits.connection(account, within)
-      try {
-        const attempted = await limits.attempt(within)
-        const stream = await logIn(options, means, account, client, within).finally(attempted)
-        stream.on("close", leave)
-        return stream
-      } catch (error) {
-        leave()
-        throw unavailable(error)
-      }
-    },
+    connect: (account, client, signal) =>
+      within(signal, options.timeoutMs ?? CONNECT_MS, async (patience) => {
+        const leave = await limits.connection(account, patience)
+        try {
+          const attempted = await limits.attempt(patience)
+          const stream = await logIn(options, means, account, client, patience).finally(attempted)
+          stream.on("close", leave)
+          return stream
+        } catch (error) {
+          leave()
+          throw unavailable(error)
+        }
+      }),
   }
 }
 
@@ -132,14 +132,17 @@ async function connected(endpoint: UpstreamEndpoint, buffer: Uint8Array, signal:
   const address = endpoint.kind === "unix" ? { path: endpoint.path } : endpoint
   // TLS reads into memory of its own.
   const socket = securityOf(endpoint) === "plain" ? lendingSocket(address, buffer) : connectTcp(address)
-  try {
-    await once(socket, "connect", { signal })
-  } catch (error) {
+  const { promise, resolve, reject } = Promise.withResolvers<void>()
+  const abort = (): void => {
     socket.destroy()
-    throw error
+    reject(signal.reason)
   }
-  // Under TLS nobody else listens to it, and what ends it ends the TLS socket too.
-  return socket.on("error", () => undefined)
+  // Under TLS nobody else listens to its errors, and what ends it ends the TLS socket too.
+  socket.once("connect", resolve).on("error", reject)
+  signal.addEventListener("abort", abort)
+  if (signal.aborted) abort()
+  await promise.finally(() => signal.removeEventListener("abort", abort))
+  return socket
 }
 
 /** @returns the tagged response. @throws GatewayError UPSTREAM_REFUSED when the server has no way that is ours */

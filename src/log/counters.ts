@@ -93,7 +93,8 @@ export class Counters {
   /** The count of one combination of labels, to be kept by who raises it often. */
   tally(name: CounterName, labels: Labels = {}): Tally {
     const tallies = this.#tallies.get(name) ?? new Map<string, Tally & { readonly labels: Labels }>()
-    const key = Object.values(labels).join("\n")
+    let key = ""
+    for (const name in labels) key += `${labels[name]}\n`
     const known = tallies.get(key)
     if (known !== undefined) return known
     const made = { labels, count: 0 }

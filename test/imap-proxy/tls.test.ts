@@ -49,6 +49,18 @@ for (const version of ["-tls1_3", "-tls1_2"])
     expect(text(again)).toContain("* OK [CAPABILITY")
   })
 
+openssl(
+  "AES-128-GCM is chosen where the client has no other wish than to know it, and what it knows otherwise",
+  async () => {
+    await using rig = await tlsRig()
+    const chosen = async (...options: readonly string[]) =>
+      /Cipher is (\S+)/.exec(text(await client(rig, ...options)))?.[1]
+    expect(await chosen()).toBe("TLS_AES_128_GCM_SHA256")
+    expect(await chosen("-ciphersuites", "TLS_AES_256_GCM_SHA384")).toBe("TLS_AES_256_GCM_SHA384")
+    expect(await chosen("-tls1_2")).toBe("ECDHE-ECDSA-AES128-GCM-SHA256")
+  },
+)
+
 openssl("processes with the same ticket keys resume each other's sessions, and no others", async () => {
   const tls = { ...own, ticketKeys: drawTicketKeys() }
   await using first = await tlsRig({ tls })
