@@ -37,6 +37,7 @@ const IMPORTERS: Readonly<Record<string, string>> = {
   "node:sqlite": "store/database.ts",
   openpgp: "crypto/openpgp",
   "smtp-server": "smtp-in",
+  mailauth: "smtp-in",
   nodemailer: "smtp-out",
   imapflow: "deliver",
   commander: "cli",
