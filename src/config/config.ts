@@ -105,6 +105,23 @@ interface PolicyConfig {
   readonly subject: "clear" | "hidden"
   /** A stored message whose marker does not fit: report it, or end the connection before its last octets. */
   readonly integrity: "report" | "strict"
+  /** Mail of other servers: SPF, DKIM, ARC, DMARC and BIMI are looked at and DMARC's wish is followed, or only looked at, or not even that. */
+  readonly authentication: "enforce" | "report" | "off"
+  /** Networks whose mail is not authenticated. */
+  readonly trusted: readonly Network[]
+}
+
+/** A network address and how many bits of it are meant. */
+export interface Network {
+  readonly address: string
+  readonly prefixBits: number
+  readonly family: "ipv4" | "ipv6"
+}
+
+/** Where DNS is asked about arriving mail. */
+interface DnsConfig {
+  /** "address" or "address:port"; none: the system's. */
+  readonly servers: readonly string[]
 }
 
 /** Bounds; each has a default that suits a small server. */
@@ -183,6 +200,7 @@ export interface Config {
   readonly imap: ImapConfig
   readonly relay: RelayConfig
   readonly policy: PolicyConfig
+  readonly dns: DnsConfig
   readonly limits: LimitsConfig
   /** What is allowed but worth a thought; for the log. */
   readonly warnings: readonly string[]

@@ -21,11 +21,13 @@ import {
   isLoopback,
   oneOf,
   readAddress,
+  readDnsServers,
   readDomain,
   readDomains,
   readDuration,
   readEndpoint,
   readListen,
+  readNetworks,
   readSize,
   readText,
   readVariable,
@@ -61,6 +63,8 @@ const IMAP_SCHEMES = { imap: { security: "starttls", port: 143 }, imaps: { secur
 const SMTP_SCHEMES = { smtp: { security: "starttls", port: 25 }, smtps: { security: "tls", port: 465 } } as const
 // RFC 2033 §5: LMTP has no port of its own, and 25 is forbidden to it.
 const LMTP_SCHEMES = { lmtp: { security: "starttls", port: null } } as const
+
+const LOOPBACK = readNetworks(["127.0.0.0/8", "::1"])
 
 /**
  * Reads the parsed document. `file` is its absolute path: relative paths in it start at its folder.
@@ -102,7 +106,10 @@ function readConfig(document: Document, file: string): Config | null {
     policy: {
       subject: document.optional("policy.subject", oneOf("clear", "hidden"), "clear"),
       integrity: document.optional("policy.integrity", oneOf("report", "strict"), "report"),
+      authentication: document.optional("policy.authentication", oneOf("enforce", "report", "off"), "enforce"),
+      trusted: document.optional("policy.trusted", readNetworks, LOOPBACK),
     },
+    dns: { servers: document.optional("dns.servers", readDnsServers, []) },
     limits: readLimits(document),
     warnings: [],
   }
@@ -361,6 +368,7 @@ const TABLES: readonly string[] = [
   "mailboxes",
   "relay",
   "policy",
+  "dns",
   "limits",
 ]
 const TABLE_ARRAYS: readonly string[] = ["tls.names"]

@@ -1,7 +1,8 @@
 /** PURE. The notations of postern.toml: each function reads one value or throws what it should have been. */
+import { isIP } from "node:net"
 import { GatewayError } from "../errors.ts"
 import { addressKey, parseAddress, parseDomain } from "../message/address.ts"
-import type { Endpoint, ListenAddress, Security } from "./config.ts"
+import type { Endpoint, ListenAddress, Network, Security } from "./config.ts"
 
 /** What stands before `://`, and what it means. */
 export interface Scheme {
@@ -92,6 +93,32 @@ export function readDomain(value: unknown): string {
 export function readAddress(value: unknown): string {
   if (typeof value !== "string") throw wrong("an address")
   return addressKey(parseAddress(value))
+}
+
+/** A list of networks: addresses, with "/" and the number of bits where more than one address is meant. */
+export function readNetworks(value: unknown): readonly Network[] {
+  const expected = wrong('a list of networks such as "192.0.2.0/24" or "2001:db8::1"')
+  if (!Array.isArray(value)) throw expected
+  return value.map((text: unknown) => {
+    const [, address = "", bits] = /^([0-9A-Fa-f.:]+)(?:\/(\d{1,3}))?$/.exec(typeof text === "string" ? text : "") ?? []
+    const longest = { 4: 32, 6: 128 }[isIP(address)]
+    const prefixBits = bits === undefined ? longest : Number(bits)
+    if (longest === undefined || prefixBits === undefined || prefixBits > longest) throw expected
+    return { address, prefixBits, family: longest === 32 ? "ipv4" : "ipv6" }
+  })
+}
+
+/** A list of DNS servers: addresses, each with ":port" where it is not 53. */
+export function readDnsServers(value: unknown): readonly string[] {
+  const expected = wrong('a list of addresses of DNS servers, such as "127.0.0.1", "127.0.0.1:5353" or "[::1]:5353"')
+  if (!Array.isArray(value)) throw expected
+  return value.map((text: unknown) => {
+    if (typeof text !== "string") throw expected
+    const [, six, four, port = "53"] = /^(?:\[([^\]]+)\]|([^:[\]]+))(?::(\d{1,5}))?$/.exec(text) ?? []
+    const known = isIP(text) !== 0 || isIP(six ?? "") === 6 || isIP(four ?? "") === 4
+    if (!known || Number(port) < 1 || Number(port) > 65_535) throw expected
+    return text
+  })
 }
 
 /** An environment variable's name. */

@@ -4,6 +4,10 @@ import { AggregatorRegistry, Counter, Gauge, Histogram, Registry } from "prom-cl
 const COUNTERS = {
   postern_smtp_accepted_total: { help: "Messages answered 250.", labels: ["listener"] },
   postern_smtp_refused_total: { help: "Messages and recipients refused, by reply code.", labels: ["listener", "code"] },
+  postern_smtp_auth_total: {
+    help: "Results of authenticating messages of other servers, by method.",
+    labels: ["method", "result"],
+  },
   postern_deliveries_total: { help: "Attempts per recipient, by what became of them.", labels: ["outcome"] },
   postern_imap_connections_total: { help: "IMAP connections that were taken.", labels: ["listener"] },
   postern_imap_refused_total: {

@@ -42,6 +42,8 @@ export interface Mailboxes {
       readonly receivedAt: Date
       readonly repeated: boolean
       readonly sender: Address | null
+      /** The author's domain asks for suspicion (RFC 9989 §4.7): not among mail that is believed, where the store has another place. */
+      readonly quarantine?: true
       readonly signal: AbortSignal
     },
   ): Promise<Result>

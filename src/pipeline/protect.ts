@@ -173,7 +173,9 @@ function restoredBody(body: Prepared, tag: Uint8Array | null, rest: AtRest): Pre
 }
 
 /** Header section with its empty line, and the body behind it. */
-async function splitHeader(message: Prepared): Promise<{ readonly header: Uint8Array; readonly body: Prepared }> {
+export async function splitHeader(
+  message: Prepared,
+): Promise<{ readonly header: Uint8Array; readonly body: Prepared }> {
   const octets = message.content()[Symbol.asyncIterator]()
   try {
     const { header } = await readHeader(octets)

@@ -6,6 +6,7 @@ import type { SpoolEntry } from "../store/spool.ts"
 import type { Gateway, OpenMessage } from "./gateway.ts"
 import type { Result } from "./ports.ts"
 import { protectAtRest } from "./protect.ts"
+import { withResults } from "./results.ts"
 import { failed, stored } from "./settle.ts"
 
 /** Protects a message for each account it is for, and stores it there. */
@@ -35,7 +36,11 @@ async function storeFor(
   const rest = gateway.directory.atRest(account)
   if (rest === null) return failed(job.recipient, "5.1.1", "no such mailbox here any more")
   const protectedMessage = await protectAtRest(
-    { sizeOctets: entry.sizeOctets, content: () => message.content() },
+    await withResults(
+      { sizeOctets: entry.sizeOctets, content: () => message.content() },
+      entry.authentication?.field ?? null,
+      gateway.hostname,
+    ),
     trace(entry),
     entry.seed,
     rest,
@@ -45,6 +50,7 @@ async function storeFor(
     receivedAt: entry.receivedAt,
     repeated: job.attempt > 0,
     sender: entry.envelope.sender,
+    ...(entry.authentication?.quarantine ? { quarantine: true as const } : {}),
     signal,
   })
   return result.kind === "done" ? stored(job.recipient, `stored for ${account}, ${protectedMessage.by}`) : result

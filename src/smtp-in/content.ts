@@ -88,8 +88,8 @@ class LineEndCheck {
   }
 }
 
-// Holds octets until the empty line; each octet is searched once, however the peer cuts its segments.
-class HeaderCollector {
+/** Holds octets until the empty line; each octet is searched once, however the peer cuts its segments. */
+export class HeaderCollector {
   #held: Buffer = Buffer.alloc(0)
   #length = 0
   #done = false

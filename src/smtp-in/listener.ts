@@ -3,13 +3,14 @@ import { SMTPServer, type SMTPServerDataStream, type SMTPServerSession } from "s
 import { GatewayError } from "../errors.ts"
 import type { Counters } from "../log/counters.ts"
 import type { Log } from "../log/log.ts"
+import { Arrival } from "./arrival.ts"
 import { authenticate } from "./authentication.ts"
 import { GatewayConnection } from "./connection.ts"
 import { type ContentVerdict, inspectContent } from "./content.ts"
-import type { Acceptance, ArrivingEntry, Recipients, Submitter, Submitters } from "./ports.ts"
+import type { Acceptance, ArrivingEntry, Authenticator, Recipients, Submitter, Submitters } from "./ports.ts"
 import { receivedField } from "./received.ts"
 import * as replies from "./replies.ts"
-import { checkAuthors, envelopeOf, judgeRecipient, judgeSender, type RecipientRules } from "./transaction.ts"
+import { checkAuthors, envelopeOf, judgeRecipient, judgeSender, type RecipientRules, senderOf } from "./transaction.ts"
 
 export interface SmtpInLimits {
   readonly messageSizeOctets: number
@@ -56,6 +57,8 @@ export interface SmtpInOptions {
   /** Needed by submission. */
   readonly submitters?: Submitters
   readonly acceptance: Acceptance
+  /** Absent: what arrives is taken for what it says. */
+  readonly authenticator?: Authenticator
   readonly counters: Pick<Counters, "add">
   readonly log: Log
   readonly now?: () => Date
@@ -211,9 +214,10 @@ class Gate implements SmtpListener {
 
   async #receive(...[stream, session, callback]: Parameters<SMTPServer["onData"]>): Promise<void> {
     const verdict: ContentVerdict = { complete: false, sizeOctets: 0, refusal: null }
+    const arrival = this.#arrival(session, verdict)
     try {
-      const entry = this.#entry(session)
-      const id = await this.#options.acceptance.accept(entry, this.#content(stream, session, verdict))
+      const entry = this.#entry(session, arrival)
+      const id = await this.#options.acceptance.accept(entry, arrival.watch(this.#content(stream, session, verdict)))
       // Whatever acceptance says: without the last octet there is no message.
       if (!verdict.complete) throw new GatewayError("PROTOCOL", "smtp: accepted before its end")
       this.#logAccepted(id, entry, session, verdict)
@@ -229,6 +233,18 @@ class Gate implements SmtpListener {
     }
   }
 
+  #arrival(session: SMTPServerSession, verdict: ContentVerdict): Arrival {
+    const given = session.envelope.mailFrom
+    const { counters, authenticator } = this.#options
+    const facts = {
+      sender: given ? senderOf(given) : null,
+      remote: session.remoteAddress,
+      helo: session.hostNameAppearsAs,
+    }
+    const log = this.#log.with({ session: `${session.id}.${session.transaction}`, remote: session.remoteAddress })
+    return new Arrival(authenticator ?? null, facts, verdict, { counters, log })
+  }
+
   #content(stream: SMTPServerDataStream, session: SMTPServerSession, verdict: ContentVerdict) {
     const submitter = submitterOf(session)
     const rules = {
@@ -241,7 +257,7 @@ class Gate implements SmtpListener {
     return inspectContent(stream.iterator({ destroyOnReturn: false }), rules, verdict)
   }
 
-  #entry(session: SMTPServerSession): ArrivingEntry {
+  #entry(session: SMTPServerSession, arrival: Arrival): ArrivingEntry {
     const submitter = submitterOf(session)
     const envelope = envelopeOf(session, this.#where)
     const receivedAt = this.#options.now?.() ?? new Date()
@@ -265,7 +281,7 @@ class Gate implements SmtpListener {
       helo,
       tls: session.secure,
     }
-    return { envelope, origin, received, receivedAt }
+    return { envelope, origin, received, receivedAt, authentication: () => arrival.authentication }
   }
 
   #countRefused({ code }: replies.Reply): void {

@@ -1,5 +1,6 @@
 import type { Address } from "../message/address.ts"
 import type { Envelope } from "../message/envelope.ts"
+import type { Decision, Method } from "./verdict.ts"
 
 /** What this gateway knows of a recipient at RCPT. Throws when it can't tell now; the client is asked to come back. */
 export interface Recipients {
@@ -25,6 +26,51 @@ export interface ArrivingEntry {
   /** The trace field to put before the message: CRLF folded, with its final CRLF (RFC 5321 §4.4). */
   readonly received: string
   readonly receivedAt: Date
+  /** What authentication came to; known when `content` has ended. null: it was not asked for. */
+  authentication(): Authentication | null
+}
+
+/** What is kept of a verdict with an accepted message. */
+export interface Authentication {
+  /** The Authentication-Results field (RFC 8601): CRLF folded, with its final CRLF. */
+  readonly field: string
+  /** The author's domain wishes that the message is treated with suspicion (RFC 9989 §4.7). */
+  readonly quarantine: boolean
+}
+
+/** What is known of a message before its content. */
+export interface ArrivalFacts {
+  readonly sender: Address | null
+  /** The client's network address. */
+  readonly remote: string
+  /** What it called itself. */
+  readonly helo: string
+}
+
+/** Who a message is by, as far as its domains say. */
+export interface Verdict {
+  /** In the words of RFC 8601. */
+  readonly results: Readonly<Record<Method, string>>
+  /** Domain of the author (RFC 9989 §3.2.2); null: there is none, or more than one. */
+  readonly author: string | null
+  readonly decision: Decision
+  readonly field: string
+}
+
+/** Looks at one message while it passes. */
+export interface Examination {
+  push(octets: Uint8Array): Promise<void>
+  end(): Promise<Verdict>
+  /** There will be no end: asks nobody any more. */
+  cancel(): void
+}
+
+/** Authenticates what other servers send. */
+export interface Authenticator {
+  /** @returns null when mail from there is not looked at */
+  begin(facts: ArrivalFacts): Examination | null
+  /** False: decisions are written down, and not followed. */
+  readonly enforced: boolean
 }
 
 /** Takes responsibility for a message. */

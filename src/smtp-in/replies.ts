@@ -35,6 +35,20 @@ const CONTENT_REPLIES: Readonly<Partial<Record<GatewayError["code"], Reply>>> = 
     text: "encrypted to a device that was revoked; use the recipient's current certificate",
   },
   AUTHOR_REFUSED: { code: 550, status: "5.7.1", text: "From does not name an address of this account" },
+  // RFC 5322 §3.6
+  AUTHOR_AMBIGUOUS: { code: 550, status: "5.7.1", text: "message has more than one From field" },
+  // RFC 7489 §10.3; RFC 7372 has no code for DMARC.
+  AUTHENTICATION_FAILED: {
+    code: 550,
+    status: "5.7.1",
+    text: "not by whom From says: refused by the DMARC policy of that domain",
+  },
+  // RFC 7208 §8.6, RFC 3463 §3.5
+  AUTHENTICATION_UNDECIDED: {
+    code: 451,
+    status: "4.4.3",
+    text: "DNS does not tell now whether this is by whom From says, try again later",
+  },
 }
 
 const NO_SPACE: Reply = { code: 452, status: "4.3.1", text: "no space, try again later" }

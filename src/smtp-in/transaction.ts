@@ -51,7 +51,6 @@ export interface RecipientRules {
 /** The envelope of the transaction that has reached DATA. A recipient named twice is there once. */
 export function envelopeOf(session: SMTPServerSession, rules: RecipientRules): Envelope {
   const given = session.envelope
-  const sender = given.mailFrom ? smtpPath(given.mailFrom).path : null
   const recipients = new Map<string, Recipient>()
   for (const one of given.rcptTo) {
     const recipient = recipientOf(one, rules.postmasterDomain)
@@ -60,12 +59,18 @@ export function envelopeOf(session: SMTPServerSession, rules: RecipientRules): E
   }
   const returnContent = given.dsn?.ret
   return {
-    sender: sender === "postmaster" ? null : sender,
+    sender: given.mailFrom ? senderOf(given.mailFrom) : null,
     recipients: [...recipients.values()],
     smtpUtf8: given.smtpUtf8 === true,
     envelopeId: given.dsn?.envid ?? null,
     returnContent: returnContent === "FULL" || returnContent === "HDRS" ? returnContent : null,
   }
+}
+
+/** The reverse-path; null: the null one. */
+export function senderOf(given: SMTPServerAddress): Address | null {
+  const { path } = smtpPath(given)
+  return path === "postmaster" ? null : path
 }
 
 /**

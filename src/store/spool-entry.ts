@@ -15,6 +15,14 @@ interface Origin {
   readonly tls: boolean
 }
 
+/** What was found out at the border about who a message is by. */
+interface Authentication {
+  /** The Authentication-Results field that we add, folded with CRLF and ending in it. */
+  readonly field: string
+  /** The author's domain asks for suspicion. */
+  readonly quarantine: boolean
+}
+
 /** All that is known of an accepted message but its content. */
 export interface SpoolEntry {
   readonly envelope: Envelope
@@ -22,6 +30,8 @@ export interface SpoolEntry {
   /** The Received field that we add, folded with CRLF and ending in it. */
   readonly received: string
   readonly receivedAt: Date
+  /** Absent: nobody asked who it is by (mail of our people, and of networks that are trusted). */
+  readonly authentication?: Authentication
   /** 32 random octets; whatever is random in protecting the message comes from them, so that a repeat is the same octets. */
   readonly seed: Uint8Array
   /** Of the content. */
@@ -64,6 +74,7 @@ export function parseEntry(octets: Uint8Array): SpoolEntry {
       origin: raw.origin,
       received: raw.received,
       receivedAt: new Date(raw.receivedAt),
+      ...(raw.authentication ? { authentication: raw.authentication } : {}),
       seed: new Uint8Array(Buffer.from(raw.seed, "base64")),
       sizeOctets: raw.sizeOctets,
     }

@@ -50,10 +50,11 @@ export class Spool {
 
   /**
    * Seals the message, and resolves with its id when it would survive a power cut. No plaintext touches the disk.
+   * @param entry stands behind the content in the file: what is known only when the content has ended is asked for then
    * @param id for messages of our own that a repeated attempt makes again: the one there is stays. `[0-9a-z]{8,64}`
    * @throws GatewayError SPOOL_FULL, SPOOL_KEY_MISSING; what `content` throws comes through; in each case nothing is left
    */
-  async write(entry: NewEntry, content: AsyncIterable<Uint8Array>, id?: string): Promise<string> {
+  async write(entry: NewEntry | (() => NewEntry), content: AsyncIterable<Uint8Array>, id?: string): Promise<string> {
     if (id !== undefined && (await this.#exists(id))) return id
     const name = id ?? this.#newId()
     const seed = randomOctets(32)
@@ -74,7 +75,9 @@ export class Spool {
         path = this.#path(name)
         return { durable: this.#syncNames() }
       }
-      await writeSealed(begin, content, (sizeOctets) => formatEntry({ ...entry, seed, sizeOctets }), giveName)
+      const trailer = (sizeOctets: number) =>
+        formatEntry({ ...(typeof entry === "function" ? entry() : entry), seed, sizeOctets })
+      await writeSealed(begin, content, trailer, giveName)
       return name
     } catch (error) {
       await unlinkIfThere(path)

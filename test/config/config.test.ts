@@ -49,6 +49,7 @@ describe("defaults", () => {
       ...same,
       limits: plain.limits,
       policy: plain.policy,
+      dns: plain.dns,
       tls: plain.tls,
       deliver: plain.deliver,
       relay: plain.relay,

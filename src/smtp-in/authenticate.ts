@@ -1,0 +1,232 @@
+import { arc } from "mailauth/lib/arc/index.js"
+import { bimi } from "mailauth/lib/bimi/index.js"
+import { DkimVerifier } from "mailauth/lib/dkim/dkim-verifier.js"
+import { evaluateDmarc } from "mailauth/lib/dmarc/index.js"
+import { spf } from "mailauth/lib/spf/index.js"
+import { formatAddress } from "../message/address.ts"
+import { resultsField } from "../mime/authentication-results.ts"
+import { type Field, parseFields } from "../mime/header.ts"
+import { HeaderCollector } from "./content.ts"
+import { type Lookup, Lookups } from "./lookups.ts"
+import type { ArrivalFacts, Examination, Verdict } from "./ports.ts"
+import { decide, type Evaluation, percentOf } from "./verdict.ts"
+
+/** What authentication needs beside the message. */
+export interface AuthenticationMeans {
+  /** How we sign our results (RFC 8601 §2.5). */
+  readonly authservId: string
+  readonly lookup: Lookup
+  readonly now: () => Date
+  /** From 0 to 99, by chance; for DMARC's `pct`. */
+  readonly sample: () => number
+  /** From the last octet of the message on, what DNS has not answered after this time counts as no answer. */
+  readonly budgetMs?: number
+}
+
+/** SPF, DKIM, ARC, DMARC and BIMI of a message that is read from `content`. Nothing of it is kept but its header section. */
+export async function authenticate(
+  facts: ArrivalFacts,
+  content: AsyncIterable<Uint8Array>,
+  means: AuthenticationMeans,
+): Promise<Verdict> {
+  const examining = new Examining(facts, means)
+  for await (const octets of content) await examining.push(octets)
+  return examining.end()
+}
+
+/** The same for a message on its way to somewhere else. */
+export class Examining implements Examination {
+  readonly #facts: ArrivalFacts
+  readonly #means: AuthenticationMeans
+  readonly #lookups: Lookups
+  readonly #header = new HeaderCollector()
+  #octets = 0
+  #begun: Begun | null = null
+
+  constructor(facts: ArrivalFacts, means: AuthenticationMeans) {
+    this.#facts = facts
+    this.#means = means
+    this.#lookups = new Lookups(means.lookup)
+  }
+
+  async push(octets: Uint8Array): Promise<void> {
+    this.#octets += octets.length
+    if (this.#begun) return this.#begun.body(octets)
+    const section = this.#header.push(octets)
+    if (section === null) return
+    this.#begun = await begin(section, this.#facts, this.#means, this.#lookups)
+    await this.#begun.body(octets.subarray(octets.length - (this.#octets - section.length)))
+  }
+
+  async end(): Promise<Verdict> {
+    const timer = setTimeout(() => this.#lookups.end(), this.#means.budgetMs ?? BUDGET_MS)
+    try {
+      const section = this.#header.end() ?? new Uint8Array(0)
+      this.#begun ??= await begin(section, this.#facts, this.#means, this.#lookups)
+      return await conclude(this.#begun, this.#facts, this.#means, this.#lookups)
+    } finally {
+      clearTimeout(timer)
+      this.#lookups.end()
+    }
+  }
+
+  cancel(): void {
+    this.#lookups.end()
+  }
+}
+
+/** What has been started when the header section is there. */
+interface Begun {
+  readonly verifier: DkimVerifier
+  readonly spf: ReturnType<typeof spf>
+  /** Why no signature is looked at, or null. */
+  readonly unverified: string | null
+  readonly body: (octets: Uint8Array) => Promise<void> | void
+}
+
+async function begin(section: Uint8Array, facts: ArrivalFacts, means: AuthenticationMeans, lookups: Lookups) {
+  const sender = facts.sender ? formatAddress(facts.sender) : ""
+  const { octets, signed, unverified } = verifiable(section)
+  const verifier = new DkimVerifier({
+    resolver: lookups.ask,
+    strict: true,
+    // Not empty: it would be looked for in the header.
+    sender: sender || "<>",
+    curTime: means.now(),
+  })
+  await verifier.emitHeaders(octets)
+  const checking = spf({
+    ...(sender ? { sender } : {}),
+    ip: facts.remote,
+    helo: facts.helo,
+    mta: means.authservId,
+    resolver: lookups.ask,
+    maxResolveCount: SPF_LOOKUPS,
+    maxVoidCount: SPF_VOID_LOOKUPS,
+    strict: true,
+  })
+  checking.catch(() => undefined)
+  const body = (part: Uint8Array) => (signed && part.length > 0 ? verifier.nextChunk(part) : undefined)
+  return { verifier, spf: checking, unverified, body } satisfies Begun
+}
+
+async function conclude(
+  { verifier, spf: checking, unverified }: Begun,
+  facts: ArrivalFacts,
+  means: AuthenticationMeans,
+  lookups: Lookups,
+): Promise<Verdict> {
+  const options = { resolver: lookups.ask, strict: true }
+  const [spfResult] = await Promise.all([checking, verifier.finish()])
+  const { results: signatures, headerFrom, fromFields } = verifier
+  const arcResult = await arc(verifier.arc, { ...options, ip: facts.remote })
+  const { response: dmarc, reason } = await evaluateDmarc({
+    headerFrom,
+    fromFields,
+    spfDomains: spfResult.status.result === "pass" ? [spfResult.domain] : [],
+    dkimDomains: signatures.flatMap(({ id, signingDomain, status }) =>
+      status.result === "pass" && signingDomain !== undefined
+        ? [{ ...(id === undefined ? {} : { id }), domain: signingDomain, underSized: status.underSized ?? 0 }]
+        : [],
+    ),
+    arcResult,
+    ...options,
+  })
+  const bimiResult = dmarc ? await bimi({ dmarc, headers: verifier.headers, ...options }) : false
+
+  const evaluation: Evaluation = dmarc
+    ? {
+        kind: "evaluated",
+        result: dmarc.status.result,
+        policy: dmarc.policy ?? "none",
+        percent: percentOf(dmarc.rr ?? ""),
+      }
+    : { kind: "no-author", reason: reason ?? "no-author-domain", fromFields }
+  const undecided =
+    spfResult.status.result === "temperror" ||
+    signatures.some(({ status }) => status.result === "temperror" && status.aligned !== false)
+  const dkimRows = unverified === null ? signatures.map(({ info }) => info) : [`dkim=policy reason="${unverified}"`]
+  const dmarcRow = dmarc ? dmarc.info : `dmarc=permerror reason="${reason ?? "no-author-domain"}"`
+  return {
+    results: {
+      spf: spfResult.status.result,
+      dkim: unverified === null ? strongest(signatures.map(({ status }) => status.result)) : "policy",
+      arc: arcResult.status.result,
+      dmarc: dmarc ? dmarc.status.result : "permerror",
+      bimi: bimiResult ? bimiResult.status.result : "skipped",
+    },
+    author: dmarc ? (dmarc.status.header?.["from"] ?? null) : null,
+    decision: decide(evaluation, undecided, means.sample()),
+    field: resultsField(
+      means.authservId,
+      [...dkimRows, spfResult.info, arcResult.info, dmarcRow, bimiResult ? bimiResult.info : undefined].filter(
+        (row) => row !== undefined,
+      ),
+    ),
+  }
+}
+
+/**
+ * The header section as far as it is given to mailauth, whose work grows with the square of what a sender may put into it: lines, fields, and
+ * names in a signature. Of more signatures than are looked at the topmost are kept, which are the last ones made.
+ */
+function verifiable(section: Uint8Array): { octets: Uint8Array; signed: boolean; unverified: string | null } {
+  const fields = parseFields(section)
+  const excess = excessOf(section, fields)
+  if (excess !== null) {
+    const authors = fields.filter(isAuthor).map((field) => field.octets.subarray(0, MAX_AUTHOR_OCTETS))
+    return { octets: Buffer.concat([...authors.slice(0, 2).flatMap(ended), CRLF]), signed: false, unverified: excess }
+  }
+  let signatures = 0
+  const kept = fields.filter((field) => {
+    if (field.name !== "dkim-signature") return true
+    return field.octets.length <= MAX_SIGNATURE_OCTETS && signatures++ < MAX_SIGNATURES
+  })
+  const signed = signatures > 0 || fields.some((field) => field.name === "arc-message-signature")
+  if (kept.length === fields.length) return { octets: section, signed, unverified: null }
+  return { octets: Buffer.concat([...kept.map((field) => field.octets), CRLF]), signed, unverified: null }
+}
+
+function excessOf(section: Uint8Array, fields: readonly Field[]): string | null {
+  if (section.length > MAX_VERIFIED_OCTETS) return "header section is too large to be verified"
+  if (fields.length > MAX_FIELDS) return "too many header fields to be verified"
+  if (fields.some((field) => isAuthor(field) && field.octets.length > MAX_AUTHOR_OCTETS)) return "From is too long"
+  let lines = 0
+  for (let at = section.indexOf(LF); at >= 0; at = section.indexOf(LF, at + 1)) lines++
+  return lines > MAX_LINES ? "too many header lines to be verified" : null
+}
+
+function isAuthor({ name, octets }: Field): boolean {
+  return name === "from" || FOLDED_FROM.test(Buffer.from(octets.subarray(0, 64)).toString("latin1"))
+}
+
+function ended(octets: Uint8Array): Uint8Array[] {
+  return octets.at(-1) === LF ? [octets] : [octets, CRLF]
+}
+
+/** One word for all signatures: the best of them, and what is not known yet before what failed. */
+function strongest(results: readonly string[]): string {
+  return (
+    ["pass", "temperror", "fail", "policy", "permerror", "neutral"].find((word) => results.includes(word)) ?? "none"
+  )
+}
+
+const CRLF = Buffer.from("\r\n")
+const LF = 10
+/** RFC 7208 §11.1 asks for 20 seconds at least. */
+const BUDGET_MS = 20_000
+/** RFC 7208 §4.6.4 */
+const SPF_LOOKUPS = 10
+const SPF_VOID_LOOKUPS = 2
+/** Real mail carries one to four. Each costs a key from DNS, 0.1 ms, and perhaps a pass over the body (one for each `l=` and method). */
+const MAX_SIGNATURES = 8
+/** Real ones stay below 2 KB; longer ones have thousands of names in `h=`, each of which is looked for among all fields. */
+const MAX_SIGNATURE_OCTETS = 8_192
+/** Real header sections stay below 100 KB and 200 fields. */
+const MAX_VERIFIED_OCTETS = 262_144
+const MAX_FIELDS = 1_000
+const MAX_LINES = 4_000
+/** Some 300 authors. */
+const MAX_AUTHOR_OCTETS = 16_384
+/** A line end before its colon: mailauth reads that as From, as some mail programs do. */
+const FOLDED_FROM = /^from[ \t\r\n]*:/i

@@ -1,0 +1,56 @@
+import { Resolver } from "node:dns/promises"
+
+/**
+ * Asks DNS for records. Throws an error whose `code` is ENOTFOUND (no such name), ENODATA (no such record) or EBADNAME (cannot be a name);
+ * any other means that there was no answer, and that is never "no record".
+ */
+export type Lookup = (name: string, type: string) => Promise<string[][] | string[]>
+
+/** DNS by the servers named, "address" or "address:port"; by the system's when none are. */
+export function dnsLookup(servers: readonly string[]): Lookup {
+  const resolver = new Resolver({ timeout: TIMEOUT_MS, tries: 2 })
+  if (servers.length > 0) resolver.setServers(servers)
+  // The types that mailauth asks for give lists: of strings, or of the strings of TXT, or of MX, which it reads itself.
+  return async (name, type) => (await resolver.resolve(name, type)) as string[][] | string[]
+}
+
+/** The look-ups of one message: each question is asked once, there is a bound on them, and an end. */
+export class Lookups {
+  readonly #lookup: Lookup
+  readonly #answers = new Map<string, ReturnType<Lookup>>()
+  readonly #over = Promise.withResolvers<never>()
+
+  constructor(lookup: Lookup) {
+    this.#lookup = lookup
+    this.#over.promise.catch(() => undefined)
+  }
+
+  readonly ask: Lookup = (name, type) => {
+    const key = `${type} ${name.toLowerCase()}`
+    const known = this.#answers.get(key)
+    if (known) return known
+    const answer = this.#answers.size < MAX_LOOKUPS ? this.#race(name, type) : Promise.reject(noAnswer("too many"))
+    // Whoever waits for it hears of its failure; it may be that nobody does any more.
+    answer.catch(() => undefined)
+    this.#answers.set(key, answer)
+    return answer
+  }
+
+  /** From now on nothing is answered. */
+  end(): void {
+    this.#over.reject(noAnswer("out of time"))
+  }
+
+  #race(name: string, type: string): ReturnType<Lookup> {
+    return Promise.race([this.#over.promise, this.#lookup(name, type)])
+  }
+}
+
+function noAnswer(why: string): Error {
+  return Object.assign(new Error(`dns: ${why}`), { code: "ETIMEOUT" })
+}
+
+/** Of one query to one server; c-ares doubles it for the second try. */
+const TIMEOUT_MS = 3_000
+/** Honest mail needs up to 30. SPF has limits of its own (RFC 7208 §4.6.4: 10, and 10 names for each mx). */
+const MAX_LOOKUPS = 200

@@ -1,0 +1,388 @@
+import { generateKeyPairSync } from "node:crypto"
+import { dkimSign } from "mailauth/lib/dkim/sign.js"
+import { describe, expect, test } from "vitest"
+import { parseAddress } from "../../src/message/address.ts"
+import { authenticate, Examining } from "../../src/smtp-in/authenticate.ts"
+import type { Verdict } from "../../src/smtp-in/ports.ts"
+import { type Zone, zoneLookup } from "../harness/zone.ts"
+
+const NOW = new Date("2026-11-26T10:00:00Z")
+const CLIENT = "192.0.2.1"
+const PLAIN = "To: alice@example.test\r\nSubject: hello\r\nDate: Thu, 26 Nov 2026 09:59:00 +0000\r\n"
+const BODY = "Dear Alice,\r\n\r\nthe text.\r\n"
+
+const rsa = generateKeyPairSync("rsa", { modulusLength: 2048 })
+const short = generateKeyPairSync("rsa", { modulusLength: 512 })
+const ed25519 = generateKeyPairSync("ed25519")
+const KEYS: Zone = {
+  "rsa._domainkey.author.test TXT": [
+    [`v=DKIM1; k=rsa; p=${der(rsa.publicKey).slice(0, 200)}`, der(rsa.publicKey).slice(200)],
+  ],
+  "short._domainkey.author.test TXT": [`v=DKIM1; k=rsa; p=${der(short.publicKey)}`],
+  "ed._domainkey.author.test TXT": [`v=DKIM1; k=ed25519; p=${raw(ed25519.publicKey)}`],
+  "ed._domainkey.news.author.test TXT": [`v=DKIM1; k=ed25519; p=${raw(ed25519.publicKey)}`],
+  "ed._domainkey.other.test TXT": [`v=DKIM1; k=ed25519; p=${raw(ed25519.publicKey)}`],
+  "revoked._domainkey.author.test TXT": ["v=DKIM1; k=rsa; p="],
+  "down._domainkey.author.test TXT": "SERVFAIL",
+  "down._domainkey.other.test TXT": "SERVFAIL",
+  "slow._domainkey.author.test TXT": "silence",
+}
+
+function der(key: typeof rsa.publicKey): string {
+  return key.export({ type: "spki", format: "der" }).toString("base64")
+}
+
+function raw(key: typeof rsa.publicKey): string {
+  return key.export({ type: "spki", format: "der" }).subarray(-32).toString("base64")
+}
+
+interface Given {
+  readonly sender?: string | null
+  readonly from?: string
+  /** Header fields above the others. */
+  readonly head?: string
+  readonly body?: string
+  /** [domain, selector, key] of each signature; the last one made stands on top. */
+  readonly sign?: readonly (readonly [string, string, "rsa" | "ed25519" | "short"])[]
+  readonly alter?: (message: string) => string
+  readonly zone?: Zone
+  readonly remote?: string
+  readonly helo?: string
+  readonly sample?: number
+  readonly budgetMs?: number
+  readonly pieces?: number
+}
+
+async function verdictOf(given: Given, asked: string[] = []): Promise<Verdict> {
+  const message = Buffer.from(given.alter?.(await signed(given)) ?? (await signed(given)), "latin1")
+  const sender = given.sender === undefined ? "bounce@author.test" : given.sender
+  return authenticate(
+    {
+      sender: sender === null ? null : parseAddress(sender),
+      remote: given.remote ?? CLIENT,
+      helo: given.helo ?? "mx.author.test",
+    },
+    pieces(message, given.pieces ?? 65_536),
+    meansOf({ ...KEYS, ...given.zone }, given, asked),
+  )
+}
+
+function meansOf(zone: Zone, given: Given, asked: string[] = []) {
+  return {
+    authservId: "mx.example.test",
+    lookup: zoneLookup(zone, asked),
+    now: () => NOW,
+    sample: () => given.sample ?? 0,
+    ...(given.budgetMs === undefined ? {} : { budgetMs: given.budgetMs }),
+  }
+}
+
+async function signed({ from, head, body, sign }: Given): Promise<string> {
+  let message = `${head ?? ""}${from ?? "From: Author <author@author.test>\r\n"}${PLAIN}\r\n${body ?? BODY}`
+  for (const [signingDomain, selector, kind] of sign ?? []) {
+    const pair = { rsa, ed25519, short }[kind]
+    const privateKey = pair.privateKey.export({ type: "pkcs8", format: "pem" }).toString()
+    const algorithm = kind === "ed25519" ? "ed25519-sha256" : "rsa-sha256"
+    const one = { signingDomain, selector, privateKey, algorithm, canonicalization: "relaxed/relaxed" }
+    const signTime = new Date("2026-11-26T09:59:30Z")
+    const { signatures, errors } = await dkimSign(Buffer.from(message), { ...one, signTime, signatureData: [one] })
+    expect(errors).toEqual([])
+    message = signatures + message
+  }
+  return message
+}
+
+async function* pieces(octets: Uint8Array, size: number): AsyncGenerator<Uint8Array> {
+  for (let at = 0; at < octets.length; at += size) yield octets.subarray(at, at + size)
+}
+
+const spf = (record: string): Zone => ({ "author.test TXT": [record] })
+const policy = (record: string): Zone => ({ "_dmarc.author.test TXT": [`v=DMARC1; ${record}`] })
+const PASSING = { ...spf("v=spf1 ip4:192.0.2.0/24 -all"), ...policy("p=reject") }
+
+describe("SPF (RFC 7208)", () => {
+  const rows: [name: string, given: Given, want: string][] = [
+    ["pass", { zone: spf("v=spf1 ip4:192.0.2.1 -all") }, "pass"],
+    ["fail", { zone: spf("v=spf1 -all") }, "fail"],
+    ["softfail", { zone: spf("v=spf1 ~all") }, "softfail"],
+    ["neutral", { zone: spf("v=spf1 ?all") }, "neutral"],
+    ["no record", { zone: spf("something else") }, "none"],
+    ["no domain", {}, "none"],
+    ["no answer", { zone: { "author.test TXT": "SERVFAIL" } }, "temperror"],
+    [
+      "no answer within an include",
+      { zone: { ...spf("v=spf1 include:x.test -all"), "x.test TXT": "SERVFAIL" } },
+      "temperror",
+    ],
+    ["syntax", { zone: spf("v=spf1 ip4:192.0.2 -all") }, "permerror"],
+    ["two records", { zone: { "author.test TXT": ["v=spf1 +all", "v=spf1 -all"] } }, "permerror"],
+    ["a record that includes itself: ten look-ups", { zone: spf("v=spf1 include:author.test -all") }, "permerror"],
+    ["null reverse-path: HELO", { sender: null, helo: "author.test", zone: spf("v=spf1 ip4:192.0.2.1 -all") }, "pass"],
+    ["null reverse-path, HELO an address", { sender: null, helo: "[192.0.2.1]" }, "none"],
+    ["IPv6", { remote: "2001:db8::1", zone: spf("v=spf1 ip6:2001:db8::/32 -all") }, "pass"],
+    ["IPv4 on an IPv6 socket", { remote: "::ffff:192.0.2.1", zone: spf("v=spf1 ip4:192.0.2.1 -all") }, "pass"],
+  ]
+  for (const [name, given, want] of rows)
+    test(name, async () => {
+      const { results, field } = await verdictOf(given)
+      expect(results.spf).toBe(want)
+      expect(field).toContain(`spf=${want} `)
+    })
+})
+
+describe("DKIM (RFC 6376, RFC 8463)", () => {
+  const rsaSigned: Given = { sign: [["author.test", "rsa", "rsa"]] }
+  const rows: [name: string, given: Given, want: string][] = [
+    ["not signed", {}, "none"],
+    ["rsa-sha256", rsaSigned, "pass"],
+    ["ed25519-sha256", { sign: [["author.test", "ed", "ed25519"]] }, "pass"],
+    [
+      "both",
+      {
+        sign: [
+          ["author.test", "rsa", "rsa"],
+          ["author.test", "ed", "ed25519"],
+        ],
+      },
+      "pass",
+    ],
+    ["octet by octet", { ...rsaSigned, pieces: 1 }, "pass"],
+    ["a blank line ends a piece", { ...rsaSigned, pieces: 7 }, "pass"],
+    ["altered body", { ...rsaSigned, alter: (m) => m.replace("the text", "the test") }, "fail"],
+    ["altered subject", { ...rsaSigned, alter: (m) => m.replace("hello", "hallo") }, "fail"],
+    ["a second From, not signed: DMARC refuses it", { ...rsaSigned, alter: (m) => `From: x@y.test\r\n${m}` }, "pass"],
+    ["key of somebody else", { sign: [["author.test", "rsa", "short"]], alter: (m) => m }, "fail"],
+    ["no such key", { sign: [["author.test", "absent", "rsa"]] }, "neutral"],
+    ["revoked key", { sign: [["author.test", "revoked", "rsa"]] }, "neutral"],
+    ["key of 512 bits", { sign: [["author.test", "short", "short"]] }, "policy"],
+    ["DNS down", { sign: [["author.test", "down", "rsa"]] }, "temperror"],
+    ["DNS silent", { sign: [["author.test", "slow", "rsa"]], budgetMs: 30 }, "temperror"],
+    [
+      "one key down, one signature good",
+      {
+        sign: [
+          ["author.test", "down", "rsa"],
+          ["author.test", "rsa", "rsa"],
+        ],
+      },
+      "pass",
+    ],
+  ]
+  for (const [name, given, want] of rows)
+    test(name, async () => expect((await verdictOf(given)).results.dkim).toBe(want))
+})
+
+describe("DMARC (RFC 9989): the decision", () => {
+  const news = "From: News <list@news.author.test>\r\n"
+  const foreign = { sender: "bounce@other.test" }
+  const ed: Given = { ...foreign, sign: [["author.test", "ed", "ed25519"]] }
+  const rows: [name: string, given: Given, dmarc: string, decision: string][] = [
+    ["SPF aligned", { zone: PASSING }, "pass", "accept"],
+    ["DKIM aligned", { ...ed, zone: policy("p=reject") }, "pass", "accept"],
+    ["nothing: reject", { ...foreign, zone: policy("p=reject") }, "fail", "reject"],
+    ["nothing: quarantine", { ...foreign, zone: policy("p=quarantine") }, "fail", "quarantine"],
+    ["nothing: none", { ...foreign, zone: policy("p=none") }, "fail", "accept"],
+    ["no policy", foreign, "none", "accept"],
+    ["testing (t=y): one weaker", { ...foreign, zone: policy("p=reject; t=y") }, "fail", "quarantine"],
+    [
+      "SPF passes for somebody else",
+      { ...foreign, zone: { ...policy("p=reject"), "other.test TXT": ["v=spf1 +all"] } },
+      "fail",
+      "reject",
+    ],
+    [
+      "DKIM passes for somebody else",
+      { ...foreign, sign: [["other.test", "ed", "ed25519"]], zone: policy("p=reject") },
+      "fail",
+      "reject",
+    ],
+    ["relaxed: signed above the author", { ...ed, from: news, zone: policy("p=reject") }, "pass", "accept"],
+    [
+      "relaxed: signed below the author",
+      { ...foreign, sign: [["news.author.test", "ed", "ed25519"]], zone: policy("p=reject") },
+      "pass",
+      "accept",
+    ],
+    ["strict: signed above the author", { ...ed, from: news, zone: policy("p=reject; adkim=s") }, "fail", "reject"],
+    ["strict: signed by the author", { ...ed, zone: policy("p=reject; adkim=s") }, "pass", "accept"],
+    [
+      "strict SPF: reverse-path below the author",
+      {
+        sender: "b@news.author.test",
+        zone: { ...policy("p=reject; aspf=s"), "news.author.test TXT": ["v=spf1 +all"] },
+      },
+      "fail",
+      "reject",
+    ],
+    [
+      "relaxed SPF: the same",
+      { sender: "b@news.author.test", zone: { ...policy("p=reject"), "news.author.test TXT": ["v=spf1 +all"] } },
+      "pass",
+      "accept",
+    ],
+    ["sp= for a subdomain", { ...foreign, from: news, zone: policy("p=reject; sp=none") }, "fail", "accept"],
+    ["p= for a subdomain without sp=", { ...foreign, from: news, zone: policy("p=reject") }, "fail", "reject"],
+    [
+      "np= for one that is not there",
+      { ...foreign, from: "From: a@nowhere.author.test\r\n", zone: policy("p=none; np=reject") },
+      "fail",
+      "reject",
+    ],
+    ["pct: in the sample", { ...foreign, sample: 24, zone: policy("p=reject; pct=25") }, "fail", "reject"],
+    ["pct: not in the sample", { ...foreign, sample: 25, zone: policy("p=reject; pct=25") }, "fail", "quarantine"],
+    ["pct=0 of quarantine", { ...foreign, zone: policy("p=quarantine; pct=0") }, "fail", "accept"],
+    [
+      "null reverse-path, HELO aligned",
+      { sender: null, zone: { ...policy("p=reject"), "mx.author.test TXT": ["v=spf1 +all"] } },
+      "pass",
+      "accept",
+    ],
+    [
+      "null reverse-path, HELO of somebody else",
+      { sender: null, helo: "mx.other.test", zone: policy("p=reject") },
+      "fail",
+      "reject",
+    ],
+    [
+      "two From fields",
+      { from: "From: a@author.test\r\nFrom: b@other.test\r\n", zone: PASSING },
+      "permerror",
+      "reject",
+    ],
+    [
+      "a second From above one that is signed",
+      { ...ed, alter: (m) => `From: x@y.test\r\n${m}`, zone: PASSING },
+      "permerror",
+      "reject",
+    ],
+    [
+      "a From folded before its colon beside a From",
+      { from: "From\r\n : a@author.test\r\nFrom: b@other.test\r\n", zone: PASSING },
+      "permerror",
+      "reject",
+    ],
+    ["two authors of one domain", { from: "From: a@author.test, b@author.test\r\n", zone: PASSING }, "pass", "accept"],
+    [
+      "two authors of two domains",
+      { from: "From: a@author.test, b@other.test\r\n", zone: PASSING },
+      "permerror",
+      "quarantine",
+    ],
+    ["no From", { from: "", zone: PASSING }, "permerror", "quarantine"],
+    ["empty group in From", { from: "From: undisclosed:;\r\n", zone: PASSING }, "permerror", "quarantine"],
+    [
+      "U-label in From, A-label in DNS",
+      {
+        ...foreign,
+        from: "From: a@b\xc3\xbccher.test\r\n",
+        zone: { "_dmarc.xn--bcher-kva.test TXT": ["v=DMARC1; p=reject"] },
+      },
+      "fail",
+      "reject",
+    ],
+    // DNS trouble is never a pass, and never a refusal for ever.
+    ["policy: no answer", { ...foreign, zone: { "_dmarc.author.test TXT": "SERVFAIL" } }, "temperror", "defer"],
+    [
+      "policy: silence",
+      { ...foreign, zone: { "_dmarc.author.test TXT": "silence" }, budgetMs: 30 },
+      "temperror",
+      "defer",
+    ],
+    [
+      "reject, key of the author: no answer",
+      { ...foreign, sign: [["author.test", "down", "rsa"]], zone: policy("p=reject") },
+      "fail",
+      "defer",
+    ],
+    [
+      "reject, key of somebody else: no answer",
+      { ...foreign, sign: [["other.test", "down", "rsa"]], zone: policy("p=reject") },
+      "fail",
+      "reject",
+    ],
+    ["reject, SPF: no answer", { zone: { ...policy("p=reject"), "author.test TXT": "SERVFAIL" } }, "fail", "defer"],
+    [
+      "none, key of the author: no answer",
+      { ...foreign, sign: [["author.test", "down", "rsa"]], zone: policy("p=none") },
+      "fail",
+      "accept",
+    ],
+    [
+      "SPF: no answer, DKIM good",
+      { sign: [["author.test", "ed", "ed25519"]], zone: { ...policy("p=reject"), "author.test TXT": "SERVFAIL" } },
+      "pass",
+      "accept",
+    ],
+  ]
+  for (const [name, given, dmarc, decision] of rows)
+    test(name, async () => {
+      const { results, decision: made, field } = await verdictOf(given)
+      expect([results.dmarc, made.kind]).toEqual([dmarc, decision])
+      expect(field).toContain(`dmarc=${dmarc} `)
+    })
+})
+
+describe("limits", () => {
+  const many = (count: number, line: string) => line.repeat(count)
+
+  test("of a thousand signatures eight are looked at", async () => {
+    const asked: string[] = []
+    const one = (await signed({ sign: [["author.test", "ed", "ed25519"]] })).split("From:")[0] ?? ""
+    const { field } = await verdictOf(
+      { head: Array.from({ length: 600 }, (_, n) => one.replace("s=ed;", `s=k${n};`)).join("") },
+      asked,
+    )
+    expect(asked.filter((key) => key.includes("_domainkey"))).toHaveLength(8)
+    expect(field.match(/dkim=/g)).toHaveLength(8)
+  })
+
+  const rows: [name: string, head: string, dkim: string][] = [
+    ["100,000 fields", many(100_000, "A: b\r\n"), "policy"],
+    ["100,000 lines of one field", `A: b\r\n${many(100_000, " c\r\n")}`, "policy"],
+    ["a signature with 100,000 names", `DKIM-Signature: v=1; h=${many(100_000, "a:")}\r\n`, "none"],
+    ["a From of 900,000 octets", `From: ${many(100_000, "a@b.test,")}x@y.test\r\n`, "policy"],
+  ]
+  for (const [name, head, dkim] of rows)
+    test(`${name}: within a second`, async () => {
+      const began = performance.now()
+      const { results, decision } = await verdictOf({ head, sender: "x@other.test", zone: policy("p=reject") })
+      expect(performance.now() - began).toBeLessThan(1_000)
+      expect(results.dkim).toBe(dkim)
+      expect(decision.kind).toBe("reject")
+    })
+
+  test("slow DNS is ended by the time budget, and asked again later", async () => {
+    const began = performance.now()
+    const { results, decision } = await verdictOf({
+      zone: { "author.test TXT": "silence", "_dmarc.author.test TXT": "silence" },
+      budgetMs: 50,
+    })
+    expect(performance.now() - began).toBeLessThan(1_000)
+    expect([results.spf, results.dmarc, decision.kind]).toEqual(["temperror", "temperror", "defer"])
+  })
+
+  test("memory does not grow with the message", async () => {
+    const header = (await signed({ sign: [["author.test", "ed", "ed25519"]] })).split("\r\n\r\n")[0] ?? ""
+    const examining = new Examining({ sender: null, remote: CLIENT, helo: "x" }, meansOf(KEYS, {}))
+    await examining.push(Buffer.from(`${header}\r\n\r\n`))
+    const piece = Buffer.from(`${"x".repeat(74)}\r\n`.repeat(862))
+    const passed = async (count: number) => {
+      for (let n = 0; n < count; n++) await examining.push(piece)
+      globalThis.gc?.()
+      const { heapUsed, arrayBuffers } = process.memoryUsage()
+      return heapUsed + arrayBuffers
+    }
+    const before = await passed(30)
+    expect((await passed(500)) - before).toBeLessThan(16_000_000)
+    expect((await examining.end()).results.dkim).toBe("fail")
+  })
+})
+
+test("the field folds, escapes what the sender chose, and has no line that is not ours", async () => {
+  const { field } = await verdictOf({ helo: "x;\r\ndmarc=pass (", sender: null, zone: PASSING })
+  expect(field).toMatch(/^Authentication-Results: mx\.example\.test;\r\n\t/)
+  expect(field.replace(/\r\n[ \t]/g, "")).toMatch(/^[^\r\n]+\r\n$/)
+  expect(field.match(/\tdmarc=/g), field).toHaveLength(1)
+  expect(field).not.toContain("dmarc=pass")
+  for (const line of field.split("\r\n")) expect(line.length).toBeLessThan(200)
+})
