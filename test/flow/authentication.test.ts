@@ -1,0 +1,176 @@
+import { generateKeyPairSync } from "node:crypto"
+import { dkimSign } from "mailauth/lib/dkim/sign.js"
+import { afterAll, beforeAll, expect, test } from "vitest"
+import { DnsServer } from "../harness/dns-server.ts"
+import { type DeviceSettings, eventually, Instance } from "../harness/instance.ts"
+import { peer, run } from "../harness/peers.ts"
+import { ImapSession, openWithOpenssl } from "../harness/reading.ts"
+import { sendMail } from "../harness/wire.ts"
+import type { Zone } from "../harness/zone.ts"
+
+const { publicKey, privateKey } = generateKeyPairSync("ed25519")
+const KEY = publicKey.export({ type: "spki", format: "der" }).subarray(-32).toString("base64")
+const ZONE: Zone = {
+  "author.test TXT": ["v=spf1 ip4:127.0.0.1 -all"],
+  "ed._domainkey.author.test TXT": [`v=DKIM1; k=ed25519; p=${KEY}`],
+  "_dmarc.author.test TXT": ["v=DMARC1; p=reject"],
+  "_dmarc.careful.test TXT": ["v=DMARC1; p=quarantine"],
+  "_dmarc.broken.test TXT": "SERVFAIL",
+  "other.test TXT": ["v=spf1 +all"],
+}
+
+let dns: DnsServer
+let gateway: Instance
+let device: DeviceSettings & { readonly folder: string }
+
+beforeAll(async () => {
+  dns = await DnsServer.start(ZONE)
+  gateway = await Instance.create()
+  await gateway.must("account", "add", "alice@example.test")
+  device = await gateway.device("alice@example.test", "laptop")
+  gateway.configure("[policy]", `[dns]\nservers = ["${dns.address}"]\n\n[policy]\ntrusted = []`)
+  await gateway.serve()
+})
+
+afterAll(async () => {
+  await gateway?.[Symbol.asyncDispose]()
+  await dns?.[Symbol.asyncDispose]()
+})
+
+const FORGED = "Authentication-Results: example.test;\r\n dmarc=pass header.from=forged.test\r\n"
+const FOREIGN = "Authentication-Results: relay.other.test; spf=pass smtp.mailfrom=other.test\r\n"
+
+function message(author: string, subject: string): string {
+  return `${FORGED}${FOREIGN}From: ${author}\r\nTo: alice@example.test\r\nSubject: ${subject}\r\n\r\nthe text\r\n`
+}
+
+async function signed(text: string): Promise<Buffer> {
+  const one = {
+    canonicalization: "relaxed/relaxed",
+    signingDomain: "author.test",
+    selector: "ed",
+    algorithm: "ed25519-sha256",
+    privateKey: privateKey.export({ type: "pkcs8", format: "pem" }).toString(),
+    headerList: ["From", "To", "Subject"],
+  }
+  const { signatures } = await dkimSign(Buffer.from(text), { ...one, signatureData: [one] })
+  return Buffer.from(signatures + text)
+}
+
+function send(sender: string, octets: Uint8Array | string): Promise<string> {
+  return sendMail(gateway.port, sender, ["alice@example.test"], Buffer.from(octets))
+}
+
+/** As stored and handed out, and as the device reads it. */
+async function read(subject: string): Promise<{ outside: string; inside: string }> {
+  using session = await ImapSession.open(device)
+  await eventually(subject, async () => {
+    await session.must("SELECT INBOX")
+    return /^\* SEARCH \d/m.test(await session.must(`UID SEARCH SUBJECT ${subject}`))
+  })
+  const uid = Number(/^\* SEARCH (\d+)/m.exec(await session.must(`UID SEARCH SUBJECT ${subject}`))?.[1])
+  const outside = await session.fetch(uid, "BODY.PEEK[]")
+  const inside = await openWithOpenssl(outside, device)
+  return { outside: Buffer.from(outside).toString("latin1"), inside: Buffer.from(inside ?? []).toString("latin1") }
+}
+
+async function metric(method: string, result: string): Promise<number> {
+  const text = await (await fetch(`http://127.0.0.1:${gateway.port + 6}/metrics`)).text()
+  const row = new RegExp(`^postern_smtp_auth_total\\{method="${method}",result="${result}"\\} (\\d+)$`, "m")
+  return Number(row.exec(text)?.[1] ?? 0)
+}
+
+test("a forged author is refused by the policy of the domain, and nothing is spooled", async () => {
+  expect(await send("x@other.test", message("ceo@author.test", "forged"))).toMatch(/^550 5\.7\.1 .*DMARC/)
+  expect(gateway.spooled()).toBe(0)
+  expect(await metric("decision", "reject")).toBe(1)
+  expect(gateway.log).toMatch(
+    /"event":"smtp.authenticated".*"dmarc":"fail".*"author":"author.test","decision":"reject"/,
+  )
+})
+
+test.skipIf(!peer("swaks"))("swaks hears the same", async () => {
+  const args = ["--server", `127.0.0.1:${gateway.port}`, "--from", "x@other.test", "--to", "alice@example.test"]
+  const { stdout, code } = await run("swaks", [...args, "--header", "From: ceo@author.test", "--helo", "other.test"])
+  expect(Buffer.from(stdout).toString()).toMatch(/^<\*\* 550 5\.7\.1 /m)
+  expect(code).toBe(26)
+})
+
+test("a genuine one carries its results outside and inside the encryption, and no forged ones", async () => {
+  expect(await send("bounce@author.test", await signed(message("author@author.test", "genuine")))).toMatch(/^250 /)
+  const { outside, inside } = await read("genuine")
+  for (const text of [outside, inside]) {
+    expect(text).not.toContain("forged.test")
+    expect(text.match(/^Authentication-Results: example\.test;/gm)).toHaveLength(1)
+    expect(text).toContain(FOREIGN)
+    expect(text.replace(/\r\n[ \t]/g, " ")).toMatch(
+      / dkim=pass header\.d=author\.test .* spf=pass .* dmarc=pass .*header\.from=author\.test/,
+    )
+  }
+  // On top, and behind it the message as it came.
+  expect(inside).toMatch(/^Authentication-Results: example\.test;\r\n/)
+  expect(inside.endsWith((await signed(message("author@author.test", "genuine"))).toString().slice(-100))).toBe(true)
+  expect(await metric("dkim", "pass")).toBe(1)
+})
+
+test("one that continues our field on its first line says nothing in it", async () => {
+  const text = ` ; dmarc=pass header.from=forged.test\r\nFrom: x@other.test\r\nSubject: continued\r\n\r\nthe text\r\n`
+  expect(await send("x@other.test", text)).toMatch(/^250 /)
+  const { inside } = await read("continued").catch(async () => ({ inside: await onlyInside() }))
+  const field = /^Authentication-Results: (?:.*\r\n[ \t])*.*\r\n/.exec(inside)?.[0] ?? ""
+  expect(field).toContain("spf=pass")
+  expect(field).not.toContain("forged")
+})
+
+/** What follows a line that is no field does not stand outside: there is no subject to search for. */
+async function onlyInside(): Promise<string> {
+  using session = await ImapSession.open(device)
+  const uid = (await session.uids()).at(-1) ?? 0
+  return Buffer.from((await openWithOpenssl(await session.fetch(uid, "BODY.PEEK[]"), device)) ?? []).toString("latin1")
+}
+
+test("quarantine is stored, and says so", async () => {
+  expect(await send("x@other.test", message("a@careful.test", "suspicious"))).toMatch(/^250 /)
+  expect((await read("suspicious")).inside.replace(/\r\n[ \t]/g, " ")).toMatch(/dmarc=fail policy\.dmarc=quarantine/)
+  expect(await metric("decision", "quarantine")).toBe(1)
+})
+
+test("where DNS does not tell the policy the sender is asked to come back", async () => {
+  expect(await send("x@other.test", message("a@broken.test", "later"))).toMatch(/^451 4\.4\.3 /)
+  dns.zone = { ...ZONE, "_dmarc.broken.test TXT": ["v=DMARC1; p=none"] }
+  expect(await send("x@other.test", message("a@broken.test", "later"))).toMatch(/^250 /)
+  expect((await read("later")).inside).toContain("dmarc=fail")
+})
+
+test("submission is not authenticated; what it says in our name is removed all the same", async () => {
+  const asked = dns.asked.length
+  const { port } = device.smtp
+  const args = ["--server", `127.0.0.1:${port}`, "--tlsc", "--auth", "PLAIN", "--auth-user", device.username]
+  const text = message("alice@example.test", "submitted")
+  const { code, stdout } = await run("swaks", [
+    ...[...args, "--auth-password", device.password, "--from", "alice@example.test", "--to", "alice@example.test"],
+    ...["--data", text.replace(/\r\n/g, "\n")],
+  ])
+  expect(code, Buffer.from(stdout).toString()).toBe(0)
+  const { outside, inside } = await read("submitted")
+  for (const part of [outside, inside]) expect(part).not.toMatch(/^Authentication-Results: example\.test/m)
+  expect(dns.asked.length).toBe(asked)
+})
+
+test('"report" writes down and refuses nothing', async () => {
+  await gateway.stop()
+  gateway.configure("trusted = []", 'trusted = []\nauthentication = "report"')
+  await gateway.serve()
+  expect(await send("x@other.test", message("ceo@author.test", "reported"))).toMatch(/^250 /)
+  expect((await read("reported")).inside).toContain("policy.dmarc=reject")
+})
+
+test("this machine is trusted unless told otherwise: nobody is asked", async () => {
+  await gateway.stop()
+  gateway.configure('trusted = []\nauthentication = "report"', "")
+  await gateway.serve()
+  const asked = dns.asked.length
+  expect(await send("x@other.test", message("ceo@author.test", "local"))).toMatch(/^250 /)
+  expect((await read("local")).inside).not.toMatch(/^Authentication-Results: example\.test/m)
+  expect(dns.asked.length).toBe(asked)
+})
