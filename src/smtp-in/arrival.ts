@@ -36,7 +36,7 @@ export class Arrival {
   }
 
   async *#watched(content: AsyncIterable<Uint8Array>, authenticator: Authenticator): AsyncGenerator<Uint8Array> {
-    const examination = authenticator.begin(this.#facts)
+    const examination = await authenticator.begin(this.#facts)
     if (examination === null) {
       yield* content
       return

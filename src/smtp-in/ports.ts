@@ -68,7 +68,7 @@ export interface Examination {
 /** Authenticates what other servers send. */
 export interface Authenticator {
   /** @returns null when mail from there is not looked at */
-  begin(facts: ArrivalFacts): Examination | null
+  begin(facts: ArrivalFacts): Promise<Examination | null>
   /** False: decisions are written down, and not followed. */
   readonly enforced: boolean
 }

@@ -4,6 +4,7 @@ import { randomOctets } from "../crypto/primitives/random.ts"
 import { type Address, addressKey } from "../message/address.ts"
 import { jobsFor, type Queue } from "../queue/queue.ts"
 import { type SmtpListener, startSmtpIn } from "../smtp-in/listener.ts"
+import { dnsLookup } from "../smtp-in/lookups.ts"
 import type { Acceptance, ArrivingEntry, Authenticator, Recipients, Submitters } from "../smtp-in/ports.ts"
 import type { People } from "../store/people.ts"
 import type { NewEntry } from "../store/spool.ts"
@@ -41,7 +42,7 @@ async function startOne(
 ): Promise<SmtpListener> {
   const { config } = core
   const { limits } = config
-  const authenticator = kind === "mx" ? await authenticatorOf(core) : null
+  const authenticator = kind === "mx" ? authenticatorOf(core) : null
   const listener = await startSmtpIn({
     kind,
     host: listen.host,
@@ -123,19 +124,20 @@ function entryOf({ authentication, ...entry }: ArrivingEntry): () => NewEntry {
   }
 }
 
-/** null: nobody is asked. Loaded only where it is needed: it takes a quarter of a second and 40 MB. */
-async function authenticatorOf({ config, now }: Core): Promise<Authenticator | null> {
+/** null: nobody is asked. What asks is loaded when the first message needs it: it takes a quarter of a second and 40 MB. */
+function authenticatorOf({ config, now }: Core): Authenticator | null {
   const { authentication, trusted } = config.policy
   if (authentication === "off") return null
-  const { Examining } = await import("../smtp-in/authenticate.ts")
-  const { dnsLookup } = await import("../smtp-in/lookups.ts")
   const exempt = new BlockList()
   for (const { address, prefixBits, family } of trusted) exempt.addSubnet(address, prefixBits, family)
   const means = { authservId: config.hostname, lookup: dnsLookup(config.dns.servers), now, sample: percentage }
   return {
     enforced: authentication === "enforce",
-    begin: (facts) =>
-      exempt.check(facts.remote, isIPv6(facts.remote) ? "ipv6" : "ipv4") ? null : new Examining(facts, means),
+    async begin(facts) {
+      if (exempt.check(facts.remote, isIPv6(facts.remote) ? "ipv6" : "ipv4")) return null
+      const { Examining } = await import("../smtp-in/authenticate.ts")
+      return new Examining(facts, means)
+    },
   }
 }
 

@@ -34,6 +34,18 @@ describe("defaults", () => {
     expect(config.warnings).toEqual([])
   })
 
+  test("networks and DNS servers", () => {
+    const text = `${DOMAINS}[policy]\ntrusted = ["192.0.2.7", "198.51.100.0/24", "2001:db8::/32", "::1"]\n[dns]\nservers = ["192.0.2.1", "192.0.2.1:5353", "::1", "[::1]:5353"]\n`
+    const { policy, dns } = parseConfig(text, FILE)
+    expect(policy.trusted.map(({ address, prefixBits, family }) => `${address}/${prefixBits} ${family}`)).toEqual([
+      "192.0.2.7/32 ipv4",
+      "198.51.100.0/24 ipv4",
+      "2001:db8::/32 ipv6",
+      "::1/128 ipv6",
+    ])
+    expect(dns.servers).toEqual(["192.0.2.1", "192.0.2.1:5353", "::1", "[::1]:5353"])
+  })
+
   test("the example loads, says every default, and names every key", () => {
     const text = readFileSync("config/postern.example.toml", "utf8")
     const config = parseConfig(text, FILE)
@@ -151,6 +163,11 @@ describe("mistakes", () => {
       "size as a float",
       `${DOMAINS}[limits]\nmessageSize = 1.5\n`,
       `${FILE}:3: limits.messageSize: must be a size such as "50MB" (50,000,000 octets) or "50MiB"`,
+    ],
+    [
+      "networks",
+      `${DOMAINS}[policy]\ntrusted = ["192.0.2.0/33"]\n[dns]\nservers = ["dns.example.test"]\n`,
+      `${FILE}:3: policy.trusted: must be a list of networks such as "192.0.2.0/24" or "2001:db8::1"\n${FILE}:5: dns.servers: must be a list of addresses of DNS servers, such as "127.0.0.1", "127.0.0.1:5353" or "[::1]:5353"`,
     ],
     [
       "password in a URL",

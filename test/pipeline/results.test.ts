@@ -1,0 +1,46 @@
+import { describe, expect, test } from "vitest"
+import { collect, preparedOf } from "../../src/pipeline/prepared.ts"
+import { withResults } from "../../src/pipeline/results.ts"
+
+const FIELD = "Authentication-Results: mx.example.test;\r\n\tspf=pass\r\n"
+const FORGED = "Authentication-Results: mx.example.test; dmarc=pass\r\n"
+const REST = "From: a@b.test\r\nSubject: x\r\n\r\nbody\r\n"
+
+describe("results on top of a message", () => {
+  const rows: [name: string, field: string | null, given: string, want: string][] = [
+    ["none, none forged: octet for octet", null, REST, REST],
+    ["none, one forged", null, FORGED + REST, REST],
+    ["ours", FIELD, REST, FIELD + REST],
+    ["ours, one forged", FIELD, `X: y\r\n${FORGED}${REST}`, `${FIELD}X: y\r\n${REST}`],
+    ["forged within the body stays", FIELD, `${REST}${FORGED}`, `${FIELD}${REST}${FORGED}`],
+    [
+      "behind an mbox line",
+      FIELD,
+      `From a@b.test Thu Nov 26\r\n${REST}`,
+      `From a@b.test Thu Nov 26\r\n${FIELD}${REST}`,
+    ],
+    ["before a From with a blank", FIELD, `From : a@b.test\r\n\r\n`, `${FIELD}From : a@b.test\r\n\r\n`],
+    [
+      "a continuation of nothing",
+      FIELD,
+      ` ; dmarc=pass\r\n${REST}`,
+      `${FIELD}Postern-Continuation:\r\n ; dmarc=pass\r\n${REST}`,
+    ],
+    [
+      "a continuation of nothing that forged ones hid",
+      FIELD,
+      `From a@b.test Thu Nov 26\r\n\t; dmarc=pass\r\n${REST}`,
+      `From a@b.test Thu Nov 26\r\n${FIELD}Postern-Continuation:\r\n\t; dmarc=pass\r\n${REST}`,
+    ],
+    ["no header", FIELD, "\r\nbody\r\n", `${FIELD}\r\nbody\r\n`],
+    ["no empty line", FIELD, "From: a@b.test\r\n", `${FIELD}From: a@b.test\r\n`],
+    ["an empty message", FIELD, "", FIELD],
+  ]
+  for (const [name, field, given, want] of rows)
+    test(name, async () => {
+      const message = await withResults(preparedOf(Buffer.from(given)), field, "mx.example.test")
+      const octets = Buffer.from(await collect(message.content()))
+      expect(octets.toString()).toBe(want)
+      expect(message.sizeOctets).toBe(octets.length)
+    })
+})
