@@ -174,8 +174,10 @@ function verifiable(section: Uint8Array): { octets: Uint8Array; signed: boolean;
   const fields = parseFields(section)
   const excess = excessOf(section, fields)
   if (excess !== null) {
-    const authors = fields.filter(isAuthor).map((field) => field.octets.subarray(0, MAX_AUTHOR_OCTETS))
-    return { octets: Buffer.concat([...authors.slice(0, 2).flatMap(ended), CRLF]), signed: false, unverified: excess }
+    const authors = fields.filter(isAuthor).map((field) => field.octets)
+    // One that is not read in full has no domain to ask: the last of its authors may be of another.
+    const read = authors.some((octets) => octets.length > MAX_AUTHOR_OCTETS) ? [] : authors.slice(0, 2)
+    return { octets: Buffer.concat([...read.flatMap(ended), CRLF]), signed: false, unverified: excess }
   }
   let signatures = 0
   const kept = fields.filter((field) => {
@@ -197,7 +199,7 @@ function excessOf(section: Uint8Array, fields: readonly Field[]): string | null 
 }
 
 function isAuthor({ name, octets }: Field): boolean {
-  return name === "from" || FOLDED_FROM.test(Buffer.from(octets.subarray(0, 64)).toString("latin1"))
+  return name === "from" || (name === "" && FOLDED_FROM.test(Buffer.from(octets.subarray(0, 64)).toString("latin1")))
 }
 
 function ended(octets: Uint8Array): Uint8Array[] {

@@ -9,6 +9,7 @@ import { type Zone, zoneLookup } from "../harness/zone.ts"
 const NOW = new Date("2026-11-26T10:00:00Z")
 const CLIENT = "192.0.2.1"
 const PLAIN = "To: alice@example.test\r\nSubject: hello\r\nDate: Thu, 26 Nov 2026 09:59:00 +0000\r\n"
+const FROM = "From: Author <author@author.test>\r\n"
 const BODY = "Dear Alice,\r\n\r\nthe text.\r\n"
 
 const rsa = generateKeyPairSync("rsa", { modulusLength: 2048 })
@@ -78,7 +79,7 @@ function meansOf(zone: Zone, given: Given, asked: string[] = []) {
 }
 
 async function signed({ from, head, body, sign }: Given): Promise<string> {
-  let message = `${head ?? ""}${from ?? "From: Author <author@author.test>\r\n"}${PLAIN}\r\n${body ?? BODY}`
+  let message = `${head ?? ""}${from ?? FROM}${PLAIN}\r\n${body ?? BODY}`
   for (const [signingDomain, selector, kind] of sign ?? []) {
     const pair = { rsa, ed25519, short }[kind]
     const privateKey = pair.privateKey.export({ type: "pkcs8", format: "pem" }).toString()
@@ -340,15 +341,33 @@ describe("limits", () => {
     ["100,000 fields", many(100_000, "A: b\r\n"), "policy"],
     ["100,000 lines of one field", `A: b\r\n${many(100_000, " c\r\n")}`, "policy"],
     ["a signature with 100,000 names", `DKIM-Signature: v=1; h=${many(100_000, "a:")}\r\n`, "none"],
-    ["a From of 900,000 octets", `From: ${many(100_000, "a@b.test,")}x@y.test\r\n`, "policy"],
+    [
+      "eight signatures with 3,900 names each among 900 fields",
+      many(8, `DKIM-Signature: v=1; a=rsa-sha256; d=other.test; s=down; bh=x; b=x; h=from:${many(3_900, "a:")}\r\n`) +
+        many(900, "A: b\r\n"),
+      "fail",
+    ],
+    [
+      "fifty ARC sets that are none",
+      many(50, `ARC-Seal: i=1; ${many(100, "a=b; ")}\r\nARC-Message-Signature: i=1; a=b\r\n`),
+      "none",
+    ],
+    ["a thousand groups in From", `From: ${many(1_000, "a:b@author.test;")}\r\n`, "none"],
+    ["nested comments in From", `From: ${many(8_000, "(")}a@author.test\r\n`, "none"],
+    ["a From of 900,000 octets", `From: ${many(60_000, "a@author.test,")}x@y.test\r\n`, "policy"],
   ]
   for (const [name, head, dkim] of rows)
     test(`${name}: within a second`, async () => {
       const began = performance.now()
-      const { results, decision } = await verdictOf({ head, sender: "x@other.test", zone: policy("p=reject") })
+      const { results, decision } = await verdictOf({
+        head,
+        from: /^From:/.test(head) ? "" : FROM,
+        sender: "x@other.test",
+        zone: policy("p=reject"),
+      })
       expect(performance.now() - began).toBeLessThan(1_000)
       expect(results.dkim).toBe(dkim)
-      expect(decision.kind).toBe("reject")
+      expect(decision.kind).not.toBe("accept")
     })
 
   test("slow DNS is ended by the time budget, and asked again later", async () => {

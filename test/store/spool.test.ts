@@ -103,6 +103,18 @@ const module = (path: string) => JSON.stringify(join(process.cwd(), path))
 const code = (wanted: string) => expect.objectContaining({ code: wanted })
 
 describe("the spool", () => {
+  test("asks for the entry when the content has ended, and gives back what was known then", async () => {
+    let ended = false
+    const content = (async function* () {
+      yield* pieces("a\r\n", "b\r\n")
+      ended = true
+    })()
+    const authentication = { field: "Authentication-Results: gateway;\r\n\tnone\r\n", quarantine: true }
+    const id = await spool.write(() => (ended ? { ...entry(), authentication } : entry()), content)
+    await using message = await spool.open(id)
+    expect(message?.entry.authentication).toEqual(authentication)
+  })
+
   test("gives back entry and content as they came, as often as asked", async () => {
     const id = await spool.write(entry(), pieces("a\r\n", "", CANARY))
     await using message = await spool.open(id)
