@@ -106,8 +106,16 @@ async function begin(section: Uint8Array, facts: ArrivalFacts, means: Authentica
     strict: true,
   })
   checking.catch(() => undefined)
+  for (const name of foreseen(verifier)) void lookups.ask(name, "TXT").catch(() => undefined)
   const body = (part: Uint8Array) => (signed && part.length > 0 ? verifier.nextChunk(part) : undefined)
   return { verifier, spf: checking, unverified, body } satisfies Begun
+}
+
+/** Names that will be asked for when the body has come: asked now, their answers travel while it does. */
+function foreseen({ signatureHeaders, headerFrom }: DkimVerifier): readonly string[] {
+  const keys = signatureHeaders.map(({ selector, signingDomain }) => `${selector}._domainkey.${signingDomain}`)
+  const author = headerFrom[0]?.split("@").at(-1)
+  return [...keys, ...(author === undefined ? [] : [`_dmarc.${author}`])].filter((name) => HOST.test(name))
 }
 
 async function conclude(
@@ -213,6 +221,7 @@ function strongest(results: readonly string[]): string {
   )
 }
 
+const HOST = /^(?=.{1,253}$)(?:[\w-]{1,63}\.)+[\w-]{1,63}$/
 const CRLF = Buffer.from("\r\n")
 const LF = 10
 /** RFC 7208 §11.1 asks for 20 seconds at least. */

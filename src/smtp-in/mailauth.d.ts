@@ -18,6 +18,8 @@ declare module "mailauth/lib/dkim/dkim-verifier.js" {
     nextChunk(octets: Uint8Array): Promise<void>
     /** Asks for keys and verifies. Called once, behind the body. */
     finish(): Promise<void>
+    /** Those that will be looked at, ARC's last one among them; there when the header section is. */
+    readonly signatureHeaders: { readonly signingDomain: string; readonly selector: string }[]
     readonly headerFrom: string[]
     readonly fromFields: number
     readonly results: (DKIMResult & { readonly status: { aligned?: string | false; underSized?: number } })[]

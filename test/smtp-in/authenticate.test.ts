@@ -380,6 +380,19 @@ describe("limits", () => {
     expect([results.spf, results.dmarc, decision.kind]).toEqual(["temperror", "temperror", "defer"])
   })
 
+  test("what the end will need is asked for when the header is there", async () => {
+    const asked: string[] = []
+    const message = await signed({ sign: [["author.test", "ed", "ed25519"]] })
+    const examining = new Examining({ sender: null, remote: CLIENT, helo: "x.test" }, meansOf(KEYS, {}, asked))
+    await examining.push(Buffer.from(message.slice(0, message.indexOf("\r\n\r\n") + 4)))
+    expect(asked).toEqual(
+      expect.arrayContaining(["x.test TXT", "ed._domainkey.author.test TXT", "_dmarc.author.test TXT"]),
+    )
+    await examining.push(Buffer.from(BODY))
+    expect((await examining.end()).results.dkim).toBe("pass")
+    expect(new Set(asked).size).toBe(asked.length)
+  })
+
   test("memory does not grow with the message", async () => {
     const header = (await signed({ sign: [["author.test", "ed", "ed25519"]] })).split("\r\n\r\n")[0] ?? ""
     const examining = new Examining({ sender: null, remote: CLIENT, helo: "x" }, meansOf(KEYS, {}))
