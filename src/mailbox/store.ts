@@ -10,10 +10,10 @@ import type { Context } from "./imap/context.ts"
 import { Input } from "./imap/input.ts"
 import { Output } from "./imap/output.ts"
 import { runSession } from "./imap/session.ts"
-import { maildirOf } from "./paths.ts"
+import { folderOf, maildirOf } from "./paths.ts"
 import { StructureCache } from "./structure-cache.ts"
 
-/** A message for an account's INBOX. */
+/** A message for an account. */
 export interface NewMessage {
   /** The same for every attempt at this message, of `A-Z a-z 0-9 _ = + -` and at most 150 octets. */
   readonly uniqueName: string
@@ -23,6 +23,8 @@ export interface NewMessage {
   readonly internalDate: Date
   /** An earlier attempt may have stored it: look first, and do nothing when it is there. */
   readonly repeated: boolean
+  /** Into Junk, where the account has it; else, and without this, into INBOX. */
+  readonly junk?: true
 }
 
 /** How a session is served. */
@@ -53,7 +55,7 @@ export class MailStore {
   }
 
   /**
-   * Stores a message in an account's INBOX; when this resolves it survives a crash.
+   * Stores a message; when this resolves it survives a crash.
    * @throws LENGTH_MISMATCH when the content is not sizeOctets long
    */
   async deliver(account: string, message: NewMessage): Promise<void> {
@@ -61,10 +63,13 @@ export class MailStore {
       throw new GatewayError("MAILBOX_NAME", "mailbox: unique name with characters that mean something in Maildir")
     const mail = this.#account(account)
     await mail.ensure()
-    if (message.repeated && (await isDelivered(mail.maildir, message.uniqueName))) return
+    const folder = folderOf(mail.maildir, message.junk && (await mail.exists("Junk")) ? "Junk" : "INBOX")
+    // An earlier attempt may have been before there was a Junk.
+    if (message.repeated)
+      for (const place of new Set([folder, mail.maildir])) if (await isDelivered(place, message.uniqueName)) return
     const seconds = Math.floor(this.#now().getTime() / 1000)
     try {
-      await writeMessage(mail.maildir, { ...message, seconds, letters: "" }, this.#directories)
+      await writeMessage(folder, { ...message, seconds, letters: "" }, this.#directories)
     } catch (error) {
       // An attempt at the same time, or a crash of this very second, has left the name in tmp/.
       if (isCode(error, "EEXIST"))

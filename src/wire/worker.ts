@@ -47,13 +47,14 @@ export function work(core: Core, queue: Queue, attempt: Handler, signal: AbortSi
 /** Mail of our people into the embedded store. */
 export function embeddedMailboxes(store: MailStore): Mailboxes {
   return {
-    async deliver(account, message, { name, receivedAt, repeated }) {
+    async deliver(account, message, { name, receivedAt, repeated, quarantine }) {
       await store.deliver(account, {
         uniqueName: name,
         sizeOctets: message.sizeOctets,
         content: message.content(),
         internalDate: receivedAt,
         repeated,
+        ...(quarantine ? { junk: true as const } : {}),
       })
       return stored(account, "stored")
     },

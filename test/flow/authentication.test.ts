@@ -62,10 +62,10 @@ function send(sender: string, octets: Uint8Array | string): Promise<string> {
 }
 
 /** As stored and handed out, and as the device reads it. */
-async function read(subject: string): Promise<{ outside: string; inside: string }> {
+async function read(subject: string, mailbox = "INBOX"): Promise<{ outside: string; inside: string }> {
   using session = await ImapSession.open(device)
   await eventually(subject, async () => {
-    await session.must("SELECT INBOX")
+    await session.must(`SELECT ${mailbox}`)
     return /^\* SEARCH \d/m.test(await session.must(`UID SEARCH SUBJECT ${subject}`))
   })
   const uid = Number(/^\* SEARCH (\d+)/m.exec(await session.must(`UID SEARCH SUBJECT ${subject}`))?.[1])
@@ -129,9 +129,11 @@ async function onlyInside(): Promise<string> {
   return Buffer.from((await openWithOpenssl(await session.fetch(uid, "BODY.PEEK[]"), device)) ?? []).toString("latin1")
 }
 
-test("quarantine is stored, and says so", async () => {
+test("quarantine is stored in Junk, and says so", async () => {
   expect(await send("x@other.test", message("a@careful.test", "suspicious"))).toMatch(/^250 /)
-  expect((await read("suspicious")).inside.replace(/\r\n[ \t]/g, " ")).toMatch(/dmarc=fail policy\.dmarc=quarantine/)
+  expect((await read("suspicious", "Junk")).inside.replace(/\r\n[ \t]/g, " ")).toMatch(
+    /dmarc=fail policy\.dmarc=quarantine/,
+  )
   expect(await metric("decision", "quarantine")).toBe(1)
 })
 

@@ -56,6 +56,20 @@ describe("deliver", () => {
     expect(await client.ok("NOOP")).toContain("* 2 EXISTS")
   })
 
+  test("junk goes into Junk where there is one, and is not doubled when there was none before", async () => {
+    await using folder = await temporaryFolder()
+    await using served = await serveStore(folder.path)
+    const junk = (name: string, repeated = false) =>
+      served.store.deliver(ACCOUNT, message(name, "A: b\n\nbody\n", { junk: true, repeated }))
+    await junk("before")
+    await using client = await ImapClient.connect(served.port)
+    await junk("after")
+    await junk("after", true)
+    await junk("before", true)
+    expect(await client.ok("SELECT Junk")).toContain("* 1 EXISTS")
+    expect(await client.ok("SELECT INBOX")).toContain("* 1 EXISTS")
+  })
+
   test("repeated replaces a message that a power cut left short", async () => {
     await using folder = await temporaryFolder()
     await using store = new MailStore(folder.path, { now: () => AT })
