@@ -7,6 +7,7 @@ import { formatAddress } from "../message/address.ts"
 import { resultsField } from "../mime/authentication-results.ts"
 import { type Field, parseFields } from "../mime/header.ts"
 import { HeaderCollector } from "./content.ts"
+import type { KnownKeys } from "./known-keys.ts"
 import { type Lookup, Lookups } from "./lookups.ts"
 import type { ArrivalFacts, Examination, Verdict } from "./ports.ts"
 import { decide, type Evaluation, percentOf } from "./verdict.ts"
@@ -19,6 +20,8 @@ export interface AuthenticationMeans {
   readonly now: () => Date
   /** From 0 to 99, by chance; for DMARC's `pct`. */
   readonly sample: () => number
+  /** Keys of earlier messages. */
+  readonly keys: KnownKeys
   /** From the last octet of the message on, what DNS has not answered after this time counts as no answer. */
   readonly budgetMs?: number
 }
@@ -94,6 +97,7 @@ async function begin(section: Uint8Array, facts: ArrivalFacts, means: Authentica
     sender: sender || "<>",
     curTime: means.now(),
   })
+  means.keys.serve(verifier, lookups.ask)
   await verifier.emitHeaders(octets)
   const checking = spf({
     ...(sender ? { sender } : {}),

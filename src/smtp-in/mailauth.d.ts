@@ -20,6 +20,10 @@ declare module "mailauth/lib/dkim/dkim-verifier.js" {
     finish(): Promise<void>
     /** Those that will be looked at, ARC's last one among them; there when the header section is. */
     readonly signatureHeaders: { readonly signingDomain: string; readonly selector: string }[]
+    /** What is read of key records, of ARC's too. */
+    readonly keyCache: {
+      get(type: string, name: string, minBitLength: number | undefined, options: object | undefined): Promise<unknown>
+    }
     readonly headerFrom: string[]
     readonly fromFields: number
     readonly results: (DKIMResult & { readonly status: { aligned?: string | false; underSized?: number } })[]

@@ -3,6 +3,7 @@ import type { ListenAddress, ListenerName } from "../config/config.ts"
 import { randomOctets } from "../crypto/primitives/random.ts"
 import { type Address, addressKey } from "../message/address.ts"
 import { jobsFor, type Queue } from "../queue/queue.ts"
+import { KnownKeys } from "../smtp-in/known-keys.ts"
 import { type SmtpListener, startSmtpIn } from "../smtp-in/listener.ts"
 import { dnsLookup } from "../smtp-in/lookups.ts"
 import type { Acceptance, ArrivingEntry, Authenticator, Recipients, Submitters } from "../smtp-in/ports.ts"
@@ -130,7 +131,13 @@ function authenticatorOf({ config, now }: Core): Authenticator | null {
   if (authentication === "off") return null
   const exempt = new BlockList()
   for (const { address, prefixBits, family } of trusted) exempt.addSubnet(address, prefixBits, family)
-  const means = { authservId: config.hostname, lookup: dnsLookup(config.dns.servers), now, sample: percentage }
+  const means = {
+    authservId: config.hostname,
+    lookup: dnsLookup(config.dns.servers),
+    now,
+    sample: percentage,
+    keys: new KnownKeys(),
+  }
   return {
     enforced: authentication === "enforce",
     async begin(facts) {

@@ -3,6 +3,7 @@ import { dkimSign } from "mailauth/lib/dkim/sign.js"
 import { describe, expect, test } from "vitest"
 import { parseAddress } from "../../src/message/address.ts"
 import { authenticate, Examining } from "../../src/smtp-in/authenticate.ts"
+import { KnownKeys } from "../../src/smtp-in/known-keys.ts"
 import type { Verdict } from "../../src/smtp-in/ports.ts"
 import { type Zone, zoneLookup } from "../harness/zone.ts"
 
@@ -73,6 +74,7 @@ function meansOf(zone: Zone, given: Given, asked: string[] = []) {
     authservId: "mx.example.test",
     lookup: zoneLookup(zone, asked),
     now: () => NOW,
+    keys: new KnownKeys(),
     sample: () => given.sample ?? 0,
     ...(given.budgetMs === undefined ? {} : { budgetMs: given.budgetMs }),
   }
@@ -321,6 +323,20 @@ describe("DMARC (RFC 9989): the decision", () => {
       expect([results.dmarc, made.kind]).toEqual([dmarc, decision])
       expect(field).toContain(`dmarc=${dmarc} `)
     })
+})
+
+test("a key that is known is asked for all the same: withdrawn, it counts no more; nor does that of another name", async () => {
+  const message = Buffer.from(await signed({ sign: [["author.test", "ed", "ed25519"]] }))
+  const facts = { sender: null, remote: CLIENT, helo: "x.test" }
+  const keys = new KnownKeys()
+  const resultWith = async (zone: Zone) =>
+    (await authenticate(facts, pieces(message, 1_000), { ...meansOf(zone, {}), keys })).results.dkim
+  expect(await resultWith(KEYS)).toBe("pass")
+  expect(await resultWith(KEYS)).toBe("pass")
+  expect(await resultWith({ ...KEYS, "ed._domainkey.author.test TXT": ["v=DKIM1; k=ed25519; p="] })).toBe("neutral")
+  expect(await resultWith({ ...KEYS, "ed._domainkey.author.test TXT": "SERVFAIL" })).toBe("temperror")
+  expect(await resultWith({})).toBe("neutral")
+  expect(await resultWith(KEYS)).toBe("pass")
 })
 
 describe("limits", () => {

@@ -3,6 +3,7 @@ import { describe, expect, test } from "vitest"
 import { parseAllDocuments } from "yaml"
 import { type Address, parseAddress } from "../../src/message/address.ts"
 import { authenticate } from "../../src/smtp-in/authenticate.ts"
+import { KnownKeys } from "../../src/smtp-in/known-keys.ts"
 import type { Lookup } from "../../src/smtp-in/lookups.ts"
 
 /** The public test suites (test/vectors/spf, test/vectors/arc, each with its licence), through the verdict function. */
@@ -92,7 +93,13 @@ function documents<T>(file: string): T[] {
 }
 
 function means(lookup: Lookup) {
-  return { authservId: "mx.example.test", lookup, now: () => new Date("2018-01-01T00:00:00Z"), sample: () => 0 }
+  return {
+    authservId: "mx.example.test",
+    lookup,
+    now: () => new Date("2018-01-01T00:00:00Z"),
+    sample: () => 0,
+    keys: new KnownKeys(),
+  }
 }
 
 /** What our own parser refuses at MAIL never comes to authentication. */
