@@ -26,6 +26,7 @@ export class Lookups {
   }
 
   readonly ask: Lookup = (name, type) => {
+    if (!NAME.test(name)) return refused(name)
     const key = `${type} ${name.toLowerCase()}`
     const known = this.#answers.get(key)
     if (known) return known
@@ -46,6 +47,11 @@ export class Lookups {
   }
 }
 
+// Rejects, as the look-up itself would; async, so that nothing is thrown at the caller.
+async function refused(name: string): Promise<never> {
+  throw Object.assign(new Error(`dns: ${JSON.stringify(name)} cannot be a name`), { code: "EBADNAME" })
+}
+
 /** One for all: its stack says nothing, and costs more than the rest of this file. */
 const OUT_OF_TIME = noAnswer("out of time")
 
@@ -53,6 +59,11 @@ function noAnswer(why: string): Error {
   return Object.assign(new Error(`dns: ${why}`), { code: "ETIMEOUT" })
 }
 
+/**
+ * node:dns ends a name at its first NUL and asks for what stands before it: `x._domainkey.attacker.test\0._domainkey.sealer.test` would be
+ * answered by the attacker, for the sealer. Names with other letters come as A-labels.
+ */
+const NAME = /^[\x20-\x7e]+$/
 /** Of one query to one server; c-ares doubles it for the second try. */
 const TIMEOUT_MS = 3_000
 /** Honest mail needs up to 30. SPF has limits of its own (RFC 7208 §4.6.4: 10, and 10 names for each mx). */

@@ -62,6 +62,17 @@ describe("the look-ups of one message", () => {
     expect(codes.filter((code) => code === "ETIMEOUT")).toHaveLength(50)
   })
 
+  test("are for names only: what node:dns would cut off at a NUL is not asked for", async () => {
+    const asked: string[] = []
+    const lookups = new Lookups(async (name) => {
+      asked.push(name)
+      return [["x"]]
+    })
+    const names = ["s._domainkey.attacker.test\0._domainkey.sealer.test", "a.test\r\n", "b\u00fccher.test", ""]
+    for (const name of names) await expect(lookups.ask(name, "TXT")).rejects.toMatchObject({ code: "EBADNAME" })
+    expect(asked).toEqual([])
+  })
+
   test("end with the message", async () => {
     const lookups = new Lookups(() => new Promise(() => undefined))
     const answer = lookups.ask("a.test", "TXT")
