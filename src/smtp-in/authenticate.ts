@@ -5,12 +5,12 @@ import { evaluateDmarc } from "mailauth/lib/dmarc/index.js"
 import { spf } from "mailauth/lib/spf/index.js"
 import { formatAddress } from "../message/address.ts"
 import { resultsField } from "../mime/authentication-results.ts"
-import { type Field, parseFields } from "../mime/header.ts"
 import { HeaderCollector } from "./content.ts"
 import type { KnownKeys } from "./known-keys.ts"
 import { type Lookup, Lookups } from "./lookups.ts"
 import type { ArrivalFacts, Examination, Verdict } from "./ports.ts"
 import { decide, type Evaluation, percentOf } from "./verdict.ts"
+import { verifiable } from "./verifiable.ts"
 
 /** What authentication needs beside the message. */
 export interface AuthenticationMeans {
@@ -178,46 +178,6 @@ async function conclude(
   }
 }
 
-/**
- * The header section as far as it is given to mailauth, whose work grows with the square of what a sender may put into it: lines, fields, and
- * names in a signature. Of more signatures than are looked at the topmost are kept, which are the last ones made.
- */
-function verifiable(section: Uint8Array): { octets: Uint8Array; signed: boolean; unverified: string | null } {
-  const fields = parseFields(section)
-  const excess = excessOf(section, fields)
-  if (excess !== null) {
-    const authors = fields.filter(isAuthor).map((field) => field.octets)
-    // One that is not read in full has no domain to ask: the last of its authors may be of another.
-    const read = authors.some((octets) => octets.length > MAX_AUTHOR_OCTETS) ? [] : authors.slice(0, 2)
-    return { octets: Buffer.concat([...read.flatMap(ended), CRLF]), signed: false, unverified: excess }
-  }
-  let signatures = 0
-  const kept = fields.filter((field) => {
-    if (field.name !== "dkim-signature") return true
-    return field.octets.length <= MAX_SIGNATURE_OCTETS && signatures++ < MAX_SIGNATURES
-  })
-  const signed = signatures > 0 || fields.some((field) => field.name === "arc-message-signature")
-  if (kept.length === fields.length) return { octets: section, signed, unverified: null }
-  return { octets: Buffer.concat([...kept.map((field) => field.octets), CRLF]), signed, unverified: null }
-}
-
-function excessOf(section: Uint8Array, fields: readonly Field[]): string | null {
-  if (section.length > MAX_VERIFIED_OCTETS) return "header section is too large to be verified"
-  if (fields.length > MAX_FIELDS) return "too many header fields to be verified"
-  if (fields.some((field) => isAuthor(field) && field.octets.length > MAX_AUTHOR_OCTETS)) return "From is too long"
-  let lines = 0
-  for (let at = section.indexOf(LF); at >= 0; at = section.indexOf(LF, at + 1)) lines++
-  return lines > MAX_LINES ? "too many header lines to be verified" : null
-}
-
-function isAuthor({ name, octets }: Field): boolean {
-  return name === "from" || (name === "" && FOLDED_FROM.test(Buffer.from(octets.subarray(0, 64)).toString("latin1")))
-}
-
-function ended(octets: Uint8Array): Uint8Array[] {
-  return octets.at(-1) === LF ? [octets] : [octets, CRLF]
-}
-
 /** One word for all signatures: the best of them, and what is not known yet before what failed. */
 function strongest(results: readonly string[]): string {
   return (
@@ -226,22 +186,8 @@ function strongest(results: readonly string[]): string {
 }
 
 const HOST = /^(?=.{1,253}$)(?:[\w-]{1,63}\.)+[\w-]{1,63}$/
-const CRLF = Buffer.from("\r\n")
-const LF = 10
 /** RFC 7208 §11.1 asks for 20 seconds at least. */
 const BUDGET_MS = 20_000
 /** RFC 7208 §4.6.4 */
 const SPF_LOOKUPS = 10
 const SPF_VOID_LOOKUPS = 2
-/** Real mail carries one to four. Each costs a key from DNS, 0.1 ms, and perhaps a pass over the body (one for each `l=` and method). */
-const MAX_SIGNATURES = 8
-/** Real ones stay below 2 KB; longer ones have thousands of names in `h=`, each of which is looked for among all fields. */
-const MAX_SIGNATURE_OCTETS = 8_192
-/** Real header sections stay below 100 KB and 200 fields. */
-const MAX_VERIFIED_OCTETS = 262_144
-const MAX_FIELDS = 1_000
-const MAX_LINES = 4_000
-/** Some 300 authors. */
-const MAX_AUTHOR_OCTETS = 16_384
-/** A line end before its colon: mailauth reads that as From, as some mail programs do. */
-const FOLDED_FROM = /^from[ \t\r\n]*:/i
