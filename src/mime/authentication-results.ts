@@ -1,7 +1,7 @@
-import { findField, parseFields } from "./header.ts"
-
-/** Name of the field, lower case (RFC 8601 §2). */
-const RESULTS_FIELD = "authentication-results"
+import { hasCode } from "../errors.ts"
+import { parseDomain } from "../message/address.ts"
+import { withoutComments } from "./comments.ts"
+import { parseFields } from "./header.ts"
 
 /**
  * The header section without Authentication-Results that claim to be by `authservId`, and without those that nobody can say by whom they
@@ -15,9 +15,9 @@ export function withoutResultsBy(header: Uint8Array, authservId: string): readon
   return [...fields.filter((field) => !forged.includes(field)).map((field) => field.octets), rest]
 }
 
-/** True when a header section may hold such a field; for most mail this is all that is asked. */
+/** False when a header section holds no such field at all; for most mail this is all that is asked. */
 export function mayHoldResults(header: Uint8Array): boolean {
-  return findField(header, RESULTS_FIELD) !== null || FOLDED_NAME.test(Buffer.from(header).toString("latin1"))
+  return ANY_NAME.test(latin1(header))
 }
 
 /**
@@ -30,7 +30,7 @@ export function resultsField(authservId: string, rows: readonly string[]): strin
 }
 
 function isResults(field: Uint8Array): boolean {
-  return NAME.test(Buffer.from(field.subarray(0, 256)).toString("latin1"))
+  return NAME.test(latin1(field))
 }
 
 //   authres-header-field = "Authentication-Results:" authres-payload
@@ -52,30 +52,18 @@ function harmless(row: string): string {
 }
 
 function plain(id: string): string {
-  return id.trim().toLowerCase().replace(/\.$/, "")
+  const name = id.trim().toLowerCase().replace(/\.$/, "")
+  if (!NON_ASCII.test(name)) return name
+  try {
+    return parseDomain(name)
+  } catch (error) {
+    if (hasCode(error, "ADDRESS_SYNTAX")) return name
+    throw error
+  }
 }
 
-/** null: a comment or a quoted string does not end. */
-function withoutComments(text: string): string | null {
-  let kept = ""
-  let depth = 0
-  let quoted = false
-  for (let at = 0; at < text.length; at++) {
-    const char = text[at] ?? ""
-    if (char === "\\" && (quoted || depth > 0)) {
-      if (depth === 0) kept += char + (text[at + 1] ?? "")
-      at++
-    } else if (quoted) {
-      quoted = char !== '"'
-      kept += char
-    } else if (char === "(") depth++
-    else if (char === ")" && depth > 0) depth--
-    else if (depth === 0) {
-      quoted = char === '"'
-      kept += char
-    }
-  }
-  return quoted || depth > 0 ? null : kept
+function latin1(octets: Uint8Array): string {
+  return Buffer.from(octets.buffer, octets.byteOffset, octets.length).toString("latin1")
 }
 
 /** Breaks a line at blanks, which stay: unfolded it reads as before (RFC 5322 §2.2.3). */
@@ -91,9 +79,10 @@ function folded(row: string): string {
     .join("")
 }
 
+// Line ends before the colon too, as a hostile sender may write it and some readers take it.
 const NAME = /^authentication-results[ \t\r\n]*:/i
-/** The same with a line end before its colon, as a hostile sender may write it and some readers take it. */
-const FOLDED_NAME = /^authentication-results[ \t]*\r?\n[ \t]+:/im
+const ANY_NAME = new RegExp(NAME, "im")
+const NON_ASCII = /[^\x00-\x7f]/
 /** A quoted string or a token (RFC 2045 §5.1), perhaps a version 1, and the end of the field or of this part. */
 const SERVICE = /^(?:"((?:[^"\\]|\\.)*)"|([^\s()<>@,;:\\"/[\]?=]+))(?:\s+1)?\s*(?:;|$)/s
 const FOLD_CHARACTERS = 78

@@ -4,7 +4,7 @@ import { mayHoldResults, resultsField, withoutResultsBy } from "../../src/mime/a
 const OURS = "mx.example.test"
 
 describe("what claims to be by us is removed (RFC 8601 §5)", () => {
-  const rows: [name: string, field: string, stays: boolean][] = [
+  const rows: [name: string, field: string, stays: boolean | string][] = [
     ["our id", "Authentication-Results: mx.example.test; dmarc=pass\r\n", false],
     ["in other case", "AUTHENTICATION-results: MX.Example.TEST; dmarc=pass\r\n", false],
     ["with a version", "Authentication-Results: mx.example.test 1; dmarc=pass\r\n", false],
@@ -14,6 +14,17 @@ describe("what claims to be by us is removed (RFC 8601 §5)", () => {
     ["folded", "Authentication-Results:\r\n\tmx.example.test;\r\n\tdmarc=pass\r\n", false],
     ["blanks before the colon", "Authentication-Results \t: mx.example.test; dmarc=pass\r\n", false],
     ["a line end before the colon", "Authentication-Results\r\n : mx.example.test; dmarc=pass\r\n", false],
+    ["two line ends before the colon", "Authentication-Results\r\n \r\n\t: mx.example.test; dmarc=pass\r\n", false],
+    [
+      "a thousand blanks before the colon",
+      `Authentication-Results${" ".repeat(1_000)}: mx.example.test; dmarc=pass\r\n`,
+      false,
+    ],
+    [
+      "behind a line that is no field",
+      "no field\r\nAuthentication-Results: mx.example.test; dmarc=pass\r\n",
+      "no field\r\n",
+    ],
     ["no result", "Authentication-Results: mx.example.test\r\n", false],
     ["no id", "Authentication-Results: dmarc=pass\r\n", false],
     ["empty", "Authentication-Results:\r\n", false],
@@ -26,12 +37,17 @@ describe("what claims to be by us is removed (RFC 8601 §5)", () => {
     ["in a Subject", "Subject: Authentication-Results: mx.example.test; dmarc=pass\r\n", true],
   ]
   for (const [name, field, stays] of rows)
-    test(`${name}: ${stays ? "stays" : "goes"}`, () => {
+    test(`${name}: ${stays === true ? "stays" : "goes"}`, () => {
       const header = Buffer.from(`From: a@b.test\r\n${field}To: c@d.test\r\n\r\n`)
       const kept = Buffer.concat(withoutResultsBy(header, OURS)).toString()
-      expect(kept).toBe(`From: a@b.test\r\n${stays ? field : ""}To: c@d.test\r\n\r\n`)
-      if (!stays) expect(mayHoldResults(header)).toBe(true)
+      expect(kept).toBe(`From: a@b.test\r\n${stays === true ? field : stays || ""}To: c@d.test\r\n\r\n`)
+      if (stays !== true) expect(mayHoldResults(header)).toBe(true)
     })
+})
+
+test("our id in U-labels goes", () => {
+  const header = Buffer.from("Authentication-Results: MX.B\u00dccher.test; dmarc=pass\r\n\r\n")
+  expect(Buffer.concat(withoutResultsBy(header, "mx.xn--bcher-kva.test")).toString()).toBe("\r\n")
 })
 
 describe("our field", () => {
