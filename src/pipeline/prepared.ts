@@ -18,6 +18,11 @@ export function preparedOf(...parts: readonly Uint8Array[]): Prepared {
   }
 }
 
+/** The message, read into memory when it is a small one. */
+export async function atHand(message: Prepared): Promise<Prepared> {
+  return message.sizeOctets <= WHOLE_OCTETS ? preparedOf(await collect(message.content())) : message
+}
+
 /** `head`, then what `tail` yields. */
 export function prefixed(head: readonly Uint8Array[], tail: Prepared): Prepared {
   return {

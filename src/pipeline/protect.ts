@@ -14,7 +14,7 @@ import { outerFields, pgpMimeFrame, type SubjectPolicy, smimeFields, withoutMark
 import { readHeader } from "../mime/header.ts"
 import type { EncryptedBy, MarkerMaker } from "./marker-mac.ts"
 import { Marking } from "./marking.ts"
-import { behind, collect, type Prepared, prefixed, preparedOf, WHOLE_OCTETS } from "./prepared.ts"
+import { atHand, behind, collect, type Prepared, prefixed, preparedOf, WHOLE_OCTETS } from "./prepared.ts"
 import { genuineMarker, isEmpty, type Restorers, Restoring } from "./restore.ts"
 
 /** Whose key a message is encrypted to, and how. */
@@ -51,7 +51,7 @@ export async function protectAtRest(
   seed: Uint8Array,
   rest: AtRest,
 ): Promise<ProtectedMessage> {
-  const source = message.sizeOctets <= WHOLE_OCTETS ? preparedOf(await collect(message.content())) : message
+  const source = await atHand(message)
   const { header, body } = await splitHeader(source)
   const arrived = await classify(source)
   if (arrived === "clear") {
@@ -72,7 +72,7 @@ export async function protectOutgoing(
   recipient: string,
   target: EncryptionTarget,
 ): Promise<Prepared> {
-  const source = message.sizeOctets <= WHOLE_OCTETS ? preparedOf(await collect(message.content())) : message
+  const source = await atHand(message)
   if ((await classify(source)) !== "clear") return prefixed(trace, source)
   const { header } = await splitHeader(source)
   const encrypted = encryptedMessage(source, seed, `relay ${recipient}`, target)

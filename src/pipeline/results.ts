@@ -1,6 +1,6 @@
 import { mayHoldResults, withoutResultsBy } from "../mime/authentication-results.ts"
 import { ascii } from "../mime/compose.ts"
-import { type Prepared, prefixed } from "./prepared.ts"
+import { atHand, type Prepared, prefixed } from "./prepared.ts"
 import { splitHeader } from "./protect.ts"
 
 /**
@@ -8,9 +8,11 @@ import { splitHeader } from "./protect.ts"
  * encryption too; and without those that others made in our name (RFC 8601 §5). Else octet for octet.
  */
 export async function withResults(message: Prepared, field: string | null, authservId: string): Promise<Prepared> {
-  const { header, body } = await splitHeader(message)
-  if (field === null && !mayHoldResults(header)) return message
-  const kept = mayHoldResults(header) ? Buffer.concat(withoutResultsBy(header, authservId)) : header
+  const source = await atHand(message)
+  const { header, body } = await splitHeader(source)
+  const mayBeForged = mayHoldResults(header)
+  if (field === null && !mayBeForged) return source
+  const kept = mayBeForged ? Buffer.concat(withoutResultsBy(header, authservId)) : header
   return prefixed(field === null ? [kept] : onTop(Buffer.from(field), kept), body)
 }
 
