@@ -109,6 +109,8 @@ interface PolicyConfig {
   readonly authentication: "enforce" | "report" | "off"
   /** Networks whose mail is not authenticated. */
   readonly trusted: readonly Network[]
+  /** Domains whose ARC seals are believed: mail that passed DMARC at one of them is not treated as failing here. */
+  readonly trustedSealers: readonly string[]
 }
 
 /** A network address and how many bits of it are meant. */

@@ -83,6 +83,11 @@ export function readDomains(value: unknown): readonly string[] {
   return [...new Set(value.map(readDomain))]
 }
 
+/** The same, or none. */
+export function readDomainsOrNone(value: unknown): readonly string[] {
+  return Array.isArray(value) && value.length === 0 ? [] : readDomains(value)
+}
+
 /** One domain as lower-case A-labels. */
 export function readDomain(value: unknown): string {
   if (typeof value !== "string" || value.startsWith("[")) throw wrong("a domain")

@@ -1,16 +1,15 @@
-import { arc } from "mailauth/lib/arc/index.js"
-import { bimi } from "mailauth/lib/bimi/index.js"
 import { DkimVerifier } from "mailauth/lib/dkim/dkim-verifier.js"
-import { evaluateDmarc } from "mailauth/lib/dmarc/index.js"
 import { spf } from "mailauth/lib/spf/index.js"
 import { formatAddress } from "../message/address.ts"
 import { resultsField } from "../mime/authentication-results.ts"
 import { HeaderCollector } from "./content.ts"
+import { evaluate, rowsOf } from "./evaluate.ts"
 import type { KnownKeys } from "./known-keys.ts"
 import { type Lookup, Lookups } from "./lookups.ts"
 import type { ArrivalFacts, Examination, Verdict } from "./ports.ts"
-import { decide, type Evaluation, percentOf } from "./verdict.ts"
-import { verifiable } from "./verifiable.ts"
+import { decide } from "./verdict.ts"
+import { type Verifiable, verifiable } from "./verifiable.ts"
+import { WholeLines } from "./whole-lines.ts"
 
 /** What authentication needs beside the message. */
 export interface AuthenticationMeans {
@@ -20,6 +19,8 @@ export interface AuthenticationMeans {
   readonly now: () => Date
   /** From 0 to 99, by chance; for DMARC's `pct`. */
   readonly sample: () => number
+  /** Domains of sealers that are believed when they say that a message passed DMARC (RFC 8617 §7.2.1). */
+  readonly trustedSealers: readonly string[]
   /** Keys of earlier messages. */
   readonly keys: KnownKeys
   /** From the last octet of the message on, what DNS has not answered after this time counts as no answer. */
@@ -54,11 +55,11 @@ export class Examining implements Examination {
 
   async push(octets: Uint8Array): Promise<void> {
     this.#octets += octets.length
-    if (this.#begun) return this.#begun.body(octets)
+    if (this.#begun) return body(this.#begun, octets)
     const section = this.#header.push(octets)
     if (section === null) return
     this.#begun = await begin(section, this.#facts, this.#means, this.#lookups)
-    await this.#begun.body(octets.subarray(octets.length - (this.#octets - section.length)))
+    await body(this.#begun, octets.subarray(octets.length - (this.#octets - section.length)))
   }
 
   async end(): Promise<Verdict> {
@@ -82,14 +83,18 @@ export class Examining implements Examination {
 interface Begun {
   readonly verifier: DkimVerifier
   readonly spf: ReturnType<typeof spf>
-  /** Why no signature is looked at, or null. */
-  readonly unverified: string | null
-  readonly body: (octets: Uint8Array) => Promise<void> | void
+  readonly header: Verifiable
+  readonly lines: WholeLines
 }
 
-async function begin(section: Uint8Array, facts: ArrivalFacts, means: AuthenticationMeans, lookups: Lookups) {
+async function begin(
+  section: Uint8Array,
+  facts: ArrivalFacts,
+  means: AuthenticationMeans,
+  lookups: Lookups,
+): Promise<Begun> {
   const sender = facts.sender ? formatAddress(facts.sender) : ""
-  const { octets, signed, unverified } = verifiable(section)
+  const header = verifiable(section)
   const verifier = new DkimVerifier({
     resolver: lookups.ask,
     strict: true,
@@ -98,8 +103,9 @@ async function begin(section: Uint8Array, facts: ArrivalFacts, means: Authentica
     curTime: means.now(),
   })
   means.keys.serve(verifier, lookups.ask)
-  await verifier.emitHeaders(octets)
+  await verifier.emitHeaders(header.octets)
   const checking = spf({
+    // RFC 7208 §2.4: of the null reverse-path, HELO is checked.
     ...(sender ? { sender } : {}),
     ip: facts.remote,
     helo: facts.helo,
@@ -111,8 +117,11 @@ async function begin(section: Uint8Array, facts: ArrivalFacts, means: Authentica
   })
   checking.catch(() => undefined)
   for (const name of foreseen(verifier)) void lookups.ask(name, "TXT").catch(() => undefined)
-  const body = (part: Uint8Array) => (signed && part.length > 0 ? verifier.nextChunk(part) : undefined)
-  return { verifier, spf: checking, unverified, body } satisfies Begun
+  return { verifier, spf: checking, header, lines: new WholeLines((lines) => verifier.nextChunk(lines)) }
+}
+
+async function body({ header, lines }: Begun, octets: Uint8Array): Promise<void> {
+  if (header.signed) await lines.push(octets)
 }
 
 /** Names that will be asked for when the body has come: asked now, their answers travel while it does. */
@@ -123,71 +132,27 @@ function foreseen({ signatureHeaders, headerFrom }: DkimVerifier): readonly stri
 }
 
 async function conclude(
-  { verifier, spf: checking, unverified }: Begun,
+  begun: Begun,
   facts: ArrivalFacts,
   means: AuthenticationMeans,
   lookups: Lookups,
 ): Promise<Verdict> {
-  const options = { resolver: lookups.ask, strict: true }
-  const [spfResult] = await Promise.all([checking, verifier.finish()])
-  const { results: signatures, headerFrom, fromFields } = verifier
-  const arcResult = await arc(verifier.arc, { ...options, ip: facts.remote })
-  const { response: dmarc, reason } = await evaluateDmarc({
-    headerFrom,
-    fromFields,
-    spfDomains: spfResult.status.result === "pass" ? [spfResult.domain] : [],
-    dkimDomains: signatures.flatMap(({ id, signingDomain, status }) =>
-      status.result === "pass" && signingDomain !== undefined
-        ? [{ ...(id === undefined ? {} : { id }), domain: signingDomain, underSized: status.underSized ?? 0 }]
-        : [],
-    ),
-    arcResult,
-    ...options,
-  })
-  const bimiResult = dmarc ? await bimi({ dmarc, headers: verifier.headers, ...options }) : false
-
-  const evaluation: Evaluation = dmarc
-    ? {
-        kind: "evaluated",
-        result: dmarc.status.result,
-        policy: dmarc.policy ?? "none",
-        percent: percentOf(dmarc.rr ?? ""),
-      }
-    : { kind: "no-author", reason: reason ?? "no-author-domain", fromFields }
-  const undecided =
-    spfResult.status.result === "temperror" ||
-    signatures.some(({ status }) => status.result === "temperror" && status.aligned !== false)
-  const dkimRows = unverified === null ? signatures.map(({ info }) => info) : [`dkim=policy reason="${unverified}"`]
-  const dmarcRow = dmarc ? dmarc.info : `dmarc=permerror reason="${reason ?? "no-author-domain"}"`
-  return {
-    results: {
-      spf: spfResult.status.result,
-      dkim: unverified === null ? strongest(signatures.map(({ status }) => status.result)) : "policy",
-      arc: arcResult.status.result,
-      dmarc: dmarc ? dmarc.status.result : "permerror",
-      bimi: bimiResult ? bimiResult.status.result : "skipped",
-    },
-    author: dmarc ? (dmarc.status.header?.["from"] ?? null) : null,
-    decision: decide(evaluation, undecided, means.sample()),
-    field: resultsField(
-      means.authservId,
-      [...dkimRows, spfResult.info, arcResult.info, dmarcRow, bimiResult ? bimiResult.info : undefined].filter(
-        (row) => row !== undefined,
-      ),
-    ),
-  }
-}
-
-/** One word for all signatures: the best of them, and what is not known yet before what failed. */
-function strongest(results: readonly string[]): string {
-  return (
-    ["pass", "temperror", "fail", "policy", "permerror", "neutral"].find((word) => results.includes(word)) ?? "none"
+  await begun.lines.end()
+  const [spfResult] = await Promise.all([begun.spf, begun.verifier.finish()])
+  const unverified = begun.header.unverified ?? (begun.lines.overlong ? OVERLONG : null)
+  const findings = await evaluate(
+    { verifier: begun.verifier, spf: spfResult, unverified, ambiguous: begun.header.ambiguous },
+    { remote: facts.remote, trustedSealers: means.trustedSealers, lookups },
   )
+  const decision = decide(findings.evaluation, { ...findings, sample: means.sample() })
+  const field = resultsField(means.authservId, rowsOf(findings, decision))
+  return { results: findings.results, author: findings.author, decision, field }
 }
 
+const OVERLONG = "a line is too long to be verified"
 const HOST = /^(?=.{1,253}$)(?:[\w-]{1,63}\.)+[\w-]{1,63}$/
-/** RFC 7208 §11.1 asks for 20 seconds at least. */
+/** RFC 7208 §4.6.4 asks for 20 seconds at least. */
 const BUDGET_MS = 20_000
-/** RFC 7208 §4.6.4 */
+/** Both RFC 7208 §4.6.4. */
 const SPF_LOOKUPS = 10
 const SPF_VOID_LOOKUPS = 2

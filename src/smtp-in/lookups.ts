@@ -37,6 +37,12 @@ export class Lookups {
     return answer
   }
 
+  /** True when there is no answer about one of these names; asks for what was not asked yet. */
+  async unanswered(names: readonly string[]): Promise<boolean> {
+    const answers = await Promise.allSettled(names.map((name) => this.ask(name, "TXT")))
+    return answers.some((answer) => answer.status === "rejected" && !isAnswer(answer.reason))
+  }
+
   /** From now on nothing is answered, not even what was asked before. */
   end(): void {
     this.#over.reject(OUT_OF_TIME)
@@ -55,6 +61,10 @@ async function refused(name: string): Promise<never> {
 /** One for all: its stack says nothing, and costs more than the rest of this file. */
 const OUT_OF_TIME = noAnswer("out of time")
 
+function isAnswer(error: unknown): boolean {
+  return typeof error === "object" && error !== null && "code" in error && ANSWERS.includes(error.code)
+}
+
 function noAnswer(why: string): Error {
   return Object.assign(new Error(`dns: ${why}`), { code: "ETIMEOUT" })
 }
@@ -64,6 +74,8 @@ function noAnswer(why: string): Error {
  * answered by the attacker, for the sealer. Names with other letters come as A-labels.
  */
 const NAME = /^[\x20-\x7e]+$/
+/** RFC 2308: there is nothing to be had. */
+const ANSWERS: readonly unknown[] = ["ENOTFOUND", "ENODATA", "EBADNAME"]
 /** Of one query to one server; c-ares doubles it for the second try. */
 const TIMEOUT_MS = 3_000
 /** Honest mail needs up to 30. SPF has limits of its own (RFC 7208 §4.6.4: 10, and 10 names for each mx). */

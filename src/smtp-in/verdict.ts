@@ -25,25 +25,32 @@ export type Evaluation =
       readonly percent: number
     }
 
-/**
- * Decides. `undecided`: SPF or a DKIM signature that might have spoken for the author could not be checked for lack of an answer from DNS.
- * `sample`: a number from 0 to 99, by chance.
- */
-export function decide(evaluation: Evaluation, undecided: boolean, sample: number): Decision {
+/** What else counts. */
+export interface Circumstances {
+  /** SPF, or a signature that might have spoken for the author, could not be checked for lack of an answer from DNS. */
+  readonly undecided: boolean
+  /** The trusted sealer that vouches for the message, or null. */
+  readonly sealer: string | null
+  /** A number from 0 to 99, by chance. */
+  readonly sample: number
+}
+
+export function decide(evaluation: Evaluation, { undecided, sealer, sample }: Circumstances): Decision {
   if (evaluation.kind === "no-author") {
     // RFC 5322 §3.6 allows one. Readers show the first or the last: whoever is not checked would be believed.
     if (evaluation.fromFields > 1) return { kind: "reject", because: evaluation.reason }
     return { kind: "quarantine", because: evaluation.reason }
   }
-  const { result, percent } = evaluation
+  const { result, policy, percent } = evaluation
   if (result === "temperror") return { kind: "defer", because: "the policy cannot be known now" }
   if (result !== "fail") return { kind: "accept", because: `dmarc ${result}` }
-  const policy = sample < percent ? evaluation.policy : (WEAKER[evaluation.policy] ?? "none")
-  if (policy === "none") return { kind: "accept", because: "policy none" }
+  const sampled = sample < percent
+  const applied = sampled ? policy : (WEAKER[policy] ?? "none")
+  const because = sampled ? `policy ${policy}` : `policy ${policy} not for all mail`
+  if (applied === "none") return { kind: "accept", because }
+  if (sealer !== null) return { kind: "accept", because: `local policy: passed dmarc at ${sealer}` }
   if (undecided) return { kind: "defer", because: "what might pass cannot be checked now" }
-  return policy === "reject"
-    ? { kind: "reject", because: "policy reject" }
-    : { kind: "quarantine", because: "policy quarantine" }
+  return { kind: applied === "reject" ? "reject" : "quarantine", because }
 }
 
 /** The `pct` of a DMARC record: 100 unless it says less. RFC 9989 has no more use for it; who still writes it means it (RFC 7489 §6.3). */

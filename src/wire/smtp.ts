@@ -127,7 +127,7 @@ function entryOf({ authentication, ...entry }: ArrivingEntry): () => NewEntry {
 
 /** null: nobody is asked. What asks is loaded when the first message needs it: it takes a quarter of a second and 40 MB. */
 function authenticatorOf({ config, now }: Core): Authenticator | null {
-  const { authentication, trusted } = config.policy
+  const { authentication, trusted, trustedSealers } = config.policy
   if (authentication === "off") return null
   const exempt = new BlockList()
   for (const { address, prefixBits, family } of trusted) exempt.addSubnet(address, prefixBits, family)
@@ -136,6 +136,7 @@ function authenticatorOf({ config, now }: Core): Authenticator | null {
     lookup: dnsLookup(config.dns.servers),
     now,
     sample: percentage,
+    trustedSealers,
     keys: new KnownKeys(),
   }
   return {

@@ -34,8 +34,8 @@ describe("defaults", () => {
     expect(config.warnings).toEqual([])
   })
 
-  test("networks and DNS servers", () => {
-    const text = `${DOMAINS}[policy]\ntrusted = ["192.0.2.7", "198.51.100.0/24", "2001:db8::/32", "::1"]\n[dns]\nservers = ["192.0.2.1", "192.0.2.1:5353", "::1", "[::1]:5353"]\n`
+  test("networks, sealers and DNS servers", () => {
+    const text = `${DOMAINS}[policy]\ntrusted = ["192.0.2.7", "198.51.100.0/24", "2001:db8::/32", "::1"]\ntrustedSealers = ["Lists.Example.ORG"]\n[dns]\nservers = ["192.0.2.1", "192.0.2.1:5353", "::1", "[::1]:5353"]\n`
     const { policy, dns } = parseConfig(text, FILE)
     expect(policy.trusted.map(({ address, prefixBits, family }) => `${address}/${prefixBits} ${family}`)).toEqual([
       "192.0.2.7/32 ipv4",
@@ -43,6 +43,7 @@ describe("defaults", () => {
       "2001:db8::/32 ipv6",
       "::1/128 ipv6",
     ])
+    expect(policy.trustedSealers).toEqual(["lists.example.org"])
     expect(dns.servers).toEqual(["192.0.2.1", "192.0.2.1:5353", "::1", "[::1]:5353"])
   })
 

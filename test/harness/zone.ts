@@ -5,7 +5,9 @@ export type Zone = Readonly<Record<string, readonly (string | readonly string[])
 export function zoneLookup(zone: Zone, asked: string[] = []) {
   const names = new Set(Object.keys(zone).map((key) => key.split(" ")[0]))
   return async (name: string, type: string): Promise<string[][] | string[]> => {
-    const key = `${name.toLowerCase().replace(/\.$/, "")} ${type}`
+    // It ends a name at its first NUL, too.
+    const [asking = ""] = name.split("\0")
+    const key = `${asking.toLowerCase().replace(/\.$/, "")} ${type}`
     asked.push(key)
     const found = zone[key]
     if (found === "silence") return new Promise(() => undefined)

@@ -99,6 +99,7 @@ function means(lookup: Lookup) {
     now: () => new Date("2018-01-01T00:00:00Z"),
     sample: () => 0,
     keys: new KnownKeys(),
+    trustedSealers: [],
   }
 }
 
