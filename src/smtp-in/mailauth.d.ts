@@ -3,6 +3,7 @@
  * test/smtp-in/authenticate.test.ts goes through all of this.
  */
 declare module "mailauth/lib/dkim/dkim-verifier.js" {
+  import type { KeyObject } from "node:crypto"
   import type { ARCData, DKIMResult, DKIMVerifyResult, DNSResolver } from "mailauth"
 
   export class DkimVerifier {
@@ -22,7 +23,15 @@ declare module "mailauth/lib/dkim/dkim-verifier.js" {
     readonly signatureHeaders: { readonly signingDomain: string; readonly selector: string }[]
     /** What is read of key records, of ARC's too. */
     readonly keyCache: {
-      get(type: string, name: string, minBitLength: number | undefined, options: object | undefined): Promise<unknown>
+      get(
+        type: string,
+        name: string,
+        minBitLength: number | undefined,
+        options: object | undefined,
+      ): Promise<{
+        /** PEM; whatever node:crypto takes does as well. */
+        readonly publicKey: string | KeyObject
+      }>
     }
     readonly headerFrom: string[]
     readonly fromFields: number

@@ -41,13 +41,13 @@ const CONTENT_REPLIES: Readonly<Partial<Record<GatewayError["code"], Reply>>> = 
   AUTHENTICATION_FAILED: {
     code: 550,
     status: "5.7.1",
-    text: "not by whom From says: refused by the DMARC policy of that domain",
+    text: "neither SPF nor DKIM passed for the domain in From, and its DMARC policy is to reject such mail",
   },
   // RFC 7208 §8.6, RFC 3463 §3.5
   AUTHENTICATION_UNDECIDED: {
     code: 451,
     status: "4.4.3",
-    text: "DNS does not tell now whether this is by whom From says, try again later",
+    text: "no answer from DNS to check the domain in From with, try again later",
   },
 }
 

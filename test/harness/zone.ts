@@ -9,6 +9,7 @@ export function zoneLookup(zone: Zone, asked: string[] = []) {
     const [asking = ""] = name.split("\0")
     const key = `${asking.toLowerCase().replace(/\.$/, "")} ${type}`
     asked.push(key)
+    if (asking.length > 253) throw Object.assign(new Error(`query${type} EBADNAME ${name}`), { code: "EBADNAME" })
     const found = zone[key]
     if (found === "silence") return new Promise(() => undefined)
     if (found === "SERVFAIL") throw Object.assign(new Error(`query${type} ESERVFAIL ${name}`), { code: "ESERVFAIL" })

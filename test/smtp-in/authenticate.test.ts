@@ -80,6 +80,9 @@ describe("DKIM (RFC 6376, RFC 8463)", () => {
     ["no such key", { sign: [["author.test", "absent", "rsa"]] }, "neutral"],
     ["revoked key", { sign: [["author.test", "revoked", "rsa"]] }, "neutral"],
     ["key of 512 bits", { sign: [["author.test", "short", "short"]] }, "policy"],
+    ["RSA key over 4,096 bits", { sign: [["author.test", "long", "rsa"]] }, "neutral"],
+    ["RSA exponent over 32 bits", { sign: [["author.test", "exponent", "rsa"]] }, "neutral"],
+    ["a name that is too long to be one", { sign: [["author.test", `${"a.".repeat(130)}a`, "rsa"]] }, "neutral"],
     ["DNS down", { sign: [["author.test", "down", "rsa"]] }, "temperror"],
     ["DNS silent", { sign: [["author.test", "slow", "rsa"]], budgetMs: 30 }, "temperror"],
     [

@@ -1,4 +1,4 @@
-import { generateKeyPairSync } from "node:crypto"
+import { createPublicKey, generateKeyPairSync } from "node:crypto"
 import { createRequire } from "node:module"
 import { sealMessage } from "mailauth/lib/arc/index.js"
 import { dkimSign } from "mailauth/lib/dkim/sign.js"
@@ -27,6 +27,8 @@ export const KEYS: Zone = {
     [`v=DKIM1; k=rsa; p=${der(rsa.publicKey).slice(0, 200)}`, der(rsa.publicKey).slice(200)],
   ],
   "short._domainkey.author.test TXT": [`v=DKIM1; k=rsa; p=${der(short.publicKey)}`],
+  "long._domainkey.author.test TXT": [`v=DKIM1; k=rsa; p=${der(rsaKey(4_104, "AQAB"))}`],
+  "exponent._domainkey.author.test TXT": [`v=DKIM1; k=rsa; p=${der(rsaKey(2_048, "AQAAAAE"))}`],
   "ed._domainkey.author.test TXT": [`v=DKIM1; k=ed25519; p=${raw(ed25519.publicKey)}`],
   "ed._domainkey.news.author.test TXT": [`v=DKIM1; k=ed25519; p=${raw(ed25519.publicKey)}`],
   "ed._domainkey.other.test TXT": [`v=DKIM1; k=ed25519; p=${raw(ed25519.publicKey)}`],
@@ -36,6 +38,12 @@ export const KEYS: Zone = {
   "down._domainkey.author.test TXT": "SERVFAIL",
   "down._domainkey.other.test TXT": "SERVFAIL",
   "slow._domainkey.author.test TXT": "silence",
+}
+
+/** One that verifies nothing. */
+function rsaKey(bits: number, exponent: string): typeof rsa.publicKey {
+  const modulus = Buffer.alloc(bits / 8, 0xff).toString("base64url")
+  return createPublicKey({ key: { kty: "RSA", n: modulus, e: exponent }, format: "jwk" })
 }
 
 function der(key: typeof rsa.publicKey): string {
