@@ -61,7 +61,8 @@ async function refused(name: string): Promise<never> {
 /** One for all: its stack says nothing, and costs more than the rest of this file. */
 const OUT_OF_TIME = noAnswer("out of time")
 
-function isAnswer(error: unknown): boolean {
+/** True for an error that says that there is nothing, which is an answer (RFC 2308). */
+export function isAnswer(error: unknown): boolean {
   return typeof error === "object" && error !== null && "code" in error && ANSWERS.includes(error.code)
 }
 
@@ -74,7 +75,6 @@ function noAnswer(why: string): Error {
  * answered by the attacker, for the sealer. Names with other letters come as A-labels.
  */
 const NAME = /^[\x20-\x7e]+$/
-/** RFC 2308: there is nothing to be had. */
 const ANSWERS: readonly unknown[] = ["ENOTFOUND", "ENODATA", "EBADNAME"]
 /** Of one query to one server; c-ares doubles it for the second try. */
 const TIMEOUT_MS = 3_000

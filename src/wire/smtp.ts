@@ -7,6 +7,7 @@ import { KnownKeys } from "../smtp-in/known-keys.ts"
 import { type SmtpListener, startSmtpIn } from "../smtp-in/listener.ts"
 import { dnsLookup } from "../smtp-in/lookups.ts"
 import type { Acceptance, ArrivingEntry, Authenticator, Recipients, Submitters } from "../smtp-in/ports.ts"
+import { sharedLookups } from "../smtp-in/shared-lookups.ts"
 import type { People } from "../store/people.ts"
 import type { NewEntry } from "../store/spool.ts"
 import type { Core } from "./core.ts"
@@ -133,17 +134,20 @@ function authenticatorOf({ config, now }: Core): Authenticator | null {
   for (const { address, prefixBits, family } of trusted) exempt.addSubnet(address, prefixBits, family)
   const means = {
     authservId: config.hostname,
-    lookup: dnsLookup(config.dns.servers),
+    lookup: sharedLookups(dnsLookup(config.dns.servers), () => performance.now()),
     now,
     sample: percentage,
     trustedSealers,
     keys: new KnownKeys(),
   }
+  // Once: asking for a module that is there costs 50 microseconds.
+  let loading: Promise<typeof import("../smtp-in/authenticate.ts")> | null = null
   return {
     enforced: authentication === "enforce",
     async begin(facts) {
       if (exempt.check(facts.remote, isIPv6(facts.remote) ? "ipv6" : "ipv4")) return null
-      const { Examining } = await import("../smtp-in/authenticate.ts")
+      loading ??= import("../smtp-in/authenticate.ts")
+      const { Examining } = await loading
       return new Examining(facts, means)
     },
   }
