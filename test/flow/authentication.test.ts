@@ -1,4 +1,5 @@
 import { generateKeyPairSync } from "node:crypto"
+import { sealMessage } from "mailauth/lib/arc/index.js"
 import { dkimSign } from "mailauth/lib/dkim/sign.js"
 import { afterAll, beforeAll, expect, test } from "vitest"
 import { DnsServer } from "../harness/dns-server.ts"
@@ -13,6 +14,7 @@ const KEY = publicKey.export({ type: "spki", format: "der" }).subarray(-32).toSt
 const ZONE: Zone = {
   "author.test TXT": ["v=spf1 ip4:127.0.0.1 -all"],
   "ed._domainkey.author.test TXT": [`v=DKIM1; k=ed25519; p=${KEY}`],
+  "ed._domainkey.list.test TXT": [`v=DKIM1; k=ed25519; p=${KEY}`],
   "_dmarc.author.test TXT": ["v=DMARC1; p=reject"],
   "_dmarc.careful.test TXT": ["v=DMARC1; p=quarantine"],
   "_dmarc.broken.test TXT": "SERVFAIL",
@@ -28,7 +30,10 @@ beforeAll(async () => {
   gateway = await Instance.create()
   await gateway.must("account", "add", "alice@example.test")
   device = await gateway.device("alice@example.test", "laptop")
-  gateway.configure("[policy]", `[dns]\nservers = ["${dns.address}"]\n\n[policy]\ntrusted = []`)
+  gateway.configure(
+    "[policy]",
+    `[dns]\nservers = ["${dns.address}"]\n\n[policy]\ntrustedSealers = ["list.test"]\ntrusted = []`,
+  )
   await gateway.serve()
 })
 
@@ -135,6 +140,25 @@ test("quarantine is stored in Junk, and says so", async () => {
     /dmarc=fail policy\.dmarc=quarantine/,
   )
   expect(await metric("decision", "quarantine")).toBe(1)
+})
+
+test("what a list altered is taken from it, where the list is trusted and saw it pass", async () => {
+  const altered = message("author@author.test", "listed")
+  expect(await send("list@list.test", altered)).toMatch(/^550 5\.7\.1 /)
+  const seal = await sealMessage(altered, {
+    signingDomain: "list.test",
+    selector: "ed",
+    algorithm: "ed25519-sha256",
+    privateKey: privateKey.export({ type: "pkcs8", format: "pem" }).toString(),
+    authResults: "list.test; dmarc=pass header.from=author.test",
+    cv: "none",
+  })
+  expect(await send("list@list.test", Buffer.concat([seal, Buffer.from(altered)]))).toMatch(/^250 /)
+  const { inside } = await read("listed")
+  expect(inside.replace(/\r\n[ \t]/g, " ")).toMatch(
+    / arc=pass .* dmarc=fail reason="[^"]*list\.test" policy\.dmarc=none/,
+  )
+  expect(inside).toMatch(/^ARC-Authentication-Results: i=1; list\.test;/m)
 })
 
 test("where DNS does not tell the policy the sender is asked to come back", async () => {
