@@ -35,6 +35,7 @@ export interface Circumstances {
   readonly sample: number
 }
 
+/** Decides about a message as its author's domain wishes, where nothing here speaks against that. */
 export function decide(evaluation: Evaluation, { undecided, sealer, sample }: Circumstances): Decision {
   if (evaluation.kind === "no-author") {
     // RFC 5322 §3.6 allows one. Readers show the first or the last: whoever is not checked would be believed.
