@@ -64,9 +64,10 @@ export async function evaluate(examined: Examined, surroundings: Surroundings): 
   }
 }
 
-/** All resinfo. Of a failing message it tells the policy that was applied (RFC 9989 §9.1), and why where its domain wished another. */
+/** All resinfo. Of a message that does not pass it tells the policy that was applied (RFC 9989 §9.1), and why where its domain wished another. */
 export function rowsOf({ evaluation, rows, dmarcRow }: Findings, { kind, because }: Decision): readonly string[] {
-  if (evaluation.kind === "no-author" || evaluation.result !== "fail" || kind === "defer") return [...rows, dmarcRow]
+  if (evaluation.kind === "no-author") return [...rows, `${dmarcRow} policy.dmarc=${kind}`]
+  if (evaluation.result !== "fail" || kind === "defer") return [...rows, dmarcRow]
   const applied = kind === "accept" ? "none" : kind
   if (applied === evaluation.policy) return [...rows, dmarcRow]
   const told = dmarcRow

@@ -260,6 +260,11 @@ describe("of mail that fails, the policy that was applied is told (RFC 9989 §9.
   const foreign = { sender: "bounce@other.test" }
   const rows: [name: string, given: Given, want: RegExp][] = [
     ["as wished", { zone: policy("p=reject") }, /dmarc=fail policy\.dmarc=reject /],
+    [
+      "no author",
+      { from: "", zone: policy("p=none") },
+      /dmarc=permerror reason="no-author-domain" policy\.dmarc=quarantine\r\n/,
+    ],
     ["none", { zone: policy("p=none") }, /dmarc=fail policy\.dmarc=none /],
     [
       "not in the sample",
