@@ -22,7 +22,8 @@ export function mayHoldResults(header: Uint8Array): boolean {
 
 /**
  * The Authentication-Results field, folded, with its final line end. `rows` are resinfo as RFC 8601 §2.2 writes it. Their comments are left
- * out, and in quoted strings nothing looks like a result: both hold what senders chose, and there are readers that search for `dmarc=pass`.
+ * out, and in quoted strings nothing looks like a result: both hold what senders chose, and there are readers that search for `dmarc=pass`. All of it
+ * is ASCII: a domain comes as A-labels, and what HELO or a local part hold beside is for nobody (RFC 5322 §2.2).
  */
 export function resultsField(authservId: string, rows: readonly string[]): string {
   const written = rows.length === 0 ? ["none"] : rows.map((row) => folded(harmless(row)))
@@ -45,7 +46,7 @@ function claims(field: Uint8Array, authservId: string): boolean {
 }
 
 function harmless(row: string): string {
-  return (withoutComments(row.replace(/[\r\n\0]/g, "?")) ?? "")
+  return (withoutComments(row.replace(/[^\x20-\x7e]/g, "?")) ?? "")
     .replace(/"(?:[^"\\]|\\.)*"/g, (quoted) => quoted.replace(/[=;()]/g, "?"))
     .replace(/ {2,}/g, " ")
     .trim()

@@ -66,9 +66,10 @@ describe("our field", () => {
     const field = resultsField(OURS, [
       'spf=none (x dmarc=pass (y) \\) z) smtp.helo="a; dmarc=pass (\\" b"',
       "arc=none\r\nX: y",
+      'spf=none smtp.helo="b\u00fc\u0000\u001b"',
     ])
     expect(field).toBe(
-      'Authentication-Results: mx.example.test;\r\n\tspf=none smtp.helo="a? dmarc?pass ?\\" b";\r\n\tarc=none??X: y\r\n',
+      'Authentication-Results: mx.example.test;\r\n\tspf=none smtp.helo="a? dmarc?pass ?\\" b";\r\n\tarc=none??X: y;\r\n\tspf=none smtp.helo="b???"\r\n',
     )
   })
 
