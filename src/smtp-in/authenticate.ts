@@ -55,11 +55,11 @@ export class Examining implements Examination {
 
   async push(octets: Uint8Array): Promise<void> {
     this.#octets += octets.length
-    if (this.#begun) return body(this.#begun, octets)
+    if (this.#begun) return this.#begun.lines?.push(octets)
     const section = this.#header.push(octets)
     if (section === null) return
     this.#begun = await begin(section, this.#facts, this.#means, this.#lookups)
-    await body(this.#begun, octets.subarray(octets.length - (this.#octets - section.length)))
+    await this.#begun.lines?.push(octets.subarray(octets.length - (this.#octets - section.length)))
   }
 
   async end(): Promise<Verdict> {
@@ -84,7 +84,8 @@ interface Begun {
   readonly verifier: DkimVerifier
   readonly spf: ReturnType<typeof spf>
   readonly header: Verifiable
-  readonly lines: WholeLines
+  /** null: no signature covers the body. */
+  readonly lines: WholeLines | null
 }
 
 async function begin(
@@ -117,11 +118,8 @@ async function begin(
   })
   checking.catch(() => undefined)
   for (const name of foreseen(verifier)) void lookups.ask(name, "TXT").catch(() => undefined)
-  return { verifier, spf: checking, header, lines: new WholeLines((lines) => verifier.nextChunk(lines)) }
-}
-
-async function body({ header, lines }: Begun, octets: Uint8Array): Promise<void> {
-  if (header.signed) await lines.push(octets)
+  const lines = verifier.bodyHashes.size > 0 ? new WholeLines((octets) => verifier.nextChunk(octets)) : null
+  return { verifier, spf: checking, header, lines }
 }
 
 /** Names that will be asked for when the body has come: asked now, their answers travel while it does. */
@@ -137,9 +135,9 @@ async function conclude(
   means: AuthenticationMeans,
   lookups: Lookups,
 ): Promise<Verdict> {
-  await begun.lines.end()
+  await begun.lines?.end()
   const [spfResult] = await Promise.all([begun.spf, begun.verifier.finish()])
-  const unverified = begun.header.unverified ?? (begun.lines.overlong ? OVERLONG : null)
+  const unverified = begun.header.unverified ?? (begun.lines?.overlong ? OVERLONG : null)
   const findings = await evaluate(
     { verifier: begun.verifier, spf: spfResult, unverified, ambiguous: begun.header.ambiguous },
     { remote: facts.remote, trustedSealers: means.trustedSealers, lookups },

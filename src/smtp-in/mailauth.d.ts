@@ -15,6 +15,8 @@ declare module "mailauth/lib/dkim/dkim-verifier.js" {
     })
     /** Takes the whole header section, its empty line included. Called once, before the body. */
     emitHeaders(section: Uint8Array): Promise<void>
+    /** One for each way in which signatures hash the body; there when the header section is. */
+    readonly bodyHashes: ReadonlyMap<string, unknown>
     /** Hashes octets of the body; no line end in them is bare. */
     nextChunk(octets: Uint8Array): Promise<void>
     /** Asks for keys and verifies. Called once, behind the body. */

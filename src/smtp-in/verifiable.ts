@@ -4,8 +4,6 @@ import { isAmbiguous } from "./author.ts"
 /** What mailauth gets to see of a header section. */
 export interface Verifiable {
   readonly octets: Uint8Array
-  /** There is a signature to verify. */
-  readonly signed: boolean
   /** Why no signature is looked at, or null. */
   readonly unverified: string | null
   /** A From field may name another than mailauth reads in it. */
@@ -18,36 +16,45 @@ export interface Verifiable {
  */
 export function verifiable(section: Uint8Array): Verifiable {
   const fields = parseFields(section)
-  const all = fields.filter(isAuthor)
-  // One that is not read in full has no domain to ask: the last of its authors may be of another.
-  const authors = all.some(({ octets }) => octets.length > MAX_AUTHOR_OCTETS) ? [] : all.slice(0, 2)
-  const ambiguous = authors.some((field) => isAmbiguous(fieldText(field)))
+  const authors = fields.filter(isAuthor)
   const unverified = excessOf(section, fields)
-  if (unverified !== null) {
-    const octets = Buffer.concat([...authors.flatMap((field) => ended(field.octets)), CRLF])
-    return { octets, signed: false, unverified, ambiguous }
-  }
+  if (unverified !== null) return { ...withoutSignatures(authors), unverified }
   let signatures = 0
   const kept = fields.filter((field) => {
     if (SIGNATURES.includes(field.name) && field.octets.length > MAX_SIGNATURE_OCTETS) return false
     return field.name !== "dkim-signature" || signatures++ < MAX_SIGNATURES
   })
-  const signed = signatures > 0 || fields.some((field) => field.name === "arc-message-signature")
   const octets = kept.length === fields.length ? section : Buffer.concat([...kept.map((field) => field.octets), CRLF])
-  return { octets, signed, unverified: null, ambiguous }
+  return { octets, unverified: null, ambiguous: authors.some(isUnclear) }
+}
+
+/** From alone. One that is not read in full, or that others may not take for one, leaves no author: nobody is asked for a policy then. */
+function withoutSignatures(authors: readonly Field[]) {
+  const isRead = authors.every(({ name, octets }) => name === "from" && octets.length <= MAX_AUTHOR_OCTETS)
+  const read = isRead ? authors.slice(0, 2) : []
+  const octets = Buffer.concat([...read.flatMap((field) => ended(field.octets)), CRLF])
+  return { octets, ambiguous: read.some(isUnclear) }
 }
 
 function excessOf(section: Uint8Array, fields: readonly Field[]): string | null {
   if (section.length > MAX_VERIFIED_OCTETS) return "header section is too large to be verified"
   if (fields.length > MAX_FIELDS) return "too many header fields to be verified"
   if (fields.some((field) => isAuthor(field) && field.octets.length > MAX_AUTHOR_OCTETS)) return "From is too long"
+  const odd = fields.filter(({ name }) => name === "")
+  if (odd.length > MAX_ODD || odd.some(({ octets }) => octets.length > MAX_SIGNATURE_OCTETS))
+    return "too much in the header that is no field"
   let lines = 0
   for (let at = section.indexOf(LF); at >= 0; at = section.indexOf(LF, at + 1)) lines++
   return lines > MAX_LINES ? "too many header lines to be verified" : null
 }
 
+/** Of what is no field, mailauth takes for From what has a line end before its colon, as some mail programs do. */
 function isAuthor({ name, octets }: Field): boolean {
-  return name === "from" || (name === "" && FOLDED_FROM.test(Buffer.from(octets).toString("latin1")))
+  return name === "from" || (name === "" && ODD_FROM.test(Buffer.from(octets).toString("latin1")))
+}
+
+function isUnclear(field: Field): boolean {
+  return isAmbiguous(fieldText(field))
 }
 
 function ended(octets: Uint8Array): Uint8Array[] {
@@ -67,5 +74,6 @@ const MAX_FIELDS = 1_000
 const MAX_LINES = 4_000
 /** Some 300 authors. */
 const MAX_AUTHOR_OCTETS = 16_384
-/** A line end before its colon: mailauth reads that as From, as some mail programs do. */
-const FOLDED_FROM = /^from[ \t\r\n]*:/i
+/** Lines that are no fields: mailauth makes signatures of some, and adds the others to the field before. Real mail has an mbox line at most. */
+const MAX_ODD = 8
+const ODD_FROM = /^[ \t\r\n]*from[ \t]*(?:\r?\n|:)/i

@@ -202,6 +202,18 @@ describe("DMARC (RFC 9989): the decision", () => {
       "permerror",
       "quarantine",
     ],
+    [
+      "two addresses in angle brackets behind a line end",
+      { from: "From\r\n : <me@author.test> <ceo@other.test>\r\n", zone: PASSING },
+      "permerror",
+      "quarantine",
+    ],
+    [
+      "a second From of an odd form, in a header that is too long",
+      { head: "A: b\r\n".repeat(1_001), from: "From: a@author.test\r\nFrom\r\n : b@other.test\r\n", zone: PASSING },
+      "permerror",
+      "quarantine",
+    ],
     ["no From", { from: "", zone: PASSING }, "permerror", "quarantine"],
     ["empty group in From", { from: "From: undisclosed:;\r\n", zone: PASSING }, "permerror", "quarantine"],
     [
@@ -312,6 +324,16 @@ describe("limits", () => {
   })
 
   const rows: [name: string, head: string, dkim: string][] = [
+    [
+      "a thousand signatures with a line end before the colon",
+      many(500, "DKIM-Signature\r\n : v=1; a=rsa-sha256; d=other.test; s=down; bh=x; b=x; h=from\r\n"),
+      "policy",
+    ],
+    [
+      "one with 100,000 names that begins on the next line",
+      `DKIM-Signature\r\n: v=1; a=rsa-sha256; d=other.test; s=down; bh=x; b=x; h=from:${many(100_000, "a:")}\r\n`,
+      "policy",
+    ],
     ["100,000 fields", many(100_000, "A: b\r\n"), "policy"],
     ["100,000 lines of one field", `A: b\r\n${many(100_000, " c\r\n")}`, "policy"],
     ["a signature with 100,000 names", `DKIM-Signature: v=1; h=${many(100_000, "a:")}\r\n`, "none"],
@@ -366,6 +388,10 @@ describe("limits", () => {
     expect((user + system) / 1_000).toBeLessThan(1_000)
     expect(results.dkim).toBe("policy")
     expect(field).toContain('dkim=policy reason="a line is too long to be verified"')
+  })
+
+  test("a long line that nobody signed is nothing", async () => {
+    expect((await verdictOf({ body: `${"x".repeat(300_000)}\r\n` })).results.dkim).toBe("none")
   })
 
   test("slow DNS is ended by the time budget, and asked again later", async () => {
