@@ -38,7 +38,8 @@ function isResults(field: Uint8Array): boolean {
 //   authres-payload = [CFWS] authserv-id [ CFWS authres-version ] ( no-result / 1*resinfo ) [CFWS] CRLF     RFC 8601 §2.2
 function claims(field: Uint8Array, authservId: string): boolean {
   const text = UTF_8.decode(field)
-  const payload = withoutComments(text.slice(text.indexOf(":") + 1))
+  const colon = text.indexOf(":")
+  const payload = colon < 0 ? null : withoutComments(text.slice(colon + 1))
   const [, quoted, token] = payload === null ? [] : (SERVICE.exec(payload.trim()) ?? [])
   const id = quoted?.replace(/\\(.)/gs, "$1") ?? token
   if (id === undefined) return true
@@ -80,8 +81,8 @@ function folded(row: string): string {
     .join("")
 }
 
-// Line ends before the colon too, as a hostile sender may write it and some readers take it.
-const NAME = /^authentication-results[ \t\r\n]*:/i
+// Line ends before the colon too, and a colon that begins the next line: as a hostile sender may write it and some readers take it.
+const NAME = /^authentication-results[ \t\r\n]*(?::|$)/i
 const ANY_NAME = new RegExp(NAME, "im")
 const NON_ASCII = /[^\x00-\x7f]/
 /** A quoted string or a token (RFC 2045 §5.1), perhaps a version 1, and the end of the field or of this part. */

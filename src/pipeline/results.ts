@@ -18,20 +18,24 @@ export async function withResults(message: Prepared, field: string | null, auths
 
 function onTop(field: Uint8Array, header: Uint8Array): Uint8Array[] {
   const at = mboxLine(header)
-  const first = header[at]
-  // A header that begins in the midst of a field: it would go on in ours, and say there what it likes.
-  const guard = first === SPACE || first === TAB ? [ascii("Postern-Continuation:\r\n")] : []
+  // A header that begins with what is no field: readers would add it to ours, as folded, and it would say there what it likes.
+  const guard = FIELD_OR_END.test(line(header.subarray(at))) ? [] : [ascii("Postern-Continuation:\r\n")]
   return [header.subarray(0, at), field, ...guard, header.subarray(at)]
 }
 
 /** Length of a leading mbox `From ` line. */
 function mboxLine(header: Uint8Array): number {
-  const end = header.indexOf(LF) + 1
-  return MBOX.test(Buffer.from(header.subarray(0, end)).toString("latin1")) ? end : 0
+  return MBOX.test(line(header)) ? header.indexOf(LF) + 1 : 0
 }
 
-const SPACE = 32
-const TAB = 9
+/** The first line, with its end. */
+function line(octets: Uint8Array): string {
+  const end = octets.indexOf(LF) + 1
+  return Buffer.from(octets.subarray(0, end === 0 ? octets.length : end)).toString("latin1")
+}
+
 const LF = 10
+/** A field (RFC 5322 §3.6.8), the empty line, or nothing. */
+const FIELD_OR_END = /^(?:[\x21-\x39\x3b-\x7e]+[ \t]*:|\r?\n|$)/
 /** A line, and no field called From with a blank before its colon (RFC 5322 §4.5). */
 const MBOX = /^From (?![ \t]*:)/

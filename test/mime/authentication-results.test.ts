@@ -25,6 +25,11 @@ describe("what claims to be by us is removed (RFC 8601 §5)", () => {
       "no field\r\nAuthentication-Results: mx.example.test; dmarc=pass\r\n",
       "no field\r\n",
     ],
+    [
+      "a colon that begins the next line",
+      "Authentication-Results \r\n: mx.example.test; dmarc=pass\r\n",
+      ": mx.example.test; dmarc=pass\r\n",
+    ],
     ["no result", "Authentication-Results: mx.example.test\r\n", false],
     ["no id", "Authentication-Results: dmarc=pass\r\n", false],
     ["empty", "Authentication-Results:\r\n", false],

@@ -32,6 +32,18 @@ describe("results on top of a message", () => {
       `From a@b.test Thu Nov 26\r\n\t; dmarc=pass\r\n${REST}`,
       `From a@b.test Thu Nov 26\r\n${FIELD}Postern-Continuation:\r\n\t; dmarc=pass\r\n${REST}`,
     ],
+    [
+      "a line that is no field",
+      FIELD,
+      `; dmarc=pass\r\n${REST}`,
+      `${FIELD}Postern-Continuation:\r\n; dmarc=pass\r\n${REST}`,
+    ],
+    [
+      "a line that begins with a blank of another script",
+      FIELD,
+      `\u00a0; dmarc=pass\r\n${REST}`,
+      `${FIELD}Postern-Continuation:\r\n\u00a0; dmarc=pass\r\n${REST}`,
+    ],
     ["no header", FIELD, "\r\nbody\r\n", `${FIELD}\r\nbody\r\n`],
     ["no empty line", FIELD, "From: a@b.test\r\n", `${FIELD}From: a@b.test\r\n`],
     ["an empty message", FIELD, "", FIELD],
