@@ -16,12 +16,12 @@ function tell(message: FromPart): void {
   process.send?.(message)
 }
 
-async function connectAll({ port, username, password, count }: ToPart & { kind: "connect" }): Promise<void> {
+async function connectAll({ count, ...as }: ToPart & { kind: "connect" }): Promise<void> {
   let next = 0
   const logIn = async (): Promise<void> => {
     while (next < count) {
       next += 1
-      await idle(port, username, password)
+      await idle(as)
     }
   }
   await Promise.all(Array.from({ length: AT_ONCE }, logIn))
@@ -29,7 +29,7 @@ async function connectAll({ port, username, password, count }: ToPart & { kind: 
 }
 
 /** Resolves when the connection idles, or is lost. */
-function idle(port: number, username: string, password: string): Promise<void> {
+function idle({ port, username, password, group }: Omit<ToPart & { kind: "connect" }, "count">): Promise<void> {
   const steps = [
     [/^\* OK /, `l LOGIN ${username} ${password}\r\n`],
     [/^l OK /m, "s SELECT INBOX\r\n"],
@@ -37,7 +37,8 @@ function idle(port: number, username: string, password: string): Promise<void> {
     [/^\+ /m, ""],
   ] as const
   return new Promise((resolve) => {
-    const socket = connect({ port, host: "127.0.0.1", rejectUnauthorized: false, ALPNProtocols: ["imap"] })
+    const more = group === null ? {} : { ecdhCurve: group }
+    const socket = connect({ port, host: "127.0.0.1", rejectUnauthorized: false, ALPNProtocols: ["imap"], ...more })
     socket.setNoDelay(true)
     let step = 0
     let text = ""

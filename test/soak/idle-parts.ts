@@ -9,6 +9,8 @@ export type ToPart =
       readonly port: number
       readonly username: string
       readonly password: string
+      /** Of the key agreement, in OpenSSL's words; null: what Node prefers. */
+      readonly group: string | null
       readonly count: number
     }
   /** To the upstream: one more message, told to all who idle. */

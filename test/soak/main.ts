@@ -3,7 +3,7 @@ import { faults, killAgainAndAgain } from "./kill.ts"
 
 /**
  * `npm run soak [KILLS]`: a thousand crashes unless told otherwise; takes about a second each.
- * `npm run soak idle [connections=N] [minutes=M] [processes=P]`: connections held idle, new mail seen by them; M below 29.
+ * `npm run soak idle [connections=N] [minutes=M] [processes=P] [group=X25519]`: connections held idle, new mail seen by them; M below 29.
  */
 const [what = "1000", ...words] = process.argv.slice(2)
 if (what === "idle") await idle()
@@ -32,6 +32,7 @@ async function idle(): Promise<void> {
     connections: parameter("connections", 1_000),
     holdMs: minutes * 60_000,
     processes: parameter("processes", 2),
+    group: word("group"),
   })
   for (const line of told(figures)) console.log(line)
   const { asked, held, lost, announced } = figures
@@ -53,10 +54,14 @@ function told(figures: IdleFigures): string[] {
   ]
 }
 
-/** `name=NUMBER` among the words. */
+/** What stands behind `name=` among the words; null: nothing. */
+function word(name: string): string | null {
+  return words.find((candidate) => candidate.startsWith(`${name}=`))?.slice(name.length + 1) ?? null
+}
+
 function parameter(name: string, otherwise: number): number {
-  const given = words.find((word) => word.startsWith(`${name}=`))?.slice(name.length + 1)
-  const value = given === undefined ? otherwise : Number(given)
+  const given = word(name)
+  const value = given === null ? otherwise : Number(given)
   if (!(value > 0)) throw new Error(`soak: ${name}=${given}: must be a number above 0`)
   return value
 }
