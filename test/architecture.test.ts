@@ -45,7 +45,7 @@ const IMPORTERS: Readonly<Record<string, string>> = {
   pino: "log",
   "prom-client": "log",
   fastify: "http",
-  "rate-limiter-flexible": "wire/login-limits.ts",
+  "rate-limiter-flexible": "wire/window-counter.ts",
 }
 
 interface Import {

@@ -134,6 +134,18 @@ export interface LimitsConfig {
   readonly recipients: number
   /** SMTP connections at once, all listeners of a kind together. */
   readonly smtpConnections: number
+  /** Of them, from one network: an IPv4 address, or the /64 of an IPv6 address. */
+  readonly smtpConnectionsPerNetwork: number
+  /** What MX takes from one network within an hour; 0: as much as it likes. */
+  readonly smtpMessagesPerNetwork: number
+  /** Recipients that are nobody here, named by one network at MX within an hour, after which it hears of nobody; 0: as many as it likes. */
+  readonly smtpUnknownRecipients: number
+  /** Recipients that one account may write to within an hour; 0: as many as it likes. */
+  readonly smtpRecipientsPerAccount: number
+  /** How long who writes for the first time is put off at MX, milliseconds; 0: not at all. */
+  readonly smtpGreylistMs: number
+  /** How long whoever connects to MX must be silent before the greeting, unless it is known, milliseconds; 0: not at all. */
+  readonly smtpGreetingDelayMs: number
   /** IMAP connections at once, all listeners and processes together. */
   readonly imapConnections: number
   /** Of them, from one remote address. */

@@ -21,11 +21,13 @@ import {
   isLoopback,
   oneOf,
   readAddress,
+  readDelay,
   readDnsServers,
   readDomain,
   readDomains,
   readDomainsOrNone,
   readDuration,
+  readDurationOrOff,
   readEndpoint,
   readListen,
   readNetworks,
@@ -228,11 +230,18 @@ function readRelay(document: Document, path: (value: unknown) => string): RelayC
 
 function readLimits(document: Document): LimitsConfig {
   const count = wholeNumber(1, 1_000_000)
+  const countOrNone = wholeNumber(0, 1_000_000)
   const imapConnections = document.optional("limits.imapConnections", count, 1_000)
   return {
     messageSizeOctets: document.optional("limits.messageSize", readSize, 50_000_000),
     recipients: document.optional("limits.recipients", wholeNumber(1, 10_000), 100),
     smtpConnections: document.optional("limits.smtpConnections", count, 500),
+    smtpConnectionsPerNetwork: document.optional("limits.smtpConnectionsPerNetwork", count, 50),
+    smtpMessagesPerNetwork: document.optional("limits.smtpMessagesPerNetwork", countOrNone, 0),
+    smtpUnknownRecipients: document.optional("limits.smtpUnknownRecipients", countOrNone, 100),
+    smtpRecipientsPerAccount: document.optional("limits.smtpRecipientsPerAccount", countOrNone, 1_000),
+    smtpGreylistMs: document.optional("limits.smtpGreylist", readDurationOrOff, 0),
+    smtpGreetingDelayMs: document.optional("limits.smtpGreetingDelay", readDelay, 100),
     imapConnections,
     imapConnectionsPerAddress: document.optional("limits.imapConnectionsPerAddress", count, imapConnections),
     imapConnectionsPerAccount: document.optional("limits.imapConnectionsPerAccount", count, 200),
@@ -241,8 +250,8 @@ function readLimits(document: Document): LimitsConfig {
     imapBufferOctets: document.optional("limits.imapBuffers", readSize, 256_000_000),
     deliveries: document.optional("limits.deliveries", wholeNumber(1, 1_000), 48),
     queueLifetimeMs: document.optional("limits.queueLifetime", readDuration, 5 * 86_400e3),
-    loginFailures: document.optional("limits.loginFailures", wholeNumber(0, 1_000_000), 20),
-    loginFailuresPerAccount: document.optional("limits.loginFailuresPerAccount", wholeNumber(0, 1_000_000), 100),
+    loginFailures: document.optional("limits.loginFailures", countOrNone, 20),
+    loginFailuresPerAccount: document.optional("limits.loginFailuresPerAccount", countOrNone, 100),
     smtpIdleMs: document.optional("limits.smtpIdle", readDuration, 300e3),
     imapIdleMs: document.optional("limits.imapIdle", readDuration, 1_800e3),
   }

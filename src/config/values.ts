@@ -24,6 +24,7 @@ const UNITS: Readonly<Record<string, number>> = {
 const DURATION = /^(\d{1,9})(ms|s|m|h|d)$/
 const MILLISECONDS: Readonly<Record<string, number>> = { ms: 1, s: 1e3, m: 60e3, h: 3600e3, d: 86_400e3 }
 /** A year: longer waits are mistakes, and timers beyond 2^31 ms fire at once. */
+const MAX_DELAY_MS = 10_000
 const MAX_DURATION_MS = 365 * 86_400e3
 
 /** Any string but the empty one. */
@@ -66,6 +67,18 @@ export function readDuration(value: unknown): number {
   if (!match) throw wrong('a duration such as "30s", "5m", "12h" or "5d"')
   const ms = Number(match[1]) * (MILLISECONDS[match[2] ?? ""] ?? 0)
   if (ms < 1 || ms > MAX_DURATION_MS) throw wrong("a duration from 1ms to 365d")
+  return ms
+}
+
+/** Milliseconds; `off`: 0. */
+export function readDurationOrOff(value: unknown): number {
+  return value === "off" ? 0 : readDuration(value)
+}
+
+/** The same, 10 s at most. */
+export function readDelay(value: unknown): number {
+  const ms = readDurationOrOff(value)
+  if (ms > MAX_DELAY_MS) throw wrong('a delay up to "10s", or "off"')
   return ms
 }
 

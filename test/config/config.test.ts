@@ -4,7 +4,14 @@ import { join } from "node:path"
 import { afterAll, describe, expect, test } from "vitest"
 import { keyLines } from "../../src/config/lines.ts"
 import { loadConfig, parseConfig, readSecretText } from "../../src/config/load.ts"
-import { readDuration, readEndpoint, readListen, readSize } from "../../src/config/values.ts"
+import {
+  readDelay,
+  readDuration,
+  readDurationOrOff,
+  readEndpoint,
+  readListen,
+  readSize,
+} from "../../src/config/values.ts"
 import { hasCode } from "../../src/errors.ts"
 
 const FILE = "/instance/postern.toml"
@@ -314,6 +321,10 @@ describe("notations", () => {
       500, 30_000, 300_000, 43_200_000, 432_000_000,
     ])
     for (const bad of ["5", 5, "0s", "366d", "5 m"]) expect(() => readDuration(bad)).toThrow()
+    expect([readDurationOrOff("off"), readDurationOrOff("5m"), readDelay("off"), readDelay("10s")]).toEqual([
+      0, 300e3, 0, 10e3,
+    ])
+    for (const bad of ["11s", "none", 0]) expect(() => readDelay(bad)).toThrow()
   })
   test("listeners", () => {
     expect(readListen("[::1]:0")).toEqual({ host: "::1", port: 0 })
