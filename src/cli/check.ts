@@ -10,6 +10,8 @@ import { hasCode } from "../errors.ts"
 import { parseAddress } from "../message/address.ts"
 import type { People } from "../store/people.ts"
 import { presentProcesses } from "../store/presence.ts"
+import { dkimDns, dkimFiles } from "./check-dkim.ts"
+import { type Finding, note, ok, wrong } from "./check-finding.ts"
 import { type DnsRecord, dnsRecords, NOT_SERVED } from "./dns-records.ts"
 import {
   type CommonOptions,
@@ -20,14 +22,6 @@ import {
   printJson,
   type Shell,
 } from "./shell.ts"
-
-/** What one look found. */
-interface Finding {
-  readonly state: "ok" | "note" | "wrong"
-  /** What was looked at. */
-  readonly about: string
-  readonly text: string
-}
 
 /** Certificates that end within this time are named. */
 const NEAR_DAYS = 30
@@ -65,6 +59,7 @@ async function look(options: CommonOptions & { readonly dns: boolean }): Promise
     ...serverCertificates(config),
     ...accountCertificates(people),
     ...upstreamCredentials(instance),
+    ...config.domains.flatMap((domain) => dkimFiles(domain, config)),
     ...(options.dns ? (await Promise.all(config.domains.map((domain) => dns(domain, config)))).flat() : []),
   ]
 }
@@ -186,8 +181,10 @@ function expiry(about: string, notAfter: Date): Finding {
 
 async function dns(domain: string, config: Config): Promise<readonly Finding[]> {
   const { hostname } = config
-  if (RESERVED.test(domain)) return [note(`DNS of ${domain}`, "a reserved name, nothing is published for it")]
+  if (RESERVED.test(domain) && config.dns.servers.length === 0)
+    return [note(`DNS of ${domain}`, "a reserved name, nothing is published for it")]
   const resolver = new Resolver({ timeout: DNS_TIMEOUT_MS, tries: 1 })
+  if (config.dns.servers.length > 0) resolver.setServers(config.dns.servers)
   const about = (type: string): string => `${type} of ${domain}`
   const mx = await answer(() => resolver.resolveMx(domain))
   const txt = await answer(() => resolver.resolveTxt(domain))
@@ -213,6 +210,7 @@ async function dns(domain: string, config: Config): Promise<readonly Finding[]> 
       `should have: _dmarc.${domain}. TXT "v=DMARC1; p=quarantine"`,
     ),
     ...(await Promise.all(clientRecords(domain, config).map((record) => clientRecord(resolver, record)))),
+    ...(await dkimDns(domain, config)),
   ]
 }
 
@@ -250,16 +248,4 @@ function judge<T>(
 ): Finding {
   if (records === null) return note(about, `no answer from DNS; ${advice}`)
   return good(records) ? ok(about, "as it should be") : wrong(about, advice)
-}
-
-function ok(about: string, text: string): Finding {
-  return { state: "ok", about, text }
-}
-
-function note(about: string, text: string): Finding {
-  return { state: "note", about, text }
-}
-
-function wrong(about: string, text: string): Finding {
-  return { state: "wrong", about, text }
 }

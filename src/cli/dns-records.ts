@@ -4,7 +4,7 @@ import type { ClientService, Config } from "../config/config.ts"
 export interface DnsRecord {
   /** Absolute, with its last dot. */
   readonly name: string
-  readonly type: "MX" | "SRV" | "CNAME"
+  readonly type: "MX" | "SRV" | "CNAME" | "TXT"
   /** RDATA as a zone file has it; names in it are absolute. */
   readonly value: string
   /** What it is for, in a few words. */

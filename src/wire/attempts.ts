@@ -1,6 +1,9 @@
+import { join } from "node:path"
 import type { MailStore } from "../mailbox/store.ts"
 import type { Handler, Queue } from "../queue/queue.ts"
 import { Relay } from "../smtp-out/relay.ts"
+import { DkimKeys } from "../store/dkim-keys.ts"
+import { DkimSigners } from "../store/dkim-signers.ts"
 import type { Core } from "./core.ts"
 import { hopsOf, mailboxesOf } from "./external.ts"
 import type { KnownPeople } from "./known-people.ts"
@@ -19,5 +22,6 @@ export function openAttempts(core: Core, { queue, known, store }: AttemptParts, 
   const connections = stack.use(new Relay({ hostname: core.config.hostname, log: core.log }))
   const mailboxes = mailboxesOf(core, store, connections)
   const relay = smtpRelay(connections, hopsOf(core.config))
-  return attempts(core, { queue, directory: known.directory, mailboxes, relay })
+  const signatories = new DkimSigners(new DkimKeys(join(core.config.secrets, "dkim")))
+  return attempts(core, { queue, directory: known.directory, mailboxes, relay, signatories })
 }
