@@ -82,9 +82,7 @@ function registerMaking(dkim: Command): void {
       algorithm("RSA-2048, Ed25519 (RFC 8463; not every verifier knows it), or both: two signatures").default("both"),
     )
     .addOption(
-      new Option("--key <file>", "take over an existing private key (PEM); needs --selector").implies({
-        algorithm: undefined,
-      }),
+      new Option("--key <file>", "take over an existing private key (PEM); needs --selector").conflicts("algorithm"),
     )
     .option("--activate", "sign at once, whatever DNS has")
     .option("--json", "one JSON value on stdout")
@@ -123,12 +121,12 @@ function rotate(written: string, options: MakeOptions): void {
   if (pending)
     throw new GatewayError(
       "DKIM_KEY_STATE",
-      `dkim keys of ${domain}: ${pending.selector} is pending already: dkim activate ${domain}, or dkim remove ${domain} ${pending.selector}`,
+      `dkim keys of ${domain}: ${pending.selector} is pending already: postern dkim activate ${domain}, or postern dkim remove ${domain} ${pending.selector}`,
     )
   const active = [...new Set(inState("active").map(({ algorithm }) => algorithm))]
   const algorithms = options.algorithm === undefined ? active : ALGORITHMS[options.algorithm]
   if (algorithms.length === 0)
-    throw new GatewayError("DKIM_KEY_STATE", `dkim keys of ${domain}: none is active: dkim add ${domain}`)
+    throw new GatewayError("DKIM_KEY_STATE", `dkim keys of ${domain}: none is active: postern dkim add ${domain}`)
   finish(domain, make(domain, algorithms, keys, options.selector), keys, config, options)
 }
 
@@ -286,7 +284,7 @@ function knownDomain(written: string, keys: DkimKeys): { readonly domain: string
   const domain = parseDomain(written)
   const all = keys.of(domain)
   if (all.length === 0)
-    throw new GatewayError("DKIM_KEY_UNKNOWN", `dkim keys of ${domain}: there are none: dkim add ${domain}`)
+    throw new GatewayError("DKIM_KEY_UNKNOWN", `dkim keys of ${domain}: there are none: postern dkim add ${domain}`)
   return { domain, all }
 }
 

@@ -73,8 +73,11 @@ export class DkimKeys {
     const { algorithm, publicKey } = readDkimKey(pem)
     const keys = this.of(domain)
     const path = this.#pemPath(domain, selector)
-    if (keys.some((key) => key.selector === selector) || existsSync(path))
+    if (keys.some((key) => key.selector === selector))
       throw new GatewayError("DKIM_KEY_EXISTS", `dkim key ${selector} of ${domain}: exists already`)
+    // Somebody put it there, or a crash left it behind. It may be the only copy.
+    if (existsSync(path))
+      throw new GatewayError("DKIM_KEY_EXISTS", `${path}: is there, and no key of ${domain}: move it away first`)
     const key = { domain, selector, algorithm, publicKey, madeAt: at, activeAt: null, retiredAt: null }
     makePrivateFolder(join(this.#folder, domain))
     writeDurably(path, new TextEncoder().encode(pem))
