@@ -8,8 +8,6 @@ import { stuffed, WireClient } from "../harness/wire.ts"
 import type { Zone } from "../harness/zone.ts"
 
 const ALICE = "alice@example.test"
-/** In the order of the signatures. */
-const KEYS = ["rsa-sha256", "ed25519-sha256"]
 
 let folder: TemporaryFolder
 let gateway: Instance
@@ -94,15 +92,14 @@ async function zone(): Promise<Zone> {
   )
 }
 
-/** Every verifier of this machine finds each signature that it knows good, and sees it when an octet is another. */
+/** Every verifier of this machine finds both signatures good, and sees it when an octet is another. */
 async function expectVerified(octets: Buffer): Promise<void> {
   const keys = await zone()
   const altered = Buffer.from(octets)
   altered[altered.length - 4] = (altered.at(-4) ?? 0) ^ 1
-  for (const { name, algorithms, verify } of DKIM_VERIFIERS.filter(({ there }) => there)) {
-    const known = (results: readonly string[]) => results.filter((_, at) => algorithms.some((one) => one === KEYS[at]))
-    expect(known(await verify(octets, keys)), name).toEqual(algorithms.map(() => "pass"))
-    expect(known(await verify(altered, keys)), name).not.toContain("pass")
+  for (const { name, verify } of DKIM_VERIFIERS.filter(({ there }) => there)) {
+    expect(await verify(octets, keys), name).toEqual(["pass", "pass"])
+    expect(await verify(altered, keys), name).not.toContain("pass")
   }
 }
 
