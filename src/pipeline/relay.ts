@@ -23,7 +23,7 @@ export async function relay(
   const outgoing = target
     ? await protectOutgoing(original, trace, entry.seed, job.recipient, target)
     : prefixed(trace, original)
-  const leaving = await asLeaving(outgoing, message, gateway)
+  const leaving = await asLeaving(outgoing, message, job, gateway)
   if (leaving instanceof Error) return { ...deferred(job.recipient, "4.3.5", leaving.message), fault: true }
   return gateway.relay.send(leaving, entry.envelope, recipient, signal)
 }
@@ -35,6 +35,7 @@ export async function relay(
 async function asLeaving(
   outgoing: Prepared,
   { entry }: OpenMessage,
+  job: Job,
   gateway: Gateway,
 ): Promise<Prepared | GatewayError> {
   if (entry.origin.kind !== "submission") return outgoing
@@ -42,7 +43,7 @@ async function asLeaving(
     return await signed(outgoing, entry.receivedAt, gateway.signatories)
   } catch (error) {
     if (!(error instanceof GatewayError) || !KEY_FAULTS.includes(error.code)) throw error
-    gateway.log.error("mail.not-signed", {}, error)
+    gateway.log.error("mail.not-signed", { id: job.spoolId, recipient: job.recipient }, error)
     return error
   }
 }

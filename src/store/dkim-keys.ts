@@ -221,7 +221,8 @@ function dateOf(text: string): Date {
 }
 
 function corrupt(path: string, cause: unknown): GatewayError {
-  const what = systemCode(cause) === "ENOENT" ? "is not there, and keys are" : "cannot be read"
+  const code = systemCode(cause)
+  const what = code === "ENOENT" ? "is not there, and keys are" : `cannot be read${code === null ? "" : ` (${code})`}`
   return new GatewayError("DKIM_KEYS_CORRUPT", `${path}: ${what}`, { cause })
 }
 
