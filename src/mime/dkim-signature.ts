@@ -109,4 +109,7 @@ const SIGNED: readonly (readonly [name: string, more: "sealed" | "open"])[] = [
   ["List-Post", "open"],
   ["List-Owner", "open"],
   ["List-Archive", "open"],
+  // Reports about TLS (RFC 8460 §5.3) say by them whom they are about.
+  ["TLS-Report-Domain", "open"],
+  ["TLS-Report-Submitter", "open"],
 ]

@@ -86,20 +86,21 @@ export class DkimKeys {
   }
 
   /**
-   * Makes the pending keys of a domain sign what is accepted from `at` on; those of the same algorithms that signed until then retire.
+   * Makes pending keys of a domain, all unless `selectors` names some, sign what is accepted from `at` on; those of the same algorithms that signed until then retire.
    * @returns the keys that are active now
    * @throws GatewayError DKIM_KEY_STATE when none is pending, DKIM_KEY_UNUSABLE when one could not sign
    */
-  activate(domain: string, at: Date): DkimKey[] {
+  activate(domain: string, at: Date, selectors: readonly string[] | null = null): DkimKey[] {
     const keys = this.of(domain)
-    const pending = keys.filter((key) => dkimState(key) === "pending")
+    const pending = keys.filter(
+      (key) => dkimState(key) === "pending" && (selectors === null || selectors.includes(key.selector)),
+    )
     if (pending.length === 0) throw new GatewayError("DKIM_KEY_STATE", `dkim keys of ${domain}: none is pending`)
     for (const key of pending) this.signer(key)
     const algorithms = new Set(pending.map(({ algorithm }) => algorithm))
     const changed = keys.map((key) => {
-      const state = dkimState(key)
-      if (state === "pending") return { ...key, activeAt: at }
-      return state === "active" && algorithms.has(key.algorithm) ? { ...key, retiredAt: at } : key
+      if (pending.includes(key)) return { ...key, activeAt: at }
+      return dkimState(key) === "active" && algorithms.has(key.algorithm) ? { ...key, retiredAt: at } : key
     })
     this.#write(domain, changed)
     return changed.filter((key) => dkimState(key) === "active")

@@ -14,11 +14,13 @@ import { DKIM_VERIFIERS } from "../harness/dkim-verifiers.ts"
 const SIGNER = readDkimKey(makeDkimKey("ed25519-sha256"))
 const AT = new Date("2026-11-26T10:00:00Z")
 const asked: string[] = []
-/** Signs for two domains. */
+/** Signs for three domains. */
 const SIGNATORIES: Signatories = {
   of: (domain) => {
     asked.push(domain)
-    return ["one.test", "two.test"].includes(domain) ? [{ domain, selector: "s", signer: SIGNER }] : []
+    return ["one.test", "two.test", "xn--bcher-kva.test"].includes(domain)
+      ? [{ domain, selector: "s", signer: SIGNER }]
+      : []
   },
 }
 
@@ -26,6 +28,7 @@ const rows: readonly (readonly [name: string, header: string, domains: string[]]
   ["the author's domain", "From: a@one.test\r\n", ["one.test"]],
   ["in whatever form it is written", 'from:\r\n "x, y" (b@two.test) <a@ONE.Test>\r\n', ["one.test"]],
   ["each domain of several authors, once", "From: a@one.test, b@two.test, c@one.test\r\n", ["one.test", "two.test"]],
+  ["a domain of another script, as A-label", "From: Bücher <b@bücher.test>\r\n", ["xn--bcher-kva.test"]],
   ["nobody for a domain that does not sign", "From: a@three.test\r\n", []],
   ["not a domain below", "From: a@sub.one.test\r\n", []],
   ["nobody for an author that cannot be read", "From: a@one.test <b@two.test\r\n", []],

@@ -62,6 +62,23 @@ test("pending, active, retired; what is accepted at a time is always signed by t
   expect([signing(8), keys.domains()]).toEqual([[], []])
 })
 
+test("of several pending keys, those named are activated, and only active ones of their algorithm retire", () => {
+  for (const [selector, pem] of [
+    ["one", RSA],
+    ["ed", ED],
+  ] as const)
+    keys.add(DOMAIN, selector, pem, at(1))
+  keys.activate(DOMAIN, at(2))
+  for (const [selector, pem] of [
+    ["two", OTHER_RSA],
+    ["later", ED],
+  ] as const)
+    keys.add(DOMAIN, selector, pem, at(3))
+  keys.activate(DOMAIN, at(4), ["two"])
+  expect(keys.of(DOMAIN).map(dkimState)).toEqual(["retired", "active", "active", "pending"])
+  expect(codeOf(() => keys.activate(DOMAIN, at(5), ["two"]))).toBe("DKIM_KEY_STATE")
+})
+
 test("files are for their owner only, and hold nothing else", () => {
   keys.add(DOMAIN, "one", RSA, at(1))
   const names = readdirSync(folder.file("dkim/example.test")).toSorted()
