@@ -65,7 +65,11 @@ async function activate(written: string, options: CommonOptions & { readonly uns
   const { domain, all } = knownDomain(written, keys)
   const pending = all.filter((key) => dkimState(key) === "pending")
   if (!options.unseen) await mustBePublished(pending, config)
-  const active = keys.activate(domain, inAMoment())
+  const active = keys.activate(
+    domain,
+    inAMoment(),
+    pending.map(({ selector }) => selector),
+  )
   const retired = keys.of(domain).filter((key) => all.some((old) => isNewlyRetired(old, key)))
   if (options.json) {
     printJson([...active, ...retired].map((key) => viewOf(key, config)))

@@ -109,7 +109,8 @@ const SIGNED: readonly (readonly [name: string, more: "sealed" | "open"])[] = [
   ["List-Post", "open"],
   ["List-Owner", "open"],
   ["List-Archive", "open"],
-  // Reports about TLS (RFC 8460 §5.3) say by them whom they are about.
+  // What says how TLS is to be used (RFC 8689 §5), and whom a report about TLS is about (RFC 8460 §5.3).
+  ["TLS-Required", "open"],
   ["TLS-Report-Domain", "open"],
   ["TLS-Report-Submitter", "open"],
 ]
