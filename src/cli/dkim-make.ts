@@ -5,10 +5,10 @@ import { type DkimAlgorithm, makeDkimKey } from "../crypto/primitives/dkim-key.t
 import { GatewayError } from "../errors.ts"
 import { parseDomain } from "../message/address.ts"
 import { type DkimKey, type DkimKeys, dkimState } from "../store/dkim-keys.ts"
-import { dkimKeysOf, type KeyRecord, keyRecords } from "./dkim-records.ts"
-import { inAMoment, knownDomain, viewOf } from "./dkim-view.ts"
+import { type KeyRecord, keyRecords } from "./dkim-records.ts"
+import { inAMoment, knownDomain, openKeys, viewOf } from "./dkim-view.ts"
 import { zoneLine } from "./dns-records.ts"
-import { type CommonOptions, configOf, optionsOf, print, printJson, warn } from "./shell.ts"
+import { type CommonOptions, optionsOf, print, printJson, warn } from "./shell.ts"
 
 /** `postern dkim add` and `rotate`: what makes keys. */
 export function registerMaking(dkim: Command): void {
@@ -42,11 +42,11 @@ export function registerMaking(dkim: Command): void {
 }
 
 function add(written: string, options: MakeOptions): void {
-  const config = configOf(options)
+  using open = openKeys(options)
+  const { config, keys } = open
   const domain = parseDomain(written)
   if (!config.domains.includes(domain))
     throw new GatewayError("USAGE", `${domain}: is not among domains of ${config.file}`)
-  const keys = dkimKeysOf(config)
   const { key: file, selector } = options
   if (file !== undefined) {
     if (selector === undefined) throw new GatewayError("USAGE", "dkim add: --key needs --selector, that of its record")
@@ -55,8 +55,8 @@ function add(written: string, options: MakeOptions): void {
 }
 
 function rotate(written: string, options: MakeOptions): void {
-  const config = configOf(options)
-  const keys = dkimKeysOf(config)
+  using open = openKeys(options)
+  const { config, keys } = open
   const { domain, all } = knownDomain(written, keys)
   const inState = (wanted: string): readonly DkimKey[] => all.filter((key) => dkimState(key) === wanted)
   const [pending] = inState("pending")

@@ -13,9 +13,14 @@ export interface KeyRecord extends DnsRecord {
   readonly text: string
 }
 
-/** The signing keys of an instance. */
+/** The signing keys of an instance, to be read. */
 export function dkimKeysOf(config: Config): DkimKeys {
-  return new DkimKeys(join(config.secrets, "dkim"))
+  return new DkimKeys(keyFolder(config))
+}
+
+/** Where they are. */
+export function keyFolder({ secrets }: Config): string {
+  return join(secrets, "dkim")
 }
 
 /** The TXT record of each key (RFC 6376 §3.6.2), and whether it belongs into DNS. */

@@ -1,8 +1,22 @@
 import type { Config } from "../config/config.ts"
 import { GatewayError } from "../errors.ts"
 import { parseDomain } from "../message/address.ts"
-import { type DkimKey, type DkimKeys, dkimState } from "../store/dkim-keys.ts"
-import { neededUntil } from "./dkim-records.ts"
+import { type DkimKey, DkimKeys, dkimState } from "../store/dkim-keys.ts"
+import { keyFolder, neededUntil } from "./dkim-records.ts"
+import { type CommonOptions, openInstance } from "./shell.ts"
+
+/** The keys of an instance, for a command that changes them. */
+export interface OpenKeys extends Disposable {
+  readonly config: Config
+  readonly keys: DkimKeys
+}
+
+/** Opens them so that commands take turns: state's write lock is theirs while they change something. */
+export function openKeys(options: CommonOptions): OpenKeys {
+  const instance = openInstance(options)
+  const keys = new DkimKeys(keyFolder(instance.config), (act) => instance.database.transaction(act))
+  return { config: instance.config, keys, [Symbol.dispose]: () => instance[Symbol.dispose]() }
+}
 
 /** A key as it may be shown. */
 export function viewOf(key: DkimKey, config: Config) {

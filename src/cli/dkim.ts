@@ -4,7 +4,7 @@ import { GatewayError } from "../errors.ts"
 import { type DkimKey, dkimState } from "../store/dkim-keys.ts"
 import { registerMaking } from "./dkim-make.ts"
 import { askPublished, dkimKeysOf, keyRecords, neededUntil, PUBLISHED_TEXT } from "./dkim-records.ts"
-import { inAMoment, knownDomain, viewOf } from "./dkim-view.ts"
+import { inAMoment, knownDomain, openKeys, viewOf } from "./dkim-view.ts"
 import { zoneLine } from "./dns-records.ts"
 import { type CommonOptions, configOf, optionsOf, print, printJson, warn } from "./shell.ts"
 
@@ -60,8 +60,8 @@ export function registerDkim(program: Command): void {
 }
 
 async function activate(written: string, options: CommonOptions & { readonly unseen?: boolean }): Promise<void> {
-  const config = configOf(options)
-  const keys = dkimKeysOf(config)
+  using open = openKeys(options)
+  const { config, keys } = open
   const { domain, all } = knownDomain(written, keys)
   const pending = all.filter((key) => dkimState(key) === "pending")
   if (!options.unseen) await mustBePublished(pending, config)
@@ -100,8 +100,8 @@ function isNewlyRetired(before: DkimKey, after: DkimKey): boolean {
 }
 
 function retire(written: string, selector: string, options: CommonOptions): void {
-  const config = configOf(options)
-  const keys = dkimKeysOf(config)
+  using open = openKeys(options)
+  const { config, keys } = open
   const { domain } = knownDomain(written, keys)
   const key = keys.retire(domain, selector, inAMoment())
   if (!keys.of(domain).some((one) => dkimState(one) === "active"))
@@ -111,8 +111,8 @@ function retire(written: string, selector: string, options: CommonOptions): void
 }
 
 function remove(written: string, selector: string, options: CommonOptions & { readonly force?: boolean }): void {
-  const config = configOf(options)
-  const keys = dkimKeysOf(config)
+  using open = openKeys(options)
+  const { config, keys } = open
   const { domain, all } = knownDomain(written, keys)
   const key = all.find((one) => one.selector === selector)
   const until = key === undefined ? null : neededUntil(key, config)

@@ -30,16 +30,24 @@ export function dkimState({ activeAt, retiredAt }: Pick<DkimKey, "activeAt" | "r
   return retiredAt !== null ? "retired" : activeAt !== null ? "active" : "pending"
 }
 
+/** Runs one thing at a time, of all processes. */
+type Alone = <T>(act: () => T) => T
+
 /**
  * The signing keys of our domains: `DOMAIN/SELECTOR.pem` (PKCS #8, for its owner only), and beside them `DOMAIN/keys.json`, which says what each
  * is doing. A key is there when keys.json names it.
  */
 export class DkimKeys {
   readonly #folder: string
+  readonly #alone: Alone
 
-  /** `folder` is secrets/dkim; made with the first key. */
-  constructor(folder: string) {
+  /**
+   * `folder` is secrets/dkim; made with the first key.
+   * @param alone keeps changes of several processes apart; for whoever only reads there is nothing to keep apart
+   */
+  constructor(folder: string, alone: Alone = (act) => act()) {
     this.#folder = folder
+    this.#alone = alone
   }
 
   /** Domains that have keys, or remains of them. */
@@ -68,21 +76,23 @@ export class DkimKeys {
    * @throws GatewayError DKIM_KEY_EXISTS, DKIM_KEY_UNUSABLE, USAGE (no selector)
    */
   add(domain: string, selector: string, pem: string, at: Date): DkimKey {
-    if (!SELECTOR.test(selector) || `${selector}._domainkey.${domain}`.length > MAX_NAME_OCTETS)
-      throw new GatewayError("USAGE", `dkim selector ${JSON.stringify(selector)}: is a-z 0-9 and - within, up to 63`)
-    const { algorithm, publicKey } = readDkimKey(pem)
-    const keys = this.of(domain)
-    const path = this.#pemPath(domain, selector)
-    if (keys.some((key) => key.selector === selector))
-      throw new GatewayError("DKIM_KEY_EXISTS", `dkim key ${selector} of ${domain}: exists already`)
-    // Somebody put it there, or a crash left it behind. It may be the only copy.
-    if (existsSync(path))
-      throw new GatewayError("DKIM_KEY_EXISTS", `${path}: is there, and no key of ${domain}: move it away first`)
-    const key = { domain, selector, algorithm, publicKey, madeAt: at, activeAt: null, retiredAt: null }
-    makePrivateFolder(join(this.#folder, domain))
-    writeDurably(path, new TextEncoder().encode(pem))
-    this.#write(domain, [...keys, key])
-    return key
+    return this.#alone(() => {
+      if (!SELECTOR.test(selector) || `${selector}._domainkey.${domain}`.length > MAX_NAME_OCTETS)
+        throw new GatewayError("USAGE", `dkim selector ${JSON.stringify(selector)}: is a-z 0-9 and - within, up to 63`)
+      const { algorithm, publicKey } = readDkimKey(pem)
+      const keys = this.of(domain)
+      const path = this.#pemPath(domain, selector)
+      if (keys.some((key) => key.selector === selector))
+        throw new GatewayError("DKIM_KEY_EXISTS", `dkim key ${selector} of ${domain}: exists already`)
+      // Somebody put it there, or a crash left it behind. It may be the only copy.
+      if (existsSync(path))
+        throw new GatewayError("DKIM_KEY_EXISTS", `${path}: is there, and no key of ${domain}: move it away first`)
+      const key = { domain, selector, algorithm, publicKey, madeAt: at, activeAt: null, retiredAt: null }
+      makePrivateFolder(join(this.#folder, domain))
+      writeDurably(path, new TextEncoder().encode(pem))
+      this.#write(domain, [...keys, key])
+      return key
+    })
   }
 
   /**
@@ -91,19 +101,21 @@ export class DkimKeys {
    * @throws GatewayError DKIM_KEY_STATE when none is pending, DKIM_KEY_UNUSABLE when one could not sign
    */
   activate(domain: string, at: Date, selectors: readonly string[] | null = null): DkimKey[] {
-    const keys = this.of(domain)
-    const pending = keys.filter(
-      (key) => dkimState(key) === "pending" && (selectors === null || selectors.includes(key.selector)),
-    )
-    if (pending.length === 0) throw new GatewayError("DKIM_KEY_STATE", `dkim keys of ${domain}: none is pending`)
-    for (const key of pending) this.signer(key)
-    const algorithms = new Set(pending.map(({ algorithm }) => algorithm))
-    const changed = keys.map((key) => {
-      if (pending.includes(key)) return { ...key, activeAt: at }
-      return dkimState(key) === "active" && algorithms.has(key.algorithm) ? { ...key, retiredAt: at } : key
+    return this.#alone(() => {
+      const keys = this.of(domain)
+      const pending = keys.filter(
+        (key) => dkimState(key) === "pending" && (selectors === null || selectors.includes(key.selector)),
+      )
+      if (pending.length === 0) throw new GatewayError("DKIM_KEY_STATE", `dkim keys of ${domain}: none is pending`)
+      for (const key of pending) this.signer(key)
+      const algorithms = new Set(pending.map(({ algorithm }) => algorithm))
+      const changed = keys.map((key) => {
+        if (pending.includes(key)) return { ...key, activeAt: at }
+        return dkimState(key) === "active" && algorithms.has(key.algorithm) ? { ...key, retiredAt: at } : key
+      })
+      this.#write(domain, changed)
+      return changed.filter((key) => dkimState(key) === "active")
     })
-    this.#write(domain, changed)
-    return changed.filter((key) => dkimState(key) === "active")
   }
 
   /**
@@ -111,16 +123,18 @@ export class DkimKeys {
    * @throws GatewayError DKIM_KEY_UNKNOWN, DKIM_KEY_STATE
    */
   retire(domain: string, selector: string, at: Date): DkimKey {
-    const keys = this.of(domain)
-    const key = known(keys, domain, selector)
-    if (dkimState(key) !== "active")
-      throw new GatewayError("DKIM_KEY_STATE", `dkim key ${selector} of ${domain}: is ${dkimState(key)}, not active`)
-    const retired = { ...key, retiredAt: at }
-    this.#write(
-      domain,
-      keys.map((one) => (one === key ? retired : one)),
-    )
-    return retired
+    return this.#alone(() => {
+      const keys = this.of(domain)
+      const key = known(keys, domain, selector)
+      if (dkimState(key) !== "active")
+        throw new GatewayError("DKIM_KEY_STATE", `dkim key ${selector} of ${domain}: is ${dkimState(key)}, not active`)
+      const retired = { ...key, retiredAt: at }
+      this.#write(
+        domain,
+        keys.map((one) => (one === key ? retired : one)),
+      )
+      return retired
+    })
   }
 
   /**
@@ -128,16 +142,18 @@ export class DkimKeys {
    * @throws GatewayError DKIM_KEY_UNKNOWN
    */
   remove(domain: string, selector: string): DkimKey {
-    const keys = this.of(domain)
-    const key = known(keys, domain, selector)
-    this.#write(
-      domain,
-      keys.filter((one) => one !== key),
-    )
-    if (existsSync(this.#pemPath(domain, selector))) destroyFile(this.#pemPath(domain, selector))
-    if (keys.length === 1) rmSync(join(this.#folder, domain), { recursive: true, force: true })
-    syncFolder(this.#folder)
-    return key
+    return this.#alone(() => {
+      const keys = this.of(domain)
+      const key = known(keys, domain, selector)
+      this.#write(
+        domain,
+        keys.filter((one) => one !== key),
+      )
+      if (existsSync(this.#pemPath(domain, selector))) destroyFile(this.#pemPath(domain, selector))
+      if (keys.length === 1) rmSync(join(this.#folder, domain), { recursive: true, force: true })
+      syncFolder(this.#folder)
+      return key
+    })
   }
 
   /**

@@ -179,6 +179,14 @@ test("an existing key is taken over; a stolen one is replaced at once", async ()
   )
 })
 
+test("commands that run at once lose nothing of one another", async () => {
+  const names = ["a", "b", "c", "d", "e"]
+  await Promise.all(
+    names.map((name) => must("dkim", "add", "example.test", "--algorithm", "ed25519", "--selector", name)),
+  )
+  expect(await states()).toEqual(expect.arrayContaining(names.map((name) => `${name} pending`)))
+})
+
 const usage: readonly (readonly [args: string[], code: number, text: string])[] = [
   [["add", "elsewhere.test"], 2, "is not among domains of"],
   [["add", DOMAIN, "--selector", "no/selector"], 2, "dkim selector"],
