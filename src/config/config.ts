@@ -93,6 +93,28 @@ export type RelayConfig =
   | { readonly kind: "mx" }
   | { readonly kind: "smtp"; readonly endpoint: Endpoint; readonly login: RelayLogin | null }
 
+/** What is demanded of TLS with the mail exchangers of a domain. */
+export type TransportTls =
+  /** What the domain publishes: DANE (RFC 7672), else MTA-STS (RFC 8461), else TLS where offered. */
+  | "published"
+  /** TLS where offered, whatever is published. */
+  | "opportunistic"
+  /** TLS with a certificate of the mail exchanger's name, or one that DANE vouches for. */
+  | "required"
+  /** Only mail exchangers that DANE vouches for. */
+  | "dane"
+
+/** How mail for one domain goes, where that is not how the rest goes. */
+export interface TransportRule {
+  /** Lower-case A-labels; with "*." in front: every domain below it. */
+  readonly domain: string
+  readonly next: RelayConfig
+  /** Of use with MX records only: a next hop's URL says what it demands. */
+  readonly tls: TransportTls
+  /** The mail exchangers that may be used, as in an MTA-STS policy (RFC 8461 §3.2); none: those that MX records name. */
+  readonly mx: readonly string[]
+}
+
 /** AUTH at the next hop. */
 interface RelayLogin {
   readonly user: string
@@ -120,10 +142,12 @@ export interface Network {
   readonly family: "ipv4" | "ipv6"
 }
 
-/** Where DNS is asked about arriving mail. */
+/** Where DNS is asked. */
 interface DnsConfig {
   /** "address" or "address:port"; none: the system's. */
   readonly servers: readonly string[]
+  /** They validate DNSSEC, and nobody can alter what they answer: their AD bit is believed (RFC 6840 §5.8), which DANE needs. */
+  readonly validating: boolean
 }
 
 /** Bounds; each has a default that suits a small server. */
@@ -213,6 +237,8 @@ export interface Config {
   readonly deliver: DeliverConfig
   readonly imap: ImapConfig
   readonly relay: RelayConfig
+  /** Domains whose mail goes another way. */
+  readonly transportRules: readonly TransportRule[]
   readonly policy: PolicyConfig
   readonly dns: DnsConfig
   readonly limits: LimitsConfig

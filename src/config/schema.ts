@@ -16,19 +16,24 @@ import type {
   RelayConfig,
   SecretSource,
   StoreConfig,
+  TransportRule,
 } from "./config.ts"
 import {
+  isLocalDnsServer,
   isLoopback,
   oneOf,
   readAddress,
   readDelay,
   readDnsServers,
   readDomain,
+  readDomainPattern,
   readDomains,
   readDomainsOrNone,
   readDuration,
   readDurationOrOff,
   readEndpoint,
+  readFlag,
+  readHostPatterns,
   readListen,
   readNetworks,
   readSize,
@@ -105,7 +110,7 @@ function readConfig(document: Document, file: string): Config | null {
     queue: readQueue(document, path),
     deliver: readDeliver(document),
     imap: readImap(document, path),
-    relay: readRelay(document, path),
+    ...readRelays(document, path),
     policy: {
       subject: document.optional("policy.subject", oneOf("clear", "hidden"), "clear"),
       integrity: document.optional("policy.integrity", oneOf("report", "strict"), "report"),
@@ -113,7 +118,7 @@ function readConfig(document: Document, file: string): Config | null {
       trusted: document.optional("policy.trusted", readNetworks, LOOPBACK),
       trustedSealers: document.optional("policy.trustedSealers", readDomainsOrNone, []),
     },
-    dns: { servers: document.optional("dns.servers", readDnsServers, []) },
+    dns: readDns(document),
     limits: readLimits(document),
     warnings: [],
   }
@@ -215,17 +220,69 @@ function readImap(document: Document, path: (value: unknown) => string): ImapCon
   return { kind: "imap", endpoint, login, caFile, clientAddress, connections, connectionsPerAccount }
 }
 
-function readRelay(document: Document, path: (value: unknown) => string): RelayConfig {
-  const key = "relay.next"
-  const read = (value: unknown): Endpoint | null =>
-    value === "mx" ? null : document.endpoint(key, readText(value), SMTP_SCHEMES)
-  const endpoint = document.optional<Endpoint | null>(key, read, null)
-  const user = document.optional<string | null>("relay.user", readText, null)
-  const password = readSecret(document, "relay.password", path)
+function readRelays(document: Document, path: (value: unknown) => string): Pick<Config, "relay" | "transportRules"> {
+  const relay = readRelay(document, path, "relay", { kind: "mx" })
+  const rules = document.tables("relay.domains").flatMap((at) => {
+    const domain = document.required(`${at}.domain`, readDomainPattern)
+    const rule = readTransport(document, path, at, relay)
+    return domain === null ? [] : [{ at, domain, ...rule }]
+  })
+  for (const [index, { at, domain }] of rules.entries())
+    if (rules.findIndex((other) => other.domain === domain) < index)
+      document.mistake(`${at}.domain`, "stands here twice")
+  return { relay, transportRules: rules.map(({ at: _, ...rule }) => rule) }
+}
+
+function readTransport(
+  document: Document,
+  path: (value: unknown) => string,
+  at: string,
+  relay: RelayConfig,
+): Omit<TransportRule, "domain"> {
+  const next = readRelay(document, path, at, relay)
+  const tls = document.optional<TransportRule["tls"] | null>(
+    `${at}.tls`,
+    oneOf("published", "opportunistic", "required", "dane"),
+    null,
+  )
+  const mx = document.optional(`${at}.mx`, readHostPatterns, [])
+  if (next.kind !== "mx" && tls !== null)
+    document.mistake(`${at}.tls`, 'is for next = "mx": smtp:// and smtps:// demand TLS and a verified certificate')
+  if (mx.length > 0 && (next.kind !== "mx" || (tls !== "required" && tls !== "dane")))
+    document.mistake(`${at}.mx`, 'is for next = "mx" with tls = "required" or "dane"')
+  return { next, tls: tls ?? "published", mx }
+}
+
+function readRelay(
+  document: Document,
+  path: (value: unknown) => string,
+  table: string,
+  fallback: RelayConfig,
+): RelayConfig {
+  const key = `${table}.next`
+  const read = (value: unknown): Endpoint | "mx" =>
+    value === "mx" ? "mx" : document.endpoint(key, readText(value), SMTP_SCHEMES)
+  const endpoint = document.optional<Endpoint | "mx" | null>(key, read, null)
+  const user = document.optional<string | null>(`${table}.user`, readText, null)
+  const password = readSecret(document, `${table}.password`, path)
   if ((user === null) !== (password === null))
-    document.mistake("relay.user", "needs relay.passwordFile, and the reverse")
-  if (endpoint === null) return { kind: "mx" }
+    document.mistake(`${table}.user`, `needs ${table}.passwordFile, and the reverse`)
+  if (endpoint === null) return fallback
+  if (endpoint === "mx") return { kind: "mx" }
   return { kind: "smtp", endpoint, login: user !== null && password !== null ? { user, password } : null }
+}
+
+function readDns(document: Document): Config["dns"] {
+  const servers = document.optional("dns.servers", readDnsServers, [])
+  const validating = document.optional("dns.validating", readFlag, false)
+  if (validating && servers.length === 0)
+    document.mistake("dns.validating", "needs dns.servers: nobody knows what the system's do")
+  if (validating)
+    for (const server of servers.filter((one) => !isLocalDnsServer(one)))
+      document.warnings.push(
+        `dns.validating: ${server} is not on this machine; whoever can alter its answers decides what is secure`,
+      )
+  return { servers, validating }
 }
 
 function readLimits(document: Document): LimitsConfig {
@@ -382,4 +439,4 @@ const TABLES: readonly string[] = [
   "dns",
   "limits",
 ]
-const TABLE_ARRAYS: readonly string[] = ["tls.names"]
+const TABLE_ARRAYS: readonly string[] = ["tls.names", "relay.domains"]

@@ -42,6 +42,25 @@ export function oneOf<T extends string>(...words: readonly T[]): (value: unknown
   }
 }
 
+/** `true` or `false`. */
+export function readFlag(value: unknown): boolean {
+  if (typeof value !== "boolean") throw wrong("true or false")
+  return value
+}
+
+/** A domain, or "*." and a domain for those below it; lower-case A-labels. */
+export function readDomainPattern(value: unknown): string {
+  if (typeof value !== "string") throw wrong('a domain, or "*." and a domain')
+  return value.startsWith("*.") ? `*.${readDomain(value.slice(2))}` : readDomain(value)
+}
+
+/** Host names as in a policy of MTA-STS: "mx.example.org", or "*.example.org" for one label before it (RFC 8461 §3.2). */
+export function readHostPatterns(value: unknown): readonly string[] {
+  if (!Array.isArray(value) || value.length === 0)
+    throw wrong('a list of host names such as "mx.example.org", "*.example.org"')
+  return value.map(readDomainPattern)
+}
+
 /** A whole number from `least` to `most`. */
 export function wholeNumber(least: number, most: number): (value: unknown) => number {
   return (value) => {
@@ -137,6 +156,11 @@ export function readDnsServers(value: unknown): readonly string[] {
     if (!known || Number(port) < 1 || Number(port) > 65_535) throw expected
     return text
   })
+}
+
+/** True when this server of {@link readDnsServers} is on this machine. */
+export function isLocalDnsServer(server: string): boolean {
+  return isLoopback(/^\[(.+)\]/.exec(server)?.[1] ?? (isIP(server) ? server : server.replace(/:\d+$/, "")))
 }
 
 /** An environment variable's name. */
