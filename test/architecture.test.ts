@@ -39,6 +39,7 @@ const IMPORTERS: Readonly<Record<string, string>> = {
   "smtp-server": "smtp-in",
   mailauth: "smtp-in",
   nodemailer: "smtp-out",
+  "dns-packet": "smtp-out",
   imapflow: "deliver",
   commander: "cli",
   "smol-toml": "config",

@@ -272,11 +272,22 @@ describe("extensions", () => {
 })
 
 describe("mail exchangers", () => {
+  const NO_RECORDS: Resolver = {
+    mx: async () => ({ records: [], secure: false }),
+    addresses: async (canonical) => ({ records: [], secure: false, canonical }),
+    tlsa: async () => ({ records: [], secure: false }),
+    isSecureAlias: async () => false,
+    text: async () => [],
+  }
   type Zone = Readonly<Record<string, { mx?: [number, string][]; a?: string[] }>>
   function domain(name: string, zone: Zone, port = 1): ExchangeHop {
     const resolver: Resolver = {
-      mx: async (asked) => (zone[asked]?.mx ?? []).map(([preference, exchange]) => ({ preference, exchange })),
-      addresses: async (asked) => zone[asked]?.a ?? [],
+      ...NO_RECORDS,
+      mx: async (asked) => ({
+        records: (zone[asked]?.mx ?? []).map(([preference, exchange]) => ({ preference, exchange })),
+        secure: false,
+      }),
+      addresses: async (asked) => ({ records: zone[asked]?.a ?? [], secure: false, canonical: asked }),
     }
     return { kind: "mx", domain: name, resolver, port, isOurs: (address) => address === "127.0.0.9" }
   }
@@ -349,7 +360,7 @@ describe("mail exchangers", () => {
     const hop = domain("d", { d: { mx } })
     const addresses = async () => {
       asked++
-      return ["127.0.0.1"]
+      return { records: ["127.0.0.1"], secure: false, canonical: "m" }
     }
     const outcome = await relay.relayMessage(
       message(HELLO),
@@ -361,7 +372,7 @@ describe("mail exchangers", () => {
 
   test("no answer is no verdict: retry", async () => {
     await using relay = makeRelay()
-    const resolver: Resolver = { mx: () => Promise.reject(new Error("SERVFAIL")), addresses: async () => [] }
+    const resolver: Resolver = { ...NO_RECORDS, mx: () => Promise.reject(new Error("SERVFAIL")) }
     const hop = { ...domain("d", {}), resolver }
     expect(await relay.relayMessage(message(HELLO), hop, never)).toMatchObject({
       kind: "retry",
