@@ -2,8 +2,10 @@ import { join } from "node:path"
 import type { MailStore } from "../mailbox/store.ts"
 import type { Handler, Queue } from "../queue/queue.ts"
 import { Relay } from "../smtp-out/relay.ts"
+import { FetchedPolicies } from "../smtp-out/sts-policies.ts"
 import { DkimKeys } from "../store/dkim-keys.ts"
 import { DkimSigners } from "../store/dkim-signers.ts"
+import { KeptPolicies } from "../store/sts-policies.ts"
 import type { Core } from "./core.ts"
 import { hopsOf, mailboxesOf } from "./external.ts"
 import type { KnownPeople } from "./known-people.ts"
@@ -19,9 +21,11 @@ export interface AttemptParts {
 
 /** Makes attempts at delivery in this thread; connections to other servers are ended with `stack`. */
 export function openAttempts(core: Core, { queue, known, store }: AttemptParts, stack: AsyncDisposableStack): Handler {
-  const connections = stack.use(new Relay({ hostname: core.config.hostname, log: core.log }))
+  const { config, database, now, log } = core
+  const policies = new FetchedPolicies({ memory: new KeptPolicies(database), now, log })
+  const connections = stack.use(new Relay({ hostname: config.hostname, log, policies }))
   const mailboxes = mailboxesOf(core, store, connections)
-  const relay = smtpRelay(connections, hopsOf(core.config))
-  const signatories = new DkimSigners(new DkimKeys(join(core.config.secrets, "dkim")))
+  const relay = smtpRelay(connections, hopsOf(config))
+  const signatories = new DkimSigners(new DkimKeys(join(config.secrets, "dkim")))
   return attempts(core, { queue, directory: known.directory, mailboxes, relay, signatories })
 }
