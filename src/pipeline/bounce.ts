@@ -38,7 +38,8 @@ export async function report(
     messageId: `<report-${unique}@${gateway.hostname}>`,
     date: gateway.now(),
   })
-  await gateway.reports.submit({ name: unique, to: sender, octets })
+  const { requireTls } = entry.envelope
+  await gateway.reports.submit({ name: unique, to: sender, octets, ...(requireTls ? { requireTls } : {}) })
 }
 
 async function headerOf(message: OpenMessage): Promise<Uint8Array> {

@@ -73,5 +73,11 @@ export interface Signatories {
 /** Reports of final failures to the sender. */
 export interface Reports {
   /** Spools the report as a message of ours with the null reverse-path; the same `name` twice is one report. */
-  submit(report: { readonly name: string; readonly to: Address; readonly octets: Uint8Array }): Promise<void>
+  submit(report: {
+    readonly name: string
+    readonly to: Address
+    readonly octets: Uint8Array
+    /** What it reports came with REQUIRETLS, and so does it (RFC 8689 §5). */
+    readonly requireTls?: true
+  }): Promise<void>
 }

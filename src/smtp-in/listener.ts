@@ -150,6 +150,8 @@ class Gate implements SmtpListener {
       disabledCommands: submission ? [] : ["AUTH"],
       hideENHANCEDSTATUSCODES: false,
       hideDSN: false,
+      // Offered within TLS only (RFC 8689 §2): smtp-server sees to that, and to that it is demanded there only.
+      hideREQUIRETLS: false,
       disableReverseLookup: true,
       logger: false,
       onAuth: (given, session, callback) => void this.#authenticate(given, session, callback),

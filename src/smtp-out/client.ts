@@ -153,7 +153,13 @@ export class Client {
     const extensions = this.#session.extensions()
     // RFC 8689 §4.2.1: handed only to who promises the same.
     if (message.requireTls && (this.#session.socket() === null || !extensions.has("REQUIRETLS")))
-      return outcome("failed", message.recipient, "5.7.30", "REQUIRETLS support required, and not offered", this.#remote)
+      return outcome(
+        "failed",
+        message.recipient,
+        "5.7.30",
+        "REQUIRETLS support required, and not offered",
+        this.#remote,
+      )
     this.#session.declareUtf8(message.smtpUtf8 && extensions.has("SMTPUTF8"))
     if (!extensions.has("SMTPUTF8") && (await needsUtf8(message)))
       return outcome("failed", message.recipient, "5.6.7", "next hop does not offer SMTPUTF8", this.#remote)

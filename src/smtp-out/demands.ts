@@ -52,7 +52,8 @@ export async function findDemands(
   const level = hop.level ?? PUBLISHED
   const asked = await demandOf(message, level)
   const published = asksPublished(level, asked)
-  const sts = published && policies !== null && !hop.domain.startsWith("[") ? await policies.find(hop, signal) : NO_POLICY
+  const sts =
+    published && policies !== null && !hop.domain.startsWith("[") ? await policies.find(hop, signal) : NO_POLICY
   const known = new Map<string, Promise<TlsaFinding>>()
   const tlsaOf = (target: Target): Promise<TlsaFinding> => {
     const found = known.get(target.host) ?? findTlsa(target, hop.domain, hop.port ?? 25, hop.resolver)

@@ -57,7 +57,16 @@ function queryOf(id: number, name: string, type: RecordType): Buffer {
     flags: dnsPacket.RECURSION_DESIRED | dnsPacket.AUTHENTIC_DATA,
     questions: [{ name, type, class: "IN" }],
     additionals: [
-      { type: "OPT", name: ".", udpPayloadSize: UDP_OCTETS, extendedRcode: 0, ednsVersion: 0, flags: 0, flag_do: false, options: [] },
+      {
+        type: "OPT",
+        name: ".",
+        udpPayloadSize: UDP_OCTETS,
+        extendedRcode: 0,
+        ednsVersion: 0,
+        flags: 0,
+        flag_do: false,
+        options: [],
+      },
     ],
   })
 }

@@ -69,7 +69,8 @@ export class Relay implements AsyncDisposable {
     }
     const { policies = null } = this.#options
     const demands = await findDemands(message, hop, exchanges.secure, policies, signal)
-    if (demands.sts.failure) this.#count(hop.domain, NO_POLICY, demands.sts.failure.result, null, demands.sts.failure.why)
+    if (demands.sts.failure)
+      this.#count(hop.domain, NO_POLICY, demands.sts.failure.result, null, demands.sts.failure.why)
     let because: RelayOutcome | null = null
     for (const target of exchanges.targets) {
       const attempt = await this.#toTarget(message, hop, target, demands, signal)

@@ -1,5 +1,10 @@
 import { connect, isIP } from "node:net"
-import { checkServerIdentity, type PeerCertificate, type ConnectionOptions as TlsConnectionOptions, TLSSocket } from "node:tls"
+import {
+  checkServerIdentity,
+  type PeerCertificate,
+  TLSSocket,
+  type ConnectionOptions as TlsConnectionOptions,
+} from "node:tls"
 import type SMTPConnection from "nodemailer/lib/smtp-connection"
 import { GatewayError } from "../errors.ts"
 import type { HostHop } from "./hop.ts"

@@ -53,7 +53,11 @@ export interface ExchangerFacts {
 /** `refused`: this mail exchanger must not be used; `why` in words for the log and the sender. */
 export type TransportDecision =
   | { readonly kind: "try"; readonly tls: TlsDemand }
-  | { readonly kind: "refused"; readonly result: "validation-failure" | "dnssec-invalid" | "dane-required"; readonly why: string }
+  | {
+      readonly kind: "refused"
+      readonly result: "validation-failure" | "dnssec-invalid" | "dane-required"
+      readonly why: string
+    }
 
 /** Nothing but the administrator's word counts for such a message or rule: DNS need not be asked for TLSA and policies. */
 export function asksPublished(level: TransportLevel, message: MessageDemand): boolean {
@@ -67,7 +71,8 @@ export function decideTransport(facts: ExchangerFacts): TransportDecision {
   const listed = level.mx.length > 0
   if (listed && !matchesMx(host, level.mx)) return refused("validation-failure", `${host} is none of relay.domains.mx`)
   if (wanted === "opportunistic") return { kind: "try", tls: "opportunistic" }
-  if (tlsa.kind === "unanswered") return refused("dnssec-invalid", `no secure answer about TLSA of ${host}: ${tlsa.why}`)
+  if (tlsa.kind === "unanswered")
+    return refused("dnssec-invalid", `no secure answer about TLSA of ${host}: ${tlsa.why}`)
   const inPolicy = sts !== null && sts.mode !== "none" && matchesMx(host, sts.mx)
   // RFC 8689 §4.2.1: whose mail exchanger this is must be known from DNSSEC or MTA-STS.
   if (message.requireTls && !mxSecure && !inPolicy && !(listed && level.tls === "required"))

@@ -74,6 +74,7 @@ export function smtpRelay(relay: Relay, hopFor: (domain: string) => Hop): RelayP
           sender: envelope.sender,
           recipient: recipient.address,
           smtpUtf8: envelope.smtpUtf8,
+          ...(envelope.requireTls ? { requireTls: true } : {}),
           envelopeId: envelope.envelopeId,
           returnContent: envelope.returnContent,
           notify: recipient.notify,
@@ -92,13 +93,14 @@ export function smtpRelay(relay: Relay, hopFor: (domain: string) => Hop): RelayP
 /** Reports go the way of all mail: sealed into the spool, then the queue. */
 function reportsOf(core: Core, queue: Pick<Queue, "add">): Reports {
   return {
-    async submit({ name, to, octets }) {
+    async submit({ name, to, octets, requireTls }) {
       const receivedAt = core.now()
       const { hostname } = core.config
       const envelope = {
         sender: null,
         recipients: [{ address: to, notify: ["NEVER"] as const, originalRecipient: null }],
         smtpUtf8: /[^\x00-\x7f]/.test(addressKey(to)),
+        ...(requireTls ? { requireTls } : {}),
         envelopeId: null,
         returnContent: null,
       }

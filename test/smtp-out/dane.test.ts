@@ -11,7 +11,7 @@ import { type TlsaRecord, tlsaText } from "../../src/smtp-out/tlsa.ts"
 import { validatingResolver } from "../../src/smtp-out/validating-resolver.ts"
 import type { TestCertificate } from "../harness/certificate.ts"
 import { mustRun, peer, run, type TemporaryFolder, temporaryFolder } from "../harness/peers.ts"
-import { openSmtpSink, type SmtpSink } from "../harness/smtp-sink.ts"
+import { openSmtpSink, type SmtpSink, type SmtpSinkOptions } from "../harness/smtp-sink.ts"
 import { startValidatingDns, VALIDATING_DNS, type ValidatingDns } from "../harness/validating-dns.ts"
 
 const never = new AbortController().signal
@@ -23,12 +23,13 @@ let chain: { readonly leaf: X509Certificate; readonly intermediate: X509Certific
 /** A server with that chain; with one that ended last year, for another name; and one without TLS. */
 let sinks: { readonly chained: SmtpSink; readonly expired: SmtpSink; readonly clear: SmtpSink }
 let expired: X509Certificate
+let leaf: TestCertificate
 
 beforeAll(async () => {
   folder = await temporaryFolder()
   const root = await issue("root", null, ["-addext", "basicConstraints=critical,CA:TRUE"])
   const intermediate = await issue("intermediate", "root", ["-addext", "basicConstraints=critical,CA:TRUE"])
-  const leaf = await issue("leaf", "intermediate", ["-addext", `subjectAltName=DNS:${NAME}`])
+  leaf = await issue("leaf", "intermediate", ["-addext", `subjectAltName=DNS:${NAME}`])
   const old = await ended("elsewhere.example")
   chain = {
     leaf: new X509Certificate(leaf.certificate),
@@ -256,6 +257,51 @@ describe.skipIf(!VALIDATING_DNS.every(peer))("mail to signed domains, by Unbound
     expect(`${kind} ${status.status}${tls}`).toBe(want)
     expect(counted.map(({ policy, result }) => `${policy.type} ${result}`)).toEqual(results)
     expect(sink.messages.length - before).toBe(kind === "relayed" ? 1 : 0)
+  })
+
+  describe("REQUIRETLS (RFC 8689)", () => {
+    const rows: [name: string, domain: string, options: NonNullable<SmtpSinkOptions["server"]> | null, want: string][] =
+      [
+        ["who promises the same", "signed.example", { hideREQUIRETLS: false }, "relayed 2.0.0"],
+        ["who does not promise", "signed.example", {}, "failed 5.7.30"],
+        ["no TLS", "without.signed.example", null, "failed 5.7.30"],
+        ["a certificate that nobody verifies", "without.signed.example", { hideREQUIRETLS: false }, "failed 5.7.30"],
+        ["a domain that is not signed", "unsigned.example", { hideREQUIRETLS: false }, "failed 5.7.30"],
+        ["DNS does not answer", "expired.example", { hideREQUIRETLS: false }, "retry 4.4.3"],
+      ]
+    test.each(rows)("%s", async (_name, domain, server, want) => {
+      await using sink = await openSmtpSink(server === null ? {} : { tls: leaf, server })
+      const fits = [tlsa(3, 1, 1, chain.leaf)]
+      const signed: Resolver = {
+        ...resolver,
+        // Its port is another one each time, which no zone knows beforehand.
+        tlsa: async (name) =>
+          name.endsWith(".mx1.signed.example") ? { records: fits, secure: true } : await resolver.tlsa(name),
+      }
+      await using relay = makeRelay()
+      const hop: ExchangeHop = { kind: "mx", domain, resolver: signed, port: sink.port, isOurs: () => false }
+      const { kind, status } = await relay.relayMessage({ ...MESSAGE, requireTls: true }, hop, never)
+      expect(`${kind} ${status.status}`).toBe(want)
+      expect(sink.messages.map(({ mailParameters }) => mailParameters["REQUIRETLS"])).toEqual(
+        kind === "relayed" ? [true] : [],
+      )
+    })
+
+    test("a next hop by name: over its verified TLS only", async () => {
+      await using sink = await openSmtpSink({ tls: leaf, server: { hideREQUIRETLS: false } })
+      await using relay = makeRelay()
+      const hop: HostHop = { kind: "host", host: "127.0.0.1", port: sink.port, tls: "opportunistic" }
+      const { kind, status } = await relay.relayMessage({ ...MESSAGE, requireTls: true }, hop, never)
+      expect([kind, status.status]).toEqual(["failed", "5.7.30"])
+      expect((await relay.relayMessage(MESSAGE, hop, never)).kind).toBe("relayed")
+    })
+
+    test("nobody there: later", async () => {
+      await using relay = makeRelay()
+      const hop: ExchangeHop = { kind: "mx", domain: "without.signed.example", resolver, port: 1, isOurs: () => false }
+      const { kind } = await relay.relayMessage({ ...MESSAGE, requireTls: true }, hop, never)
+      expect(kind).toBe("retry")
+    })
   })
 
   test("TLSA that nobody answers for: nothing leaves, not even to a server that would do", async () => {
