@@ -239,6 +239,8 @@ export interface Config {
   readonly relay: RelayConfig
   /** Domains whose mail goes another way. */
   readonly transportRules: readonly TransportRule[]
+  /** Domains that ask for it are told daily what TLS with them came to (TLS-RPT, RFC 8460). */
+  readonly tlsReports: boolean
   readonly policy: PolicyConfig
   readonly dns: DnsConfig
   readonly limits: LimitsConfig

@@ -111,6 +111,7 @@ function readConfig(document: Document, file: string): Config | null {
     deliver: readDeliver(document),
     imap: readImap(document, path),
     ...readRelays(document, path),
+    tlsReports: document.optional("relay.tlsReports", readFlag, true),
     policy: {
       subject: document.optional("policy.subject", oneOf("clear", "hidden"), "clear"),
       integrity: document.optional("policy.integrity", oneOf("report", "strict"), "report"),

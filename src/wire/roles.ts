@@ -21,7 +21,8 @@ import { publishedProfiles } from "./published.ts"
 import { startSmtp } from "./smtp.ts"
 import { adminSource } from "./status.ts"
 import { LiveTls } from "./tls.ts"
-import { work } from "./worker.ts"
+import { startTlsReports } from "./tls-reports.ts"
+import { reportsOf, work } from "./worker.ts"
 
 /** The rest of the process keeps this many busy at most. */
 const MAX_HANDS = 4
@@ -98,6 +99,7 @@ function openShared(core: Core, stack: AsyncDisposableStack): Shared {
 async function startWorker(core: Core, shared: Shared, stack: AsyncDisposableStack): Promise<void> {
   const { queue } = shared
   const { spool, spoolKeys, now, log } = core
+  stack.use(startTlsReports(core, reportsOf(core, queue)))
   if (spoolKeys) stack.use(await startSweeping({ spool, queue, spoolKeys, now, log }))
   const hands = Math.min(availableParallelism() - 1, MAX_HANDS)
   const attempt =

@@ -91,7 +91,7 @@ export function smtpRelay(relay: Relay, hopFor: (domain: string) => Hop): RelayP
 }
 
 /** Reports go the way of all mail: sealed into the spool, then the queue. */
-function reportsOf(core: Core, queue: Pick<Queue, "add">): Reports {
+export function reportsOf(core: Core, queue: Pick<Queue, "add">): Reports {
   return {
     async submit({ name, to, octets, requireTls }) {
       const receivedAt = core.now()

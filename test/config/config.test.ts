@@ -73,6 +73,7 @@ describe("defaults", () => {
       tls: plain.tls,
       deliver: plain.deliver,
       relay: plain.relay,
+      tlsReports: plain.tlsReports,
     })
     // Uncommented, the remaining keys are known as well; only the pairs File/Env exclude one another.
     const all = text
