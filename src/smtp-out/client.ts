@@ -233,13 +233,15 @@ export class Client {
   }
 }
 
-/** The certificates that the peer showed, its own first. */
+/** The certificates that the peer showed, its own first; from the first that cannot be read on, none. */
 function chainOf(socket: TLSSocket | null): readonly CertificateForms[] {
   const chain: CertificateForms[] = []
   let at = socket?.getPeerCertificate(true)
   // The last one, where it is self-signed, is its own issuer.
   for (let seen: unknown = null; at?.raw && at !== seen && chain.length < MAX_CHAIN; at = at.issuerCertificate) {
-    chain.push(certificateForms(at.raw))
+    const [forms] = formsOf(at.raw)
+    if (forms === undefined) break
+    chain.push(forms)
     seen = at
   }
   return chain
@@ -247,16 +249,19 @@ function chainOf(socket: TLSSocket | null): readonly CertificateForms[] {
 
 /** Anchors that stand in a record themselves, `2 0 0`: they need not be in the chain (RFC 7671 §5.2.2). */
 function givenAnchors(records: readonly TlsaRecord[]): readonly CertificateForms[] {
-  return records.flatMap(({ usage, selector, matchingType, association }) => {
-    if (usage !== 2 || selector !== 0 || matchingType !== 0) return []
-    try {
-      return [certificateForms(association)]
-    } catch (error) {
-      // What is no certificate fits no certificate.
-      if (error instanceof Error) return []
-      throw error
-    }
-  })
+  return records.flatMap(({ usage, selector, matchingType, association }) =>
+    usage === 2 && selector === 0 && matchingType === 0 ? formsOf(association) : [],
+  )
+}
+
+/** [] for what OpenSSL cannot read: it fits no record. */
+function formsOf(der: Uint8Array): readonly CertificateForms[] {
+  try {
+    return [certificateForms(der)]
+  } catch (error) {
+    if (error instanceof Error) return []
+    throw error
+  }
 }
 
 function tlsFailure(what: string, reason: string): Error {

@@ -1,4 +1,6 @@
 import { request } from "node:https"
+import { checkServerIdentity, type PeerCertificate } from "node:tls"
+import { certificateNames } from "../crypto/primitives/x509.ts"
 import { isPublicAddress } from "./public-address.ts"
 
 /** How other people's HTTPS servers are asked. */
@@ -58,6 +60,7 @@ export async function askHttps(asked: HttpsRequest, rules: HttpsRules, signal: A
       ...(asked.body ? { "content-type": asked.body.type, "content-length": asked.body.octets.length } : {}),
     },
     signal: AbortSignal.any([signal, timeout]),
+    checkServerIdentity: identityError,
     ...(rules.authority === undefined ? {} : { ca: rules.authority }),
   })
   exchange.on("error", (cause) => reject(timeout.aborted ? failure("TIMEOUT", `${asked.host} took too long`) : cause))
@@ -84,6 +87,13 @@ export async function askHttps(asked: HttpsRequest, rules: HttpsRules, signal: A
     signal.throwIfAborted()
     throw error
   }
+}
+
+/** RFC 8461 §3.3: the name must be among subjectAltName; a common name is none. */
+function identityError(host: string, certificate: PeerCertificate): Error | undefined {
+  const error = checkServerIdentity(host, certificate)
+  if (error || certificateNames(certificate.raw, host)) return error
+  return failure("ERR_TLS_CERT_ALTNAME_INVALID", `the certificate has no name ${host}`)
 }
 
 function failure(code: string, message: string): Error {

@@ -28,12 +28,16 @@ export function startTlsReports(core: Core, reports: Reports): AsyncDisposable {
     database.isOpen ? results.sessions(now().toISOString().slice(0, 10)) : {},
   )
   const ending = new AbortController()
-  let round = Promise.resolve()
+  let round: Promise<void> | null = null
   const start = (): void => {
-    round = round
-      .then(() => reporter.send(ending.signal))
+    // One at a time: DNS may be slow about many domains.
+    round ??= reporter
+      .send(ending.signal)
       .catch((error: unknown) => {
         if (!ending.signal.aborted) log.error("tls-report.failed", {}, error)
+      })
+      .finally(() => {
+        round = null
       })
   }
   const timers = config.tlsReports ? [setTimeout(start, FIRST_MS).unref(), setInterval(start, EVERY_MS).unref()] : []
