@@ -1,5 +1,5 @@
 import { createHash, X509Certificate } from "node:crypto"
-import { readFile } from "node:fs/promises"
+import { readFile, writeFile } from "node:fs/promises"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
 import { silentLog } from "../../src/log/log.ts"
 import { parseAddress } from "../../src/message/address.ts"
@@ -155,6 +155,59 @@ describe("a certificate and its records: as OpenSSL decides", () => {
     expect(await relay.relayMessage(MESSAGE, hop, never)).toMatchObject({ kind: "retry", status: { status: "4.7.4" } })
     const either = { ...tls, names: ["mx2.signed.example", NAME] }
     expect((await relay.relayMessage(MESSAGE, { ...hop, tls: either }, never)).kind).toBe("relayed")
+  })
+})
+
+describe.skipIf(!peer("posttls-finger"))("as Postfix decides", () => {
+  /** What Postfix's SMTP client says about this server. */
+  async function finger(...args: readonly string[]): Promise<string> {
+    await writeFile(folder.file("main.cf"), "compatibility_level=3.6\ninet_protocols=ipv4\nmyhostname=peer.example\n")
+    const { stdout } = await run("posttls-finger", ["-c", "-L", "verbose,certmatch,summary", ...args], {
+      env: { MAIL_CONFIG: folder.path },
+    })
+    return Buffer.from(stdout).toString()
+  }
+
+  test("the digests that posttls-finger shows are the records that fit", async () => {
+    const { port } = sinks.chained
+    const said = await finger("-l", "may", "-d", "sha256", `[127.0.0.1]:${port}`)
+    const [, whole = "", key = ""] = / fingerprint=([0-9A-F:]+), pkey_fingerprint=([0-9A-F:]+)/.exec(said) ?? []
+    await using relay = makeRelay()
+    for (const [selector, hex] of [whole, key].entries()) {
+      const association = Buffer.from(hex.replaceAll(":", ""), "hex")
+      expect(association).toHaveLength(32)
+      const records = [{ usage: 3, selector, matchingType: 1, association }]
+      const tls = { kind: "dane", records, names: [NAME] } as const
+      expect((await relay.relayMessage(MESSAGE, { kind: "host", host: "127.0.0.1", port, tls }, never)).kind).toBe(
+        "relayed",
+      )
+    }
+  })
+
+  const rows: [name: string, sink: keyof typeof sinks, verified: boolean][] = [
+    [NAME, "chained", true],
+    ["mx2.signed.example", "chained", false],
+    ["signed.example", "chained", false],
+    ["elsewhere.example", "expired", false],
+    [NAME, "clear", false],
+  ]
+  test.each(rows)("tls = required: %s at %s is verified: %s", async (exchange, sink, verified) => {
+    const { port } = sinks[sink]
+    const said = await finger("-l", "secure", "-F", folder.file("root.pem"), `[127.0.0.1]:${port}`, exchange)
+    expect(said.includes("Verified TLS connection")).toBe(verified)
+    const none = { records: [], secure: false }
+    const resolver: Resolver = {
+      mx: async () => ({ records: [{ exchange, preference: 1 }], secure: false }),
+      addresses: async (canonical) => ({ records: ["127.0.0.1"], secure: false, canonical }),
+      tlsa: async () => none,
+      isSecureAlias: async () => false,
+      text: async () => [],
+    }
+    const level = { tls: "required", mx: [] } as const
+    const authority = chain.root.toString()
+    const hop = { kind: "mx", domain: "d.example", resolver, port, isOurs: () => false, level, authority } as const
+    await using relay = makeRelay()
+    expect((await relay.relayMessage(MESSAGE, hop, never)).kind).toBe(verified ? "relayed" : "retry")
   })
 })
 
