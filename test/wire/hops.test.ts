@@ -1,6 +1,8 @@
 import { expect, test } from "vitest"
 import { parseConfig } from "../../src/config/load.ts"
-import { hopsOf } from "../../src/wire/external.ts"
+import { hopsOf, resolverOf } from "../../src/wire/external.ts"
+import { peer } from "../harness/peers.ts"
+import { startValidatingDns, VALIDATING_DNS } from "../harness/validating-dns.ts"
 
 const CONFIG = `domains = ["example.test"]
 [relay]
@@ -37,3 +39,24 @@ test("mail goes by the rule of its domain, else of the nearest above it, else as
   ]
   for (const [domain, want] of rows) expect(hopFor(domain)).toMatchObject(want)
 })
+
+test.skipIf(!VALIDATING_DNS.every(peer))(
+  "what DNS has validated is believed where the configuration says so",
+  async () => {
+    const records = ["@ MX 10 mx", "mx A 127.0.0.1", '_mta-sts TXT "v=STSv1; id=1;"']
+    await using dns = await startValidatingDns([{ name: "signed.example", state: "signed", records }])
+    for (const validating of [true, false]) {
+      const text = `domains = ["example.test"]\n[dns]\nservers = ["${dns.address}"]\nvalidating = ${validating}\n`
+      const resolver = resolverOf(parseConfig(text, "/instance/postern.toml"))
+      const mx = { records: [{ exchange: "mx.signed.example", preference: 10 }], secure: validating }
+      expect(await resolver.mx("signed.example")).toMatchObject(mx)
+      expect(await resolver.addresses("mx.signed.example")).toMatchObject({
+        records: ["127.0.0.1"],
+        secure: validating,
+      })
+      expect(await resolver.addresses("nobody.signed.example")).toMatchObject({ records: [], secure: validating })
+      expect(await resolver.text("_mta-sts.signed.example")).toEqual(["v=STSv1; id=1;"])
+      expect(await resolver.text("signed.example")).toEqual([])
+    }
+  },
+)
