@@ -17,6 +17,10 @@ export interface KnownPolicy {
 export interface PolicyMemory {
   find(domain: string): KnownPolicy | null
   keep(domain: string, known: KnownPolicy): void
+  /** Mail went there. */
+  used(domain: string, at: Date): void
+  /** Domains that mail went to lately, and half of whose policy's time is over. */
+  ageing(at: Date): readonly string[]
 }
 
 export interface StsOptions {
@@ -53,6 +57,7 @@ export class FetchedPolicies implements StsPolicies {
     }
     // Not ended by one message's signal: others may wait for it, and it has a limit of its own.
     const answer = this.#ask({ ...hop, domain }, AbortSignal.timeout(FETCH_MS))
+    this.#options.memory.used(domain, this.#options.now())
     answer.catch(() => this.#asked.delete(domain))
     this.#asked.delete(domain)
     this.#asked.set(domain, { answer, untilMs: nowMs + HELD_MS })
@@ -63,6 +68,14 @@ export class FetchedPolicies implements StsPolicies {
     const finding = await answer
     signal.throwIfAborted()
     return finding
+  }
+
+  /** Fetches again what ages. What cannot be had stays what it is. */
+  async refresh(resolver: Domain["resolver"], signal: AbortSignal): Promise<void> {
+    for (const domain of this.#options.memory.ageing(this.#options.now())) {
+      signal.throwIfAborted()
+      await this.#ask({ domain, resolver }, AbortSignal.any([signal, AbortSignal.timeout(FETCH_MS)]))
+    }
   }
 
   async #ask(hop: Domain, signal: AbortSignal): Promise<StsFinding> {

@@ -61,7 +61,7 @@ const MIGRATIONS = [
   `
   CREATE TABLE sts_policy (
     domain TEXT PRIMARY KEY, id TEXT NOT NULL, mode TEXT NOT NULL, mx TEXT NOT NULL, max_age INTEGER NOT NULL,
-    fetched_at INTEGER NOT NULL) STRICT;
+    fetched_at INTEGER NOT NULL, used_at INTEGER NOT NULL) STRICT;
 
   CREATE TABLE tls_result (
     day TEXT NOT NULL, domain TEXT NOT NULL, policy TEXT NOT NULL, result TEXT NOT NULL, mx TEXT NOT NULL, address TEXT NOT NULL,

@@ -33,13 +33,33 @@ export class KeptPolicies {
       const nowMs = fetchedAt.getTime()
       this.#database.sql.run`DELETE FROM sts_policy WHERE fetched_at + max_age * 1000 < ${nowMs}`
       this.#database.sql.run`
-        INSERT INTO sts_policy (domain, id, mode, mx, max_age, fetched_at)
-        VALUES (${domain}, ${id}, ${policy.mode}, ${policy.mx.join(" ")}, ${policy.maxAgeSeconds}, ${nowMs})
+        INSERT INTO sts_policy (domain, id, mode, mx, max_age, fetched_at, used_at)
+        VALUES (${domain}, ${id}, ${policy.mode}, ${policy.mx.join(" ")}, ${policy.maxAgeSeconds}, ${nowMs}, ${nowMs})
         ON CONFLICT (domain) DO UPDATE SET id = excluded.id, mode = excluded.mode, mx = excluded.mx,
           max_age = excluded.max_age, fetched_at = excluded.fetched_at`
     })
   }
+
+  /** Mail went there; written once a day. */
+  used(domain: string, at: Date): void {
+    const nowMs = at.getTime()
+    this.#database.sql.run`
+      UPDATE sts_policy SET used_at = ${nowMs} WHERE domain = ${domain} AND used_at < ${nowMs - USED_EVERY_MS}`
+  }
+
+  /** Domains that mail went to lately, and half of whose policy's time is over, but not all of it. */
+  ageing(at: Date): readonly string[] {
+    const nowMs = at.getTime()
+    const rows = this.#database.sql.all`
+      SELECT domain FROM sts_policy WHERE used_at > ${nowMs - USED_FOR_MS}
+      AND fetched_at + max_age * 500 <= ${nowMs} AND fetched_at + max_age * 1000 > ${nowMs} ORDER BY fetched_at`
+    return rows.map((row) => textIn(row, "domain"))
+  }
 }
+
+const USED_EVERY_MS = 86_400e3
+/** A domain that nobody has written to for so long is nobody's correspondent. */
+const USED_FOR_MS = 60 * 86_400e3
 
 function policyIn(row: Row): KeptPolicy {
   const mode = textIn(row, "mode")

@@ -20,6 +20,7 @@ import { type LoginLimits, loginLimits } from "./login-limits.ts"
 import { publishedProfiles } from "./published.ts"
 import { startSmtp } from "./smtp.ts"
 import { adminSource } from "./status.ts"
+import { startStsRefresh } from "./sts-refresh.ts"
 import { LiveTls } from "./tls.ts"
 import { startTlsReports } from "./tls-reports.ts"
 import { reportsOf, work } from "./worker.ts"
@@ -100,6 +101,7 @@ async function startWorker(core: Core, shared: Shared, stack: AsyncDisposableSta
   const { queue } = shared
   const { spool, spoolKeys, now, log } = core
   stack.use(startTlsReports(core, reportsOf(core, queue)))
+  stack.use(startStsRefresh(core))
   if (spoolKeys) stack.use(await startSweeping({ spool, queue, spoolKeys, now, log }))
   const hands = Math.min(availableParallelism() - 1, MAX_HANDS)
   const attempt =

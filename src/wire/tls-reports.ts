@@ -4,6 +4,7 @@ import { TlsReporter } from "../smtp-out/tls-reporter.ts"
 import { KeptTlsResults } from "../store/tls-results.ts"
 import type { Core } from "./core.ts"
 import { resolverOf } from "./external.ts"
+import { startRounds } from "./rounds.ts"
 
 /** The first round waits for a start to be over; reports are daily, and most rounds find nothing. */
 const FIRST_MS = 60e3
@@ -27,25 +28,12 @@ export function startTlsReports(core: Core, reports: Reports): AsyncDisposable {
   core.counters.gauge("postern_tls_sessions_today", "Sessions with mail exchangers since 00:00 UTC.", "result", () =>
     database.isOpen ? results.sessions(now().toISOString().slice(0, 10)) : {},
   )
-  const ending = new AbortController()
-  let round: Promise<void> | null = null
-  const start = (): void => {
-    // One at a time: DNS may be slow about many domains.
-    round ??= reporter
-      .send(ending.signal)
-      .catch((error: unknown) => {
-        if (!ending.signal.aborted) log.error("tls-report.failed", {}, error)
-      })
-      .finally(() => {
-        round = null
-      })
-  }
-  const timers = config.tlsReports ? [setTimeout(start, FIRST_MS).unref(), setInterval(start, EVERY_MS).unref()] : []
-  return {
-    async [Symbol.asyncDispose]() {
-      for (const timer of timers) clearTimeout(timer)
-      ending.abort()
-      await round
+  return startRounds({
+    firstMs: FIRST_MS,
+    everyMs: EVERY_MS,
+    round: async (signal) => {
+      if (config.tlsReports) await reporter.send(signal)
     },
-  }
+    onError: (error) => log.error("tls-report.failed", {}, error),
+  })
 }

@@ -7,7 +7,7 @@ import { parseAddress } from "../../src/message/address.ts"
 import type { ExchangeHop, RelayMessage, Resolver } from "../../src/smtp-out/hop.ts"
 import type { HttpsRules } from "../../src/smtp-out/https.ts"
 import { Relay } from "../../src/smtp-out/relay.ts"
-import { FetchedPolicies, type StsOptions } from "../../src/smtp-out/sts-policies.ts"
+import { FetchedPolicies, type PolicyMemory, type StsOptions } from "../../src/smtp-out/sts-policies.ts"
 import type { TlsSession } from "../../src/smtp-out/tls-result.ts"
 import { openState } from "../../src/store/state.ts"
 import { KeptPolicies } from "../../src/store/sts-policies.ts"
@@ -54,6 +54,8 @@ afterAll(async () => {
   await folder?.[Symbol.asyncDispose]()
 })
 
+const FORGETFUL: PolicyMemory = { find: () => null, keep: () => undefined, used: () => undefined, ageing: () => [] }
+
 function policy(mode: string, mx = "mx1.remote.example", maxAge = 7 * 86_400): typeof answer {
   const text = `version: STSv1\nmode: ${mode}\nmx: ${mx}\nmax_age: ${maxAge}\n`
   return (response) => response.setHeader("content-type", "text/plain; charset=utf-8").end(text)
@@ -93,6 +95,11 @@ class World {
   /** What was fetched, by a process started now: nothing is remembered but the state. */
   async find() {
     return await this.#policies().find({ domain: DOMAIN, resolver: this.resolver }, never)
+  }
+
+  /** What happens from time to time, mail or not. */
+  async refresh(): Promise<void> {
+    await this.#policies().refresh(this.resolver, never)
   }
 
   async send(sink: SmtpSink, octets = "From: a@example.test\r\n\r\nHello\r\n", more: Partial<RelayMessage> = {}) {
@@ -145,6 +152,8 @@ class World {
       memory: {
         find: (domain) => withState(state(), (kept) => kept.find(domain)),
         keep: (domain, known) => withState(state(), (kept) => kept.keep(domain, known)),
+        used: (domain, at) => withState(state(), (kept) => kept.used(domain, at)),
+        ageing: (at) => withState(state(), (kept) => kept.ageing(at)),
       },
     })
   }
@@ -230,7 +239,7 @@ describe("fetching", () => {
     const { resolver } = world
     answer = policy("enforce")
     const policies = new FetchedPolicies({
-      memory: { find: () => null, keep: () => undefined },
+      memory: FORGETFUL,
       now: () => world.now,
       log: silentLog(),
       https: world.https,
@@ -256,11 +265,30 @@ describe("fetching", () => {
     expect((await world.find()).policy?.mode).toBe("enforce")
   })
 
+  test("is repeated for domains that mail went to lately, also while no mail goes there", async () => {
+    const world = new World("refresh")
+    answer = policy("enforce")
+    await world.find()
+    await world.refresh()
+    expect(requests).toHaveLength(1)
+    // 3.5 of 7 days each time, and after 60 nobody cares.
+    for (let days = 0; days < 90; days++) {
+      world.now = new Date(world.now.getTime() + day)
+      await world.refresh()
+    }
+    expect(requests).toHaveLength(1 + 14)
+    expect(await world.find()).toMatchObject({ policy: { mode: "enforce" } })
+    world.policyHost = "SERVFAIL"
+    world.now = new Date(world.now.getTime() + 5 * day)
+    await world.refresh()
+    expect(await world.find()).toMatchObject({ policy: { mode: "enforce" } })
+  })
+
   test("one question for all messages of some minutes, and its failure is told once", async () => {
     const world = new World("burst")
     answer = (response) => response.writeHead(500).end()
     const policies = new FetchedPolicies({
-      memory: { find: () => null, keep: () => undefined },
+      memory: FORGETFUL,
       now: () => world.now,
       log: silentLog(),
       https: world.https,
@@ -318,10 +346,10 @@ describe("mail under a policy", () => {
     const before = clear.messages.length
     const broken = new FetchedPolicies({
       memory: {
+        ...FORGETFUL,
         find: () => {
           throw new Error("disk I/O error")
         },
-        keep: () => undefined,
       },
       now: () => world.now,
       log: silentLog(),
