@@ -33,6 +33,12 @@ export function dnsClient(servers: readonly string[], timeoutMs = TIMEOUT_MS): A
   }
 }
 
+/** Whether these servers validate: the root has been signed since 2010, so that its SOA comes with AD from whoever does. Throws as `ask` does. */
+export async function validates(ask: Ask): Promise<boolean> {
+  const { authentic, answers } = await ask(".", "SOA")
+  return authentic && answers.length > 0
+}
+
 interface Place {
   readonly host: string
   readonly port: number
@@ -150,7 +156,7 @@ function isAnswerTo(reply: Reply, id: number, name: string, type: RecordType): b
 
 /** What cannot be a name has no records (RFC 1035 §2.3.4). */
 function isName(name: string): boolean {
-  return name.length <= 253 && name.split(".").every((label) => /^[\x21-\x7e]{1,63}$/.test(label))
+  return name === "." || (name.length <= 253 && name.split(".").every((label) => /^[\x21-\x7e]{1,63}$/.test(label)))
 }
 
 function placeOf(server: string): Place {

@@ -10,6 +10,7 @@ import { startSweeping } from "../queue/sweep.ts"
 import { openAttempts } from "./attempts.ts"
 import type { Core } from "./core.ts"
 import { LiveDevices } from "./devices.ts"
+import { startDnsProbe } from "./dns-probe.ts"
 import { upstreamOf } from "./external.ts"
 import { describeProcess } from "./gauges.ts"
 import { Hands } from "./hands.ts"
@@ -102,6 +103,7 @@ async function startWorker(core: Core, shared: Shared, stack: AsyncDisposableSta
   const { spool, spoolKeys, now, log } = core
   stack.use(startTlsReports(core, reportsOf(core, queue)))
   stack.use(startStsRefresh(core))
+  stack.use(startDnsProbe(core))
   if (spoolKeys) stack.use(await startSweeping({ spool, queue, spoolKeys, now, log }))
   const hands = Math.min(availableParallelism() - 1, MAX_HANDS)
   const attempt =

@@ -6,8 +6,8 @@ import type { Core } from "./core.ts"
 import { resolverOf } from "./external.ts"
 import { startRounds } from "./rounds.ts"
 
-/** The first round waits for a start to be over; reports are daily, and most rounds find nothing. */
-const FIRST_MS = 60e3
+/** Reports are daily, and most rounds find nothing. */
+const FIRST_MS = 1e3
 const EVERY_MS = 900e3
 
 /** Sends reports of TLS-RPT from time to time, until it is disposed of; none where the configuration does not want it. */

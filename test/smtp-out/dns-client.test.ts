@@ -3,7 +3,7 @@ import { once } from "node:events"
 import { createServer } from "node:net"
 import { decode, encode } from "dns-packet"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
-import { dnsClient } from "../../src/smtp-out/dns-client.ts"
+import { dnsClient, validates } from "../../src/smtp-out/dns-client.ts"
 import type { Resolver } from "../../src/smtp-out/hop.ts"
 import { validatingResolver } from "../../src/smtp-out/validating-resolver.ts"
 import { peer } from "../harness/peers.ts"
@@ -141,6 +141,19 @@ describe("servers that misbehave", () => {
     await once(dead, "listening")
     await expect(dnsClient([truncated.address])("a.example", "A")).rejects.toThrow("closed")
     dead.close()
+  })
+
+  test("who validates shows it with the root", async () => {
+    const soa = { mname: "a.root", rname: "b.root", serial: 1, refresh: 1, retry: 1, expire: 1, minimum: 1 }
+    for (const authentic of [true, false]) {
+      using answering = await server((right) => {
+        const { id = 0, questions = [] } = decode(right)
+        expect(questions).toMatchObject([{ name: ".", type: "SOA" }])
+        const answers = [{ type: "SOA" as const, name: ".", data: soa }]
+        return [encode({ type: "response", id, flags: authentic ? 32 : 0, questions, answers })]
+      })
+      expect(await validates(dnsClient([answering.address]))).toBe(authentic)
+    }
   })
 
   test("what cannot be a name is not asked for", async () => {
