@@ -70,8 +70,9 @@ export class Client {
     const [leaf] = chain
     if (leaf !== undefined && matchesEndEntity(records, leaf)) return client
     client.quit()
-    // An anchor is an issuer, never the certificate itself.
-    const anchors = trustAnchors(records, [...chain.slice(1), ...givenAnchors(records)]).map(({ pem }) => pem)
+    // An anchor is an issuer, never the certificate itself (RFC 7671 §5.2).
+    const issuers = [...chain.slice(1), ...givenAnchors(records)].filter(({ pem }) => pem !== leaf?.pem)
+    const anchors = trustAnchors(records, issuers).map(({ pem }) => pem)
     if (anchors.length === 0) throw tlsFailure("no TLSA record is for its certificate", "TLSA_MISMATCH")
     return await Client.#open({ ...options, anchors }, true, signal)
   }
@@ -140,10 +141,13 @@ export class Client {
     this.#connection.close()
   }
 
-  async #login({ auth, host }: HostHop, signal: AbortSignal): Promise<void> {
+  async #login({ auth, host, tls }: HostHop, signal: AbortSignal): Promise<void> {
     if (!auth) return
     if (!this.#connection.secure && !LOOPBACK.test(host))
       throw new GatewayError("UPSTREAM_REFUSED", "smtp-out: no password is sent without TLS")
+    // Whom DANE vouches for is known only behind this.
+    if (tls === "encrypted" || typeof tls === "object")
+      throw new GatewayError("UPSTREAM_REFUSED", "smtp-out: no password is sent to a server that is not verified")
     const { username: user, password: pass } = auth
     await this.#until<boolean>(signal, (done) => this.#connection.login({ user, pass }, done))
   }

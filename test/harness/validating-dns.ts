@@ -1,7 +1,7 @@
 import { spawn } from "node:child_process"
 import { once } from "node:events"
 import { appendFile, readFile, writeFile } from "node:fs/promises"
-import { mustRun, type TemporaryFolder, temporaryFolder } from "./peers.ts"
+import { mustRun, peerPath, type TemporaryFolder, temporaryFolder } from "./peers.ts"
 import { freePorts } from "./ports.ts"
 
 /** A zone of the resolver's own. */
@@ -28,7 +28,10 @@ export async function startValidatingDns(zones: readonly ServedZone[]): Promise<
   const [port = 0] = await freePorts(1)
   for (const zone of zones) await writeZone(folder, zone)
   await writeFile(folder.file("unbound.conf"), configuration(folder, port, zones))
-  const server = spawn("unbound", ["-d", "-c", folder.file("unbound.conf")], { stdio: ["ignore", "ignore", "pipe"] })
+  const server = spawn("unbound", ["-d", "-c", folder.file("unbound.conf")], {
+    stdio: ["ignore", "ignore", "pipe"],
+    env: { ...process.env, PATH: peerPath() },
+  })
   let said = ""
   const ready = new Promise<void>((resolve, reject) => {
     server.stderr.on("data", (octets: Buffer) => {
