@@ -127,6 +127,8 @@ interface PolicyConfig {
   readonly subject: "clear" | "hidden"
   /** A stored message whose marker does not fit: report it, or end the connection before its last octets. */
   readonly integrity: "report" | "strict"
+  /** What other servers are told of TLS with our mail exchanger (MTA-STS, RFC 8461). */
+  readonly mtaSts: "off" | "testing" | "enforce"
   /** Mail of other servers: SPF, DKIM, ARC, DMARC and BIMI are looked at and DMARC's wish is followed, or only looked at, or not even that. */
   readonly authentication: "enforce" | "report" | "off"
   /** Networks whose mail is not authenticated. */

@@ -115,6 +115,7 @@ function readConfig(document: Document, file: string): Config | null {
     policy: {
       subject: document.optional("policy.subject", oneOf("clear", "hidden"), "clear"),
       integrity: document.optional("policy.integrity", oneOf("report", "strict"), "report"),
+      mtaSts: document.optional("policy.mtaSts", oneOf("off", "testing", "enforce"), "off"),
       authentication: document.optional("policy.authentication", oneOf("enforce", "report", "off"), "enforce"),
       trusted: document.optional("policy.trusted", readNetworks, LOOPBACK),
       trustedSealers: document.optional("policy.trustedSealers", readDomainsOrNone, []),

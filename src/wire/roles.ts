@@ -1,10 +1,12 @@
 import { availableParallelism } from "node:os"
 import { join } from "node:path"
+import type { Config } from "../config/config.ts"
 import { startAdminHttp } from "../http/admin.ts"
 import { reloadPublicTls, startPublicHttp } from "../http/public.ts"
 import { PROXY_LIMITS } from "../imap-proxy/ports.ts"
 import { WindowCache } from "../imap-proxy/windows.ts"
 import { MailStore } from "../mailbox/store.ts"
+import { stsPolicyText } from "../message/published-sts.ts"
 import { type EmbeddedQueue, openEmbeddedQueue } from "../queue/embedded.ts"
 import { startSweeping } from "../queue/sweep.ts"
 import { openAttempts } from "./attempts.ts"
@@ -147,10 +149,15 @@ async function startPublic(core: Core, tls: LiveTls): Promise<Listener> {
     tls: tls.current,
     profiles: publishedProfiles(core.people, core.config.domains),
     clients: { domains: core.config.domains, services: core.config.clients },
+    stsPolicy: stsPolicyOf(core.config),
     log: core.log,
   })
   tls.onChange((changed) => reloadPublicTls(server, changed))
   return { name: "https", where: server.listeningOrigin.replace(/^https?:\/\//, ""), close: () => server.close() }
+}
+
+function stsPolicyOf({ hostname, policy }: Config): string | null {
+  return policy.mtaSts === "off" ? null : stsPolicyText({ mode: policy.mtaSts, mx: hostname })
 }
 
 async function startAdmin(core: Core, queue: EmbeddedQueue, imap: ImapProcesses | null): Promise<Listener> {
