@@ -14,9 +14,11 @@ import type {
   ListenerName,
   QueueConfig,
   RelayConfig,
+  ScanConfig,
   SecretSource,
   StoreConfig,
 } from "./config.ts"
+import { readClamd, readHttp, readHttpRoot, readScanned } from "./scan.ts"
 import {
   isLoopback,
   oneOf,
@@ -82,6 +84,7 @@ export function checkConfig(raw: unknown, file: string, lineOf: (key: string) =>
 
 function readConfig(document: Document, file: string): Config | null {
   const path = (value: unknown): string => resolve(file, "..", readText(value))
+  const limits = readLimits(document)
   const domains = document.required("domains", readDomains)
   const hostname = document.optional("hostname", readDomain, domains?.[0] ?? "localhost")
   const tls = {
@@ -112,7 +115,8 @@ function readConfig(document: Document, file: string): Config | null {
       trustedSealers: document.optional("policy.trustedSealers", readDomainsOrNone, []),
     },
     dns: { servers: document.optional("dns.servers", readDnsServers, []) },
-    limits: readLimits(document),
+    scan: readScan(document, limits),
+    limits,
     warnings: [],
   }
   if (config.deliver.kind === "imap" && config.imap.kind === "embedded")
@@ -224,6 +228,27 @@ function readRelay(document: Document, path: (value: unknown) => string): RelayC
     document.mistake("relay.user", "needs relay.passwordFile, and the reverse")
   if (endpoint === null) return { kind: "mx" }
   return { kind: "smtp", endpoint, login: user !== null && password !== null ? { user, password } : null }
+}
+
+function readScan(document: Document, limits: LimitsConfig): ScanConfig {
+  const url = (key: "scan.rspamd" | "scan.hook", read: (value: unknown) => string): string | null => {
+    const found = document.optional<string | null>(key, read, null)
+    if (found?.startsWith("http:"))
+      document.warnings.push(`${key}: ${found} is spoken in clear (allowed on this machine only)`)
+    return found
+  }
+  const clamd = document.optional<ScanConfig["clamd"]>("scan.clamd", readClamd, null)
+  if (clamd !== null) document.warnings.push("scan.clamd: is spoken in clear (allowed on this machine only)")
+  return {
+    clamd,
+    rspamd: url("scan.rspamd", readHttpRoot),
+    hook: url("scan.hook", readHttp),
+    listeners: document.optional("scan.listeners", readScanned, ["mx"]),
+    whenAway: document.optional("scan.whenAway", oneOf("defer", "accept"), "defer"),
+    whenTooLarge: document.optional("scan.whenTooLarge", oneOf("accept", "defer", "reject"), "reject"),
+    timeoutMs: document.optional("scan.timeout", readDuration, 60e3),
+    maxOctets: document.optional("scan.maxSize", readSize, limits.messageSizeOctets),
+  }
 }
 
 function readLimits(document: Document): LimitsConfig {
@@ -371,6 +396,7 @@ const TABLES: readonly string[] = [
   "relay",
   "policy",
   "dns",
+  "scan",
   "limits",
 ]
 const TABLE_ARRAYS: readonly string[] = ["tls.names"]

@@ -9,6 +9,7 @@ import { authenticatorOf } from "./authenticator.ts"
 import type { Core } from "./core.ts"
 import type { LiveDevices } from "./devices.ts"
 import { refuseRevoked } from "./revoked.ts"
+import { scannerOf } from "./scanner.ts"
 import type { LiveTls } from "./tls.ts"
 
 /** The SMTP listeners that the configuration names and the roles allow. */
@@ -41,6 +42,7 @@ async function startOne(
   const { config } = core
   const { limits } = config
   const authenticator = kind === "mx" ? authenticatorOf(core) : null
+  const scanner = scannerOf(config, kind === "mx" ? "mx" : "submission")
   const listener = await startSmtpIn({
     kind,
     host: listen.host,
@@ -58,6 +60,7 @@ async function startOne(
     ...(kind === "mx" ? {} : { submitters: submittersOf(core.people, devices) }),
     acceptance: acceptanceOf(kind, core, queue),
     ...(authenticator ? { authenticator } : {}),
+    ...(scanner ? { scanner } : {}),
     counters: core.counters,
     log: core.log,
     now: core.now,
