@@ -23,6 +23,8 @@ class ClamdTalk implements Talk {
   constructor(place: ClamdPlace) {
     this.#socket = place.kind === "unix" ? connect(place.path) : connect({ ...place, noDelay: true })
     this.#handing = new Handing(this.#socket)
+    this.#socket.on("error", (error) => this.#handing.fail(error))
+    this.#socket.on("close", () => this.#handing.closed())
     this.#socket.on("data", (octets) => this.#read(octets))
     this.#socket.write("zINSTREAM\0")
   }

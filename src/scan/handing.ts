@@ -14,8 +14,6 @@ export class Handing {
   constructor(stream: Writable) {
     this.#stream = stream
     stream.on("drain", () => this.#news())
-    stream.on("error", (error) => this.fail(error))
-    stream.on("close", () => this.fail(new GatewayError("SCANNER_AWAY", "scan: connection closed without an answer")))
   }
 
   settle(finding: Finding): void {
@@ -24,6 +22,11 @@ export class Handing {
 
   fail(error: unknown): void {
     this.#know({ error })
+  }
+
+  /** The connection is gone; who answered before it went has answered. */
+  closed(): void {
+    this.fail(new GatewayError("SCANNER_AWAY", "scan: connection closed without an answer"))
   }
 
   /** Resolves when there is room for more. @returns an answer that came before the end; null: none so far */

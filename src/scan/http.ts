@@ -12,7 +12,12 @@ export function post(url: URL, facts: Facts, read: (answer: unknown) => Finding)
   // An agent of its own: a connection that is kept may be closed at the other end when the next message takes it.
   const request = send(url, { method: "POST", headers: headersOf(facts), agent: false })
   const handing = new Handing(request)
+  let answered = false
+  // When an answer has begun, only reading it tells how it ends: the connection may close in between.
+  request.on("error", (error) => answered || handing.fail(error))
+  request.on("close", () => answered || handing.closed())
   request.on("response", (response) => {
+    answered = true
     answerOf(response, read).then(
       (finding) => handing.settle(finding),
       (error: unknown) => handing.fail(error),
