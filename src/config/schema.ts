@@ -234,7 +234,7 @@ function readScan(document: Document, limits: LimitsConfig): ScanConfig {
   const url = (key: "scan.rspamd" | "scan.hook", read: (value: unknown) => string): string | null => {
     const found = document.optional<string | null>(key, read, null)
     if (found?.startsWith("http:"))
-      document.warnings.push(`${key}: ${found} is spoken in clear (allowed on this machine only)`)
+      document.warnings.push(`${key}: is spoken in clear (allowed on this machine only)`)
     return found
   }
   const clamd = document.optional<ScanConfig["clamd"]>("scan.clamd", readClamd, null)
