@@ -65,7 +65,9 @@ async function scanned(scanner: string, outcome: string): Promise<number> {
 test("clean mail is delivered, and the scanner saw it as it came", async () => {
   expect(await send("clean", "the text")).toMatch(/^250 /)
   expect(await read("clean")).toContain("the text")
-  expect(String(clamd.messages.at(-1))).toMatch(/^Authentication-Results: [\s\S]*\r\nSubject: clean\r\n\r\nthe text\r\n$/)
+  expect(String(clamd.messages.at(-1))).toMatch(
+    /^Authentication-Results: [\s\S]*\r\nSubject: clean\r\n\r\nthe text\r\n$/,
+  )
   expect([await scanned("clamd", "clean"), await scanned("hook", "clean")]).toEqual([1, 1])
 })
 
