@@ -233,8 +233,7 @@ function readRelay(document: Document, path: (value: unknown) => string): RelayC
 function readScan(document: Document, limits: LimitsConfig): ScanConfig {
   const url = (key: "scan.rspamd" | "scan.hook", read: (value: unknown) => string): string | null => {
     const found = document.optional<string | null>(key, read, null)
-    if (found?.startsWith("http:"))
-      document.warnings.push(`${key}: is spoken in clear (allowed on this machine only)`)
+    if (found?.startsWith("http:")) document.warnings.push(`${key}: is spoken in clear (allowed on this machine only)`)
     return found
   }
   const clamd = document.optional<ScanConfig["clamd"]>("scan.clamd", readClamd, null)

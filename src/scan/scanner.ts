@@ -21,7 +21,7 @@ export interface Talk {
   push(octets: Uint8Array): Promise<Finding | null>
   /** The message is complete. @returns what the scanner says of it */
   end(): Promise<Finding>
-  /** Lets go of the connection; what is thrown behind it is for nobody. */
+  /** Lets go of the connection; what is waited for throws. */
   cancel(): void
 }
 

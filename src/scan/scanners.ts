@@ -53,7 +53,7 @@ class Scan {
       this.#inspections.map(async ({ scanner, inspection }) => ({ scanner, ...(await inspection.end()) })),
     )
     const decision = decide(findings, this.#options)
-    // RFC 8601 §2.7.7: a method of our own.
+    // RFC 8601 §2.7.6, §2.7.7: a method of our own; who does not know it ignores it.
     const field = decision.kind === "quarantine" ? resultsField(this.#options.authservId, ["x-scan=quarantine"]) : null
     return { findings, decision, field }
   }

@@ -261,7 +261,8 @@ class Gate implements SmtpListener {
 
   #scanning(session: SMTPServerSession, verdict: ContentVerdict): Scanning {
     const { counters, scanner } = this.#options
-    return new Scanning(scanner ?? null, verdict, { counters, log: this.#messageLog(session) })
+    const closed = this.#connections.get(session.id)?.closed ?? AbortSignal.abort()
+    return new Scanning(scanner ?? null, verdict, closed, { counters, log: this.#messageLog(session) })
   }
 
   #messageLog(session: SMTPServerSession): Log {

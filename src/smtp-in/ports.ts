@@ -100,7 +100,7 @@ export interface Scan {
   /** Resolves when there is room for more. Never rejects: what goes wrong is part of the verdict. */
   push(octets: Uint8Array): Promise<void>
   end(): Promise<ScanVerdict>
-  /** Lets go of what it holds; without an end before, there is no verdict. */
+  /** Lets go of what it holds; what is waited for ends at once, and is worth nothing. */
   cancel(): void
 }
 

@@ -10,15 +10,19 @@ export class Scanning {
   readonly #content: ContentVerdict
   readonly #counters: Pick<Counters, "add" | "observe">
   readonly #log: Log
+  readonly #closed: AbortSignal
   #verdict: ScanVerdict | null = null
 
+  /** `closed`: of the connection. Whoever is gone does not hear 250 and sends again, so nobody waits for the scanners then. */
   constructor(
     scanner: Scanner | null,
     content: ContentVerdict,
+    closed: AbortSignal,
     { counters, log }: { readonly counters: Pick<Counters, "add" | "observe">; readonly log: Log },
   ) {
     this.#scanner = scanner
     this.#content = content
+    this.#closed = closed
     this.#counters = counters
     this.#log = log
   }
@@ -43,14 +47,19 @@ export class Scanning {
     facts: ScanFacts,
   ): AsyncGenerator<Uint8Array, void, undefined> {
     const scan = scanner.begin(facts)
+    const letGo = (): void => scan.cancel()
+    this.#closed.addEventListener("abort", letGo)
     try {
       for await (const octets of content) {
         await scan.push(octets)
         yield octets
       }
       const since = performance.now()
-      this.#take(await scan.end(), (performance.now() - since) / 1000)
+      const verdict = await scan.end()
+      if (this.#closed.aborted) throw new GatewayError("PROTOCOL", "smtp: session ended while the message was scanned")
+      this.#take(verdict, (performance.now() - since) / 1000)
     } finally {
+      this.#closed.removeEventListener("abort", letGo)
       scan.cancel()
     }
   }

@@ -1,3 +1,4 @@
+import fc from "fast-check"
 import { describe, expect, test } from "vitest"
 import { hasCode } from "../../src/errors.ts"
 import { parseAddress } from "../../src/message/address.ts"
@@ -107,4 +108,15 @@ describe("what a scanner is told over HTTP", () => {
     expect([headers["From"], headers["User"]]).toEqual(["", "alice@example.test"])
     expect(headers["Rcpt"]).toHaveLength(100)
   })
+})
+
+test("whatever is answered, it is a finding or no answer", () => {
+  const outcomes = ["clean", "quarantine", "virus", "reject", "defer", "tooLarge", "away"]
+  fc.assert(
+    fc.property(fc.jsonValue(), fc.string(), (value, text) => {
+      const found = [read(readRspamdAnswer, value), read(readHookAnswer, value), read(readClamdReply, text)]
+      for (const one of [...found, read(readClamdReply, `stream: ${text} FOUND`)])
+        expect(outcomes).toContain(one.split(":")[0])
+    }),
+  )
 })

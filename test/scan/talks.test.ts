@@ -234,6 +234,20 @@ describe("limits", () => {
     await expect.poll(() => open).toBe(0)
   })
 
+  const silent: [name: string, program: (port: number) => Program][] = [
+    ["clamd", at],
+    ["hook", hookAt],
+  ]
+  for (const [name, program] of silent)
+    test(`${name}: who is cancelled waits no longer`, async () => {
+      await using server = await tcp((socket) => void socket.resume())
+      const inspection = new Inspection(program(server.port).talk(FACTS), LIMITS)
+      await inspection.push(MESSAGE)
+      const ending = inspection.end()
+      inspection.cancel()
+      expect((await ending).outcome).toBe("away")
+    })
+
   test("all waits together are bounded: who reads by drips is away", async () => {
     await using server = await tcp((socket) => {
       socket.pause()

@@ -1,7 +1,12 @@
+import { setFlagsFromString } from "node:v8"
+import { runInNewContext } from "node:vm"
 import { describe, expect, test } from "vitest"
 import type { Authenticator, ScanFacts, Scanner, ScanVerdict } from "../../src/smtp-in/ports.ts"
 import { type Accepted, openGate } from "./gate.ts"
 import { Wire } from "./wire.ts"
+
+setFlagsFromString("--expose-gc")
+const collectGarbage: () => void = runInNewContext("gc")
 
 const FIELD = "Authentication-Results: mx.example.test;\r\n\tx-scan=quarantine\r\n"
 const DMARC = "Authentication-Results: mx.example.test;\r\n\tdmarc=pass\r\n"
@@ -17,18 +22,18 @@ function verdict(decision: Decision): ScanVerdict {
 function saying(end: () => Promise<ScanVerdict>) {
   const shown: string[] = []
   const told: ScanFacts[] = []
-  let cancelled = 0
+  const cancelled = new Set<number>()
   const scanner: Scanner = {
     begin(facts) {
-      told.push(facts)
+      const scan = told.push(facts)
       return {
         push: async (octets) => void shown.push(Buffer.from(octets).toString()),
         end,
-        cancel: () => void cancelled++,
+        cancel: () => void cancelled.add(scan),
       }
     },
   }
-  return { scanner, shown, told, cancelled: () => cancelled }
+  return { scanner, shown, told, cancelled: () => cancelled.size }
 }
 
 const accepting: Authenticator = {
@@ -120,6 +125,71 @@ test("a client that goes away within its message, or sends what is refused, leav
     await expect.poll(cancelled).toBe(before + 1)
   }
   expect(gate.acceptance.accepted).toEqual([])
+})
+
+test("a client that goes away while its message is scanned will send it again: it is not accepted, and nobody waits", async () => {
+  const { promise, resolve, reject } = Promise.withResolvers<ScanVerdict>()
+  const { scanner } = saying(() => promise)
+  const { promise: asked, resolve: ask } = Promise.withResolvers<void>()
+  const waiting: Scanner = {
+    begin: (facts) => ({
+      ...scanner.begin(facts),
+      end: () => {
+        ask()
+        return promise
+      },
+      cancel: () => resolve(verdict({ kind: "accept", because: "cancelled" })),
+    }),
+  }
+  setTimeout(() => reject(new Error("nobody let go")), 10_000).unref()
+  const gate = await openGate("mx", {}, { scanner: waiting })
+  const wire = await Wire.open(gate.port)
+  for (const line of ["EHLO c.test", "MAIL FROM:<>", "RCPT TO:<alice@example.test>", "DATA"]) await wire.say(line)
+  wire.write("Subject: x\r\n\r\nbody\r\n.\r\n")
+  await asked
+  // The same as a drain that is over.
+  await gate.listener.close(0)
+  expect(gate.acceptance.accepted).toEqual([])
+  expect(gate.acceptance.brokenOff).toBe(1)
+  expect(gate.counted.filter((line) => line.includes("scanned"))).toEqual([])
+  await wire[Symbol.asyncDispose]()
+})
+
+test("a slow scanner slows the client: 50 MB pass in flat memory", async () => {
+  const acceptance = {
+    accept: async (_entry: unknown, content: AsyncIterable<Uint8Array>) => {
+      for await (const _ of content);
+      return "Q1"
+    },
+  }
+  let behind = 0
+  const slow: Scanner = {
+    begin: () => ({
+      async push(octets) {
+        behind += octets.length
+        // What comes while it works has to wait outside.
+        if (behind > 1_000_000) await new Promise((resolve) => setTimeout(resolve, 10))
+        if (behind > 1_000_000) behind = 0
+      },
+      end: async () => verdict({ kind: "accept", because: "OK" }),
+      cancel: () => undefined,
+    }),
+  }
+  await using gate = await openGate("mx", { messageSizeOctets: 50_000_000 }, { scanner: slow, acceptance })
+  await using wire = await Wire.open(gate.port)
+  for (const line of ["EHLO c.test", "MAIL FROM:<>", "RCPT TO:<alice@example.test>", "DATA"]) await wire.say(line)
+  wire.write("A: b\r\n\r\n")
+  const line = Buffer.from(`${"x".repeat(98)}\r\n`.repeat(10_000))
+  const before = process.memoryUsage().arrayBuffers
+  let peak = before
+  for (let count = 0; count < 49; count++) {
+    await wire.flushed(line)
+    collectGarbage()
+    peak = Math.max(peak, process.memoryUsage().arrayBuffers)
+  }
+  wire.write(".\r\n")
+  expect(await wire.reply()).toMatch(/^250 /)
+  expect(peak - before).toBeLessThan(10_000_000)
 })
 
 test("a submitter is named to the scanners", async () => {
