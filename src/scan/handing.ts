@@ -9,6 +9,7 @@ import type { Finding } from "./finding.ts"
 export class Handing {
   readonly #stream: Writable
   #outcome: { readonly finding: Finding } | { readonly error: unknown } | null = null
+  #complete = false
   #news: () => void = () => undefined
 
   constructor(stream: Writable) {
@@ -16,8 +17,10 @@ export class Handing {
     stream.on("drain", () => this.#news())
   }
 
+  /** Whoever has not seen the whole may refuse it, and not clear it. */
   settle(finding: Finding): void {
-    this.#know({ finding })
+    if (this.#complete || finding.outcome !== "clean") this.#know({ finding })
+    else this.fail(new GatewayError("SCANNER_AWAY", "scan: answered before the end of the message"))
   }
 
   fail(error: unknown): void {
@@ -40,8 +43,9 @@ export class Handing {
     return this.#answer()
   }
 
-  /** The answer, whenever it comes. */
+  /** The message is complete. @returns the answer, whenever it comes */
   async answer(): Promise<Finding> {
+    this.#complete = true
     for (;;) {
       const finding = this.#answer()
       if (finding !== null) return finding

@@ -31,23 +31,22 @@ export class Inspection {
       return
     }
     const early = await this.#within(() => this.#talk.push(octets))
-    if (early === null) return
-    // Who has not seen the whole may refuse it, and not clear it.
-    this.#settle(early.outcome === "clean" ? away("answered before the end of the message") : early)
+    if (early !== null) this.#settle(early)
   }
 
   async end(): Promise<Finding> {
-    if (this.#finding === null) this.#settle(await this.#within(() => this.#talk.end()))
-    return this.#finding ?? away("no answer")
+    this.#finding ??= this.#settle(await this.#within(() => this.#talk.end()))
+    return this.#finding
   }
 
   cancel(): void {
     this.#talk.cancel()
   }
 
-  #settle(finding: Finding): void {
+  #settle(finding: Finding): Finding {
     this.#finding = finding
     this.#talk.cancel()
+    return finding
   }
 
   async #within<T>(act: () => Promise<T>): Promise<T | Finding> {
@@ -60,7 +59,7 @@ export class Inspection {
     try {
       return await Promise.race([act(), late])
     } catch (error) {
-      return away(told(error instanceof Error ? error.message : String(error)))
+      return { outcome: "away", because: told(reasonOf(error)) }
     } finally {
       clearTimeout(timer)
       this.#leftMs -= performance.now() - since
@@ -68,6 +67,8 @@ export class Inspection {
   }
 }
 
-function away(because: string): Finding {
-  return { outcome: "away", because }
+function reasonOf(error: unknown): string {
+  // Where a name has several addresses, all in vain, node gives an AggregateError without a text.
+  if (error instanceof AggregateError) return error.errors.map(reasonOf).join(", ")
+  return error instanceof Error ? error.message : String(error)
 }

@@ -135,7 +135,7 @@ describe("clamd", () => {
     setTimeout(resolve, 200)
     await promise
     clearInterval(pushing)
-    expect(await inspection.end()).toEqual({ outcome: "away", because: "answered before the end of the message" })
+    expect(await inspection.end()).toEqual({ outcome: "away", because: "scan: answered before the end of the message" })
   })
 
   test("nobody listens", async () => {
@@ -144,6 +144,8 @@ describe("clamd", () => {
       outcome: "away",
       because: `connect ECONNREFUSED 127.0.0.1:${port}`,
     })
+    const named = await inspect(clamd({ kind: "tcp", host: "localhost", port }), [MESSAGE])
+    expect(named).toEqual({ outcome: "away", because: expect.stringContaining(`ECONNREFUSED 127.0.0.1:${port}`) })
     expect((await inspect(clamd({ kind: "unix", path: "/nowhere/clamd.ctl" }), [MESSAGE])).outcome).toBe("away")
   })
 })
@@ -193,6 +195,19 @@ describe("rspamd and hooks", () => {
       const { outcome, because } = await inspect(hookAt(server.port), [MESSAGE], { timeoutMs: 300 })
       expect(`${outcome}: ${because}`).toMatch(want)
     })
+
+  test("who clears a message before its end has not seen it", async () => {
+    await using server = await http((_request, response) => void response.end(good))
+    const inspection = new Inspection(hookAt(server.port).talk(FACTS), LIMITS)
+    const { promise: opened, resolve } = Promise.withResolvers<void>()
+    await inspection.push(MESSAGE)
+    setTimeout(resolve, 200)
+    await opened
+    expect(await inspection.end()).toEqual({
+      outcome: "away",
+      because: "scan: answered before the end of the message",
+    })
+  })
 
   test("a certificate that nobody vouches for is shown nothing", async () => {
     const { key, certificate } = await testCertificate()
