@@ -1,6 +1,9 @@
 import { once } from "node:events"
-import { createServer, type Server } from "node:http"
+import { writeFileSync } from "node:fs"
+import { createServer, type Server } from "node:https"
+import { join } from "node:path"
 import { afterAll, beforeAll, expect, test } from "vitest"
+import { testCertificate } from "../harness/certificate.ts"
 import { EICAR, FakeClamd } from "../harness/fake-clamd.ts"
 import { type DeviceSettings, eventually, Instance } from "../harness/instance.ts"
 import { freePorts } from "../harness/ports.ts"
@@ -14,7 +17,8 @@ let device: DeviceSettings & { readonly folder: string }
 
 beforeAll(async () => {
   clamd = await FakeClamd.start()
-  hook = createServer(async (request, response) => {
+  const { key, certificate } = await testCertificate()
+  hook = createServer({ key, cert: certificate }, async (request, response) => {
     const pieces: Buffer[] = []
     for await (const piece of request) pieces.push(piece)
     const odd = Buffer.concat(pieces).includes("suspicious")
@@ -28,9 +32,10 @@ beforeAll(async () => {
   device = await gateway.device("alice@example.test", "laptop")
   gateway.configure(
     "[policy]",
-    `[scan]\nclamd = "clamd://127.0.0.1:${clamd.port}"\nhook = "http://127.0.0.1:${hookPort}/"\ntimeout = "5s"\n\n[policy]`,
+    `[scan]\nclamd = "clamd://127.0.0.1:${clamd.port}"\nhook = "https://localhost:${hookPort}/"\ntimeout = "5s"\n\n[policy]`,
   )
-  await gateway.serve()
+  writeFileSync(join(gateway.folder, "hook.pem"), certificate)
+  await serve()
 })
 
 afterAll(async () => {
@@ -38,6 +43,10 @@ afterAll(async () => {
   await clamd?.[Symbol.asyncDispose]()
   hook?.close()
 })
+
+async function serve(): Promise<void> {
+  await gateway.serve({ env: { NODE_EXTRA_CA_CERTS: join(gateway.folder, "hook.pem") } })
+}
 
 const FORGED = "Authentication-Results: example.test;\r\n x-scan=pass\r\n"
 
@@ -107,7 +116,7 @@ test("an open door, where it is asked for: accepted unseen, and counted", async 
   await gateway.stop()
   gateway.configure("[scan]\n", '[scan]\nwhenAway = "accept"\n')
   await clamd[Symbol.asyncDispose]()
-  await gateway.serve()
+  await serve()
   expect(before).toBe(1)
   expect(await send("unseen", "the text")).toMatch(/^250 /)
   expect(await scanned("clamd", "away")).toBe(1)
