@@ -40,13 +40,14 @@ const IMPORTERS: Readonly<Record<string, string>> = {
   "smtp-server": "smtp-in",
   mailauth: "smtp-in",
   nodemailer: "smtp-out",
+  "dns-packet": "smtp-out",
   imapflow: "deliver",
   commander: "cli",
   "smol-toml": "config",
   pino: "log",
   "prom-client": "log",
   fastify: "http",
-  "rate-limiter-flexible": "wire/login-limits.ts",
+  "rate-limiter-flexible": "wire/window-counter.ts",
 }
 
 interface Import {

@@ -6,6 +6,7 @@ import { ROLES } from "../src/wire/core.ts"
 interface Service {
   readonly command: readonly string[]
   readonly volumes: readonly string[]
+  readonly tmpfs: readonly string[]
   readonly read_only: boolean
   readonly cap_drop: readonly string[]
   readonly depends_on?: Readonly<Record<string, unknown>>
@@ -27,6 +28,10 @@ test("only those that recrypt or open the spool get the secrets, and nobody gets
     services.filter(([, { volumes }]) => volumes.some((volume) => volume.includes(what))).map(([name]) => name)
   expect(mounts("secrets").sort()).toEqual(["imap", "worker"])
   expect(mounts("keyring")).toEqual([])
+  // The keys that sign leaving mail lie among them, and are the worker's alone.
+  expect(
+    services.filter(([, { tmpfs }]) => tmpfs.some((path) => path.endsWith("/secrets/dkim"))).map(([name]) => name),
+  ).toEqual(["imap"])
   expect(mounts("data")).toHaveLength(services.length)
 })
 

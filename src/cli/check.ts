@@ -3,6 +3,7 @@ import { readFileSync, statSync } from "node:fs"
 import { createServer } from "node:net"
 import type { Command } from "commander"
 import type { Config, ListenAddress } from "../config/config.ts"
+import { isLoopback } from "../config/values.ts"
 import { readCertificate } from "../crypto/cms/certificate.ts"
 import { pemDecode } from "../crypto/cms/pem.ts"
 import { certificateNames } from "../crypto/primitives/x509.ts"
@@ -10,6 +11,8 @@ import { hasCode } from "../errors.ts"
 import { parseAddress } from "../message/address.ts"
 import type { People } from "../store/people.ts"
 import { presentProcesses } from "../store/presence.ts"
+import { dkimDns, dkimFiles } from "./check-dkim.ts"
+import { type Finding, note, ok, wrong } from "./check-finding.ts"
 import { type DnsRecord, dnsRecords, NOT_SERVED } from "./dns-records.ts"
 import {
   type CommonOptions,
@@ -20,14 +23,6 @@ import {
   printJson,
   type Shell,
 } from "./shell.ts"
-
-/** What one look found. */
-interface Finding {
-  readonly state: "ok" | "note" | "wrong"
-  /** What was looked at. */
-  readonly about: string
-  readonly text: string
-}
 
 /** Certificates that end within this time are named. */
 const NEAR_DAYS = 30
@@ -60,11 +55,13 @@ async function look(options: CommonOptions & { readonly dns: boolean }): Promise
     ok("configuration", config.file),
     ...config.warnings.map((text) => note("configuration", text)),
     privacy(config),
+    ...unjudged(config),
     ...(await ports(config, running)),
     ...config.domains.map((domain) => postmaster(people, domain)),
     ...serverCertificates(config),
     ...accountCertificates(people),
     ...upstreamCredentials(instance),
+    ...config.domains.flatMap((domain) => dkimFiles(domain, config)),
     ...(options.dns ? (await Promise.all(config.domains.map((domain) => dns(domain, config)))).flat() : []),
   ]
 }
@@ -74,6 +71,18 @@ function privacy({ secrets }: Config): Finding {
   return open === 0
     ? ok("secrets", "for their owner only")
     : wrong("secrets", `${secrets} can be read by others: chmod 700`)
+}
+
+/** Mail that comes by way of this machine is not authenticated, which a proxy in front of us may not be meant for. */
+function unjudged({ listen, policy }: Config): readonly Finding[] {
+  const { mx } = listen
+  if (mx === undefined || !isLoopback(mx.host) || policy.authentication === "off") return []
+  const trusted = policy.trusted.filter(({ address }) => isLoopback(address))
+  if (trusted.length === 0) return []
+  const names = trusted.map(({ address, prefixBits }) => `${address}/${prefixBits}`).join(", ")
+  return [
+    note("policy.trusted", `listen.mx is on this machine, and what comes from it (${names}) is not authenticated`),
+  ]
 }
 
 async function ports({ listen }: Config, running: boolean): Promise<readonly Finding[]> {
@@ -118,10 +127,21 @@ function serverCertificates(config: Config): readonly Finding[] {
     if (own === undefined) return [wrong("tls.certificate", `${tls.certificate} has no certificate`)]
     readFileSync(tls.key)
     const dates = certificates.map((der) => expiry("tls.certificate", readCertificate(der).notAfter))
-    return [...dates, ...unnamed(own, config)]
+    return [...dates, ...unnamed(own, config), ...unnamedByPolicy(own, config)]
   } catch (error) {
     return [wrong("tls", error instanceof Error ? error.message : String(error))]
   }
+}
+
+/** Names that other servers come by to a policy of MTA-STS, and to the mail exchanger that it names (RFC 8461 §3.3, §4.2). */
+function unnamedByPolicy(certificate: Uint8Array, { domains, hostname, policy, tls }: Config): readonly Finding[] {
+  if (policy.mtaSts === "off") return []
+  const state = policy.mtaSts === "enforce" ? wrong : note
+  const others = new Set(tls.names.map(({ name }) => name))
+  const hosts = [hostname, ...domains.map((domain) => `mta-sts.${domain}`)]
+  return hosts
+    .filter((host) => !certificateNames(certificate, host) && !others.has(host))
+    .map((host) => state("policy.mtaSts", `no certificate names ${host}: other servers will not deliver`))
 }
 
 /** Names that clients come by and do not find in the server's certificate. */
@@ -186,8 +206,10 @@ function expiry(about: string, notAfter: Date): Finding {
 
 async function dns(domain: string, config: Config): Promise<readonly Finding[]> {
   const { hostname } = config
-  if (RESERVED.test(domain)) return [note(`DNS of ${domain}`, "a reserved name, nothing is published for it")]
+  if (RESERVED.test(domain) && config.dns.servers.length === 0)
+    return [note(`DNS of ${domain}`, "a reserved name, nothing is published for it")]
   const resolver = new Resolver({ timeout: DNS_TIMEOUT_MS, tries: 1 })
+  if (config.dns.servers.length > 0) resolver.setServers(config.dns.servers)
   const about = (type: string): string => `${type} of ${domain}`
   const mx = await answer(() => resolver.resolveMx(domain))
   const txt = await answer(() => resolver.resolveTxt(domain))
@@ -213,6 +235,7 @@ async function dns(domain: string, config: Config): Promise<readonly Finding[]> 
       `should have: _dmarc.${domain}. TXT "v=DMARC1; p=quarantine"`,
     ),
     ...(await Promise.all(clientRecords(domain, config).map((record) => clientRecord(resolver, record)))),
+    ...(await dkimDns(domain, config)),
   ]
 }
 
@@ -250,16 +273,4 @@ function judge<T>(
 ): Finding {
   if (records === null) return note(about, `no answer from DNS; ${advice}`)
   return good(records) ? ok(about, "as it should be") : wrong(about, advice)
-}
-
-function ok(about: string, text: string): Finding {
-  return { state: "ok", about, text }
-}
-
-function note(about: string, text: string): Finding {
-  return { state: "note", about, text }
-}
-
-function wrong(about: string, text: string): Finding {
-  return { state: "wrong", about, text }
 }

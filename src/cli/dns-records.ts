@@ -1,10 +1,11 @@
 import type { ClientService, Config } from "../config/config.ts"
+import { stsRecordText } from "../message/published-sts.ts"
 
 /** One record of a zone file (RFC 1035 §5.1). */
 export interface DnsRecord {
   /** Absolute, with its last dot. */
   readonly name: string
-  readonly type: "MX" | "SRV" | "CNAME"
+  readonly type: "MX" | "SRV" | "CNAME" | "TXT"
   /** RDATA as a zone file has it; names in it are absolute. */
   readonly value: string
   /** What it is for, in a few words. */
@@ -16,7 +17,7 @@ export const NOT_SERVED = "0 0 0 ."
 
 /** Every record that `domain` should have, as this instance is configured. Each kind is a function below. */
 export function dnsRecords(domain: string, config: Config): readonly DnsRecord[] {
-  return [mx, reading, sending, autoconfig, autodiscover].flatMap((records) => records(domain, config))
+  return [mx, mtaSts, reading, sending, autoconfig, autodiscover].flatMap((records) => records(domain, config))
 }
 
 /** A line of a zone file; the comment says what it is for. */
@@ -28,6 +29,18 @@ export function zoneLine({ name, type, value, about }: DnsRecord): string {
 function mx(domain: string, { hostname, listen }: Config): readonly DnsRecord[] {
   if (listen.mx === undefined) return []
   return [{ name: `${domain}.`, type: "MX", value: `10 ${hostname}.`, about: "mail from other servers" }]
+}
+
+/** RFC 8461 §3.1, §3.3; and RFC 8460 §3, so that somebody hears of what does not work. */
+function mtaSts(domain: string, { hostname, policy, listen }: Config): readonly DnsRecord[] {
+  if (policy.mtaSts === "off" || listen.mx === undefined) return []
+  const record = stsRecordText({ mode: policy.mtaSts, mx: hostname })
+  const reports = `v=TLSRPTv1; rua=mailto:postmaster@${domain}`
+  return [
+    { name: `_mta-sts.${domain}.`, type: "TXT", value: `"${record}"`, about: `MTA-STS, ${policy.mtaSts}` },
+    { name: `mta-sts.${domain}.`, type: "CNAME", value: `${hostname}.`, about: "where the MTA-STS policy is" },
+    { name: `_smtp._tls.${domain}.`, type: "TXT", value: `"${reports}"`, about: "reports about TLS" },
+  ]
 }
 
 /** RFC 6186 §3.2, §3.4. POP3 is named to say that there is none. */

@@ -1,7 +1,9 @@
 import type { Command } from "commander"
-import { GatewayError } from "../errors.ts"
+import type { Config } from "../config/config.ts"
+import { GatewayError, hasCode } from "../errors.ts"
 import { parseDomain } from "../message/address.ts"
-import { dnsRecords, zoneLine } from "./dns-records.ts"
+import { dkimKeysOf, keyRecords } from "./dkim-records.ts"
+import { type DnsRecord, dnsRecords, zoneLine } from "./dns-records.ts"
 import { configOf, optionsOf, print, printJson, warn } from "./shell.ts"
 
 /** `postern dns`. */
@@ -25,11 +27,24 @@ function show(options: Parameters<typeof configOf>[0] & { readonly domain?: stri
     warn(
       `listeners are on loopback: the records name ${config.hostname}; say with clients.host where devices really connect`,
     )
-  const records = domains.flatMap((domain) => dnsRecords(domain, config))
+  const records = domains.flatMap((domain) => [...dnsRecords(domain, config), ...signingRecords(domain, config)])
   if (options.json) {
     printJson(records)
     return
   }
   print(`; ${config.hostname} and every other name on the right need A and AAAA records of their own.`)
   for (const record of records) print(zoneLine(record))
+}
+
+/** Those of signing keys; whoever cannot read them gets all the others. */
+function signingRecords(domain: string, config: Config): readonly DnsRecord[] {
+  try {
+    return keyRecords(dkimKeysOf(config).of(domain), config, new Date())
+      .filter(({ act }) => act === "publish")
+      .map(({ name, type, value, about }) => ({ name, type, value, about }))
+  } catch (error) {
+    if (!hasCode(error, "DKIM_KEYS_CORRUPT")) throw error
+    warn(`${error instanceof Error ? error.message : domain}: records of DKIM keys are left out`)
+    return []
+  }
 }

@@ -98,6 +98,28 @@ export type RelayConfig =
   | { readonly kind: "mx" }
   | { readonly kind: "smtp"; readonly endpoint: Endpoint; readonly login: RelayLogin | null }
 
+/** What is demanded of TLS with the mail exchangers of a domain. */
+export type TransportTls =
+  /** What the domain publishes: DANE (RFC 7672), else MTA-STS (RFC 8461), else TLS where offered. */
+  | "published"
+  /** TLS where offered, whatever is published. */
+  | "opportunistic"
+  /** TLS with a certificate of the mail exchanger's name, or one that DANE vouches for. */
+  | "required"
+  /** Only mail exchangers that DANE vouches for. */
+  | "dane"
+
+/** How mail for one domain goes, where that is not how the rest goes. */
+export interface TransportRule {
+  /** Lower-case A-labels; with "*." in front: every domain below it. */
+  readonly domain: string
+  readonly next: RelayConfig
+  /** Of use with MX records only: a next hop's URL says what it demands. */
+  readonly tls: TransportTls
+  /** The mail exchangers that may be used, as in an MTA-STS policy (RFC 8461 §3.2); none: those that MX records name. */
+  readonly mx: readonly string[]
+}
+
 /** AUTH at the next hop. */
 interface RelayLogin {
   readonly user: string
@@ -110,6 +132,8 @@ interface PolicyConfig {
   readonly subject: "clear" | "hidden"
   /** A stored message whose marker does not fit: report it, or end the connection before its last octets. */
   readonly integrity: "report" | "strict"
+  /** What other servers are told of TLS with our mail exchanger (MTA-STS, RFC 8461). */
+  readonly mtaSts: "off" | "testing" | "enforce"
   /** Mail of other servers: SPF, DKIM, ARC, DMARC and BIMI are looked at and DMARC's wish is followed, or only looked at, or not even that. */
   readonly authentication: "enforce" | "report" | "off"
   /** Networks whose mail is not authenticated. */
@@ -145,10 +169,12 @@ export interface Network {
   readonly family: "ipv4" | "ipv6"
 }
 
-/** Where DNS is asked about arriving mail. */
+/** Where DNS is asked. */
 interface DnsConfig {
   /** "address" or "address:port"; none: the system's. */
   readonly servers: readonly string[]
+  /** They validate DNSSEC, and nobody can alter what they answer: their AD bit is believed (RFC 6840 §5.8), which DANE needs. */
+  readonly validating: boolean
 }
 
 /** Bounds; each has a default that suits a small server. */
@@ -159,6 +185,18 @@ export interface LimitsConfig {
   readonly recipients: number
   /** SMTP connections at once, all listeners of a kind together. */
   readonly smtpConnections: number
+  /** Of them, from one network: an IPv4 address, or the /64 of an IPv6 address. */
+  readonly smtpConnectionsPerNetwork: number
+  /** What MX takes from one network within an hour; 0: as much as it likes. */
+  readonly smtpMessagesPerNetwork: number
+  /** Recipients that are nobody here, named by one network at MX within an hour, after which it hears of nobody; 0: as many as it likes. */
+  readonly smtpUnknownRecipients: number
+  /** Recipients that one account may write to within an hour; 0: as many as it likes. */
+  readonly smtpRecipientsPerAccount: number
+  /** How long who writes for the first time is put off at MX, milliseconds; 0: not at all. */
+  readonly smtpGreylistMs: number
+  /** How long whoever connects to MX must be silent before the greeting, unless it is known, milliseconds; 0: not at all. */
+  readonly smtpGreetingDelayMs: number
   /** IMAP connections at once, all listeners and processes together. */
   readonly imapConnections: number
   /** Of them, from one remote address. */
@@ -226,6 +264,10 @@ export interface Config {
   readonly deliver: DeliverConfig
   readonly imap: ImapConfig
   readonly relay: RelayConfig
+  /** Domains whose mail goes another way. */
+  readonly transportRules: readonly TransportRule[]
+  /** Domains that ask for it are told daily what TLS with them came to (TLS-RPT, RFC 8460). */
+  readonly tlsReports: boolean
   readonly policy: PolicyConfig
   readonly dns: DnsConfig
   readonly scan: ScanConfig

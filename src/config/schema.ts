@@ -17,18 +17,25 @@ import type {
   ScanConfig,
   SecretSource,
   StoreConfig,
+  TransportRule,
 } from "./config.ts"
 import { readClamd, readHttp, readHttpRoot, readScanned } from "./scan.ts"
 import {
+  isLocalDnsServer,
   isLoopback,
   oneOf,
   readAddress,
+  readDelay,
   readDnsServers,
   readDomain,
+  readDomainPattern,
   readDomains,
   readDomainsOrNone,
   readDuration,
+  readDurationOrOff,
   readEndpoint,
+  readFlag,
+  readHostPatterns,
   readListen,
   readNetworks,
   readSize,
@@ -106,15 +113,17 @@ function readConfig(document: Document, file: string): Config | null {
     queue: readQueue(document, path),
     deliver: readDeliver(document),
     imap: readImap(document, path),
-    relay: readRelay(document, path),
+    ...readRelays(document, path),
+    tlsReports: document.optional("relay.tlsReports", readFlag, true),
     policy: {
       subject: document.optional("policy.subject", oneOf("clear", "hidden"), "clear"),
       integrity: document.optional("policy.integrity", oneOf("report", "strict"), "report"),
+      mtaSts: document.optional("policy.mtaSts", oneOf("off", "testing", "enforce"), "off"),
       authentication: document.optional("policy.authentication", oneOf("enforce", "report", "off"), "enforce"),
       trusted: document.optional("policy.trusted", readNetworks, LOOPBACK),
       trustedSealers: document.optional("policy.trustedSealers", readDomainsOrNone, []),
     },
-    dns: { servers: document.optional("dns.servers", readDnsServers, []) },
+    dns: readDns(document),
     scan: readScan(document, limits),
     limits,
     warnings: [],
@@ -217,16 +226,55 @@ function readImap(document: Document, path: (value: unknown) => string): ImapCon
   return { kind: "imap", endpoint, login, caFile, clientAddress, connections, connectionsPerAccount }
 }
 
-function readRelay(document: Document, path: (value: unknown) => string): RelayConfig {
-  const key = "relay.next"
-  const read = (value: unknown): Endpoint | null =>
-    value === "mx" ? null : document.endpoint(key, readText(value), SMTP_SCHEMES)
-  const endpoint = document.optional<Endpoint | null>(key, read, null)
-  const user = document.optional<string | null>("relay.user", readText, null)
-  const password = readSecret(document, "relay.password", path)
+function readRelays(document: Document, path: (value: unknown) => string): Pick<Config, "relay" | "transportRules"> {
+  const relay = readRelay(document, path, "relay", { kind: "mx" })
+  const rules = document.tables("relay.domains").flatMap((at) => {
+    const domain = document.required(`${at}.domain`, readDomainPattern)
+    const rule = readTransport(document, path, at, relay)
+    return domain === null ? [] : [{ at, domain, ...rule }]
+  })
+  for (const [index, { at, domain }] of rules.entries())
+    if (rules.findIndex((other) => other.domain === domain) < index)
+      document.mistake(`${at}.domain`, "stands here twice")
+  return { relay, transportRules: rules.map(({ at: _, ...rule }) => rule) }
+}
+
+function readTransport(
+  document: Document,
+  path: (value: unknown) => string,
+  at: string,
+  relay: RelayConfig,
+): Omit<TransportRule, "domain"> {
+  const next = readRelay(document, path, at, relay)
+  const tls = document.optional<TransportRule["tls"] | null>(
+    `${at}.tls`,
+    oneOf("published", "opportunistic", "required", "dane"),
+    null,
+  )
+  const mx = document.optional(`${at}.mx`, readHostPatterns, [])
+  if (next.kind !== "mx" && tls !== null)
+    document.mistake(`${at}.tls`, 'is for next = "mx": smtp:// and smtps:// demand TLS and a verified certificate')
+  if (mx.length > 0 && (next.kind !== "mx" || (tls !== "required" && tls !== "dane")))
+    document.mistake(`${at}.mx`, 'is for next = "mx" with tls = "required" or "dane"')
+  return { next, tls: tls ?? "published", mx }
+}
+
+function readRelay(
+  document: Document,
+  path: (value: unknown) => string,
+  table: string,
+  fallback: RelayConfig,
+): RelayConfig {
+  const key = `${table}.next`
+  const read = (value: unknown): Endpoint | "mx" =>
+    value === "mx" ? "mx" : document.endpoint(key, readText(value), SMTP_SCHEMES)
+  const endpoint = document.optional<Endpoint | "mx" | null>(key, read, null)
+  const user = document.optional<string | null>(`${table}.user`, readText, null)
+  const password = readSecret(document, `${table}.password`, path)
   if ((user === null) !== (password === null))
-    document.mistake("relay.user", "needs relay.passwordFile, and the reverse")
-  if (endpoint === null) return { kind: "mx" }
+    document.mistake(`${table}.user`, `needs ${table}.passwordFile, and the reverse`)
+  if (endpoint === null) return fallback
+  if (endpoint === "mx") return { kind: "mx" }
   return { kind: "smtp", endpoint, login: user !== null && password !== null ? { user, password } : null }
 }
 
@@ -250,13 +298,33 @@ function readScan(document: Document, limits: LimitsConfig): ScanConfig {
   }
 }
 
+function readDns(document: Document): Config["dns"] {
+  const servers = document.optional("dns.servers", readDnsServers, [])
+  const validating = document.optional("dns.validating", readFlag, false)
+  if (validating && servers.length === 0)
+    document.mistake("dns.validating", "needs dns.servers: nobody knows what the system's do")
+  if (validating)
+    for (const server of servers.filter((one) => !isLocalDnsServer(one)))
+      document.warnings.push(
+        `dns.validating: ${server} is not on this machine; whoever can alter its answers decides what is secure`,
+      )
+  return { servers, validating }
+}
+
 function readLimits(document: Document): LimitsConfig {
   const count = wholeNumber(1, 1_000_000)
+  const countOrNone = wholeNumber(0, 1_000_000)
   const imapConnections = document.optional("limits.imapConnections", count, 1_000)
   return {
     messageSizeOctets: document.optional("limits.messageSize", readSize, 50_000_000),
     recipients: document.optional("limits.recipients", wholeNumber(1, 10_000), 100),
     smtpConnections: document.optional("limits.smtpConnections", count, 500),
+    smtpConnectionsPerNetwork: document.optional("limits.smtpConnectionsPerNetwork", count, 50),
+    smtpMessagesPerNetwork: document.optional("limits.smtpMessagesPerNetwork", countOrNone, 0),
+    smtpUnknownRecipients: document.optional("limits.smtpUnknownRecipients", countOrNone, 100),
+    smtpRecipientsPerAccount: document.optional("limits.smtpRecipientsPerAccount", countOrNone, 1_000),
+    smtpGreylistMs: document.optional("limits.smtpGreylist", readDurationOrOff, 0),
+    smtpGreetingDelayMs: document.optional("limits.smtpGreetingDelay", readDelay, 100),
     imapConnections,
     imapConnectionsPerAddress: document.optional("limits.imapConnectionsPerAddress", count, imapConnections),
     imapConnectionsPerAccount: document.optional("limits.imapConnectionsPerAccount", count, 200),
@@ -265,8 +333,8 @@ function readLimits(document: Document): LimitsConfig {
     imapBufferOctets: document.optional("limits.imapBuffers", readSize, 256_000_000),
     deliveries: document.optional("limits.deliveries", wholeNumber(1, 1_000), 48),
     queueLifetimeMs: document.optional("limits.queueLifetime", readDuration, 5 * 86_400e3),
-    loginFailures: document.optional("limits.loginFailures", wholeNumber(0, 1_000_000), 20),
-    loginFailuresPerAccount: document.optional("limits.loginFailuresPerAccount", wholeNumber(0, 1_000_000), 100),
+    loginFailures: document.optional("limits.loginFailures", countOrNone, 20),
+    loginFailuresPerAccount: document.optional("limits.loginFailuresPerAccount", countOrNone, 100),
     smtpIdleMs: document.optional("limits.smtpIdle", readDuration, 300e3),
     imapIdleMs: document.optional("limits.imapIdle", readDuration, 1_800e3),
   }
@@ -398,4 +466,4 @@ const TABLES: readonly string[] = [
   "scan",
   "limits",
 ]
-const TABLE_ARRAYS: readonly string[] = ["tls.names"]
+const TABLE_ARRAYS: readonly string[] = ["tls.names", "relay.domains"]

@@ -24,6 +24,7 @@ const UNITS: Readonly<Record<string, number>> = {
 const DURATION = /^(\d{1,9})(ms|s|m|h|d)$/
 const MILLISECONDS: Readonly<Record<string, number>> = { ms: 1, s: 1e3, m: 60e3, h: 3600e3, d: 86_400e3 }
 /** A year: longer waits are mistakes, and timers beyond 2^31 ms fire at once. */
+const MAX_DELAY_MS = 10_000
 const MAX_DURATION_MS = 365 * 86_400e3
 
 /** Any string but the empty one. */
@@ -39,6 +40,25 @@ export function oneOf<T extends string>(...words: readonly T[]): (value: unknown
     if (found === undefined) throw wrong(`one of ${words.map((word) => `"${word}"`).join(", ")}`)
     return found
   }
+}
+
+/** `true` or `false`. */
+export function readFlag(value: unknown): boolean {
+  if (typeof value !== "boolean") throw wrong("true or false")
+  return value
+}
+
+/** A domain, or "*." and a domain for those below it; lower-case A-labels. */
+export function readDomainPattern(value: unknown): string {
+  if (typeof value !== "string") throw wrong('a domain, or "*." and a domain')
+  return value.startsWith("*.") ? `*.${readDomain(value.slice(2))}` : readDomain(value)
+}
+
+/** Host names as in a policy of MTA-STS: "mx.example.org", or "*.example.org" for one label before it (RFC 8461 §3.2). */
+export function readHostPatterns(value: unknown): readonly string[] {
+  if (!Array.isArray(value) || value.length === 0)
+    throw wrong('a list of host names such as "mx.example.org", "*.example.org"')
+  return value.map(readDomainPattern)
 }
 
 /** A whole number from `least` to `most`. */
@@ -66,6 +86,18 @@ export function readDuration(value: unknown): number {
   if (!match) throw wrong('a duration such as "30s", "5m", "12h" or "5d"')
   const ms = Number(match[1]) * (MILLISECONDS[match[2] ?? ""] ?? 0)
   if (ms < 1 || ms > MAX_DURATION_MS) throw wrong("a duration from 1ms to 365d")
+  return ms
+}
+
+/** Milliseconds; `off`: 0. */
+export function readDurationOrOff(value: unknown): number {
+  return value === "off" ? 0 : readDuration(value)
+}
+
+/** The same, 10 s at most. */
+export function readDelay(value: unknown): number {
+  const ms = readDurationOrOff(value)
+  if (ms > MAX_DELAY_MS) throw wrong('a delay up to "10s", or "off"')
   return ms
 }
 
@@ -124,6 +156,11 @@ export function readDnsServers(value: unknown): readonly string[] {
     if (!known || Number(port) < 1 || Number(port) > 65_535) throw expected
     return text
   })
+}
+
+/** True when this server of {@link readDnsServers} is on this machine. */
+export function isLocalDnsServer(server: string): boolean {
+  return isLoopback(/^\[(.+)\]/.exec(server)?.[1] ?? (isIP(server) ? server : server.replace(/:\d+$/, "")))
 }
 
 /** An environment variable's name. */

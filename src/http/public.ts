@@ -6,6 +6,7 @@ import { serveAutoconfig } from "./autoconfig.ts"
 import { autodiscoverUrl, serveAutodiscover } from "./autodiscover.ts"
 import { type ClientSetup, hostDomains } from "./client-setup.ts"
 import { listenOn } from "./listen.ts"
+import { serveStsPolicy } from "./sts-policy.ts"
 
 /** The signed mail profiles of our people, found by the hash of the local part. */
 export interface Profiles {
@@ -31,6 +32,8 @@ export interface PublicHttpOptions {
   readonly tls: PublicTls
   readonly profiles: Profiles
   readonly clients: ClientSetup
+  /** The MTA-STS policy of all our domains; null: none is published. */
+  readonly stsPolicy: string | null
   readonly log: Log
 }
 
@@ -56,6 +59,7 @@ export async function startPublicHttp(options: PublicHttpOptions): Promise<Fasti
   serveProfiles(server, options.profiles)
   serveAutoconfig(server, options.clients)
   serveAutodiscover(server, options.clients)
+  if (options.stsPolicy !== null) serveStsPolicy(server, options.stsPolicy, options.clients.domains)
   server.setNotFoundHandler((request, reply) => notFound(server, request, reply))
   server.setErrorHandler((error, _request, reply) => {
     const status = clientsFault(error)

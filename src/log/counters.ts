@@ -3,6 +3,10 @@ import { AggregatorRegistry, Counter, Gauge, Histogram, Registry } from "prom-cl
 /** Names of everything that is counted, with the words its labels may take (labels never hold addresses or content). */
 const COUNTERS = {
   postern_smtp_accepted_total: { help: "Messages answered 250.", labels: ["listener"] },
+  postern_smtp_limited_total: {
+    help: "Connections, messages and recipients that were one too many from a network or an account.",
+    labels: ["limit"],
+  },
   postern_smtp_refused_total: { help: "Messages and recipients refused, by reply code.", labels: ["listener", "code"] },
   postern_smtp_auth_total: {
     help: "Results of authenticating messages of other servers, by method.",

@@ -16,6 +16,8 @@ export interface Envelope {
   readonly recipients: readonly Recipient[]
   /** MAIL had SMTPUTF8 (RFC 6531). */
   readonly smtpUtf8: boolean
+  /** MAIL had REQUIRETLS (RFC 8689): wherever it goes next, TLS is verified there and promised for the rest of the way. Absent: it had not. */
+  readonly requireTls?: true
   /** ENVID (RFC 3461 §4.4), decoded; null: not given. */
   readonly envelopeId: string | null
   /** RET (RFC 3461 §4.3); null: not given. */

@@ -1,5 +1,5 @@
 import { sha256 } from "../crypto/primitives/hash.ts"
-import { formatAddress, parseAddress } from "../message/address.ts"
+import { formatAddress } from "../message/address.ts"
 import type { Recipient } from "../message/envelope.ts"
 import type { DeliveryStatus } from "../message/status.ts"
 import { ascii, outerFields } from "../mime/compose.ts"
@@ -24,7 +24,7 @@ export async function report(
     .toString("hex")
     .slice(0, 24)
   const octets = composeReport({
-    postmaster: parseAddress(`postmaster@${gateway.hostname}`),
+    postmaster: gateway.postmaster,
     reportingHost: gateway.hostname,
     original: {
       sender,
@@ -38,7 +38,8 @@ export async function report(
     messageId: `<report-${unique}@${gateway.hostname}>`,
     date: gateway.now(),
   })
-  await gateway.reports.submit({ name: unique, to: sender, octets })
+  const { requireTls } = entry.envelope
+  await gateway.reports.submit({ name: unique, to: sender, octets, ...(requireTls ? { requireTls } : {}) })
 }
 
 async function headerOf(message: OpenMessage): Promise<Uint8Array> {

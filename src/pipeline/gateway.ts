@@ -1,10 +1,10 @@
 import { GatewayError } from "../errors.ts"
 import type { Log } from "../log/log.ts"
-import { addressKey } from "../message/address.ts"
+import { type Address, addressKey } from "../message/address.ts"
 import type { Envelope, Recipient } from "../message/envelope.ts"
 import type { Job } from "../queue/queue.ts"
 import type { SpoolEntry } from "../store/spool.ts"
-import type { Directory, Mailboxes, Relay, Reports } from "./ports.ts"
+import type { Directory, Mailboxes, Relay, Reports, Signatories } from "./ports.ts"
 
 /** A spooled message, open for reading. */
 export interface OpenMessage extends AsyncDisposable {
@@ -19,9 +19,12 @@ export interface Gateway {
   readonly directory: Directory
   readonly mailboxes: Mailboxes
   readonly relay: Relay
+  readonly signatories: Signatories
   readonly reports: Reports
   /** Our name in reports and trace fields. */
   readonly hostname: string
+  /** Author of our reports. */
+  readonly postmaster: Address
   /** How long delivery is tried. */
   readonly lifetimeMs: number
   readonly now: () => Date

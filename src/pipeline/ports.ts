@@ -1,6 +1,8 @@
+import type { DkimSigner } from "../crypto/primitives/dkim-key.ts"
 import type { Address } from "../message/address.ts"
 import type { Envelope, Recipient } from "../message/envelope.ts"
 import type { DeliveryStatus } from "../message/status.ts"
+import type { DkimIdentity } from "../mime/dkim-signature.ts"
 import type { Prepared } from "./prepared.ts"
 import type { AtRest, EncryptionTarget } from "./protect.ts"
 
@@ -12,7 +14,12 @@ export type Result =
       /** Who has the message now tells the sender of its delivery, where that was asked for. */
       readonly notifies?: true
     }
-  | { readonly kind: "retry"; readonly status: DeliveryStatus }
+  | {
+      readonly kind: "retry"
+      readonly status: DeliveryStatus
+      /** What is wrong is wrong with us: when the time is over the message waits for a person, and is not sent back. */
+      readonly fault?: true
+    }
   | { readonly kind: "failed"; readonly status: DeliveryStatus }
   | { readonly kind: "hold"; readonly reason: string }
 
@@ -54,8 +61,23 @@ export interface Relay {
   send(message: Prepared, envelope: Envelope, recipient: Recipient, signal: AbortSignal): Promise<Result>
 }
 
+/** Who signs mail of our domains. */
+export interface Signatories {
+  /**
+   * For mail that was accepted `at`. [] when the domain does not sign.
+   * @throws GatewayError DKIM_KEY_UNUSABLE, DKIM_KEYS_CORRUPT when it would sign and cannot
+   */
+  of(domain: string, at: Date): readonly (DkimIdentity & { readonly signer: DkimSigner })[]
+}
+
 /** Reports of final failures to the sender. */
 export interface Reports {
   /** Spools the report as a message of ours with the null reverse-path; the same `name` twice is one report. */
-  submit(report: { readonly name: string; readonly to: Address; readonly octets: Uint8Array }): Promise<void>
+  submit(report: {
+    readonly name: string
+    readonly to: Address
+    readonly octets: Uint8Array
+    /** What it reports came with REQUIRETLS, and so does it (RFC 8689 §5). */
+    readonly requireTls?: true
+  }): Promise<void>
 }

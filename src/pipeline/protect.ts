@@ -11,7 +11,7 @@ import { RecryptionStream } from "../crypto/recryption/stream.ts"
 import { base64Lines, base64LinesSize } from "../mime/base64-lines.ts"
 import { EncryptionClassifier } from "../mime/classify.ts"
 import { outerFields, pgpMimeFrame, type SubjectPolicy, smimeFields, withoutMarker } from "../mime/compose.ts"
-import { readHeader } from "../mime/header.ts"
+import { MAX_HEADER_OCTETS, readHeader } from "../mime/header.ts"
 import type { EncryptedBy, MarkerMaker } from "./marker-mac.ts"
 import { Marking } from "./marking.ts"
 import { atHand, behind, collect, type Prepared, prefixed, preparedOf, WHOLE_OCTETS } from "./prepared.ts"
@@ -175,10 +175,11 @@ function restoredBody(body: Prepared, tag: Uint8Array | null, rest: AtRest): Pre
 /** Header section with its empty line, and the body behind it. */
 export async function splitHeader(
   message: Prepared,
+  limitOctets = MAX_HEADER_OCTETS,
 ): Promise<{ readonly header: Uint8Array; readonly body: Prepared }> {
   const octets = message.content()[Symbol.asyncIterator]()
   try {
-    const { header } = await readHeader(octets)
+    const { header } = await readHeader(octets, limitOctets)
     return { header, body: behind(message, header.length) }
   } finally {
     await octets.return?.()

@@ -8,7 +8,7 @@ export function failed(recipient: string, status: string, diagnostic: string): R
 }
 
 /** A result after which a later attempt may succeed. */
-export function deferred(recipient: string, status: string, diagnostic: string): Result {
+export function deferred(recipient: string, status: string, diagnostic: string): Result & { kind: "retry" } {
   return { kind: "retry", status: { recipient, action: "delayed", status, diagnostic } }
 }
 
@@ -30,12 +30,13 @@ export function gone(job: Job): Outcome {
   }
 }
 
-/** Turns the result of an attempt into what the queue does next: a retry gets its time, or fails when the time is over. */
+/** Turns the result of an attempt into what the queue does next: a retry gets its time; when that is over it fails, or is held for a fault of ours. */
 export function settle(result: Result, job: Job, receivedAt: Date, now: Date, lifetimeMs: number): Outcome {
   if (result.kind !== "retry") return result
   const at = nextAttempt(job.attempt, receivedAt, now)
   if (at !== null && now.getTime() - receivedAt.getTime() < lifetimeMs) return { ...result, at }
   const { status } = result
+  if (result.fault) return { kind: "hold", reason: status.diagnostic }
   // RFC 3463 §3.5: 4.4.7 / 5.4.7, delivery time expired.
   return {
     kind: "failed",

@@ -56,7 +56,7 @@ export class Arrival {
     const { kind, because } = decision
     for (const [method, result] of Object.entries({ ...results, decision: kind }))
       this.#counters.add("postern_smtp_auth_total", { method, result })
-    this.#log.info("smtp.authenticated", { ...results, author, decision: kind, because, enforced })
+    this.#log.info("smtp.judged", { ...results, author, decision: kind, because, enforced })
     if (enforced && (kind === "reject" || kind === "defer")) {
       this.#content.refusal = new GatewayError(codeOf(kind, author), `smtp: ${because}`)
       throw this.#content.refusal

@@ -14,6 +14,8 @@ export interface ConnectionRules {
   readonly dataMs: number
   /** Who talks before the greeting is no mail server; this long we wait for it. */
   readonly greetingDelayMs: number
+  /** In place of the greeting, or null. */
+  readonly refusal: replies.Reply | null
 }
 
 /** RFC 5321 §4.5.3.1.4 asks for 512 octets; DSN, SIZE and internationalized parameters add up to less than this. */
@@ -73,7 +75,9 @@ export class GatewayConnection extends SMTPConnection {
   override init(): void {
     const { connections, options } = this._server
     this._setListeners(() => {
-      if (options.maxClients && connections.size > options.maxClients)
+      const { refusal } = this.#rules
+      if (refusal !== null) this.say(refusal)
+      else if (options.maxClients && connections.size > options.maxClients)
         this.send(421, `${this.name} too many connections, try again later`, false)
       else if (this.#rules.greetingDelayMs === 0) this.connectionReady()
       else setTimeout(() => this.connectionReady(), this.#rules.greetingDelayMs).unref()

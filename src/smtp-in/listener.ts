@@ -1,5 +1,5 @@
 import type { AddressInfo } from "node:net"
-import { SMTPServer, type SMTPServerDataStream, type SMTPServerSession } from "smtp-server"
+import { SMTPServer, type SMTPServerAddress, type SMTPServerDataStream, type SMTPServerSession } from "smtp-server"
 import { GatewayError } from "../errors.ts"
 import type { Counters } from "../log/counters.ts"
 import type { Log } from "../log/log.ts"
@@ -17,6 +17,7 @@ import type {
   Scanner,
   Submitter,
   Submitters,
+  Visitors,
 } from "./ports.ts"
 import { receivedField } from "./received.ts"
 import * as replies from "./replies.ts"
@@ -68,6 +69,8 @@ export interface SmtpInOptions {
   /** Needed by submission. */
   readonly submitters?: Submitters
   readonly acceptance: Acceptance
+  /** Absent: everybody is taken as much from as he likes. */
+  readonly visitors?: Visitors
   /** Absent: what arrives is taken for what it says. */
   readonly authenticator?: Authenticator
   /** Absent: nobody looks at what messages hold. */
@@ -161,13 +164,15 @@ class Gate implements SmtpListener {
       disabledCommands: submission ? [] : ["AUTH"],
       hideENHANCEDSTATUSCODES: false,
       hideDSN: false,
+      // Offered within TLS only (RFC 8689 §2): smtp-server sees to that, and to that it is demanded there only.
+      hideREQUIRETLS: false,
       disableReverseLookup: true,
       logger: false,
       onAuth: (given, session, callback) => void this.#authenticate(given, session, callback),
       onMailFrom: (given, session, callback) =>
-        this.#judge(session, callback, () => judgeSender(given, isUtf8(session), submitterOf(session))),
+        void this.#judge(session, callback, async () => this.#sender(given, session)),
       onRcptTo: (given, session, callback) =>
-        this.#judge(session, callback, () => judgeRecipient(given, isUtf8(session), submission, this.#where)),
+        void this.#judge(session, callback, async () => this.#recipient(given, session)),
       onData: (stream, session, callback) => {
         const receiving = this.#receive(stream, session, callback).finally(() => this.#receiving.delete(receiving))
         this.#receiving.add(receiving)
@@ -179,16 +184,23 @@ class Gate implements SmtpListener {
   }
 
   #connect(server: SMTPServer, socket: ConstructorParameters<typeof GatewayConnection>[1], given: object | null): void {
-    const { kind, limits } = this.#options
+    const { kind, limits, visitors } = this.#options
+    const remote = socket.remoteAddress ?? "unknown"
+    const left = visitors?.connect(remote)
+    const delayMs = limits.greetingDelayMs ?? (kind === "mx" ? 100 : 0)
     const connection = new GatewayConnection(server, socket, given, {
       kind,
       commandMs: limits.commandMs ?? 300_000,
       dataMs: limits.dataMs ?? 3_600_000,
-      greetingDelayMs: limits.greetingDelayMs ?? (kind === "mx" ? 100 : 0),
+      greetingDelayMs: visitors?.isKnown(remote) ? 0 : delayMs,
+      refusal: left === null ? replies.TOO_MANY_CONNECTIONS : null,
     })
     server.connections.add(connection)
     this.#connections.set(connection.id, connection)
-    connection.closed.addEventListener("abort", () => this.#connections.delete(connection.id))
+    connection.closed.addEventListener("abort", () => {
+      this.#connections.delete(connection.id)
+      left?.()
+    })
     connection.on("error", (error: Error) => this.#log.debug("smtp.connection-failed", { reason: error.message }))
     connection.init()
   }
@@ -203,15 +215,41 @@ class Gate implements SmtpListener {
     else callback(null, { user: answer })
   }
 
+  async #sender(given: SMTPServerAddress, session: SMTPServerSession): Promise<replies.Reply | null> {
+    const { kind, visitors } = this.#options
+    const refusal = judgeSender(given, isUtf8(session), submitterOf(session))
+    if (refusal !== null || kind !== "mx" || visitors === undefined) return refusal
+    return (await visitors.mayMail(session.remoteAddress)) ? null : replies.TOO_MANY_MESSAGES
+  }
+
+  async #recipient(given: SMTPServerAddress, session: SMTPServerSession): Promise<replies.Reply | null> {
+    const { kind, visitors } = this.#options
+    const judge = () => judgeRecipient(given, isUtf8(session), kind !== "mx", this.#where)
+    if (visitors === undefined) return judge()
+    if (kind === "mx" && !(await visitors.mayAsk(session.remoteAddress))) return replies.TOO_MANY_GUESSED
+    const refusal = judge()
+    if (kind === "mx" && refusal === replies.UNKNOWN_RECIPIENT) await visitors.guessed(session.remoteAddress)
+    if (refusal !== null) return refusal
+    const submitter = submitterOf(session)
+    if (submitter === null) return this.#isEarly(given, session, visitors) ? replies.GREYLISTED : null
+    return (await visitors.mayWrite(submitter.account)) ? null : replies.TOO_MANY_RECIPIENTS
+  }
+
+  #isEarly(given: SMTPServerAddress, session: SMTPServerSession, visitors: Visitors): boolean {
+    const { mailFrom } = session.envelope
+    const sender = mailFrom ? mailFrom.address : ""
+    return !visitors.mayReach(session.remoteAddress, sender, given.address)
+  }
+
   /** Answers MAIL or RCPT; what can't be decided now is asked again later. */
-  #judge(
+  async #judge(
     session: SMTPServerSession,
     callback: (error?: Error | null) => void,
-    judge: () => replies.Reply | null,
-  ): void {
+    judge: () => Promise<replies.Reply | null>,
+  ): Promise<void> {
     let refusal: replies.Reply | null
     try {
-      refusal = judge()
+      refusal = await judge()
     } catch (error) {
       this.#log.error("smtp.undecided", { session: session.id }, error)
       refusal = replies.LOCAL_ERROR
@@ -235,6 +273,7 @@ class Gate implements SmtpListener {
       const id = await this.#options.acceptance.accept(entry, scanning.watch(content, scanFacts(entry, session)))
       // Whatever acceptance says: without the last octet there is no message.
       if (!verdict.complete) throw new GatewayError("PROTOCOL", "smtp: accepted before its end")
+      this.#options.visitors?.accepted(session.remoteAddress)
       this.#logAccepted(id, entry, session, verdict)
       callback(null, `accepted as ${id}`)
     } catch (error) {

@@ -83,6 +83,28 @@ export const TOO_MANY_GUESSES: Reply = {
 }
 export const TOO_MANY_FAILURES: Reply = { code: 421, status: "4.7.0", text: "too many authentication failures" }
 export const DEVICE_REVOKED: Reply = { code: 421, status: "4.7.0", text: "this device is revoked" }
+export const TOO_MANY_CONNECTIONS: Reply = {
+  code: 421,
+  status: "4.7.0",
+  text: "too many connections from your network, try again later",
+}
+export const TOO_MANY_MESSAGES: Reply = {
+  code: 450,
+  status: "4.7.1",
+  text: "too many messages from your network, try again later",
+}
+export const TOO_MANY_GUESSED: Reply = {
+  code: 450,
+  status: "4.7.1",
+  text: "too many recipients from your network that are nobody here, try again later",
+}
+/** RFC 6647 §5 */
+export const GREYLISTED: Reply = { code: 450, status: "4.7.1", text: "not known yet, try again in a few minutes" }
+export const TOO_MANY_RECIPIENTS: Reply = {
+  code: 450,
+  status: "4.7.1",
+  text: "this account has written to too many recipients within an hour, try again later",
+}
 export const SHUTTING_DOWN: Reply = { code: 421, status: "4.3.2", text: "service is closing" }
 export const TOO_SLOW: Reply = { code: 421, status: "4.4.2", text: "timeout, closing connection" }
 export const NOT_IMPLEMENTED: Reply = { code: 502, status: "5.5.1", text: "command not implemented" }

@@ -62,6 +62,7 @@ export function envelopeOf(session: SMTPServerSession, rules: RecipientRules): E
     sender: given.mailFrom ? senderOf(given.mailFrom) : null,
     recipients: [...recipients.values()],
     smtpUtf8: given.smtpUtf8 === true,
+    ...(given.requireTLS === true ? { requireTls: true } : {}),
     envelopeId: given.dsn?.envid ?? null,
     returnContent: returnContent === "FULL" || returnContent === "HDRS" ? returnContent : null,
   }
@@ -123,6 +124,6 @@ function hasUnknown(args: SmtpPath["args"], known: ReadonlySet<string>): boolean
   return args !== false && Object.keys(args).some((name) => !known.has(name))
 }
 
-/** RFC 1870, 6152, 6531, 3461; AUTH (RFC 4954 §5) is read and forgotten. */
-const MAIL_PARAMETERS: ReadonlySet<string> = new Set(["SIZE", "BODY", "SMTPUTF8", "RET", "ENVID", "AUTH"])
+/** RFC 1870, 6152, 6531, 3461, 8689; AUTH (RFC 4954 §5) is read and forgotten. */
+const MAIL_PARAMETERS: ReadonlySet<string> = new Set(["SIZE", "BODY", "SMTPUTF8", "RET", "ENVID", "REQUIRETLS", "AUTH"])
 const RCPT_PARAMETERS: ReadonlySet<string> = new Set(["NOTIFY", "ORCPT"])

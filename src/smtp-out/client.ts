@@ -1,11 +1,15 @@
 import { Readable } from "node:stream"
+import type { TLSSocket } from "node:tls"
 import type SMTPConnection from "nodemailer/lib/smtp-connection"
+import { type CertificateForms, certificateForms } from "../crypto/primitives/x509.ts"
 import { GatewayError, hasCode } from "../errors.ts"
 import { type Address, formatAddress } from "../message/address.ts"
 import { readHeader } from "../mime/header.ts"
 import type { HostHop, RelayMessage, RelayOutcome } from "./hop.ts"
 import { outcome, outcomeOfReply } from "./outcome.ts"
 import { makeSession, type Session, type SessionOptions } from "./session.ts"
+import { matchesEndEntity, type TlsaRecord, trustAnchors } from "./tlsa.ts"
+import type { DaneDemand } from "./transport.ts"
 
 /** The session broke: nothing is known of the message but whether its octets had begun to go. */
 export class SessionLost extends Error {
@@ -17,6 +21,12 @@ export class SessionLost extends Error {
     this.contentBegun = contentBegun
   }
 }
+
+/** How a session is protected. */
+export type SessionSecurity =
+  | { readonly kind: "clear" }
+  /** `untrusted`: OpenSSL's or Node's code of why the certificate is not the host's by an authority trusted here; null: it is. */
+  | { readonly kind: "tls"; readonly untrusted: string | null }
 
 /** One open session with a next hop; one message at a time. */
 export class Client {
@@ -42,19 +52,38 @@ export class Client {
    * @throws nodemailer's error, with `code`, and `response` where the server said something
    */
   static async connect(options: SessionOptions, signal: AbortSignal): Promise<Client> {
+    const { tls } = options.hop
+    if (typeof tls === "object") return await Client.#vouched(options, tls, signal)
     try {
       return await Client.#open(options, true, signal)
     } catch (error) {
       // RFC 7435: opportunistic TLS that can't be had is no reason not to send.
-      if (options.hop.tls !== "opportunistic" || !hasPeerCode(error, "ETLS")) throw error
+      if (tls !== "opportunistic" || !hasPeerCode(error, "ETLS")) throw error
       return await Client.#open(options, false, signal)
     }
+  }
+
+  /** RFC 7672 §3: DANE-EE fits the certificate itself; for DANE-TA the session is made anew, so that OpenSSL verifies the chain up to that anchor. */
+  static async #vouched(options: SessionOptions, { records }: DaneDemand, signal: AbortSignal): Promise<Client> {
+    const client = await Client.#open(options, true, signal)
+    const chain = chainOf(client.#session.socket())
+    const [leaf] = chain
+    if (leaf !== undefined && matchesEndEntity(records, leaf)) return client
+    client.quit()
+    // An anchor is an issuer, never the certificate itself (RFC 7671 §5.2).
+    const issuers = [...chain.slice(1), ...givenAnchors(records)].filter(({ pem }) => pem !== leaf?.pem)
+    const anchors = trustAnchors(records, issuers).map(({ pem }) => pem)
+    if (anchors.length === 0) throw tlsFailure("no TLSA record is for its certificate", "TLSA_MISMATCH")
+    return await Client.#open({ ...options, anchors }, true, signal)
   }
 
   static async #open(options: SessionOptions, tls: boolean, signal: AbortSignal): Promise<Client> {
     const client = new Client(await makeSession(options, tls), options.servername)
     try {
       await client.#until<void>(signal, (done) => client.#connection.connect((error) => done(error ?? null)))
+      // Nobody but opportunistic TLS may end here in clear; nodemailer is not alone in holding to that.
+      if (options.hop.tls !== "opportunistic" && client.#session.socket() === null)
+        throw tlsFailure("the session is in clear", "NO_TLS")
       await client.#login(options.hop, signal)
       return client
     } catch (error) {
@@ -63,6 +92,14 @@ export class Client {
       if (!client.#connection.upgrading || !(error instanceof Error)) throw error
       throw Object.assign(new Error(`TLS handshake failed: ${error.message}`, { cause: error }), { code: "ETLS" })
     }
+  }
+
+  /** What the handshake came to; `clear`: there was none. */
+  get security(): SessionSecurity {
+    const socket = this.#session.socket()
+    if (socket === null) return { kind: "clear" }
+    // Node has looked at the certificate in any case; whether that mattered was the hop's business.
+    return { kind: "tls", untrusted: socket.authorized ? null : (errorCode(socket.authorizationError) ?? "UNVERIFIED") }
   }
 
   /** False once the session has ended, by either side. */
@@ -104,10 +141,13 @@ export class Client {
     this.#connection.close()
   }
 
-  async #login({ auth, host }: HostHop, signal: AbortSignal): Promise<void> {
+  async #login({ auth, host, tls }: HostHop, signal: AbortSignal): Promise<void> {
     if (!auth) return
     if (!this.#connection.secure && !LOOPBACK.test(host))
       throw new GatewayError("UPSTREAM_REFUSED", "smtp-out: no password is sent without TLS")
+    // Whom DANE vouches for is known only behind this.
+    if (tls === "encrypted" || typeof tls === "object")
+      throw new GatewayError("UPSTREAM_REFUSED", "smtp-out: no password is sent to a server that is not verified")
     const { username: user, password: pass } = auth
     await this.#until<boolean>(signal, (done) => this.#connection.login({ user, pass }, done))
   }
@@ -115,6 +155,15 @@ export class Client {
   // RFC 6531 §3.6, RFC 6152 §3: what the next hop can't take in its own form is not sent; octets are never converted.
   async #impossible(message: RelayMessage): Promise<RelayOutcome | null> {
     const extensions = this.#session.extensions()
+    // RFC 8689 §4.2.1: handed only to who promises the same.
+    if (message.requireTls && (this.#session.socket() === null || !extensions.has("REQUIRETLS")))
+      return outcome(
+        "failed",
+        message.recipient,
+        "5.7.30",
+        "REQUIRETLS support required, and not offered",
+        this.#remote,
+      )
     this.#session.declareUtf8(message.smtpUtf8 && extensions.has("SMTPUTF8"))
     if (!extensions.has("SMTPUTF8") && (await needsUtf8(message)))
       return outcome("failed", message.recipient, "5.6.7", "next hop does not offer SMTPUTF8", this.#remote)
@@ -131,6 +180,7 @@ export class Client {
         to: formatAddress(message.recipient),
         size: message.sizeOctets,
         use8BitMime: true,
+        ...(message.requireTls ? { requireTLSExtensionEnabled: true } : {}),
         dsn: { envid: envelopeId, ret: returnContent, notify: notify ? [...notify] : null, orcpt: originalRecipient },
       },
       stream,
@@ -185,6 +235,46 @@ export class Client {
       signal.removeEventListener("abort", stop)
     }
   }
+}
+
+/** The certificates that the peer showed, its own first; from the first that cannot be read on, none. */
+function chainOf(socket: TLSSocket | null): readonly CertificateForms[] {
+  const chain: CertificateForms[] = []
+  let at = socket?.getPeerCertificate(true)
+  // The last one, where it is self-signed, is its own issuer.
+  for (let seen: unknown = null; at?.raw && at !== seen && chain.length < MAX_CHAIN; at = at.issuerCertificate) {
+    const [forms] = formsOf(at.raw)
+    if (forms === undefined) break
+    chain.push(forms)
+    seen = at
+  }
+  return chain
+}
+
+/** Anchors that stand in a record themselves, `2 0 0`: they need not be in the chain (RFC 7671 §5.2.2). */
+function givenAnchors(records: readonly TlsaRecord[]): readonly CertificateForms[] {
+  return records.flatMap(({ usage, selector, matchingType, association }) =>
+    usage === 2 && selector === 0 && matchingType === 0 ? formsOf(association) : [],
+  )
+}
+
+/** [] for what OpenSSL cannot read: it fits no record. */
+function formsOf(der: Uint8Array): readonly CertificateForms[] {
+  try {
+    return [certificateForms(der)]
+  } catch (error) {
+    if (error instanceof Error) return []
+    throw error
+  }
+}
+
+function tlsFailure(what: string, reason: string): Error {
+  return Object.assign(new Error(`TLS failed: ${what}`), { code: "ETLS", originalCode: reason })
+}
+
+function errorCode(error: unknown): string | null {
+  if (typeof error === "string") return error
+  return error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : null
 }
 
 type Done<T> = (error: Error | null, value?: T) => void
@@ -249,4 +339,6 @@ export function hasPeerCode(error: unknown, code: string): boolean {
   return error instanceof Error && "code" in error && error.code === code
 }
 
+/** OpenSSL stops at 100; real ones have three. */
+const MAX_CHAIN = 10
 const LOOPBACK = /^(?:127\.\d+\.\d+\.\d+|::1|localhost)$/

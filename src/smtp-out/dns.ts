@@ -2,16 +2,22 @@ import { Resolver as DnsResolver } from "node:dns/promises"
 import { networkInterfaces } from "node:os"
 import type { Resolver } from "./hop.ts"
 
-/** The system's DNS servers. NXDOMAIN and NODATA are empty answers; everything else throws. */
-export function systemResolver(timeoutMs = 5_000): Resolver {
+/** These DNS servers, the system's when there are none. NXDOMAIN and NODATA are empty answers; everything else throws. Nothing is secure: node:dns shows no AD bit. */
+export function plainResolver(servers: readonly string[] = [], timeoutMs = 5_000): Resolver {
   const dns = new DnsResolver({ timeout: timeoutMs, tries: 2 })
+  if (servers.length > 0) dns.setServers(servers)
   return {
-    mx: async (domain) =>
-      (await orNone(dns.resolveMx(domain))).map(({ exchange, priority }) => ({ exchange, preference: priority })),
+    mx: async (domain) => {
+      const found = await orNone(dns.resolveMx(domain))
+      return { records: found.map(({ exchange, priority }) => ({ exchange, preference: priority })), secure: false }
+    },
     addresses: async (host) => {
       const [six, four] = await Promise.all([orNone(dns.resolve6(host)), orNone(dns.resolve4(host))])
-      return [...six, ...four]
+      return { records: [...six, ...four], secure: false, canonical: host }
     },
+    tlsa: async () => ({ records: [], secure: false }),
+    isSecureAlias: async () => false,
+    text: async (name) => (await orNone(dns.resolveTxt(name))).map((strings) => strings.join("")),
   }
 }
 

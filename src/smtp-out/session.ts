@@ -1,4 +1,10 @@
 import { connect, isIP } from "node:net"
+import {
+  checkServerIdentity,
+  type PeerCertificate,
+  TLSSocket,
+  type ConnectionOptions as TlsConnectionOptions,
+} from "node:tls"
 import type SMTPConnection from "nodemailer/lib/smtp-connection"
 import { GatewayError } from "../errors.ts"
 import type { HostHop } from "./hop.ts"
@@ -11,6 +17,8 @@ export interface SessionOptions {
   /** EHLO argument. */
   readonly hostname: string
   readonly timeouts: SessionTimeouts
+  /** PEM of the certificates that a DANE-TA record is for: the peer's chain must end in one of them. */
+  readonly anchors?: readonly string[]
 }
 
 export interface SessionTimeouts {
@@ -25,6 +33,8 @@ export interface Session {
   readonly connection: SMTPConnection
   /** Extensions of the last EHLO, upper case. */
   extensions(): ReadonlySet<string>
+  /** null: the session is in clear. */
+  socket(): TLSSocket | null
   /** The next MAIL command declares SMTPUTF8 (RFC 6531 §3.4), whatever its addresses. */
   declareUtf8(declare: boolean): void
 }
@@ -44,6 +54,10 @@ export async function makeSession(options: SessionOptions, tls: boolean): Promis
   return {
     connection,
     extensions: () => extensionsOf(connection),
+    socket: () => {
+      const socket: unknown = Reflect.get(connection, "_socket")
+      return socket instanceof TLSSocket ? socket : null
+    },
     declareUtf8: (declare) => {
       utf8 = declare
     },
@@ -56,7 +70,7 @@ function extensionsOf(connection: SMTPConnection): ReadonlySet<string> {
   return new Set(supported.filter((name) => typeof name === "string"))
 }
 
-function connectionOptions({ hop, servername, hostname, timeouts }: SessionOptions): SMTPConnection.Options {
+function connectionOptions({ hop, servername, hostname, timeouts, anchors }: SessionOptions): SMTPConnection.Options {
   const opportunistic = hop.tls === "opportunistic"
   return {
     host: hop.host,
@@ -64,13 +78,12 @@ function connectionOptions({ hop, servername, hostname, timeouts }: SessionOptio
     ...(isIP(servername) ? {} : { servername }),
     name: hostname,
     secure: hop.tls === "implicit",
-    requireTLS: hop.tls === "required",
+    requireTLS: !opportunistic && hop.tls !== "implicit",
     opportunisticTLS: opportunistic,
     tls: {
-      // RFC 7435: encryption to anybody is better than none, and none is what the alternative is.
-      rejectUnauthorized: !opportunistic,
       minVersion: opportunistic ? "TLSv1" : "TLSv1.2",
       ...(hop.authority === undefined ? {} : { ca: hop.authority }),
+      ...verification(hop.tls, anchors ?? null),
     },
     connectionTimeout: timeouts.connectMs,
     greetingTimeout: timeouts.greetingMs,
@@ -80,4 +93,32 @@ function connectionOptions({ hop, servername, hostname, timeouts }: SessionOptio
     ...(hop.protocol === "lmtp" ? { lmtp: true } : {}),
     ...(hop.socketPath === undefined ? {} : { connection: connect(hop.socketPath) }),
   }
+}
+
+function verification(demand: HostHop["tls"], anchors: readonly string[] | null): TlsConnectionOptions {
+  switch (demand) {
+    case "opportunistic":
+    case "encrypted":
+      // RFC 7435: encryption to anybody is better than none, and none is what the alternative is.
+      return { rejectUnauthorized: false }
+    case "required":
+    case "implicit":
+      return { rejectUnauthorized: true }
+    default:
+      // DANE-EE is looked at behind the handshake; names and dates of the certificate play no part in it (RFC 7671 §5.1).
+      if (anchors === null) return { rejectUnauthorized: false }
+      return {
+        rejectUnauthorized: true,
+        ca: [...anchors],
+        // RFC 7671 §5.2: a trust anchor need not be a root.
+        allowPartialTrustChain: true,
+        checkServerIdentity: (_host, certificate) => identityError(demand.names, certificate),
+      }
+  }
+}
+
+/** RFC 7672 §3.2.2: one of the reference identifiers is enough. */
+function identityError(names: readonly string[], certificate: PeerCertificate): Error | undefined {
+  const errors = names.map((name) => checkServerIdentity(name, certificate))
+  return errors.includes(undefined) ? undefined : errors[0]
 }

@@ -58,6 +58,16 @@ const MIGRATIONS = [
   ALTER TABLE device ADD COLUMN login_until INTEGER;
   CREATE UNIQUE INDEX device_login_key ON device (login_key);
   `,
+  `
+  CREATE TABLE sts_policy (
+    domain TEXT PRIMARY KEY, id TEXT NOT NULL, mode TEXT NOT NULL, mx TEXT NOT NULL, max_age INTEGER NOT NULL,
+    fetched_at INTEGER NOT NULL, used_at INTEGER NOT NULL) STRICT;
+
+  CREATE TABLE tls_result (
+    day TEXT NOT NULL, domain TEXT NOT NULL, policy TEXT NOT NULL, result TEXT NOT NULL, mx TEXT NOT NULL, address TEXT NOT NULL,
+    reason TEXT NOT NULL, sessions INTEGER NOT NULL,
+    PRIMARY KEY (day, domain, policy, result, mx, address, reason)) STRICT, WITHOUT ROWID;
+  `,
 ]
 
 /**

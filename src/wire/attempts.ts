@@ -1,6 +1,13 @@
+import { join } from "node:path"
 import type { MailStore } from "../mailbox/store.ts"
 import type { Handler, Queue } from "../queue/queue.ts"
+import { CountedResults } from "../smtp-out/counted-results.ts"
 import { Relay } from "../smtp-out/relay.ts"
+import { FetchedPolicies } from "../smtp-out/sts-policies.ts"
+import { DkimKeys } from "../store/dkim-keys.ts"
+import { DkimSigners } from "../store/dkim-signers.ts"
+import { KeptPolicies } from "../store/sts-policies.ts"
+import { KeptTlsResults } from "../store/tls-results.ts"
 import type { Core } from "./core.ts"
 import { hopsOf, mailboxesOf } from "./external.ts"
 import type { KnownPeople } from "./known-people.ts"
@@ -16,8 +23,12 @@ export interface AttemptParts {
 
 /** Makes attempts at delivery in this thread; connections to other servers are ended with `stack`. */
 export function openAttempts(core: Core, { queue, known, store }: AttemptParts, stack: AsyncDisposableStack): Handler {
-  const connections = stack.use(new Relay({ hostname: core.config.hostname, log: core.log }))
+  const { config, database, now, log } = core
+  const policies = new FetchedPolicies({ memory: new KeptPolicies(database), now, log })
+  const results = stack.use(new CountedResults(new KeptTlsResults(database), now, log))
+  const connections = stack.use(new Relay({ hostname: config.hostname, log, policies, results }))
   const mailboxes = mailboxesOf(core, store, connections)
-  const relay = smtpRelay(connections, hopsOf(core.config))
-  return attempts(core, { queue, directory: known.directory, mailboxes, relay })
+  const relay = smtpRelay(connections, hopsOf(config))
+  const signatories = new DkimSigners(new DkimKeys(join(config.secrets, "dkim")))
+  return attempts(core, { queue, directory: known.directory, mailboxes, relay, signatories })
 }

@@ -1,5 +1,5 @@
 import { join } from "node:path"
-import type { Config, Endpoint, ImapConfig, ImapLogin } from "../config/config.ts"
+import type { Config, Endpoint, ImapConfig, ImapLogin, RelayConfig, TransportRule } from "../config/config.ts"
 import { readNamed, readSecretText } from "../config/load.ts"
 import { appendingMailboxes } from "../deliver/imap-append.ts"
 import { lmtpMailboxes, type SendLmtp } from "../deliver/lmtp.ts"
@@ -9,9 +9,11 @@ import { masterLogins, storedLogins } from "../imap-proxy/upstream/logins.ts"
 import { externalUpstream, type UpstreamLogins } from "../imap-proxy/upstream.ts"
 import type { MailStore } from "../mailbox/store.ts"
 import type { Mailboxes } from "../pipeline/ports.ts"
-import { isOwnAddress, systemResolver } from "../smtp-out/dns.ts"
-import type { Hop, HostHop } from "../smtp-out/hop.ts"
+import { isOwnAddress, plainResolver } from "../smtp-out/dns.ts"
+import { dnsClient } from "../smtp-out/dns-client.ts"
+import type { Hop, HostHop, Resolver } from "../smtp-out/hop.ts"
 import type { Relay } from "../smtp-out/relay.ts"
+import { validatingResolver } from "../smtp-out/validating-resolver.ts"
 import { UpstreamCredentials } from "../store/upstream-credentials.ts"
 import type { Core } from "./core.ts"
 import { embeddedUpstream } from "./imap.ts"
@@ -95,16 +97,36 @@ export function lmtpOver(relay: Relay, endpoint: Endpoint): SendLmtp {
 
 /** The next hop for a domain, as configured. */
 export function hopsOf(config: Config): (domain: string) => Hop {
-  const { relay } = config
-  if (relay.kind === "mx") {
-    const resolver = systemResolver()
-    return (domain) => ({ kind: "mx", domain, resolver, isOurs: isOwnAddress })
-  }
-  const hop = hostHop(
-    relay.endpoint,
-    relay.login && { username: relay.login.user, password: readSecretText(relay.login.password) },
-  )
+  const resolver = resolverOf(config)
+  const rest = hopMaker(config.relay, null, resolver)
+  const rules = config.transportRules.map((rule) => ({ rule, hop: hopMaker(rule.next, rule, resolver) }))
+  return (domain) => (mostSpecific(domain, rules)?.hop ?? rest)(domain)
+}
+
+/** DNS about where mail goes, as configured. */
+export function resolverOf({ dns }: Pick<Config, "dns">): Resolver {
+  return dns.validating ? validatingResolver(dnsClient(dns.servers)) : plainResolver(dns.servers)
+}
+
+function hopMaker(next: RelayConfig, level: TransportRule | null, resolver: Resolver): (domain: string) => Hop {
+  if (next.kind === "mx")
+    return (domain) => ({ kind: "mx", domain, resolver, isOurs: isOwnAddress, ...(level === null ? {} : { level }) })
+  const { endpoint, login } = next
+  const hop = hostHop(endpoint, login && { username: login.user, password: readSecretText(login.password) })
   return () => hop
+}
+
+/** The rule of the domain itself, else the one of the nearest domain above it. */
+function mostSpecific<T extends { readonly rule: { readonly domain: string } }>(
+  domain: string,
+  rules: readonly T[],
+): T | null {
+  const name = domain.toLowerCase()
+  const fitting = rules.filter(({ rule }) =>
+    rule.domain.startsWith("*.") ? name.endsWith(rule.domain.slice(1)) : name === rule.domain,
+  )
+  const exact = fitting.find(({ rule }) => !rule.domain.startsWith("*."))
+  return exact ?? fitting.sort((a, b) => b.rule.domain.length - a.rule.domain.length)[0] ?? null
 }
 
 function hostHop(endpoint: Endpoint, auth: { readonly username: string; readonly password: string } | null): HostHop {

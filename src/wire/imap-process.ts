@@ -158,8 +158,8 @@ function isWaitedFor(report: Report): boolean {
   return report.kind === "logIn" ? report.ask : report.kind !== "left" && report.kind !== "enter"
 }
 
-/** A connection that has ended holds its place for so long. */
-const GATHERED_MS = 10
+/** For so long a connection that has ended holds its place, and one too many is not yet turned away: as a handshake takes in a crowd. */
+const GATHERED_MS = 50
 
 // Signals go to the whole group of a terminal or container; the main process says when to end.
 for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.on(signal, () => undefined)

@@ -1,10 +1,10 @@
-import { RateLimiterMemory } from "rate-limiter-flexible"
 import { hmacSha256, sha256 } from "../crypto/primitives/hash.ts"
 import { randomOctets } from "../crypto/primitives/random.ts"
 import { hasCode } from "../errors.ts"
 import { addressKey, parseAddress } from "../message/address.ts"
 import type { Core } from "./core.ts"
 import { networkOf } from "./network.ts"
+import { WindowCounter } from "./window-counter.ts"
 
 /** Whose login it is to be, and where from; in a form that tells nothing of what was typed. */
 export interface LoginSource {
@@ -55,10 +55,9 @@ export function loginLimits({ config, now }: Pick<Core, "config" | "now">, key?:
  */
 export class LoginLimits {
   readonly #limits: GuessLimits
-  readonly #networks: RateLimiterMemory
-  readonly #accounts: RateLimiterMemory
-  readonly #guesses: RateLimiterMemory
-  readonly #all: RateLimiterMemory
+  readonly #networks: WindowCounter
+  readonly #accounts: WindowCounter
+  readonly #guesses: WindowCounter
   readonly #known: KnownLogins
   /** Names guesses: what was tried is kept nowhere. */
   readonly key: Uint8Array
@@ -66,12 +65,11 @@ export class LoginLimits {
 
   constructor(limits: GuessLimits, now: () => Date, key: Uint8Array = randomOctets(32)) {
     this.key = key
-    const counter = (points: number) => new RateLimiterMemory({ points, duration: limits.windowMs / 1000 })
+    const counter = () => new WindowCounter(limits.windowMs, MAX_GUESSES)
     this.#limits = limits
-    this.#networks = counter(limits.perNetwork)
-    this.#accounts = counter(limits.perAccount)
-    this.#guesses = counter(1)
-    this.#all = counter(MAX_GUESSES)
+    this.#networks = counter()
+    this.#accounts = counter()
+    this.#guesses = counter()
     this.#known = new KnownLogins(now)
   }
 
@@ -79,9 +77,9 @@ export class LoginLimits {
   async admits({ account, network }: LoginSource): Promise<boolean> {
     const { perNetwork, perAccount } = this.#limits
     if (this.#known.has(network, account)) return true
-    const guesses = await counted(this.#networks, network)
+    const guesses = await this.#networks.of(network)
     if (perNetwork > 0 && guesses >= perNetwork) return false
-    return perAccount === 0 || guesses === 0 || (await counted(this.#accounts, account)) < perAccount
+    return perAccount === 0 || guesses === 0 || (await this.#accounts.of(account)) < perAccount
   }
 
   /** The password was wrong. */
@@ -113,14 +111,8 @@ export class LoginLimits {
       this.#known.add(network, account)
       return true
     }
-    if ((await counted(this.#guesses, news.guess)) > 0) return false
-    // Beyond this nothing new is remembered: an attack from everywhere must not fill the memory.
-    if ((await this.#all.penalty("")).consumedPoints > MAX_GUESSES) return false
-    await Promise.all([
-      this.#guesses.penalty(news.guess),
-      this.#networks.penalty(network),
-      this.#accounts.penalty(account),
-    ])
+    if ((await this.#guesses.of(news.guess)) > 0 || (await this.#guesses.add(news.guess)) === null) return false
+    await Promise.all([this.#networks.add(network), this.#accounts.add(account)])
     return true
   }
 
@@ -151,10 +143,6 @@ class KnownLogins {
     const seenAtMs = this.#seenAtMs.get(`${network} ${account}`)
     return seenAtMs !== undefined && this.#now().getTime() - seenAtMs < KNOWN_MS
   }
-}
-
-async function counted(counter: RateLimiterMemory, key: string): Promise<number> {
-  return (await counter.get(key))?.consumedPoints ?? 0
 }
 
 /** Of one length, whatever was typed. */

@@ -1,15 +1,18 @@
 import { availableParallelism } from "node:os"
 import { join } from "node:path"
+import type { Config } from "../config/config.ts"
 import { startAdminHttp } from "../http/admin.ts"
 import { reloadPublicTls, startPublicHttp } from "../http/public.ts"
 import { PROXY_LIMITS } from "../imap-proxy/ports.ts"
 import { WindowCache } from "../imap-proxy/windows.ts"
 import { MailStore } from "../mailbox/store.ts"
+import { stsPolicyText } from "../message/published-sts.ts"
 import { type EmbeddedQueue, openEmbeddedQueue } from "../queue/embedded.ts"
 import { startSweeping } from "../queue/sweep.ts"
 import { openAttempts } from "./attempts.ts"
 import type { Core } from "./core.ts"
 import { LiveDevices } from "./devices.ts"
+import { startDnsProbe } from "./dns-probe.ts"
 import { upstreamOf } from "./external.ts"
 import { describeProcess } from "./gauges.ts"
 import { Hands } from "./hands.ts"
@@ -20,8 +23,10 @@ import { type LoginLimits, loginLimits } from "./login-limits.ts"
 import { publishedProfiles } from "./published.ts"
 import { startSmtp } from "./smtp.ts"
 import { adminSource } from "./status.ts"
+import { startStsRefresh } from "./sts-refresh.ts"
 import { LiveTls } from "./tls.ts"
-import { work } from "./worker.ts"
+import { startTlsReports } from "./tls-reports.ts"
+import { reportsOf, work } from "./worker.ts"
 
 /** The rest of the process keeps this many busy at most. */
 const MAX_HANDS = 4
@@ -98,6 +103,9 @@ function openShared(core: Core, stack: AsyncDisposableStack): Shared {
 async function startWorker(core: Core, shared: Shared, stack: AsyncDisposableStack): Promise<void> {
   const { queue } = shared
   const { spool, spoolKeys, now, log } = core
+  stack.use(startTlsReports(core, reportsOf(core, queue)))
+  stack.use(startStsRefresh(core))
+  stack.use(startDnsProbe(core))
   if (spoolKeys) stack.use(await startSweeping({ spool, queue, spoolKeys, now, log }))
   const hands = Math.min(availableParallelism() - 1, MAX_HANDS)
   const attempt =
@@ -141,10 +149,15 @@ async function startPublic(core: Core, tls: LiveTls): Promise<Listener> {
     tls: tls.current,
     profiles: publishedProfiles(core.people, core.config.domains),
     clients: { domains: core.config.domains, services: core.config.clients },
+    stsPolicy: stsPolicyOf(core.config),
     log: core.log,
   })
   tls.onChange((changed) => reloadPublicTls(server, changed))
   return { name: "https", where: server.listeningOrigin.replace(/^https?:\/\//, ""), close: () => server.close() }
+}
+
+function stsPolicyOf({ hostname, policy }: Config): string | null {
+  return policy.mtaSts === "off" ? null : stsPolicyText({ mode: policy.mtaSts, mx: hostname })
 }
 
 async function startAdmin(core: Core, queue: EmbeddedQueue, imap: ImapProcesses | null): Promise<Listener> {

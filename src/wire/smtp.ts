@@ -11,6 +11,7 @@ import type { LiveDevices } from "./devices.ts"
 import { refuseRevoked } from "./revoked.ts"
 import { scannerOf } from "./scanner.ts"
 import type { LiveTls } from "./tls.ts"
+import { visitorsOf } from "./visitors.ts"
 
 /** The SMTP listeners that the configuration names and the roles allow. */
 export async function startSmtp(
@@ -54,11 +55,13 @@ async function startOne(
       messageSizeOctets: limits.messageSizeOctets,
       recipients: limits.recipients,
       connections: limits.smtpConnections,
+      greetingDelayMs: kind === "mx" ? limits.smtpGreetingDelayMs : 0,
       idleMs: limits.smtpIdleMs,
     },
     recipients: recipientsOf(core.people),
     ...(kind === "mx" ? {} : { submitters: submittersOf(core.people, devices) }),
     acceptance: acceptanceOf(kind, core, queue),
+    visitors: visitorsOf(core),
     ...(authenticator ? { authenticator } : {}),
     ...(scanner ? { scanner } : {}),
     counters: core.counters,

@@ -1,8 +1,8 @@
 import type { MailStore } from "../mailbox/store.ts"
-import { addressKey } from "../message/address.ts"
+import { addressKey, parseAddress } from "../message/address.ts"
 import type { Gateway } from "../pipeline/gateway.ts"
 import { deliver } from "../pipeline/pipeline.ts"
-import type { Directory, Mailboxes, Relay as RelayPort, Reports, Result } from "../pipeline/ports.ts"
+import type { Directory, Mailboxes, Relay as RelayPort, Reports, Result, Signatories } from "../pipeline/ports.ts"
 import { stored } from "../pipeline/settle.ts"
 import { type Handler, jobsFor, type Queue } from "../queue/queue.ts"
 import type { Hop } from "../smtp-out/hop.ts"
@@ -16,6 +16,7 @@ export interface DeliveryParts {
   readonly directory: Directory
   readonly mailboxes: Mailboxes
   readonly relay: RelayPort
+  readonly signatories: Signatories
 }
 
 /** Makes attempts at delivery in this thread. */
@@ -25,8 +26,11 @@ export function attempts(core: Core, parts: DeliveryParts): Handler {
     directory: parts.directory,
     mailboxes: parts.mailboxes,
     relay: parts.relay,
+    signatories: parts.signatories,
     reports: reportsOf(core, parts.queue),
     hostname: core.config.hostname,
+    // Not of the host's name: postmaster of a domain is read by somebody (RFC 5321 §4.5.1), and its mail is signed.
+    postmaster: parseAddress(`postmaster@${core.config.domains[0] ?? core.config.hostname}`),
     lifetimeMs: core.config.limits.queueLifetimeMs,
     now: core.now,
     log: core.log,
@@ -70,6 +74,7 @@ export function smtpRelay(relay: Relay, hopFor: (domain: string) => Hop): RelayP
           sender: envelope.sender,
           recipient: recipient.address,
           smtpUtf8: envelope.smtpUtf8,
+          ...(envelope.requireTls ? { requireTls: true } : {}),
           envelopeId: envelope.envelopeId,
           returnContent: envelope.returnContent,
           notify: recipient.notify,
@@ -86,15 +91,16 @@ export function smtpRelay(relay: Relay, hopFor: (domain: string) => Hop): RelayP
 }
 
 /** Reports go the way of all mail: sealed into the spool, then the queue. */
-function reportsOf(core: Core, queue: Pick<Queue, "add">): Reports {
+export function reportsOf(core: Core, queue: Pick<Queue, "add">): Reports {
   return {
-    async submit({ name, to, octets }) {
+    async submit({ name, to, octets, requireTls }) {
       const receivedAt = core.now()
       const { hostname } = core.config
       const envelope = {
         sender: null,
         recipients: [{ address: to, notify: ["NEVER"] as const, originalRecipient: null }],
         smtpUtf8: /[^\x00-\x7f]/.test(addressKey(to)),
+        ...(requireTls ? { requireTls } : {}),
         envelopeId: null,
         returnContent: null,
       }

@@ -33,6 +33,21 @@ const rows: [name: string, toml: string, want: string[]][] = [
     ],
   ],
   [
+    "a policy of MTA-STS is found, and reports about it find somebody",
+    SERVED.replace('https = "*:443"', '[policy]\nmtaSts = "testing"'),
+    [
+      "example.test. MX 10 mail.example.test.",
+      '_mta-sts.example.test. TXT "v=STSv1; id=d8f5e5d98baecbef07cbc1af;"',
+      "mta-sts.example.test. CNAME mail.example.test.",
+      '_smtp._tls.example.test. TXT "v=TLSRPTv1; rua=mailto:postmaster@example.test"',
+      "_imaps._tcp.example.test. SRV 0 1 993 mail.example.test.",
+      "_imap._tcp.example.test. SRV 10 1 143 mail.example.test.",
+      ...NONE,
+      "_submissions._tcp.example.test. SRV 0 1 465 mail.example.test.",
+      "_submission._tcp.example.test. SRV 10 1 587 mail.example.test.",
+    ],
+  ],
+  [
     "other ports and another name for clients; aliases lead to port 443 only",
     `${SERVED}[clients]\nhost = "imap.example.test"\nimaps = 10993\nhttps = 8443\n`,
     [

@@ -225,6 +225,17 @@ describe("accounts and devices on one machine", () => {
     ])
   })
 
+  test("check says who is not authenticated, and what other servers will not find in a certificate", async () => {
+    using published = await makeInstance("--port", String(port))
+    const file = published.file("postern.toml")
+    const written = readFileSync(file, "utf8")
+    expect(written).toContain("[policy]\n")
+    writeFileSync(file, written.replace("[policy]\n", '[policy]\nmtaSts = "enforce"\n'))
+    const said = Buffer.from((await postern(["check", "--no-dns", ...published.config])).stdout).toString()
+    expect(said).toMatch(/^note {3}policy\.trusted: listen\.mx is on this machine.*127\.0\.0\.0\/8, ::1\/128/m)
+    expect(said).toMatch(/^wrong {2}policy\.mtaSts: no certificate names mta-sts\.example\.test/m)
+  })
+
   test("account remove", async () => {
     await here("account", "add", "carol@example.test")
     await here("account", "remove", "carol@example.test")

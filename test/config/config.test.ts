@@ -4,7 +4,14 @@ import { join } from "node:path"
 import { afterAll, describe, expect, test } from "vitest"
 import { keyLines } from "../../src/config/lines.ts"
 import { loadConfig, parseConfig, readSecretText } from "../../src/config/load.ts"
-import { readDuration, readEndpoint, readListen, readSize } from "../../src/config/values.ts"
+import {
+  readDelay,
+  readDuration,
+  readDurationOrOff,
+  readEndpoint,
+  readListen,
+  readSize,
+} from "../../src/config/values.ts"
 import { hasCode } from "../../src/errors.ts"
 
 const FILE = "/instance/postern.toml"
@@ -67,18 +74,109 @@ describe("defaults", () => {
       tls: plain.tls,
       deliver: plain.deliver,
       relay: plain.relay,
+      tlsReports: plain.tlsReports,
     })
     // Uncommented, the remaining keys are known as well; only the pairs File/Env exclude one another.
     const all = text
       .replace(/^# (user|passwordFile|passwordEnv|masterPasswordEnv|caFile|clamd|rspamd|hook) =/gm, "$1 =")
+      .replace(/^# (\[\[relay\.domains\]\]|(?:domain|next|tls|mx) = .*)$/gm, "$1")
       .replace(/^# (\[\[tls\.names\]\]\n)# (name .*\n)# (certificate .*\n)# (key .*)$/m, "$1$2$3$4")
     expect(all).toContain("\n[[tls.names]]\nname")
+    expect(all).toContain("\n[[relay.domains]]\ndomain")
     expect(
       mistakesOf(all)
         .split("\n")
         .every((line) => /: \S+Env: stands beside/.test(line)),
     ).toBe(true)
   })
+})
+
+describe("transport rules", () => {
+  test("say how mail for a domain goes; what they leave out is as for the rest", () => {
+    const text = `${DOMAINS}[relay]
+next = "smtps://smart.example"
+[[relay.domains]]
+domain = "Partner.example"
+next = "mx"
+tls = "required"
+mx = ["*.mail.partner.example", "MX.partner.example"]
+[[relay.domains]]
+domain = "*.partner.example"
+next = "smtp://hub.partner.example:2525"
+user = "us"
+passwordFile = "secrets/partner"
+[[relay.domains]]
+domain = "as-the-rest.example"
+`
+    expect(parseConfig(text, FILE).transportRules).toEqual([
+      {
+        domain: "partner.example",
+        next: { kind: "mx" },
+        tls: "required",
+        mx: ["*.mail.partner.example", "mx.partner.example"],
+      },
+      {
+        domain: "*.partner.example",
+        next: {
+          kind: "smtp",
+          endpoint: { kind: "tcp", host: "hub.partner.example", port: 2525, security: "starttls" },
+          login: { user: "us", password: { kind: "file", path: "/instance/secrets/partner" } },
+        },
+        tls: "published",
+        mx: [],
+      },
+      {
+        domain: "as-the-rest.example",
+        next: {
+          kind: "smtp",
+          endpoint: { kind: "tcp", host: "smart.example", port: 465, security: "tls" },
+          login: null,
+        },
+        tls: "published",
+        mx: [],
+      },
+    ])
+  })
+
+  test("a validating resolver elsewhere is allowed, with a warning", () => {
+    const text = `${DOMAINS}[dns]\nvalidating = true\nservers = ["127.0.0.1:5353", "::1", "[::1]:53", "192.0.2.53"]\n`
+    const { dns, warnings } = parseConfig(text, FILE)
+    expect(dns.validating).toBe(true)
+    expect(warnings).toEqual([expect.stringMatching(/^dns\.validating: 192\.0\.2\.53 is not on this machine/)])
+  })
+
+  const rule = (lines: string) => `${DOMAINS}[[relay.domains]]\ndomain = "a.example"\n${lines}\n`
+  const rows: [name: string, text: string, want: string][] = [
+    ["no domain", `${DOMAINS}[[relay.domains]]\ntls = "required"\n`, `${FILE}:2: relay.domains[0].domain: is missing`],
+    [
+      "unknown word",
+      rule('tls = "verify"'),
+      `${FILE}:4: relay.domains[0].tls: must be one of "published", "opportunistic", "required", "dane"`,
+    ],
+    ["unknown key", rule('tsl = "dane"'), `${FILE}:4: relay.domains[0].tsl: is no key of postern.toml`],
+    [
+      "tls for a host",
+      rule('next = "smtp://h.example"\ntls = "opportunistic"'),
+      `${FILE}:5: relay.domains[0].tls: is for next = "mx": smtp:// and smtps:// demand TLS and a verified certificate`,
+    ],
+    [
+      "mx that nobody is held to",
+      rule('mx = ["mx.a.example"]'),
+      `${FILE}:4: relay.domains[0].mx: is for next = "mx" with tls = "required" or "dane"`,
+    ],
+    [
+      "twice",
+      `${rule("")}[[relay.domains]]\ndomain = "A.example"\n`,
+      `${FILE}:6: relay.domains[1].domain: stands here twice`,
+    ],
+    [
+      "validating whom",
+      `${DOMAINS}[dns]\nvalidating = true\n`,
+      `${FILE}:3: dns.validating: needs dns.servers: nobody knows what the system's do`,
+    ],
+    ["a word for a flag", `${DOMAINS}[dns]\nvalidating = "yes"\n`, `${FILE}:3: dns.validating: must be true or false`],
+  ]
+  test.each(rows)("%s", (_name, text, want) => expect(mistakesOf(text)).toBe(want))
 })
 
 describe("what clients are told", () => {
@@ -369,6 +467,10 @@ describe("notations", () => {
       500, 30_000, 300_000, 43_200_000, 432_000_000,
     ])
     for (const bad of ["5", 5, "0s", "366d", "5 m"]) expect(() => readDuration(bad)).toThrow()
+    expect([readDurationOrOff("off"), readDurationOrOff("5m"), readDelay("off"), readDelay("10s")]).toEqual([
+      0, 300e3, 0, 10e3,
+    ])
+    for (const bad of ["11s", "none", 0]) expect(() => readDelay(bad)).toThrow()
   })
   test("listeners", () => {
     expect(readListen("[::1]:0")).toEqual({ host: "::1", port: 0 })

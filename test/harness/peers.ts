@@ -41,7 +41,7 @@ export function run(command: string, args: readonly string[], options: RunOption
   return new Promise((resolve, reject) => {
     const child = spawn(command, args, {
       cwd: options.cwd,
-      env: { ...process.env, ...options.env },
+      env: { ...process.env, PATH: peerPath(), ...options.env },
       timeout: options.timeoutMs ?? 30_000,
       killSignal: "SIGKILL",
     })
@@ -81,6 +81,11 @@ export async function temporaryFolder(): Promise<TemporaryFolder> {
     file: (name) => join(path, name),
     [Symbol.asyncDispose]: () => rm(path, { recursive: true, force: true, maxRetries: 5 }),
   }
+}
+
+/** PATH with the folders that {@link peer} looks in, too. */
+export function peerPath(): string {
+  return [...searchPath(), ...SYSTEM_FOLDERS].join(delimiter)
 }
 
 function searchPath(): string[] {

@@ -42,6 +42,7 @@ async function start(toml: string): Promise<typeof server> {
     tls: certificate,
     profiles: { domains: config.domains, byHash: () => null },
     clients: { domains: config.domains, services: config.clients },
+    stsPolicy: null,
     log: silentLog(),
   })
 }

@@ -13,6 +13,7 @@ test("the public side shows a certificate for each name, and a renewed one at on
     tls: { ...own, names: new Map([["mail.example.test", named]]) },
     profiles: { domains: [], byHash: () => null },
     clients: { domains: [], services: { imap: [], imapClient: null, smtp: [], https: null } },
+    stsPolicy: null,
     log: silentLog(),
   })
   const port = Number(new URL(server.listeningOrigin).port)

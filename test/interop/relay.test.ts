@@ -21,12 +21,16 @@ let leaver: Device
 /** What the next hop says to RCPT; null: it takes the message. */
 let refusals: Readonly<Record<string, string>> = {}
 let hop: SmtpSink
+/** The next hop of one domain. */
+let partner: SmtpSink
 
 beforeAll(async () => {
   folder = await temporaryFolder()
   hop = await openSmtpSink({ rcpt: (address) => refusals[address] ?? null, server: { hideDSN: true } })
   gateway = await Instance.create()
-  gateway.configure('next = "mx"', `next = "smtp://127.0.0.1:${hop.port}"`)
+  partner = await openSmtpSink()
+  const rule = `[[relay.domains]]\ndomain = "partner.test"\nnext = "smtp://127.0.0.1:${partner.port}"\n`
+  gateway.configure('next = "mx"', `next = "smtp://127.0.0.1:${hop.port}"\n${rule}`)
   await gateway.must("account", "add", ALICE)
   await gateway.must("account", "add", DAVE)
   laptop = await gateway.device(ALICE, "laptop")
@@ -37,6 +41,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await gateway?.[Symbol.asyncDispose]()
   await hop?.[Symbol.asyncDispose]()
+  await partner?.[Symbol.asyncDispose]()
   await folder?.[Symbol.asyncDispose]()
 })
 
@@ -91,6 +96,23 @@ describe("mail for other domains", () => {
     ])
       expect(inside).toContain(`\r\n${line}\r\n`)
     expect(inside).not.toContain(SECRET)
+  })
+
+  test("REQUIRETLS: what the next hop does not promise is no way for it; the sender hears so", async () => {
+    const id = idIn(await submit(message("required", "bob@else.test"), ["bob@else.test"], { mail: "REQUIRETLS" }))
+    await audit(id, "failed")
+    const report = await inMailbox('SUBJECT "Undelivered mail"', 2)
+    const inside = Buffer.from((await openWithOpenssl(report, laptop)) ?? []).toString()
+    expect(inside).toContain("\r\nStatus: 5.7.30\r\n")
+    expect(inside).toContain("<required@example.test>")
+    expect(hop.messages.some(({ octets }) => octets.includes("<required@example.test>"))).toBe(false)
+  })
+
+  test("[[relay.domains]]: another way for one domain", async () => {
+    const sent = message("partner", "eve@partner.test")
+    expect(await submit(sent, ["eve@partner.test"])).toMatch(/^250 2\./)
+    const got = await eventually("mail at the partner", () => partner.messages[0])
+    expect(got.octets.subarray(-sent.length)).toEqual(sent)
   })
 
   test("NOTIFY=NEVER: no report", async () => {

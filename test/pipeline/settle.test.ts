@@ -21,6 +21,16 @@ test("a retry gets its time, and fails when the lifetime of the queue is over", 
   expect(settle(failed("a@x.test", "5.1.1", "nobody"), job, accepted, accepted, DAY).kind).toBe("failed")
 })
 
+test("a fault of ours is tried as long, and then waits for a person", () => {
+  const job = jobFor("0123456789", "a@x.test", accepted)
+  const result = { ...deferred("a@x.test", "4.3.5", "dkim key: chmod 600"), fault: true as const }
+  expect(settle(result, job, accepted, after(1_000), 5 * DAY).kind).toBe("retry")
+  expect(settle(result, job, accepted, after(6 * DAY), 5 * DAY)).toEqual({
+    kind: "hold",
+    reason: "dkim key: chmod 600",
+  })
+})
+
 test("copying of the outer header ends where the header may have ended", () => {
   const copied = (header: string): string =>
     Buffer.concat(outerFields(Buffer.from(header, "latin1"), "clear")).toString("latin1")

@@ -59,7 +59,7 @@ describe("what a verdict comes to at the final dot", () => {
       if (given instanceof Error) return
       expect(gate.counted).toContain(`postern_smtp_auth_total decision,${given.decision.kind}`)
       expect(gate.counted).toContain("postern_smtp_auth_total dmarc,fail")
-      expect(gate.log.filter((line) => line.includes('"smtp.authenticated"'))).toHaveLength(1)
+      expect(gate.log.filter((line) => line.includes('"smtp.judged"'))).toHaveLength(1)
     })
 
   test("from where nobody is asked, nothing is known", async () => {

@@ -222,6 +222,23 @@ describe("recipients", () => {
   })
 })
 
+describe("REQUIRETLS (RFC 8689)", () => {
+  test("is offered within TLS only, and reaches the envelope", async () => {
+    await using gate = await openGate("mx")
+    await using wire = await Wire.open(gate.port)
+    expect(await wire.say("EHLO c.example")).not.toContain("REQUIRETLS")
+    expect(await wire.say("MAIL FROM:<a@b.example> REQUIRETLS")).toMatch(/^5\d\d 5\./)
+    await wire.startTls()
+    expect(await wire.say("EHLO c.example")).toContain("REQUIRETLS")
+    expect(await wire.say("MAIL FROM:<a@b.example> REQUIRETLS=yes")).toMatch(/^501 5\.5\.4 /)
+    expect(await wire.send("a@b.example", ["alice@example.test"], `${MESSAGE}.\r\n`, " REQUIRETLS")).toMatch(/^250/)
+    expect(await wire.send("a@b.example", ["alice@example.test"], `${MESSAGE}.\r\n`)).toMatch(/^250/)
+    const [asked, plain] = gate.acceptance.accepted.map(({ entry }) => entry.envelope)
+    expect(asked?.requireTls).toBe(true)
+    expect(plain).not.toHaveProperty("requireTls")
+  })
+})
+
 describe("content", () => {
   const refused: [name: string, octets: string, reply: RegExp][] = [
     ["bare LF in the body", "A: b\r\n\r\na\nb\r\n.\r\n", /^550 5\.6\.0 /],

@@ -1,3 +1,6 @@
+import { once } from "node:events"
+import { createServer } from "node:net"
+import { TLSSocket } from "node:tls"
 import { beforeAll, describe, expect, test } from "vitest"
 import { silentLog } from "../../src/log/log.ts"
 import { parseAddress } from "../../src/message/address.ts"
@@ -208,6 +211,43 @@ describe("TLS", () => {
     expect((await relay.relayMessage(message(HELLO), hop, never)).kind).toBe("relayed")
   })
 
+  test("a peer of old versions only: in clear where nothing is demanded, else nothing", async () => {
+    const old = { minVersion: "TLSv1", maxVersion: "TLSv1.1", ciphers: "DEFAULT:@SECLEVEL=0" } as const
+    await using sink = await openSmtpSink({ tls: certificate, server: old })
+    await using relay = makeRelay()
+    for (const tls of ["required", "encrypted"] as const) {
+      const outcome = await relay.relayMessage(
+        message(HELLO),
+        host(sink.port, { tls, authority: certificate.certificate }),
+        never,
+      )
+      expect(outcome).toMatchObject({ kind: "retry", status: { status: "4.7.4" } })
+    }
+    expect(sink.messages).toEqual([])
+    expect((await relay.relayMessage(message(HELLO), host(sink.port), never)).kind).toBe("relayed")
+  })
+
+  test("encrypted takes any certificate, and no clear text", async () => {
+    await using secure = await openSmtpSink({ tls: certificate })
+    await using plain = await openSmtpSink()
+    await using relay = makeRelay()
+    const outcomes = [secure, plain].map((sink) =>
+      relay.relayMessage(message(HELLO), host(sink.port, { tls: "encrypted" }), never),
+    )
+    expect((await Promise.all(outcomes)).map(({ kind }) => kind)).toEqual(["relayed", "retry"])
+    expect([secure.messages.length, plain.messages.length]).toEqual([1, 0])
+  })
+
+  test("what stands behind the reply to STARTTLS, still in clear, is not believed", async () => {
+    const said: string[] = []
+    await using server = await injecting("250-in.clear\r\n250 REQUIRETLS\r\n", said)
+    await using relay = makeRelay()
+    const hop = host(server.port, { tls: "required", authority: certificate.certificate })
+    const outcome = await relay.relayMessage(message(HELLO, { requireTls: true }), hop, never)
+    expect(outcome).toMatchObject({ kind: "failed", status: { status: "5.7.30" } })
+    expect(said.slice(0, 3)).toEqual(["EHLO mx.example.test", "STARTTLS", "TLS: EHLO mx.example.test"])
+  })
+
   test("implicit, with a password", async () => {
     await using sink = await openSmtpSink({ tls: certificate, implicit: true, password: "p" })
     await using relay = makeRelay()
@@ -218,6 +258,36 @@ describe("TLS", () => {
     expect(wrong).toMatchObject({ kind: "retry", status: { status: "4.7.0" } })
   })
 })
+
+/** A server that says `text` right behind its reply to STARTTLS; `said` gets what it hears. */
+async function injecting(text: string, said: string[]) {
+  const server = createServer((socket) => {
+    socket.on("error", () => undefined)
+    socket.write("220 mx\r\n")
+    const hear = (octets: Buffer): void => {
+      const line = octets.toString().trim()
+      said.push(line)
+      if (line !== "STARTTLS") return void socket.write("250-mx\r\n250 STARTTLS\r\n")
+      socket.off("data", hear)
+      socket.write(`220 go\r\n${text}`)
+      const { key, certificate: cert } = certificate
+      const secured = new TLSSocket(socket, { isServer: true, key, cert })
+      secured.on("error", () => undefined)
+      secured.on("data", (inner) => {
+        said.push(`TLS: ${inner.toString().trim()}`)
+        secured.write("250 mx\r\n")
+      })
+    }
+    socket.on("data", hear)
+  }).listen(0, "127.0.0.1")
+  await once(server, "listening")
+  const address = server.address()
+  if (address === null || typeof address === "string") throw new Error("no port")
+  return {
+    port: address.port,
+    [Symbol.asyncDispose]: async () => void server.close(),
+  }
+}
 
 describe("extensions", () => {
   test("SMTPUTF8 is declared when the message needs it, also for ASCII addresses", async () => {
@@ -272,11 +342,22 @@ describe("extensions", () => {
 })
 
 describe("mail exchangers", () => {
+  const NO_RECORDS: Resolver = {
+    mx: async () => ({ records: [], secure: false }),
+    addresses: async (canonical) => ({ records: [], secure: false, canonical }),
+    tlsa: async () => ({ records: [], secure: false }),
+    isSecureAlias: async () => false,
+    text: async () => [],
+  }
   type Zone = Readonly<Record<string, { mx?: [number, string][]; a?: string[] }>>
   function domain(name: string, zone: Zone, port = 1): ExchangeHop {
     const resolver: Resolver = {
-      mx: async (asked) => (zone[asked]?.mx ?? []).map(([preference, exchange]) => ({ preference, exchange })),
-      addresses: async (asked) => zone[asked]?.a ?? [],
+      ...NO_RECORDS,
+      mx: async (asked) => ({
+        records: (zone[asked]?.mx ?? []).map(([preference, exchange]) => ({ preference, exchange })),
+        secure: false,
+      }),
+      addresses: async (asked) => ({ records: zone[asked]?.a ?? [], secure: false, canonical: asked }),
     }
     return { kind: "mx", domain: name, resolver, port, isOurs: (address) => address === "127.0.0.9" }
   }
@@ -349,7 +430,7 @@ describe("mail exchangers", () => {
     const hop = domain("d", { d: { mx } })
     const addresses = async () => {
       asked++
-      return ["127.0.0.1"]
+      return { records: ["127.0.0.1"], secure: false, canonical: "m" }
     }
     const outcome = await relay.relayMessage(
       message(HELLO),
@@ -361,7 +442,7 @@ describe("mail exchangers", () => {
 
   test("no answer is no verdict: retry", async () => {
     await using relay = makeRelay()
-    const resolver: Resolver = { mx: () => Promise.reject(new Error("SERVFAIL")), addresses: async () => [] }
+    const resolver: Resolver = { ...NO_RECORDS, mx: () => Promise.reject(new Error("SERVFAIL")) }
     const hop = { ...domain("d", {}), resolver }
     expect(await relay.relayMessage(message(HELLO), hop, never)).toMatchObject({
       kind: "retry",

@@ -68,6 +68,7 @@ function entry(): NewEntry {
         { address: parseAddress("bücher@bücher.test"), notify: null, originalRecipient: null },
       ],
       smtpUtf8: true,
+      requireTls: true,
       envelopeId: "envelope-canary",
       returnContent: "HDRS",
     },

@@ -1,0 +1,82 @@
+import type { Answer as AnyAnswer, RecordType } from "dns-packet"
+import type { Ask } from "./dns-client.ts"
+import type { Answer, Resolver } from "./hop.ts"
+
+/** Mail routing by servers that validate DNSSEC and are reached over a path that nobody else has a hand on: their AD bit is believed. */
+export function validatingResolver(ask: Ask): Resolver {
+  return {
+    mx: (domain) =>
+      records(ask, domain, "MX", (answer) =>
+        answer.type === "MX" ? { exchange: answer.data.exchange, preference: answer.data.preference ?? 0 } : null,
+      ),
+    async addresses(host) {
+      const [six, four] = await Promise.all([
+        records(ask, host, "AAAA", (answer) => (answer.type === "AAAA" ? answer.data : null)),
+        records(ask, host, "A", (answer) => (answer.type === "A" ? answer.data : null)),
+      ])
+      const found = [...six.records, ...four.records]
+      const canonical = four.records.length > 0 ? four.canonical : six.canonical
+      const secure = six.secure && four.secure && six.canonical === four.canonical
+      return { records: found, secure, canonical: sameName(canonical, host) ? host : canonical }
+    },
+    tlsa: (name) =>
+      records(ask, name, "TLSA", (answer) =>
+        answer.type === "TLSA"
+          ? {
+              usage: answer.data.usage,
+              selector: answer.data.selector,
+              matchingType: answer.data.matchingType,
+              association: answer.data.certificate,
+            }
+          : null,
+      ),
+    async isSecureAlias(name) {
+      const { answers, authentic } = await ask(name, "CNAME")
+      return authentic && answers.some((answer) => answer.type === "CNAME" && sameName(answer.name, name))
+    },
+    async text(name) {
+      const found = await records(ask, name, "TXT", (answer) => (answer.type === "TXT" ? joined(answer.data) : null))
+      return found.records
+    },
+  }
+}
+
+/** The records of a name, through its aliases (RFC 1034 §3.6.2), and the name that has them. */
+async function records<T>(
+  ask: Ask,
+  name: string,
+  type: RecordType,
+  read: (answer: AnyAnswer) => T | null,
+): Promise<Answer<T> & { readonly canonical: string }> {
+  const { answers, authentic } = await ask(name, type)
+  const canonical = canonicalName(name, answers)
+  const found = answers.flatMap((answer) => {
+    const value = sameName(answer.name, canonical) ? read(answer) : null
+    return value === null ? [] : [value]
+  })
+  return { records: found, secure: authentic, canonical }
+}
+
+function canonicalName(name: string, answers: readonly AnyAnswer[]): string {
+  let at = name
+  for (let steps = 0; steps < MAX_ALIASES; steps++) {
+    const alias = answers.find((answer) => answer.type === "CNAME" && sameName(answer.name, at))
+    if (alias?.type !== "CNAME") break
+    at = alias.data
+  }
+  return at
+}
+
+function joined(data: string | Buffer | readonly (string | Buffer)[]): string {
+  return [data]
+    .flat()
+    .map((part) => (typeof part === "string" ? part : part.toString("latin1")))
+    .join("")
+}
+
+function sameName(a: string, b: string): boolean {
+  return a.replace(/\.$/, "").toLowerCase() === b.replace(/\.$/, "").toLowerCase()
+}
+
+/** Resolvers give up before. */
+const MAX_ALIASES = 16
