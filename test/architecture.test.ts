@@ -18,6 +18,7 @@ const LAYERS: Readonly<Record<string, number>> = {
   pipeline: 2,
   "smtp-in": 3,
   "smtp-out": 3,
+  scan: 3,
   deliver: 3,
   "mesh-out": 3,
   "mesh-in": 3,

@@ -34,8 +34,13 @@ export type Security = "tls" | "starttls" | "plain"
 /** Where another server listens. */
 export type Endpoint =
   | { readonly kind: "tcp"; readonly host: string; readonly port: number; readonly security: Security }
-  /** A Unix socket: never leaves the machine, so plain. */
-  | { readonly kind: "unix"; readonly path: string }
+  | UnixSocket
+
+/** Never leaves the machine, so plain. */
+interface UnixSocket {
+  readonly kind: "unix"
+  readonly path: string
+}
 
 /** A secret that stands outside postern.toml. */
 export type SecretSource =
@@ -135,6 +140,26 @@ interface PolicyConfig {
   readonly trusted: readonly Network[]
   /** Domains whose ARC seals are believed: mail that passed DMARC at one of them is not treated as failing here. */
   readonly trustedSealers: readonly string[]
+}
+
+/** Programs that look at mail before it is accepted; each is null where none is named. */
+export interface ScanConfig {
+  /** ClamAV's daemon: on this machine, since its protocol has no TLS. */
+  readonly clamd: { readonly kind: "tcp"; readonly host: string; readonly port: number } | UnixSocket | null
+  /** URL of rspamd's root. */
+  readonly rspamd: string | null
+  /** URL of a program of one's own. */
+  readonly hook: string | null
+  /** Whose mail is shown to them: that of other servers, that of our people. */
+  readonly listeners: readonly ("mx" | "submission")[]
+  /** What becomes of a message while one of them gives no answer. */
+  readonly whenAway: "defer" | "accept"
+  /** What becomes of a message that is larger than `maxOctets`. */
+  readonly whenTooLarge: "accept" | "defer" | "reject"
+  /** How long a message waits for one of them, all its waits together, milliseconds. */
+  readonly timeoutMs: number
+  /** Octets of the largest message that is shown to them. */
+  readonly maxOctets: number
 }
 
 /** A network address and how many bits of it are meant. */
@@ -245,6 +270,7 @@ export interface Config {
   readonly tlsReports: boolean
   readonly policy: PolicyConfig
   readonly dns: DnsConfig
+  readonly scan: ScanConfig
   readonly limits: LimitsConfig
   /** What is allowed but worth a thought; for the log. */
   readonly warnings: readonly string[]

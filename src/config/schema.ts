@@ -14,10 +14,12 @@ import type {
   ListenerName,
   QueueConfig,
   RelayConfig,
+  ScanConfig,
   SecretSource,
   StoreConfig,
   TransportRule,
 } from "./config.ts"
+import { readClamd, readHttp, readHttpRoot, readScanned } from "./scan.ts"
 import {
   isLocalDnsServer,
   isLoopback,
@@ -89,6 +91,7 @@ export function checkConfig(raw: unknown, file: string, lineOf: (key: string) =>
 
 function readConfig(document: Document, file: string): Config | null {
   const path = (value: unknown): string => resolve(file, "..", readText(value))
+  const limits = readLimits(document)
   const domains = document.required("domains", readDomains)
   const hostname = document.optional("hostname", readDomain, domains?.[0] ?? "localhost")
   const tls = {
@@ -121,7 +124,8 @@ function readConfig(document: Document, file: string): Config | null {
       trustedSealers: document.optional("policy.trustedSealers", readDomainsOrNone, []),
     },
     dns: readDns(document),
-    limits: readLimits(document),
+    scan: readScan(document, limits),
+    limits,
     warnings: [],
   }
   if (config.deliver.kind === "imap" && config.imap.kind === "embedded")
@@ -272,6 +276,26 @@ function readRelay(
   if (endpoint === null) return fallback
   if (endpoint === "mx") return { kind: "mx" }
   return { kind: "smtp", endpoint, login: user !== null && password !== null ? { user, password } : null }
+}
+
+function readScan(document: Document, limits: LimitsConfig): ScanConfig {
+  const url = (key: "scan.rspamd" | "scan.hook", read: (value: unknown) => string): string | null => {
+    const found = document.optional<string | null>(key, read, null)
+    if (found?.startsWith("http:")) document.warnings.push(`${key}: is spoken in clear (allowed on this machine only)`)
+    return found
+  }
+  const clamd = document.optional<ScanConfig["clamd"]>("scan.clamd", readClamd, null)
+  if (clamd !== null) document.warnings.push("scan.clamd: is spoken in clear (allowed on this machine only)")
+  return {
+    clamd,
+    rspamd: url("scan.rspamd", readHttpRoot),
+    hook: url("scan.hook", readHttp),
+    listeners: document.optional("scan.listeners", readScanned, ["mx"]),
+    whenAway: document.optional("scan.whenAway", oneOf("defer", "accept"), "defer"),
+    whenTooLarge: document.optional("scan.whenTooLarge", oneOf("accept", "defer", "reject"), "reject"),
+    timeoutMs: document.optional("scan.timeout", readDuration, 60e3),
+    maxOctets: document.optional("scan.maxSize", readSize, limits.messageSizeOctets),
+  }
 }
 
 function readDns(document: Document): Config["dns"] {
@@ -439,6 +463,7 @@ const TABLES: readonly string[] = [
   "relay",
   "policy",
   "dns",
+  "scan",
   "limits",
 ]
 const TABLE_ARRAYS: readonly string[] = ["tls.names", "relay.domains"]

@@ -12,6 +12,10 @@ const COUNTERS = {
     help: "Results of authenticating messages of other servers, by method.",
     labels: ["method", "result"],
   },
+  postern_smtp_scanned_total: {
+    help: "Messages shown to a scanner, by what it came to.",
+    labels: ["scanner", "outcome"],
+  },
   postern_deliveries_total: { help: "Attempts per recipient, by what became of them.", labels: ["outcome"] },
   postern_imap_connections_total: { help: "IMAP connections that were taken.", labels: ["listener"] },
   postern_imap_refused_total: {
@@ -45,6 +49,10 @@ const COUNTERS = {
 
 /** Names of everything whose time is taken, seconds. */
 const TIMES = {
+  postern_smtp_scan_seconds: {
+    help: "From the last octet of a message to what the scanners say of it.",
+    buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60],
+  },
   postern_imap_upstream_seconds: {
     help: "From a device's password to its session at the mail store.",
     buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30],

@@ -7,9 +7,21 @@ import { Arrival } from "./arrival.ts"
 import { authenticate } from "./authentication.ts"
 import { GatewayConnection } from "./connection.ts"
 import { type ContentVerdict, inspectContent } from "./content.ts"
-import type { Acceptance, ArrivingEntry, Authenticator, Recipients, Submitter, Submitters, Visitors } from "./ports.ts"
+import type {
+  Acceptance,
+  ArrivingEntry,
+  Authentication,
+  Authenticator,
+  Recipients,
+  ScanFacts,
+  Scanner,
+  Submitter,
+  Submitters,
+  Visitors,
+} from "./ports.ts"
 import { receivedField } from "./received.ts"
 import * as replies from "./replies.ts"
+import { Scanning } from "./scanning.ts"
 import { checkAuthors, envelopeOf, judgeRecipient, judgeSender, type RecipientRules, senderOf } from "./transaction.ts"
 
 export interface SmtpInLimits {
@@ -61,7 +73,9 @@ export interface SmtpInOptions {
   readonly visitors?: Visitors
   /** Absent: what arrives is taken for what it says. */
   readonly authenticator?: Authenticator
-  readonly counters: Pick<Counters, "add">
+  /** Absent: nobody looks at what messages hold. */
+  readonly scanner?: Scanner
+  readonly counters: Pick<Counters, "add" | "observe">
   readonly log: Log
   readonly now?: () => Date
 }
@@ -252,9 +266,11 @@ class Gate implements SmtpListener {
   async #receive(...[stream, session, callback]: Parameters<SMTPServer["onData"]>): Promise<void> {
     const verdict: ContentVerdict = { complete: false, sizeOctets: 0, refusal: null }
     const arrival = this.#arrival(session, verdict)
+    const scanning = this.#scanning(session, verdict)
     try {
-      const entry = this.#entry(session, arrival)
-      const id = await this.#options.acceptance.accept(entry, arrival.watch(this.#content(stream, session, verdict)))
+      const entry = this.#entry(session, () => scanning.beside(arrival.authentication))
+      const content = arrival.watch(this.#content(stream, session, verdict))
+      const id = await this.#options.acceptance.accept(entry, scanning.watch(content, scanFacts(entry, session)))
       // Whatever acceptance says: without the last octet there is no message.
       if (!verdict.complete) throw new GatewayError("PROTOCOL", "smtp: accepted before its end")
       this.#options.visitors?.accepted(session.remoteAddress)
@@ -279,8 +295,17 @@ class Gate implements SmtpListener {
       remote: session.remoteAddress,
       helo: session.hostNameAppearsAs,
     }
-    const log = this.#log.with({ session: `${session.id}.${session.transaction}`, remote: session.remoteAddress })
-    return new Arrival(authenticator ?? null, facts, verdict, { counters, log })
+    return new Arrival(authenticator ?? null, facts, verdict, { counters, log: this.#messageLog(session) })
+  }
+
+  #scanning(session: SMTPServerSession, verdict: ContentVerdict): Scanning {
+    const { counters, scanner } = this.#options
+    const closed = this.#connections.get(session.id)?.closed ?? AbortSignal.abort()
+    return new Scanning(scanner ?? null, verdict, closed, { counters, log: this.#messageLog(session) })
+  }
+
+  #messageLog(session: SMTPServerSession): Log {
+    return this.#log.with({ session: sessionName(session), remote: session.remoteAddress })
   }
 
   #content(stream: SMTPServerDataStream, session: SMTPServerSession, verdict: ContentVerdict) {
@@ -295,7 +320,7 @@ class Gate implements SmtpListener {
     return inspectContent(stream.iterator({ destroyOnReturn: false }), rules, verdict)
   }
 
-  #entry(session: SMTPServerSession, arrival: Arrival): ArrivingEntry {
+  #entry(session: SMTPServerSession, authentication: () => Authentication | null): ArrivingEntry {
     const submitter = submitterOf(session)
     const envelope = envelopeOf(session, this.#where)
     const receivedAt = this.#options.now?.() ?? new Date()
@@ -307,7 +332,7 @@ class Gate implements SmtpListener {
       transmission: session.transmissionType,
       smtpUtf8: envelope.smtpUtf8,
       cipher: session.tlsOptions ? (session.tlsOptions.standardName ?? session.tlsOptions.name) : null,
-      id: `${session.id}.${session.transaction}`,
+      id: sessionName(session),
       recipients: envelope.recipients.map((recipient) => recipient.address),
       receivedAt,
     })
@@ -319,7 +344,7 @@ class Gate implements SmtpListener {
       helo,
       tls: session.secure,
     }
-    return { envelope, origin, received, receivedAt, authentication: () => arrival.authentication }
+    return { envelope, origin, received, receivedAt, authentication }
   }
 
   #countRefused({ code }: replies.Reply): void {
@@ -329,7 +354,7 @@ class Gate implements SmtpListener {
   #logAccepted(id: string, entry: ArrivingEntry, session: SMTPServerSession, verdict: ContentVerdict): void {
     this.#log.info("smtp.accepted", {
       id,
-      session: `${session.id}.${session.transaction}`,
+      session: sessionName(session),
       remote: session.remoteAddress,
       account: entry.origin.account,
       recipients: entry.envelope.recipients.length,
@@ -339,7 +364,7 @@ class Gate implements SmtpListener {
   }
 
   #logRefused(reply: replies.Reply, session: SMTPServerSession, verdict: ContentVerdict, error: unknown): void {
-    const fields = { session: `${session.id}.${session.transaction}`, remote: session.remoteAddress, ...reply }
+    const fields = { session: sessionName(session), remote: session.remoteAddress, ...reply }
     const closed = this.#connections.get(session.id)?.closed.aborted ?? true
     if (verdict.refusal || closed) this.#log.info(closed ? "smtp.broken-off" : "smtp.refused", fields)
     else this.#log.error("smtp.not-accepted", fields, error)
@@ -351,6 +376,16 @@ function identities({ key, certificate, names }: SmtpInTls) {
     ([name, one]) => [name, { key: one.key, cert: one.certificate, ...TLS_VERSIONS }] as const,
   )
   return { key, cert: certificate, sniOptions: new Map(named), ...TLS_VERSIONS }
+}
+
+function scanFacts({ envelope, origin }: ArrivingEntry, session: SMTPServerSession): ScanFacts {
+  const { remote, helo, account } = origin
+  const recipients = envelope.recipients.map(({ address }) => address)
+  return { sender: envelope.sender, recipients, remote, helo, account, id: sessionName(session) }
+}
+
+function sessionName(session: SMTPServerSession): string {
+  return `${session.id}.${session.transaction}`
 }
 
 function submitterOf(session: SMTPServerSession): Submitter | null {

@@ -1,3 +1,4 @@
+import type { ErrorCode } from "../errors.ts"
 import type { Address } from "../message/address.ts"
 import type { Envelope } from "../message/envelope.ts"
 import type { Decision, Method } from "./verdict.ts"
@@ -71,6 +72,41 @@ export interface Authenticator {
   begin(facts: ArrivalFacts): Promise<Examination | null>
   /** False: decisions are written down, and not followed. */
   readonly enforced: boolean
+}
+
+/** What a scanner is told of a message before its content. */
+export interface ScanFacts extends ArrivalFacts {
+  readonly recipients: readonly Address[]
+  /** The submitter's account; null at MX. */
+  readonly account: string | null
+  /** What the log calls the message while it is received. */
+  readonly id: string
+}
+
+/** What those who look at content say of a message. `because` is for the log. */
+export interface ScanVerdict {
+  /** What each of them came to, in a word. */
+  readonly findings: readonly { readonly scanner: string; readonly outcome: string; readonly because: string }[]
+  readonly decision:
+    | { readonly kind: "accept" | "quarantine"; readonly because: string }
+    /** `code` is what the reply is made from. */
+    | { readonly kind: "reject" | "defer"; readonly code: ErrorCode; readonly because: string }
+  /** Authentication-Results that say so (CRLF folded, with its final CRLF); null: there is nothing to say. */
+  readonly field: string | null
+}
+
+/** Looks at one message while it passes. */
+export interface Scan {
+  /** Resolves when there is room for more. Never rejects: what goes wrong is part of the verdict. */
+  push(octets: Uint8Array): Promise<void>
+  end(): Promise<ScanVerdict>
+  /** Lets go of what it holds; what is waited for ends at once, and is worth nothing. */
+  cancel(): void
+}
+
+/** Looks for what nobody should get. */
+export interface Scanner {
+  begin(facts: ScanFacts): Scan
 }
 
 /** Takes responsibility for a message. */

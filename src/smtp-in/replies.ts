@@ -49,6 +49,15 @@ const CONTENT_REPLIES: Readonly<Partial<Record<GatewayError["code"], Reply>>> = 
     status: "4.4.3",
     text: "no answer from DNS to check the domain in From with, try again later",
   },
+  VIRUS_FOUND: { code: 554, status: "5.7.1", text: "message refused: the virus scanner found malware in it" },
+  CONTENT_REFUSED: {
+    code: 550,
+    status: "5.7.1",
+    text: "message refused for its content: it was taken for unwanted mail",
+  },
+  CONTENT_DEFERRED: { code: 451, status: "4.7.1", text: "message not taken at first, try again later" },
+  SCAN_TOO_LARGE: { code: 552, status: "5.3.4", text: "message is too large to be scanned here" },
+  SCANNER_AWAY: { code: 451, status: "4.3.0", text: "message can't be scanned now, try again later" },
 }
 
 const NO_SPACE: Reply = { code: 452, status: "4.3.1", text: "no space, try again later" }

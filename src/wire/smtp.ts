@@ -9,6 +9,7 @@ import { authenticatorOf } from "./authenticator.ts"
 import type { Core } from "./core.ts"
 import type { LiveDevices } from "./devices.ts"
 import { refuseRevoked } from "./revoked.ts"
+import { scannerOf } from "./scanner.ts"
 import type { LiveTls } from "./tls.ts"
 import { visitorsOf } from "./visitors.ts"
 
@@ -42,6 +43,7 @@ async function startOne(
   const { config } = core
   const { limits } = config
   const authenticator = kind === "mx" ? authenticatorOf(core) : null
+  const scanner = scannerOf(config, kind === "mx" ? "mx" : "submission")
   const listener = await startSmtpIn({
     kind,
     host: listen.host,
@@ -61,6 +63,7 @@ async function startOne(
     acceptance: acceptanceOf(kind, core, queue),
     visitors: visitorsOf(core),
     ...(authenticator ? { authenticator } : {}),
+    ...(scanner ? { scanner } : {}),
     counters: core.counters,
     log: core.log,
     now: core.now,

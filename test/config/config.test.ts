@@ -69,6 +69,7 @@ describe("defaults", () => {
       ...same,
       limits: plain.limits,
       policy: plain.policy,
+      scan: plain.scan,
       dns: plain.dns,
       tls: plain.tls,
       deliver: plain.deliver,
@@ -77,7 +78,7 @@ describe("defaults", () => {
     })
     // Uncommented, the remaining keys are known as well; only the pairs File/Env exclude one another.
     const all = text
-      .replace(/^# (user|passwordFile|passwordEnv|masterPasswordEnv|caFile) =/gm, "$1 =")
+      .replace(/^# (user|passwordFile|passwordEnv|masterPasswordEnv|caFile|clamd|rspamd|hook) =/gm, "$1 =")
       .replace(/^# (\[\[relay\.domains\]\]|(?:domain|next|tls|mx) = .*)$/gm, "$1")
       .replace(/^# (\[\[tls\.names\]\]\n)# (name .*\n)# (certificate .*\n)# (key .*)$/m, "$1$2$3$4")
     expect(all).toContain("\n[[tls.names]]\nname")
@@ -206,6 +207,60 @@ describe("what clients are told", () => {
       )
       expect(told).toEqual(want)
     })
+})
+
+describe("scanners", () => {
+  test("none by default, and nothing is larger than they are shown", () => {
+    const { scan } = parseConfig(`${DOMAINS}[limits]\nmessageSize = "10MB"\n`, FILE)
+    expect(scan).toEqual({
+      ...{ clamd: null, rspamd: null, hook: null, listeners: ["mx"], whenAway: "defer", whenTooLarge: "reject" },
+      ...{ timeoutMs: 60_000, maxOctets: 10_000_000 },
+    })
+  })
+
+  const unix = { kind: "unix", path: "/run/clamav/clamd.ctl" }
+  const rows: [line: string, want: object, warnings: number][] = [
+    ['clamd = "clamd:/run/clamav/clamd.ctl"', { clamd: unix }, 1],
+    ['clamd = "clamd:///run/clamav/clamd.ctl"', { clamd: unix }, 1],
+    ['clamd = "clamd://127.0.0.1"', { clamd: { kind: "tcp", host: "127.0.0.1", port: 3310 } }, 1],
+    ['clamd = "clamd://[::1]:3311"', { clamd: { kind: "tcp", host: "::1", port: 3311 } }, 1],
+    ['rspamd = "http://localhost:11333"', { rspamd: "http://localhost:11333/" }, 1],
+    ['rspamd = "https://rspamd.example.test/"', { rspamd: "https://rspamd.example.test/" }, 0],
+    ['hook = "http://[::1]:8080/a?b=c"', { hook: "http://[::1]:8080/a?b=c" }, 1],
+    ['listeners = ["submission", "mx"]', { listeners: ["submission", "mx"] }, 0],
+    ['whenAway = "accept"\nwhenTooLarge = "defer"', { whenAway: "accept", whenTooLarge: "defer" }, 0],
+    ['timeout = "5s"\nmaxSize = "1MB"', { timeoutMs: 5_000, maxOctets: 1_000_000 }, 0],
+  ]
+  test.each(rows)("%s", (line, want, count) => {
+    const { scan, warnings } = parseConfig(`${DOMAINS}[scan]\n${line}\n`, FILE)
+    expect(scan).toMatchObject(want)
+    expect(
+      warnings.filter((text) => /^scan\.\w+: .*in clear \(allowed on this machine only\)$/.test(text)),
+    ).toHaveLength(count)
+  })
+
+  const wrong: [line: string, want: RegExp][] = [
+    ['clamd = "clamd://av.example.test:3310"', /scan\.clamd: must be .*on this machine.*no TLS$/],
+    ['clamd = "clamd://192.0.2.1"', /scan\.clamd: must be .*on this machine/],
+    ['clamd = "tcp://127.0.0.1:3310"', /scan\.clamd: must be /],
+    ["clamd = 3310", /scan\.clamd: must be /],
+    ['rspamd = "http://rspamd.example.test:11333"', /scan\.rspamd: must be "https:.*on this machine/],
+    ['rspamd = "http://127.0.0.1:11333/checkv2"', /scan\.rspamd: must be a URL without a path$/],
+    ['rspamd = "http://127.0.0.1.example.test"', /scan\.rspamd: must be /],
+    ['rspamd = "rspamd:/run/rspamd"', /scan\.rspamd: must be /],
+    ['hook = "http://10.0.0.1/"', /scan\.hook: must be "https:.*on this machine/],
+    ['hook = "https://me:secret@hook.example.test/"', /scan\.hook: must be .*without user and password$/],
+    ['hook = "https://hook.example.test/#x"', /scan\.hook: must be /],
+    ['listeners = ["imap"]', /scan\.listeners: must be a list of "mx", "submission" or both$/],
+    ["listeners = []", /scan\.listeners: must be a list/],
+    ['whenAway = "reject"', /scan\.whenAway: must be one of "defer", "accept"$/],
+    ['whenTooLarge = "skip"', /scan\.whenTooLarge: must be one of "accept", "defer", "reject"$/],
+    ['timeout = "5"', /scan\.timeout: must be a duration/],
+    ['virus = "x"', /scan\.virus: is no key of postern\.toml$/],
+  ]
+  test.each(wrong)("%s stops the start", (line, want) => {
+    expect(mistakesOf(`${DOMAINS}[scan]\n${line}\n`)).toMatch(want)
+  })
 })
 
 describe("mistakes", () => {

@@ -110,7 +110,10 @@ export async function openGate(
     recipients: { resolve },
     submitters,
     acceptance,
-    counters: { add: (name, labels) => void counted.push(`${name} ${Object.values(labels ?? {}).join()}`) },
+    counters: {
+      add: (name, labels) => void counted.push(`${name} ${Object.values(labels ?? {}).join()}`),
+      observe: (name) => void counted.push(name),
+    },
     log: memoryLog(log),
     now: () => new Date("2026-01-02T03:04:05Z"),
     ...more,
