@@ -39,7 +39,12 @@ async function run({ config, name, secrets }: Order & { kind: "start" }, outbox:
       else if (order.kind === "listen")
         listen(order.listeners, serving, core).then(
           () => outbox.tell({ kind: "listening" }),
-          (error: unknown) => outbox.tell(failure(error)),
+          (error: unknown) => {
+            // Of no use like this; another is started in its place.
+            outbox.tell(failure(error))
+            process.exitCode = 1
+            resolve(0)
+          },
         )
       else if (order.kind !== "start") obey(order, serving, core, outbox)
     })

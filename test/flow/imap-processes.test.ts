@@ -1,3 +1,5 @@
+import { once } from "node:events"
+import { createServer } from "node:net"
 import { join } from "node:path"
 import { afterAll, beforeAll, expect, test } from "vitest"
 import { type DeviceSettings, eventually, Instance } from "../harness/instance.ts"
@@ -218,4 +220,14 @@ test("nothing is left behind when the first process is killed, and the next star
   await eventually("all have ended", () => !pids.some(isAlive))
   await gateway.serve()
   using _again = await ImapSession.open(laptop)
+})
+
+test("a port that somebody else has is told, and nothing keeps running", async () => {
+  await gateway.stop()
+  const other = createServer().listen({ host: "127.0.0.1", port: laptop.imap.port, reusePort: true })
+  await once(other, "listening")
+  const { code, stderr } = await gateway.postern("serve")
+  expect([code, stderr]).toEqual([1, expect.stringContaining(`cannot listen on 127.0.0.1:${laptop.imap.port}`)])
+  await new Promise((resolve) => other.close(resolve))
+  await gateway.serve()
 })
