@@ -16,6 +16,7 @@ const LAYERS: Readonly<Record<string, number>> = {
   profiles: 1,
   identity: 1,
   pipeline: 2,
+  acme: 3,
   "smtp-in": 3,
   "smtp-out": 3,
   scan: 3,

@@ -7,7 +7,7 @@ export interface ListenAddress {
 }
 
 /** The listeners an instance can have; one that is absent is not served. */
-export type ListenerName = "mx" | "submission" | "submissions" | "imap" | "imaps" | "imapsClient" | "https" | "admin"
+export type ListenerName = "mx" | "submission" | "submissions" | "imap" | "imaps" | "imapsClient" | "https" | "http" | "admin"
 
 /** A service as devices reach it: by another name or port than the listener's where something stands between. */
 export interface ClientService {
@@ -235,6 +235,18 @@ interface NamedTlsFiles extends TlsFiles {
   readonly name: string
 }
 
+/** Where the server's certificate comes from by itself (ACME, RFC 8555). */
+export interface AcmeConfig {
+  /** URL of the directory (RFC 8555 §7.1.1), https. */
+  readonly directory: string
+  /** Whom the CA may write to (RFC 8555 §7.1.2); null: nobody. */
+  readonly email: string | null
+  /** The names of the certificate, lower-case A-labels: `hostname`, then those that are stated. */
+  readonly names: readonly string[]
+  /** PEM of the only authority to trust for the CA's own server, absolute; null: those of the system. */
+  readonly caFile: string | null
+}
+
 /** postern.toml, checked, with every default filled in and every path absolute. */
 export interface Config {
   /** postern.toml itself, absolute. */
@@ -258,6 +270,8 @@ export interface Config {
   readonly tls: TlsFiles & {
     /** Others, for clients that ask for a name (RFC 6066 §3). */
     readonly names: readonly NamedTlsFiles[]
+    /** null: the files are somebody else's to renew. */
+    readonly acme: AcmeConfig | null
   }
   readonly store: StoreConfig
   readonly queue: QueueConfig

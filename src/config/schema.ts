@@ -2,6 +2,7 @@
 import { resolve } from "node:path"
 import { GatewayError } from "../errors.ts"
 import type {
+  AcmeConfig,
   ClientService,
   ClientsConfig,
   Config,
@@ -36,6 +37,7 @@ import {
   readEndpoint,
   readFlag,
   readHostPatterns,
+  readHttpsUrl,
   readListen,
   readNetworks,
   readSize,
@@ -67,6 +69,7 @@ const LISTENERS: readonly ListenerName[] = [
   "imaps",
   "imapsClient",
   "https",
+  "http",
   "admin",
 ]
 const IMAP_SCHEMES = { imap: { security: "starttls", port: 143 }, imaps: { security: "tls", port: 993 } } as const
@@ -98,6 +101,7 @@ function readConfig(document: Document, file: string): Config | null {
     certificate: document.optional("tls.certificate", path, resolve(file, "../tls/server.pem")),
     key: document.optional("tls.key", path, resolve(file, "../tls/server.key")),
     names: readTlsNames(document, path),
+    acme: readAcme(document, hostname, path),
   }
   const config = {
     file,
@@ -130,6 +134,8 @@ function readConfig(document: Document, file: string): Config | null {
   }
   if (config.deliver.kind === "imap" && config.imap.kind === "embedded")
     document.mistake("mailboxes.deliver", '"imap:" needs mailboxes.imap to be an IMAP server')
+  if (config.tls.acme !== null && config.listen.http === undefined)
+    document.mistake("listen.http", 'is missing: tls.acme needs it, "*:80" in most cases (HTTP-01)')
   return domains === null ? null : { ...config, domains }
 }
 
@@ -178,6 +184,23 @@ function readTlsNames(document: Document, path: (value: unknown) => string): Con
   for (const [index, { at, name }] of names.entries())
     if (names.findIndex((other) => other.name === name) < index) document.mistake(`${at}.name`, "stands here twice")
   return names.map(({ name, certificate, key }) => ({ name, certificate, key }))
+}
+
+function readAcme(document: Document, hostname: string, path: (value: unknown) => string): AcmeConfig | null {
+  const directory = document.optional<string | null>("tls.acme.directory", readHttpsUrl, null)
+  const email = document.optional<string | null>("tls.acme.email", readAddress, null)
+  const agreeToTerms = document.optional("tls.acme.agreeToTerms", readFlag, false)
+  const more = document.optional("tls.acme.names", readDomainsOrNone, [])
+  const caFile = document.optional<string | null>("tls.acme.caFile", path, null)
+  if (directory === null) {
+    const [stated] = ["email", "agreeToTerms", "names", "caFile"].filter((key) => document.has(`tls.acme.${key}`))
+    if (stated !== undefined && !document.has("tls.acme.directory"))
+      document.mistake("tls.acme.directory", `is missing: tls.acme.${stated} is of no use without it`)
+    return null
+  }
+  // RFC 8555 §7.3: agreement is the administrator's to give.
+  if (!agreeToTerms) document.mistake("tls.acme.agreeToTerms", "must be true: read the terms of service of the CA")
+  return { directory, email, names: [...new Set([hostname, ...more])], caFile }
 }
 
 function readStore(document: Document, path: (value: unknown) => string): StoreConfig {
@@ -386,6 +409,11 @@ class Document {
     if (value !== undefined) return this.#attempt(key, value, read)
     this.mistake(key, "is missing")
     return null
+  }
+
+  /** True when something stands at `key`. */
+  has(key: string): boolean {
+    return this.#valueOf(key) !== undefined
   }
 
   /** The keys of the tables in an array of tables: `key[0]` and so on. [] where it is absent or wrong. */

@@ -163,6 +163,14 @@ export function isLocalDnsServer(server: string): boolean {
   return isLoopback(/^\[(.+)\]/.exec(server)?.[1] ?? (isIP(server) ? server : server.replace(/:\d+$/, "")))
 }
 
+/** A URL of HTTPS, without user, password and fragment. */
+export function readHttpsUrl(value: unknown): string {
+  const url = typeof value === "string" ? URL.parse(value) : null
+  if (url?.protocol !== "https:" || url.username !== "" || url.password !== "" || url.hash !== "")
+    throw wrong('a URL such as "https://host/path"')
+  return url.href
+}
+
 /** An environment variable's name. */
 export function readVariable(value: unknown): string {
   if (typeof value !== "string" || !/^[A-Za-z_][A-Za-z0-9_]*$/.test(value))

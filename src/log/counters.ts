@@ -44,6 +44,7 @@ const COUNTERS = {
     help: "Logins by password that were refused: wrong, or limited and not looked at.",
     labels: ["reason"],
   },
+  postern_acme_total: { help: "Attempts to get a certificate for the server (ACME).", labels: ["outcome"] },
   postern_devices_revoked_total: { help: "Open connections ended by a revocation." },
 } as const satisfies Readonly<Record<string, { help: string; labels?: readonly string[] }>>
 

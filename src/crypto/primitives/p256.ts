@@ -115,6 +115,17 @@ export function p256Pkcs8(scalar: Uint8Array): Uint8Array {
   return Buffer.concat([PKCS8_HEAD, scalar, PKCS8_MIDDLE, p256PublicPoint(scalar)])
 }
 
+/**
+ * The scalar of a key in the form of {@link p256Pkcs8}, which is OpenSSL's too.
+ * @throws GatewayError SCALAR_INVALID for any other
+ */
+export function p256ScalarOfPkcs8(der: Uint8Array): Uint8Array {
+  const scalar = new Uint8Array(der.subarray(PKCS8_HEAD.length, PKCS8_HEAD.length + P256_SCALAR_OCTETS))
+  if (scalar.length !== P256_SCALAR_OCTETS || Buffer.compare(p256Pkcs8(scalar), der) !== 0)
+    throw new GatewayError("SCALAR_INVALID", "p256: is no private key (PKCS #8) of P-256")
+  return scalar
+}
+
 /** SubjectPublicKeyInfo (RFC 5480) of an uncompressed point: 91 octets of DER. */
 export function p256Spki(point: Uint8Array): Uint8Array {
   return Buffer.concat([SPKI_HEAD, point])
