@@ -1,4 +1,4 @@
-import { exchange, type AcmeResponse, type Authority } from "./exchange.ts"
+import { type AcmeResponse, type Authority, exchange } from "./exchange.ts"
 import { signRequest } from "./jws.ts"
 import { AcmeError, asObject, readProblem, refusal } from "./problem.ts"
 import { readRetryAfter } from "./retry-after.ts"
@@ -59,8 +59,11 @@ export class AcmeClient {
   async logIn(email: string | null): Promise<void> {
     const { externalAccountRequired } = asObject((await this.#resourceUrls())["meta"])
     if (externalAccountRequired === true)
-      throw new AcmeError("ACME_PROTOCOL", "the CA wants accounts bound to one elsewhere (RFC 8555 §7.3.4), which is not supported")
-    const contact = email === null ? {} : { contact: [`mailto:${email}`] }
+      throw new AcmeError(
+        "ACME_PROTOCOL",
+        "the CA wants accounts bound to one elsewhere (RFC 8555 §7.3.4), which is not supported",
+      )
+    const contact = email === null ? {} : { contact: [`mailto:${encodeURI(email)}`] }
     const { location } = await this.#ask("newAccount", { termsOfServiceAgreed: true, ...contact })
     if (location === null) throw new AcmeError("ACME_PROTOCOL", "newAccount: no Location")
     this.#account = this.#own(location, "account").href
@@ -98,7 +101,8 @@ export class AcmeClient {
   async #newNonce(): Promise<string> {
     const response = await this.#exchange("HEAD", this.#own((await this.#resourceUrls())["newNonce"], "newNonce"), "")
     const nonce = this.#nonce
-    if (nonce === null) throw new AcmeError("ACME_PROTOCOL", `newNonce: no Replay-Nonce, HTTP status ${response.status}`)
+    if (nonce === null)
+      throw new AcmeError("ACME_PROTOCOL", `newNonce: no Replay-Nonce, HTTP status ${response.status}`)
     return nonce
   }
 

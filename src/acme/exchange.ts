@@ -34,7 +34,9 @@ export async function exchange(
     agent: false,
     headers: {
       "user-agent": "Postern",
-      ...(method === "POST" ? { "content-type": "application/jose+json", "content-length": Buffer.byteLength(body) } : {}),
+      ...(method === "POST"
+        ? { "content-type": "application/jose+json", "content-length": Buffer.byteLength(body) }
+        : {}),
     },
     maxHeaderSize: MAX_HEADER_OCTETS,
     signal: AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT_MS)]),

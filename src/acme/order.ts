@@ -1,9 +1,9 @@
 import { setTimeout } from "node:timers/promises"
-import { certificationRequest } from "../crypto/cms/request.ts"
 import { pemEncode } from "../crypto/cms/pem.ts"
+import { certificationRequest } from "../crypto/cms/request.ts"
 import { p256Pkcs8, randomP256Scalar } from "../crypto/primitives/p256.ts"
-import type { AcmeAnswer, AcmeClient } from "./client.ts"
 import { readChain } from "./chain.ts"
+import type { AcmeAnswer, AcmeClient } from "./client.ts"
 import { keyAuthorization } from "./jws.ts"
 import { AcmeError, asObject, refusal } from "./problem.ts"
 
@@ -100,10 +100,15 @@ async function settled(
 /** RFC 8555 §7.1.6: what is invalid says so in its own error, an authorization in that of its challenge. */
 function refused(what: string, members: Readonly<Record<string, unknown>>): AcmeError {
   const { error, challenges } = members
-  const [failed] = (Array.isArray(challenges) ? challenges : []).map(asObject).filter((one) => one["error"] !== undefined)
+  const [failed] = (Array.isArray(challenges) ? challenges : [])
+    .map(asObject)
+    .filter((one) => one["error"] !== undefined)
   const document = error ?? failed?.["error"]
   if (document !== undefined) return refusal(what, document)
-  return new AcmeError("ACME_REFUSED", `${what}: is ${typeof members["status"] === "string" ? "not valid" : "without status"}`)
+  return new AcmeError(
+    "ACME_REFUSED",
+    `${what}: is ${typeof members["status"] === "string" ? "not valid" : "without status"}`,
+  )
 }
 
 const TOKEN = /^[A-Za-z0-9_-]{22,128}$/

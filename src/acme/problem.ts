@@ -19,7 +19,11 @@ export class AcmeError extends GatewayError {
   constructor(
     code: "ACME_REFUSED" | "ACME_UNREACHABLE" | "ACME_PROTOCOL",
     message: string,
-    { cause, problem = null, retryAt = null }: { cause?: unknown; problem?: Problem | null; retryAt?: Date | null } = {},
+    {
+      cause,
+      problem = null,
+      retryAt = null,
+    }: { cause?: unknown; problem?: Problem | null; retryAt?: Date | null } = {},
   ) {
     super(code, `acme: ${message}`, { cause })
     this.name = "AcmeError"

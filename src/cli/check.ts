@@ -4,13 +4,14 @@ import { createServer } from "node:net"
 import type { Command } from "commander"
 import type { Config, ListenAddress } from "../config/config.ts"
 import { isLoopback } from "../config/values.ts"
-import { readCertificate } from "../crypto/cms/certificate.ts"
+import { type Certificate, readCertificate } from "../crypto/cms/certificate.ts"
 import { pemDecode } from "../crypto/cms/pem.ts"
 import { certificateNames } from "../crypto/primitives/x509.ts"
 import { hasCode } from "../errors.ts"
 import { parseAddress } from "../message/address.ts"
 import type { People } from "../store/people.ts"
 import { presentProcesses } from "../store/presence.ts"
+import { lastAttempt, serverCertificateView } from "./acme-view.ts"
 import { dkimDns, dkimFiles } from "./check-dkim.ts"
 import { type Finding, note, ok, wrong } from "./check-finding.ts"
 import { type DnsRecord, dnsRecords, NOT_SERVED } from "./dns-records.ts"
@@ -26,6 +27,7 @@ import {
 
 /** Certificates that end within this time are named. */
 const NEAR_DAYS = 30
+const NEAR_RENEWED_DAYS = 14
 const DAY_MS = 86_400_000
 const DNS_TIMEOUT_MS = 3_000
 /** RFC 2606 §2, RFC 6761: nothing is published for these. */
@@ -59,6 +61,7 @@ async function look(options: CommonOptions & { readonly dns: boolean }): Promise
     ...(await ports(config, running)),
     ...config.domains.map((domain) => postmaster(people, domain)),
     ...serverCertificates(config),
+    ...certificateAuthority(config),
     ...accountCertificates(people),
     ...upstreamCredentials(instance),
     ...config.domains.flatMap((domain) => dkimFiles(domain, config)),
@@ -126,7 +129,8 @@ function serverCertificates(config: Config): readonly Finding[] {
     const [own] = certificates
     if (own === undefined) return [wrong("tls.certificate", `${tls.certificate} has no certificate`)]
     readFileSync(tls.key)
-    const dates = certificates.map((der) => expiry("tls.certificate", readCertificate(der).notAfter))
+    const nearDays = config.tls.acme === null ? NEAR_DAYS : nearRenewed(readCertificate(own))
+    const dates = certificates.map((der) => expiry("tls.certificate", readCertificate(der).notAfter, nearDays))
     return [...dates, ...unnamed(own, config), ...unnamedByPolicy(own, config)]
   } catch (error) {
     return [wrong("tls", error instanceof Error ? error.message : String(error))]
@@ -142,6 +146,23 @@ function unnamedByPolicy(certificate: Uint8Array, { domains, hostname, policy, t
   return hosts
     .filter((host) => !certificateNames(certificate, host) && !others.has(host))
     .map((host) => state("policy.mtaSts", `no certificate names ${host}: other servers will not deliver`))
+}
+
+/** What is renewed with a third of its lifetime left is late at a quarter of it, and with two weeks left in any case. */
+function nearRenewed({ notBefore, notAfter }: Certificate): number {
+  return Math.min(NEAR_RENEWED_DAYS, (notAfter.getTime() - notBefore.getTime()) / DAY_MS / 4)
+}
+
+/** What the CA said last; wrong while it is not the CA's certificate that is shown. */
+function certificateAuthority(config: Config): readonly Finding[] {
+  const { acme } = serverCertificateView(config)
+  if (acme === null) return []
+  if (acme.last === null) return [note("tls.acme", `${acme.directory} was not asked yet; a server asks when it starts`)]
+  const text = lastAttempt(acme.last)
+  if (acme.last.outcome === "issued" && acme.shown) return [ok("tls.acme", text)]
+  return [
+    acme.shown ? note("tls.acme", text) : wrong("tls.acme", `no certificate of ${acme.directory} is shown; ${text}`),
+  ]
 }
 
 /** Names that clients come by and do not find in the server's certificate. */
@@ -197,11 +218,11 @@ function upstreamCredentials({ config, people, upstreamCredentials }: OpenInstan
   })
 }
 
-function expiry(about: string, notAfter: Date): Finding {
+function expiry(about: string, notAfter: Date, nearDays = NEAR_DAYS): Finding {
   const days = Math.floor((notAfter.getTime() - Date.now()) / DAY_MS)
   const day = notAfter.toISOString().slice(0, 10)
   if (days < 0) return wrong(about, `expired on ${day}`)
-  return days < NEAR_DAYS ? wrong(about, `expires on ${day}, in ${days} days`) : ok(about, `until ${day}`)
+  return days < nearDays ? wrong(about, `expires on ${day}, in ${days} days`) : ok(about, `until ${day}`)
 }
 
 async function dns(domain: string, config: Config): Promise<readonly Finding[]> {

@@ -26,6 +26,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Register>>> = {
   queue: async () => (await import("./queue.ts")).registerQueue,
   mailbox: async () => (await import("./mailbox.ts")).registerMailbox,
   upstream: async () => (await import("./upstream.ts")).registerUpstream,
+  tls: async () => (await import("./tls.ts")).registerTls,
   dkim: async () => (await import("./dkim.ts")).registerDkim,
   status: async () => (await import("./status.ts")).registerStatus,
   dns: async () => (await import("./dns.ts")).registerDns,

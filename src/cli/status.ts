@@ -3,6 +3,7 @@ import type { Command } from "commander"
 import type { ListenAddress } from "../config/config.ts"
 import type { QueuedJob } from "../queue/queue.ts"
 import { presentProcesses } from "../store/presence.ts"
+import { serverCertificateView, viewLines } from "./acme-view.ts"
 import { openQueue } from "./open-queue.ts"
 import { type CommonOptions, type OpenInstance, openInstance, optionsOf, print, printJson } from "./shell.ts"
 
@@ -40,6 +41,7 @@ async function statusOf(options: CommonOptions) {
     listeners: await Promise.all(
       Object.entries(config.listen).map(async ([name, address]) => listenerOf(name, address)),
     ),
+    tls: serverCertificateView(config),
     queue: await open.queue.counts(),
     ...peopleOf(instance),
     errors: [...heldErrors(jobs), ...(await open.queue.failures(LAST_ERRORS)).map(failureError)],
@@ -138,6 +140,7 @@ function statusLines(status: Status): string[] {
           `${name.padEnd(12)} ${address.padEnd(22)} ${accepts ? "accepts" : `closed (${"reason" in rest ? rest.reason : "unknown"})`}`,
       ),
     ),
+    ...labelled("tls", viewLines(status.tls)),
     `queue      ${queue.ready} ready, ${queue.delayed} delayed, ${queue.active} active, ${queue.held} held; ${queue.failed} failed`,
     `people     ${status.accounts} account${plural(status.accounts)}, ${status.devices} device${plural(status.devices)}`,
     ...labelled(

@@ -7,7 +7,16 @@ export interface ListenAddress {
 }
 
 /** The listeners an instance can have; one that is absent is not served. */
-export type ListenerName = "mx" | "submission" | "submissions" | "imap" | "imaps" | "imapsClient" | "https" | "http" | "admin"
+export type ListenerName =
+  | "mx"
+  | "submission"
+  | "submissions"
+  | "imap"
+  | "imaps"
+  | "imapsClient"
+  | "https"
+  | "http"
+  | "admin"
 
 /** A service as devices reach it: by another name or port than the listener's where something stands between. */
 export interface ClientService {

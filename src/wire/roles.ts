@@ -2,6 +2,7 @@ import { availableParallelism } from "node:os"
 import { join } from "node:path"
 import type { Config } from "../config/config.ts"
 import { startAdminHttp } from "../http/admin.ts"
+import { startPlainHttp } from "../http/plain.ts"
 import { reloadPublicTls, startPublicHttp } from "../http/public.ts"
 import { PROXY_LIMITS } from "../imap-proxy/ports.ts"
 import { WindowCache } from "../imap-proxy/windows.ts"
@@ -9,6 +10,7 @@ import { MailStore } from "../mailbox/store.ts"
 import { stsPolicyText } from "../message/published-sts.ts"
 import { type EmbeddedQueue, openEmbeddedQueue } from "../queue/embedded.ts"
 import { startSweeping } from "../queue/sweep.ts"
+import { PendingChallenges, startAcme } from "./acme.ts"
 import { openAttempts } from "./attempts.ts"
 import type { Core } from "./core.ts"
 import { LiveDevices } from "./devices.ts"
@@ -21,6 +23,7 @@ import { ImapProcesses } from "./imap-processes.ts"
 import { type KnownPeople, knowPeople } from "./known-people.ts"
 import { type LoginLimits, loginLimits } from "./login-limits.ts"
 import { publishedProfiles } from "./published.ts"
+import { restoreServerCertificate } from "./server-certificate.ts"
 import { startSmtp } from "./smtp.ts"
 import { adminSource } from "./status.ts"
 import { startStsRefresh } from "./sts-refresh.ts"
@@ -30,6 +33,7 @@ import { reportsOf, work } from "./worker.ts"
 
 /** The rest of the process keeps this many busy at most. */
 const MAX_HANDS = 4
+const HTTPS_PORT = 443
 
 /** The roles of this process, running. */
 export interface Running extends AsyncDisposable {
@@ -69,7 +73,7 @@ export async function startRoles(core: Core, imapProcesses: number): Promise<Run
     const shared = openShared(core, stack)
     const imap = imapProcesses > 0 ? stack.use(new ImapProcesses(core, imapProcesses, shared)) : null
     if (core.roles.has("worker")) await startWorker(core, shared, stack)
-    const listeners = await startListeners(core, shared, imap)
+    const listeners = await startListeners(core, shared, imap, stack)
     return {
       listeners: listeners.map(({ name, where }) => `${name}=${where}`),
       async drain(graceMs) {
@@ -96,6 +100,7 @@ function openShared(core: Core, stack: AsyncDisposableStack): Shared {
   const known = stack.use(knowPeople(core))
   known.presence.onChange(() => devices.refresh())
   const store = stack.use(new MailStore(join(config.data, "mail"), { now, log }))
+  if (core.roles.has("http")) restoreServerCertificate(config, now())
   const tls = stack.use(new LiveTls(config, log))
   return { queue, devices, known, store, tls, loginLimits: limits }
 }
@@ -119,7 +124,12 @@ async function startWorker(core: Core, shared: Shared, stack: AsyncDisposableSta
   })
 }
 
-async function startListeners(core: Core, shared: Shared, imap: ImapProcesses | null): Promise<Listener[]> {
+async function startListeners(
+  core: Core,
+  shared: Shared,
+  imap: ImapProcesses | null,
+  stack: AsyncDisposableStack,
+): Promise<Listener[]> {
   const { config, roles } = core
   const started: Listener[] = []
   try {
@@ -128,6 +138,7 @@ async function startListeners(core: Core, shared: Shared, imap: ImapProcesses | 
     const served = roles.has("imap") ? startImap(core, imapParts(core, shared)) : imap?.listen()
     for (const [kind, listener] of (await served) ?? []) started.push(named(kind, listener))
     if (roles.has("http") && config.listen.https) started.push(await startPublic(core, shared.tls))
+    if (roles.has("http") && config.listen.http) started.push(await startPlain(core, shared.tls, stack))
     if (config.listen.admin) started.push(await startAdmin(core, shared.queue, imap))
     return started
   } catch (error) {
@@ -158,6 +169,20 @@ async function startPublic(core: Core, tls: LiveTls): Promise<Listener> {
 
 function stsPolicyOf({ hostname, policy }: Config): string | null {
   return policy.mtaSts === "off" ? null : stsPolicyText({ mode: policy.mtaSts, mx: hostname })
+}
+
+/** HTTP in clear; where certificates come from a CA it is asked from here, since its challenges are answered here. */
+async function startPlain(core: Core, tls: LiveTls, stack: AsyncDisposableStack): Promise<Listener> {
+  const { config } = core
+  const challenges = new PendingChallenges()
+  const port = config.clients.https?.port
+  const server = await startPlainHttp({
+    ...(config.listen.http ?? { host: "127.0.0.1", port: 0 }),
+    challenge: (token) => challenges.find(token),
+    https: port === undefined ? null : `${config.hostname}${port === HTTPS_PORT ? "" : `:${port}`}`,
+  })
+  if (config.tls.acme) stack.use(startAcme(core, config.tls.acme, tls, challenges))
+  return named("http", server)
 }
 
 async function startAdmin(core: Core, queue: EmbeddedQueue, imap: ImapProcesses | null): Promise<Listener> {

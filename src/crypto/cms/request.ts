@@ -13,12 +13,7 @@ export function certificationRequest(names: readonly string[], scalar: Uint8Arra
   // RFC 2985 §5.4.2
   const extensionRequest = sequence(oid("1.2.840.113549.1.9.14"), setOf(sequence(alternatives)))
   // CertificationRequestInfo ::= SEQUENCE { version INTEGER { v1(0) }, subject, subjectPKInfo, attributes [0] }
-  const asked = sequence(
-    integer(0),
-    sequence(),
-    p256Spki(p256PublicPoint(scalar)),
-    explicit(0, extensionRequest),
-  )
+  const asked = sequence(integer(0), sequence(), p256Spki(p256PublicPoint(scalar)), explicit(0, extensionRequest))
   return sequence(asked, ECDSA_WITH_SHA256, bitString(signP256(scalar, asked, "der")))
 }
 
