@@ -41,7 +41,8 @@ https = ${address(5, 443)}
 # metrics, health and status as plain HTTP: keep it on loopback
 admin = ${address(6, 9465, "127.0.0.1")}
 
-# PEM; ca.pem beside them is the private authority that signed the certificate.
+# PEM; ca.pem beside them is the private authority that signed the certificate. For one that everybody trusts, got and renewed by
+# itself (ACME), see [tls.acme] and listen.http in docs/OPERATIONS.md.
 [tls]
 certificate = "tls/server.pem"
 key = "tls/server.key"

@@ -61,7 +61,7 @@ async function answerTo(config: Config): Promise<AcmeStatus> {
     takeRenewalRequest(config)
     throw new GatewayError(
       "NOT_CONFIRMED",
-      "no server with the role http took the request up: start it, it asks by itself",
+      "no server with the role http took the request up: none runs (it asks when it starts), or it is asking already",
     )
   }
   const answered = (): AcmeStatus | null => {

@@ -83,7 +83,7 @@ const LIMITS = {
   maxHeaderSize: 8_192,
   headersTimeout: 5_000,
   requestTimeout: 10_000,
-  connectionsCheckingInterval: 2_500,
+  connectionsCheckingInterval: 1_000,
   keepAlive: false,
 }
 /** A CA asks from a handful of places at once. */

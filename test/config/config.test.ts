@@ -41,6 +41,25 @@ describe("defaults", () => {
     expect(config.warnings).toEqual([])
   })
 
+  test("a CA", () => {
+    const text = `hostname = "mail.example.test"\n${DOMAINS}[listen]\nhttp = "*:80"\n[tls.acme]\ndirectory = "https://ca.example/dir"\nagreeToTerms = true\n`
+    const acme = (more: string) => parseConfig(text + more, FILE).tls.acme
+    expect(acme("")).toEqual({
+      directory: "https://ca.example/dir",
+      email: null,
+      names: ["mail.example.test"],
+      caFile: null,
+    })
+    expect(
+      acme('email = "a@b.example"\nnames = ["Mail.example.test", "imap.example.test"]\ncaFile = "ca.pem"\n'),
+    ).toEqual({
+      directory: "https://ca.example/dir",
+      email: "a@b.example",
+      names: ["mail.example.test", "imap.example.test"],
+      caFile: "/instance/ca.pem",
+    })
+  })
+
   test("networks, sealers and DNS servers", () => {
     const text = `${DOMAINS}[policy]\ntrusted = ["192.0.2.7", "198.51.100.0/24", "2001:db8::/32", "::1"]\ntrustedSealers = ["Lists.Example.ORG"]\n[dns]\nservers = ["192.0.2.1", "192.0.2.1:5353", "::1", "[::1]:5353"]\n`
     const { policy, dns } = parseConfig(text, FILE)
@@ -78,10 +97,12 @@ describe("defaults", () => {
     })
     // Uncommented, the remaining keys are known as well; only the pairs File/Env exclude one another.
     const all = text
+      .replace(/^# \[tls\.acme\]\n(?:# .*\n)+/m, (table) => table.replace(/^# /gm, ""))
       .replace(/^# (user|passwordFile|passwordEnv|masterPasswordEnv|caFile|clamd|rspamd|hook) =/gm, "$1 =")
       .replace(/^# (\[\[relay\.domains\]\]|(?:domain|next|tls|mx) = .*)$/gm, "$1")
       .replace(/^# (\[\[tls\.names\]\]\n)# (name .*\n)# (certificate .*\n)# (key .*)$/m, "$1$2$3$4")
     expect(all).toContain("\n[[tls.names]]\nname")
+    expect(all).toContain("\n[tls.acme]\ndirectory")
     expect(all).toContain("\n[[relay.domains]]\ndomain")
     expect(
       mistakesOf(all)
@@ -297,6 +318,21 @@ describe("mistakes", () => {
       "a name twice, with a key that is none",
       `${DOMAINS}[[tls.names]]\nname = "a.test"\ncertificate = "a"\nkey = "b"\n\n[[ tls.names ]] # again\nname = "A.test"\ncertificate = "a"\nkey = "b"\nkeys = "c"\n`,
       `${FILE}:8: tls.names[1].name: stands here twice\n${FILE}:11: tls.names[1].keys: is no key of postern.toml`,
+    ],
+    [
+      "a CA whose terms nobody agreed to, and that nothing answers",
+      `${DOMAINS}[tls.acme]\ndirectory = "https://ca.example/dir"\n`,
+      `${FILE}: tls.acme.agreeToTerms: must be true: read the terms of service of the CA\n${FILE}: listen.http: is missing: tls.acme needs it, "*:80" in most cases (HTTP-01)`,
+    ],
+    [
+      "a CA in clear",
+      `${DOMAINS}[tls.acme]\ndirectory = "http://ca.example/dir"\nagreeToTerms = true\n`,
+      `${FILE}:3: tls.acme.directory: must be a URL such as "https://host/path"`,
+    ],
+    [
+      "a CA without its directory",
+      `${DOMAINS}[tls.acme]\nagreeToTerms = true\n`,
+      `${FILE}: tls.acme.directory: is missing: tls.acme.agreeToTerms is of no use without it`,
     ],
     [
       "one table for several",

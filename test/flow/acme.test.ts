@@ -1,6 +1,6 @@
 import { X509Certificate } from "node:crypto"
 import { once } from "node:events"
-import { readFileSync, rmSync, statSync, writeFileSync } from "node:fs"
+import { mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { connect, type TLSSocket } from "node:tls"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
@@ -188,6 +188,23 @@ test.skipIf(!peer("pebble"))(
     expect(await gateway.stop()).toBe(0)
   },
 )
+
+test("what the CA said about waiting holds behind a restart, and for an administrator", async () => {
+  await using site = await makeSite({})
+  const { gateway, pebble } = site
+  const [at, retryAt] = [new Date().toISOString(), new Date(Date.now() + 7200e3).toISOString()]
+  const said = { reason: "acme: newOrder: urn:x: slowly", problem: "urn:x", retryAt, nextAt: retryAt, request: null }
+  mkdirSync(join(gateway.folder, "data/acme"))
+  writeFileSync(
+    join(gateway.folder, "data/acme/status.json"),
+    JSON.stringify({ directory: pebble.directory, names: NAMES, at, outcome: "failed", failures: 1, ...said }),
+  )
+  await gateway.serve()
+  const { code, stdout } = await gateway.postern("tls", "renew")
+  expect(code).toBe(1)
+  expect(Buffer.from(stdout).toString()).toContain(`not asked: the CA wants no request before ${retryAt}; failed ${at}`)
+  expect(gateway.log).not.toContain("acme.asking")
+})
 
 test("who renews without a CA, or without a server, is told", async () => {
   await using gateway = await Instance.create()

@@ -72,3 +72,9 @@ test("a port that is taken is named", async () => {
   const start = startPlainHttp({ host: "127.0.0.1", port, challenge: () => null, https: null })
   await expect(start).rejects.toMatchObject({ code: "LISTEN_FAILED", message: expect.stringContaining(`:${port}`) })
 })
+
+test("who is slow with a header, or says nothing, is cut off within seconds", async () => {
+  const [slow, silent] = await Promise.all([raw(server, "GET / HTTP/1.1\r\nHo"), raw(server, "")])
+  expect(slow).toMatch(/^HTTP\/1.1 408 /)
+  expect(silent).not.toMatch(/ (?:200|308) /)
+}, 15_000)
