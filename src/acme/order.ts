@@ -85,16 +85,20 @@ async function settled(
   pending: readonly string[],
   wanted: readonly string[],
 ): Promise<AcmeAnswer> {
-  for (let attempt = 0; attempt < MAX_POLLS; attempt++) {
+  let [waitedMs, ownMs] = [0, FIRST_POLL_MS]
+  for (;;) {
     const answer = await client.post(url, null, what)
     const { status } = answer.members
     if (typeof status === "string" && wanted.includes(status)) return answer
     if (typeof status !== "string" || !pending.includes(status)) throw refused(what, answer.members)
-    const asked = (answer.retryAt?.getTime() ?? 0) - client.now().getTime()
-    const ownMs = Math.min(FIRST_POLL_MS * 2 ** attempt, MAX_POLL_MS)
-    await setTimeout(Math.min(Math.max(asked, ownMs), MAX_POLL_MS), undefined, { signal: client.signal })
+    const askedMs = (answer.retryAt?.getTime() ?? 0) - client.now().getTime()
+    const waitMs = Math.max(askedMs, ownMs)
+    waitedMs += waitMs
+    ownMs = Math.min(ownMs * 2, MAX_POLL_MS)
+    if (waitedMs > MAX_WAIT_MS)
+      throw new AcmeError("ACME_UNREACHABLE", `${what}: the CA does not decide within ${MAX_WAIT_MS / 1000} s`)
+    await setTimeout(waitMs, undefined, { signal: client.signal })
   }
-  throw new AcmeError("ACME_UNREACHABLE", `${what}: the CA has not decided after ${MAX_POLLS} questions`)
 }
 
 /** RFC 8555 §7.1.6: what is invalid says so in its own error, an authorization in that of its challenge. */
@@ -115,5 +119,5 @@ const TOKEN = /^[A-Za-z0-9_-]{22,128}$/
 const NAME = /^[a-z0-9.-]{1,253}$/i
 const FIRST_POLL_MS = 250
 const MAX_POLL_MS = 10_000
-/** About four minutes. */
-const MAX_POLLS = 30
+/** For one authorization or order. */
+const MAX_WAIT_MS = 180_000

@@ -9,8 +9,8 @@ import { type CommonOptions, configOf, optionsOf, print, printJson, type Shell }
 
 /** A server looks for requests once a second; one that is busy with an order takes it up behind that. */
 const TAKE_UP_MS = 15_000
-/** An order takes seconds; a CA that does not decide is given up within some five minutes. */
-const ANSWER_MS = 360_000
+/** An order takes seconds. A CA that takes its time for many names is still answered in the log and by "tls show". */
+const ANSWER_MS = 600_000
 const LOOK_MS = 100
 
 /** `postern tls`. */

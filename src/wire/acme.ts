@@ -19,7 +19,7 @@ import {
 } from "../store/acme.ts"
 import type { Core } from "./core.ts"
 import { startRounds } from "./rounds.ts"
-import { installIdentity } from "./server-certificate.ts"
+import { checkInstallable, installIdentity } from "./server-certificate.ts"
 import type { LiveTls } from "./tls.ts"
 
 /** How often it is looked whether it is time to ask, or somebody wants it: nobody else is asked by that. */
@@ -101,6 +101,7 @@ class Renewal {
   async #obtain(signal: AbortSignal): Promise<Obtained> {
     const { config, now } = this.#core
     const { directory, caFile, email, names } = this.#acme
+    checkInstallable(config.tls)
     const client = new AcmeClient({
       directory,
       authority: caFile === null ? null : readFileSync(caFile, "utf8"),

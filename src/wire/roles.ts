@@ -73,7 +73,7 @@ export async function startRoles(core: Core, imapProcesses: number): Promise<Run
     const shared = openShared(core, stack)
     const imap = imapProcesses > 0 ? stack.use(new ImapProcesses(core, imapProcesses, shared)) : null
     if (core.roles.has("worker")) await startWorker(core, shared, stack)
-    const listeners = await startListeners(core, shared, imap, stack)
+    const listeners = await startListeners(core, shared, imap)
     return {
       listeners: listeners.map(({ name, where }) => `${name}=${where}`),
       async drain(graceMs) {
@@ -124,12 +124,7 @@ async function startWorker(core: Core, shared: Shared, stack: AsyncDisposableSta
   })
 }
 
-async function startListeners(
-  core: Core,
-  shared: Shared,
-  imap: ImapProcesses | null,
-  stack: AsyncDisposableStack,
-): Promise<Listener[]> {
+async function startListeners(core: Core, shared: Shared, imap: ImapProcesses | null): Promise<Listener[]> {
   const { config, roles } = core
   const started: Listener[] = []
   try {
@@ -138,7 +133,7 @@ async function startListeners(
     const served = roles.has("imap") ? startImap(core, imapParts(core, shared)) : imap?.listen()
     for (const [kind, listener] of (await served) ?? []) started.push(named(kind, listener))
     if (roles.has("http") && config.listen.https) started.push(await startPublic(core, shared.tls))
-    if (roles.has("http") && config.listen.http) started.push(await startPlain(core, shared.tls, stack))
+    if (roles.has("http") && config.listen.http) started.push(await startPlain(core, shared.tls))
     if (config.listen.admin) started.push(await startAdmin(core, shared.queue, imap))
     return started
   } catch (error) {
@@ -172,7 +167,7 @@ function stsPolicyOf({ hostname, policy }: Config): string | null {
 }
 
 /** HTTP in clear; where certificates come from a CA it is asked from here, since its challenges are answered here. */
-async function startPlain(core: Core, tls: LiveTls, stack: AsyncDisposableStack): Promise<Listener> {
+async function startPlain(core: Core, tls: LiveTls): Promise<Listener> {
   const { config } = core
   const challenges = new PendingChallenges()
   const port = config.clients.https?.port
@@ -181,8 +176,13 @@ async function startPlain(core: Core, tls: LiveTls, stack: AsyncDisposableStack)
     challenge: (token) => challenges.find(token),
     https: port === undefined ? null : `${config.hostname}${port === HTTPS_PORT ? "" : `:${port}`}`,
   })
-  if (config.tls.acme) stack.use(startAcme(core, config.tls.acme, tls, challenges))
-  return named("http", server)
+  const acme = config.tls.acme === null ? null : startAcme(core, config.tls.acme, tls, challenges)
+  const close = async (): Promise<void> => {
+    // First: an order whose challenge finds nobody would count as failed.
+    await acme?.[Symbol.asyncDispose]()
+    await server.close()
+  }
+  return named("http", { address: server.address, close })
 }
 
 async function startAdmin(core: Core, queue: EmbeddedQueue, imap: ImapProcesses | null): Promise<Listener> {

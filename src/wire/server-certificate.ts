@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from "node:fs"
+import { accessSync, constants, existsSync, readFileSync } from "node:fs"
 import { dirname } from "node:path"
 import type { Config, TlsFiles } from "../config/config.ts"
 import { randomOctets } from "../crypto/primitives/random.ts"
@@ -14,6 +14,14 @@ import type { TlsIdentity } from "./tls.ts"
 export function installIdentity({ certificate, key }: TlsIdentity, files: TlsFiles): void {
   write(files.key, key)
   write(files.certificate, certificate)
+}
+
+/**
+ * Before the CA is asked: what it issues must find its place, and CAs count what they issue.
+ * @throws Error EACCES, EROFS, ENOENT for a folder that nothing can be written to
+ */
+export function checkInstallable({ certificate, key }: TlsFiles): void {
+  for (const path of [certificate, key]) accessSync(dirname(path), constants.W_OK)
 }
 
 /**

@@ -260,6 +260,14 @@ test("a server whose certificate nobody vouches for is not asked", async () => {
   expect(asked).toEqual([])
 })
 
+test("a CA that says to wait for longer than an order may take is given up at once", async () => {
+  answers["/order"] = { body: { status: "pending" }, headers: { "retry-after": "3600" } }
+  await expect(obtain()).rejects.toMatchObject({
+    code: "ACME_UNREACHABLE",
+    message: "acme: order: the CA does not decide within 180 s",
+  })
+})
+
 test("what is asked ends with its signal", async () => {
   const ending = new AbortController()
   answers["/order"] = { body: { status: "pending" }, headers: { "retry-after": "9" } }

@@ -1,6 +1,6 @@
 import { X509Certificate } from "node:crypto"
 import { once } from "node:events"
-import { mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs"
+import { mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { connect, type TLSSocket } from "node:tls"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
@@ -204,6 +204,22 @@ test("what the CA said about waiting holds behind a restart, and for an administ
   expect(code).toBe(1)
   expect(Buffer.from(stdout).toString()).toContain(`not asked: the CA wants no request before ${retryAt}; failed ${at}`)
   expect(gateway.log).not.toContain("acme.asking")
+})
+
+test("where nothing can be written the CA is not asked, and the reason is told", async () => {
+  await using site = await makeSite({})
+  const { gateway } = site
+  await gateway.serve({ args: ["--role", "http"] })
+  await eventually("the first attempt", async () => gateway.log.includes("acme.failed"))
+  renameSync(join(gateway.folder, "tls"), join(gateway.folder, "tls-away"))
+  const { code, stdout } = await gateway.postern("tls", "renew", "--json")
+  expect(code).toBe(1)
+  expect(JSON.parse(Buffer.from(stdout).toString())).toMatchObject({
+    asked: true,
+    outcome: "failed",
+    failures: 2,
+    reason: expect.stringContaining("ENOENT"),
+  })
 })
 
 test("who renews without a CA, or without a server, is told", async () => {
