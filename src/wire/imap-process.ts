@@ -122,6 +122,8 @@ function obey(
       break
     case "ticketKeys":
       tls.useTicketKeys(Buffer.from(order.ticketKeys, "base64"))
+      // It is told with every change, a renewed certificate's too.
+      tls.reload()
       break
     case "login":
       void limits.hear(order.news)

@@ -78,6 +78,7 @@ describe.skipIf(!peer("pebble"))("a certificate from a CA", () => {
 
   beforeAll(async () => {
     site = await makeSite({ rejectedNonces: 30 })
+    site.gateway.configure("[limits]\n", "[limits]\nimapProcesses = 2\n")
     await site.gateway.serve()
     before = await open(site.gateway, IMAPS)
     await once(before, "data")
@@ -112,6 +113,11 @@ describe.skipIf(!peer("pebble"))("a certificate from a CA", () => {
     await pebble.start()
     const answer = JSON.parse(await gateway.must("tls", "renew", "--json"))
     expect(answer).toMatchObject({ asked: true, outcome: "issued", failures: 0, names: NAMES })
+    // Those of both processes that serve IMAP.
+    await eventually("IMAP shows it", async () => {
+      const seen = await Promise.all(Array.from({ length: 8 }, () => shown(gateway, IMAPS)))
+      return seen.every(({ issuer }) => issuer.includes("Pebble Intermediate"))
+    })
     const root = new X509Certificate(await pebble.root())
     for (const offset of [SUBMISSIONS, IMAPS, HTTPS]) {
       const certificate = await shown(gateway, offset)
