@@ -318,7 +318,7 @@ function toText(octets: Uint8Array): string {
 }
 
 /** JavaScript in a packed package. */
-const PROGRAM = import.meta.url.endsWith(".ts") ? "imap-process.ts" : "imap-process.js"
+const PROGRAM = import.meta.url.endsWith(".ts") ? "start.ts" : "start.js"
 /**
  * Young objects get 4 MiB instead of up to 32 (twice): with some thousand connections the rest of the heap is 70 MiB. Measured with
  * 1,000 idle connections: 94 KB each without, 71 with it. What it does to the speed of fetching could not be told from noise.
