@@ -11,6 +11,6 @@ export default defineConfig({
     // Files share the modules of a worker: no module of ours has state, and a process and all imports anew for each of 140 files are 70 s of CPU.
     isolate: false,
     // Most files wait for other programs most of the time.
-    maxWorkers: 4,
+    maxWorkers: 3,
   },
 })
