@@ -7,7 +7,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest"
 import { testCertificate } from "../harness/certificate.ts"
 import { Dovecot, dovecotPossible } from "../harness/dovecot.ts"
 import { eventually } from "../harness/instance.ts"
-import { mustRun, peer, type TemporaryFolder, temporaryFolder } from "../harness/peers.ts"
+import { mustRun, peer, run, type TemporaryFolder, temporaryFolder } from "../harness/peers.ts"
 import { upstreamAt } from "../harness/upstream.ts"
 import { BareClient } from "./client.ts"
 import { crlf, MESSAGES, patched } from "./messages.ts"
@@ -127,7 +127,7 @@ SyncState *
     })
   })
 
-  test.skipIf(!peer("offlineimap"))("by offlineimap, both ways", async () => {
+  test.skipIf(!peer("offlineimap"))("by offlineimap, both ways", { timeout: 150_000 }, async () => {
     await using laptop = await BareClient.loggedIn(rig, LAPTOP)
     await laptop.ok("CREATE Small")
     await laptop.ok("SELECT INBOX")
@@ -156,10 +156,16 @@ sslcacertfile = ${folder.file("ca.pem")}
 folderfilter = lambda name: name == "Small"
 `,
     )
-    const sync = (): Promise<unknown> =>
-      mustRun("offlineimap", ["-o", "-u", "quiet", "-c", folder.file("offlineimaprc")], {
-        env: { HOME: folder.path },
-      })
+    // Now and then it hangs or fails behind its own handshake, before it has logged in: two threads of it use one OpenSSL object without a
+    // lock (imaplib2), one for TLS 1.3's tickets, the other for CAPABILITY. It is made to be run again.
+    const sync = async (): Promise<void> => {
+      const args = ["-o", "-u", "quiet", "-c", folder.file("offlineimaprc")]
+      for (let attempt = 1; ; attempt++) {
+        const { code, stderr } = await run("offlineimap", args, { env: { HOME: folder.path }, timeoutMs: 8_000 })
+        if (code === 0) return
+        if (attempt === 6) throw new Error(`offlineimap: exit ${code}: ${stderr}`)
+      }
+    }
     await sync()
     const near = folder.file("offline/Small")
     const texts = new Map(pathsIn(near).map((path) => [readFileSync(path, "latin1"), path]))
