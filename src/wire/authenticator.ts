@@ -1,10 +1,10 @@
-import { BlockList, isIPv6 } from "node:net"
 import { randomOctets } from "../crypto/primitives/random.ts"
 import { KnownKeys } from "../smtp-in/known-keys.ts"
 import { dnsLookup } from "../smtp-in/lookups.ts"
 import type { Authenticator } from "../smtp-in/ports.ts"
 import { sharedLookups } from "../smtp-in/shared-lookups.ts"
 import type { Core } from "./core.ts"
+import { membership } from "./network.ts"
 
 /**
  * What judges mail of other servers, as configured. It is loaded when the first message needs it: it takes a quarter of a second and 40 MB.
@@ -13,8 +13,7 @@ import type { Core } from "./core.ts"
 export function authenticatorOf({ config, now }: Pick<Core, "config" | "now">): Authenticator | null {
   const { authentication, trusted, trustedSealers } = config.policy
   if (authentication === "off") return null
-  const exempt = new BlockList()
-  for (const { address, prefixBits, family } of trusted) exempt.addSubnet(address, prefixBits, family)
+  const isTrusted = membership(trusted)
   const means = {
     authservId: config.hostname,
     lookup: sharedLookups(dnsLookup(config.dns.servers), () => performance.now()),
@@ -28,7 +27,7 @@ export function authenticatorOf({ config, now }: Pick<Core, "config" | "now">): 
   return {
     enforced: authentication === "enforce",
     async begin(facts) {
-      if (exempt.check(facts.remote, isIPv6(facts.remote) ? "ipv6" : "ipv4")) return null
+      if (isTrusted(facts.remote)) return null
       loading ??= import("../smtp-in/authenticate.ts")
       const { Examining } = await loading
       return new Examining(facts, means)

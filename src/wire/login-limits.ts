@@ -4,6 +4,7 @@ import { hasCode } from "../errors.ts"
 import { addressKey, parseAddress } from "../message/address.ts"
 import type { Core } from "./core.ts"
 import { networkOf } from "./network.ts"
+import { SeenLately } from "./seen-lately.ts"
 import { WindowCounter } from "./window-counter.ts"
 
 /** Whose login it is to be, and where from; in a form that tells nothing of what was typed. */
@@ -58,7 +59,8 @@ export class LoginLimits {
   readonly #networks: WindowCounter
   readonly #accounts: WindowCounter
   readonly #guesses: WindowCounter
-  readonly #known: KnownLogins
+  /** Which accounts have logged in from which networks. */
+  readonly #known: SeenLately
   /** Names guesses: what was tried is kept nowhere. */
   readonly key: Uint8Array
   #tell: (news: LoginNews) => void = () => undefined
@@ -70,13 +72,14 @@ export class LoginLimits {
     this.#networks = counter()
     this.#accounts = counter()
     this.#guesses = counter()
-    this.#known = new KnownLogins(now)
+    this.#known = new SeenLately(now, KNOWN_MS, MAX_KNOWN)
   }
 
   /** Whether the password is to be looked at. */
-  async admits({ account, network }: LoginSource): Promise<boolean> {
+  async admits(source: LoginSource): Promise<boolean> {
+    const { account, network } = source
     const { perNetwork, perAccount } = this.#limits
-    if (this.#known.has(network, account)) return true
+    if (this.#known.has(knownName(source))) return true
     const guesses = await this.#networks.of(network)
     if (perNetwork > 0 && guesses >= perNetwork) return false
     return perAccount === 0 || guesses === 0 || (await this.#accounts.of(account)) < perAccount
@@ -94,9 +97,10 @@ export class LoginLimits {
   }
 
   /** The password was right. */
-  succeeded({ account, network }: LoginSource): void {
-    if (!this.#known.has(network, account)) this.#tell({ kind: "known", network, account })
-    this.#known.add(network, account)
+  succeeded(source: LoginSource): void {
+    const name = knownName(source)
+    if (!this.#known.has(name)) this.#tell({ kind: "known", ...source })
+    this.#known.add(name)
   }
 
   /** `listener` is told what this process counts, but not what it heard. */
@@ -108,7 +112,7 @@ export class LoginLimits {
   async hear(news: LoginNews): Promise<boolean> {
     const { network, account } = news
     if (news.kind === "known") {
-      this.#known.add(network, account)
+      this.#known.add(knownName(news))
       return true
     }
     if ((await this.#guesses.of(news.guess)) > 0 || (await this.#guesses.add(news.guess)) === null) return false
@@ -121,28 +125,8 @@ export class LoginLimits {
   }
 }
 
-/** Which accounts have logged in from which networks. */
-class KnownLogins {
-  readonly #now: () => Date
-  /** Oldest first, with the time of the last login. */
-  readonly #seenAtMs = new Map<string, number>()
-
-  constructor(now: () => Date) {
-    this.#now = now
-  }
-
-  add(network: string, account: string): void {
-    const key = `${network} ${account}`
-    this.#seenAtMs.delete(key)
-    this.#seenAtMs.set(key, this.#now().getTime())
-    const oldest = this.#seenAtMs.keys().next().value
-    if (this.#seenAtMs.size > MAX_KNOWN && oldest !== undefined) this.#seenAtMs.delete(oldest)
-  }
-
-  has(network: string, account: string): boolean {
-    const seenAtMs = this.#seenAtMs.get(`${network} ${account}`)
-    return seenAtMs !== undefined && this.#now().getTime() - seenAtMs < KNOWN_MS
-  }
+function knownName({ network, account }: LoginSource): string {
+  return `${network} ${account}`
 }
 
 /** Of one length, whatever was typed. */

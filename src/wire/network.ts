@@ -1,4 +1,5 @@
-import { isIPv6 } from "node:net"
+import { BlockList, isIPv6 } from "node:net"
+import type { Network } from "../config/config.ts"
 
 /**
  * The network that an address is counted under: an IPv4 address itself, and the /64 of an IPv6 address, since whoever has one address of
@@ -26,4 +27,11 @@ function isMapped(groups: readonly string[]): boolean {
 function dotted(groups: readonly string[]): string {
   const words = groups.slice(6).map((group) => Number.parseInt(group, 16))
   return words.flatMap((word) => [word >> 8, word & 0xff]).join(".")
+}
+
+/** Whether an address is in one of these networks. */
+export function membership(networks: readonly Network[]): (address: string) => boolean {
+  const list = new BlockList()
+  for (const { address, prefixBits, family } of networks) list.addSubnet(address, prefixBits, family)
+  return (address) => list.check(address, isIPv6(address) ? "ipv6" : "ipv4")
 }

@@ -1,10 +1,10 @@
-import { BlockList, isIPv6 } from "node:net"
 import { Counts } from "../imap-proxy/places.ts"
 import type { Counters } from "../log/counters.ts"
 import type { Visitors } from "../smtp-in/ports.ts"
 import type { Core } from "./core.ts"
 import { Greylist } from "./greylist.ts"
-import { networkOf } from "./network.ts"
+import { membership, networkOf } from "./network.ts"
+import { SeenLately } from "./seen-lately.ts"
 import { WindowCounter } from "./window-counter.ts"
 
 /** How much is taken; 0: as much as anybody likes. */
@@ -25,14 +25,13 @@ export class SmtpVisitors implements Visitors {
   readonly #limits: VisitorLimits
   readonly #exempt: (remote: string) => boolean
   readonly #counters: Pick<Counters, "add">
-  readonly #now: () => Date
   readonly #connections = new Counts()
   readonly #messages = new WindowCounter(HOUR_MS, MAX_KEYS)
   readonly #guesses = new WindowCounter(HOUR_MS, MAX_KEYS)
   readonly #recipients = new WindowCounter(HOUR_MS, MAX_KEYS)
   readonly #greylist: Greylist
-  /** When a message of theirs was taken last, the one longest ago first. */
-  readonly #known = new Map<string, number>()
+  /** Networks whose mail was taken. */
+  readonly #known: SeenLately
 
   constructor(
     limits: VisitorLimits,
@@ -49,7 +48,7 @@ export class SmtpVisitors implements Visitors {
     this.#limits = limits
     this.#exempt = exempt
     this.#counters = counters
-    this.#now = now
+    this.#known = new SeenLately(now, KNOWN_MS, MAX_KEYS)
     this.#greylist = new Greylist(limits.greylistMs, now)
   }
 
@@ -65,8 +64,7 @@ export class SmtpVisitors implements Visitors {
   }
 
   isKnown(remote: string): boolean {
-    const seenMs = this.#known.get(networkOf(remote))
-    return seenMs !== undefined && this.#now().getTime() - seenMs < KNOWN_MS
+    return this.#known.has(networkOf(remote))
   }
 
   async mayMail(remote: string): Promise<boolean> {
@@ -98,11 +96,7 @@ export class SmtpVisitors implements Visitors {
   }
 
   accepted(remote: string): void {
-    const network = networkOf(remote)
-    this.#known.delete(network)
-    this.#known.set(network, this.#now().getTime())
-    const [oldest] = this.#known.keys()
-    if (this.#known.size > MAX_KEYS && oldest !== undefined) this.#known.delete(oldest)
+    this.#known.add(networkOf(remote))
   }
 
   async #spend(limit: string, counter: WindowCounter, key: string, most: number): Promise<boolean> {
@@ -119,8 +113,6 @@ export class SmtpVisitors implements Visitors {
 /** Those of a gateway, as configured. */
 export function visitorsOf({ config, counters, now }: Pick<Core, "config" | "counters" | "now">): SmtpVisitors {
   const { limits, policy } = config
-  const trusted = new BlockList()
-  for (const { address, prefixBits, family } of policy.trusted) trusted.addSubnet(address, prefixBits, family)
   return new SmtpVisitors(
     {
       connectionsPerNetwork: limits.smtpConnectionsPerNetwork,
@@ -129,7 +121,7 @@ export function visitorsOf({ config, counters, now }: Pick<Core, "config" | "cou
       recipientsPerAccount: limits.smtpRecipientsPerAccount,
       greylistMs: limits.smtpGreylistMs,
     },
-    { exempt: (remote) => trusted.check(remote, isIPv6(remote) ? "ipv6" : "ipv4"), counters, now },
+    { exempt: membership(policy.trusted), counters, now },
   )
 }
 
