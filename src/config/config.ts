@@ -196,7 +196,7 @@ export interface LimitsConfig {
   readonly smtpConnections: number
   /** Of them, from one network: an IPv4 address, or the /64 of an IPv6 address. */
   readonly smtpConnectionsPerNetwork: number
-  /** What MX takes from one network within an hour; 0: as much as it likes. */
+  /** Messages that one network begins at MX within an hour; 0: as many as it likes. */
   readonly smtpMessagesPerNetwork: number
   /** Recipients that are nobody here, named by one network at MX within an hour, after which it hears of nobody; 0: as many as it likes. */
   readonly smtpUnknownRecipients: number

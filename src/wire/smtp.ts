@@ -2,7 +2,7 @@ import type { ListenAddress, ListenerName } from "../config/config.ts"
 import { type Address, addressKey } from "../message/address.ts"
 import { jobsFor, type Queue } from "../queue/queue.ts"
 import { type SmtpListener, startSmtpIn } from "../smtp-in/listener.ts"
-import type { Acceptance, ArrivingEntry, Recipients, Submitters } from "../smtp-in/ports.ts"
+import type { Acceptance, ArrivingEntry, Recipients, Submitters, Visitors } from "../smtp-in/ports.ts"
 import type { People } from "../store/people.ts"
 import type { NewEntry } from "../store/spool.ts"
 import { authenticatorOf } from "./authenticator.ts"
@@ -25,20 +25,29 @@ export async function startSmtp(
     roles.has(kind === "mx" ? "mx" : "submission"),
   )
   const listeners: [string, SmtpListener][] = []
+  // An account has one allowance, whichever port its devices send by.
+  const visitors = { mx: visitorsOf(core), submission: visitorsOf(core) }
   for (const kind of kinds) {
     const listen = config.listen[kind]
-    if (listen) listeners.push([kind, await startOne(kind, listen, core, queue, devices, tls)])
+    const shared = { queue, devices, tls, visitors: visitors[kind === "mx" ? "mx" : "submission"] }
+    if (listen) listeners.push([kind, await startOne(kind, listen, core, shared)])
   }
   return listeners
+}
+
+/** What listeners have in common. */
+interface Shared {
+  readonly queue: Queue
+  readonly devices: LiveDevices
+  readonly tls: LiveTls
+  readonly visitors: Visitors
 }
 
 async function startOne(
   kind: ListenerName & ("mx" | "submission" | "submissions"),
   listen: ListenAddress,
   core: Core,
-  queue: Queue,
-  devices: LiveDevices,
-  tls: LiveTls,
+  { queue, devices, tls, visitors }: Shared,
 ): Promise<SmtpListener> {
   const { config } = core
   const { limits } = config
@@ -61,7 +70,7 @@ async function startOne(
     recipients: recipientsOf(core.people),
     ...(kind === "mx" ? {} : { submitters: submittersOf(core.people, devices) }),
     acceptance: acceptanceOf(kind, core, queue),
-    visitors: visitorsOf(core),
+    visitors,
     ...(authenticator ? { authenticator } : {}),
     ...(scanner ? { scanner } : {}),
     counters: core.counters,

@@ -18,7 +18,7 @@ export interface VisitorLimits {
 }
 
 /**
- * Who connects to the SMTP listeners of one kind, counted in memory by network (RFC 4291: a /64 is one) and by account, each within an hour
+ * Who connects to MX, or to the listeners for submission, counted in memory by network (RFC 4291: a /64 is one) and by account, each within an hour
  * that begins with its first. Networks that `exempt` names, which are those of our own relays, are never refused.
  */
 export class SmtpVisitors implements Visitors {

@@ -22,7 +22,7 @@ beforeAll(async () => {
   gateway = await Instance.create()
   const [port] = await freePorts(1)
   gateway.configure("[listen]\n", `[listen]\nimapsClient = "127.0.0.1:${port}"\n`)
-  gateway.configure("[limits]\n", "[limits]\nloginFailures = 2\n")
+  gateway.configure("[limits]\n", "[limits]\nloginFailures = 2\nsmtpRecipientsPerAccount = 2\n")
   await gateway.must("account", "add", ALICE)
   await gateway.must("account", "add", BOB)
   laptop = await gateway.device(ALICE, "laptop", "--login-certificate")
@@ -128,4 +128,30 @@ test("who guesses is not heard, over IMAP and submission alike; the owner is, fr
     for (const secret of [password, Buffer.from(password).toString("base64").slice(0, 30), "guess1"])
       expect(gateway.log).not.toContain(secret)
   for (const device of [laptop, phone, desktop]) expect(gateway.log).not.toContain(plain(device, device.password))
+})
+
+test("an account writes to so many within an hour, over both ports of submission together", async () => {
+  // Of an account that is known from here, whoever has guessed.
+  const tablet = await gateway.device(ALICE, "tablet")
+  const write = async (wire: WireClient, recipients: readonly string[]): Promise<string[]> => {
+    const say = async (line: string): Promise<string> => {
+      await wire.write(`${line}\r\n`)
+      return wire.until(/^\d{3} .*\r\n/m)
+    }
+    await say("EHLO client.test")
+    expect(await say(`AUTH PLAIN ${plain(tablet, tablet.password)}`)).toMatch(/^235/)
+    expect(await say(`MAIL FROM:<${ALICE}>`)).toMatch(/^250/)
+    const answers: string[] = []
+    for (const recipient of recipients) answers.push((await say(`RCPT TO:<${recipient}>`)).slice(0, 9))
+    return answers
+  }
+  using secured = await WireClient.connect(tablet.smtp.port, { tls: true })
+  await secured.until(/^220 .*\r\n/)
+  expect(await write(secured, ["one@elsewhere.test", "two@elsewhere.test"])).toEqual(["250 2.1.5", "250 2.1.5"])
+  using upgraded = await WireClient.connect(gateway.port + 1)
+  await upgraded.until(/^220 .*\r\n/)
+  await upgraded.write("EHLO client.test\r\nSTARTTLS\r\n")
+  await upgraded.until(/^220 .*\r\n/m)
+  await upgraded.upgrade()
+  expect(await write(upgraded, ["three@elsewhere.test"])).toEqual(["450 4.7.1"])
 })
