@@ -3,8 +3,9 @@ import { resolve } from "node:path"
 import { parse, TomlError } from "smol-toml"
 import { GatewayError } from "../errors.ts"
 import type { Config, SecretSource } from "./config.ts"
+import type { Mistake } from "./document.ts"
 import { keyLines } from "./lines.ts"
-import { checkConfig, type Mistake } from "./schema.ts"
+import { checkConfig } from "./schema.ts"
 
 /** Where postern.toml is looked for when nobody names it. */
 const PLACES: readonly string[] = ["postern.toml", "var/postern.toml"]
