@@ -1,8 +1,9 @@
 import type { AddressInfo } from "node:net"
-import { SMTPServer, type SMTPServerAddress, type SMTPServerDataStream, type SMTPServerSession } from "smtp-server"
+import { SMTPServer, type SMTPServerDataStream, type SMTPServerSession } from "smtp-server"
 import { GatewayError } from "../errors.ts"
 import type { Counters } from "../log/counters.ts"
 import type { Log } from "../log/log.ts"
+import { type AdmissionRules, admitRecipient, admitSender, submitterOf } from "./admission.ts"
 import { Arrival } from "./arrival.ts"
 import { authenticate } from "./authentication.ts"
 import { GatewayConnection } from "./connection.ts"
@@ -15,14 +16,13 @@ import type {
   Recipients,
   ScanFacts,
   Scanner,
-  Submitter,
   Submitters,
   Visitors,
 } from "./ports.ts"
 import { receivedField } from "./received.ts"
 import * as replies from "./replies.ts"
 import { Scanning } from "./scanning.ts"
-import { checkAuthors, envelopeOf, judgeRecipient, judgeSender, type RecipientRules, senderOf } from "./transaction.ts"
+import { checkAuthors, envelopeOf, senderOf } from "./transaction.ts"
 
 export interface SmtpInLimits {
   readonly messageSizeOctets: number
@@ -102,7 +102,7 @@ export async function startSmtpIn(options: SmtpInOptions): Promise<SmtpListener>
 class Gate implements SmtpListener {
   readonly #options: SmtpInOptions
   readonly #log: Log
-  readonly #where: RecipientRules
+  readonly #admission: AdmissionRules
   readonly #server: SMTPServer
   readonly #connections = new Map<string, GatewayConnection>()
   readonly #receiving = new Set<Promise<void>>()
@@ -110,7 +110,8 @@ class Gate implements SmtpListener {
   constructor(options: SmtpInOptions) {
     this.#options = options
     this.#log = options.log.with({ listener: options.kind })
-    this.#where = { recipients: options.recipients, postmasterDomain: options.postmasterDomain ?? options.hostname }
+    const { kind, visitors = null, recipients, postmasterDomain = options.hostname } = options
+    this.#admission = { kind, visitors, recipients, postmasterDomain }
     this.#server = this.#makeServer()
   }
 
@@ -170,9 +171,9 @@ class Gate implements SmtpListener {
       logger: false,
       onAuth: (given, session, callback) => void this.#authenticate(given, session, callback),
       onMailFrom: (given, session, callback) =>
-        void this.#judge(session, callback, async () => this.#sender(given, session)),
+        void this.#judge(session, callback, () => admitSender(given, session, this.#admission)),
       onRcptTo: (given, session, callback) =>
-        void this.#judge(session, callback, async () => this.#recipient(given, session)),
+        void this.#judge(session, callback, () => admitRecipient(given, session, this.#admission)),
       onData: (stream, session, callback) => {
         const receiving = this.#receive(stream, session, callback).finally(() => this.#receiving.delete(receiving))
         this.#receiving.add(receiving)
@@ -213,32 +214,6 @@ class Gate implements SmtpListener {
     const answer = await authenticate(given, connection, rules)
     if ("code" in answer) callback(replies.replyError(answer))
     else callback(null, { user: answer })
-  }
-
-  async #sender(given: SMTPServerAddress, session: SMTPServerSession): Promise<replies.Reply | null> {
-    const { kind, visitors } = this.#options
-    const refusal = judgeSender(given, isUtf8(session), submitterOf(session))
-    if (refusal !== null || kind !== "mx" || visitors === undefined) return refusal
-    return (await visitors.mayMail(session.remoteAddress)) ? null : replies.TOO_MANY_MESSAGES
-  }
-
-  async #recipient(given: SMTPServerAddress, session: SMTPServerSession): Promise<replies.Reply | null> {
-    const { kind, visitors } = this.#options
-    const judge = () => judgeRecipient(given, isUtf8(session), kind !== "mx", this.#where)
-    if (visitors === undefined) return judge()
-    if (kind === "mx" && !(await visitors.mayAsk(session.remoteAddress))) return replies.TOO_MANY_GUESSED
-    const refusal = judge()
-    if (kind === "mx" && refusal === replies.UNKNOWN_RECIPIENT) await visitors.guessed(session.remoteAddress)
-    if (refusal !== null) return refusal
-    const submitter = submitterOf(session)
-    if (submitter === null) return this.#isEarly(given, session, visitors) ? replies.GREYLISTED : null
-    return (await visitors.mayWrite(submitter.account)) ? null : replies.TOO_MANY_RECIPIENTS
-  }
-
-  #isEarly(given: SMTPServerAddress, session: SMTPServerSession, visitors: Visitors): boolean {
-    const { mailFrom } = session.envelope
-    const sender = mailFrom ? mailFrom.address : ""
-    return !visitors.mayReach(session.remoteAddress, sender, given.address)
   }
 
   /** Answers MAIL or RCPT; what can't be decided now is asked again later. */
@@ -322,7 +297,7 @@ class Gate implements SmtpListener {
 
   #entry(session: SMTPServerSession, authentication: () => Authentication | null): ArrivingEntry {
     const submitter = submitterOf(session)
-    const envelope = envelopeOf(session, this.#where)
+    const envelope = envelopeOf(session, this.#admission)
     const receivedAt = this.#options.now?.() ?? new Date()
     const helo = session.hostNameAppearsAs
     const received = receivedField({
@@ -386,14 +361,6 @@ function scanFacts({ envelope, origin }: ArrivingEntry, session: SMTPServerSessi
 
 function sessionName(session: SMTPServerSession): string {
   return `${session.id}.${session.transaction}`
-}
-
-function submitterOf(session: SMTPServerSession): Submitter | null {
-  return session.user || null
-}
-
-function isUtf8(session: SMTPServerSession): boolean {
-  return session.envelope.smtpUtf8 === true
 }
 
 function isAddressInfo(address: AddressInfo | string | null): address is AddressInfo {
