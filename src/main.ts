@@ -1,9 +1,6 @@
-import { enableCompileCache } from "node:module"
-import { fileURLToPath } from "node:url"
+import "./compile-cache.ts"
 
-// Half of a command's time is reading the program. Beside the program, not in /tmp: whoever can write there can change the program as
-// well. Where nothing can be written, nothing is kept.
-enableCompileCache(fileURLToPath(new URL("../node_modules/.cache/postern", import.meta.url)))
+// Not imported as the rest is: all imports of a file are read before the first one runs.
 const { buildProgram } = await import("./cli/program.ts")
 
 // The server's parts are loaded by the commands that run them, so that the others start quickly.
