@@ -156,8 +156,8 @@ sslcacertfile = ${folder.file("ca.pem")}
 folderfilter = lambda name: name == "Small"
 `,
     )
-    // Now and then it hangs or fails behind its own handshake, before it has logged in: two threads of it use one OpenSSL object without a
-    // lock (imaplib2), one for TLS 1.3's tickets, the other for CAPABILITY. It is made to be run again.
+    // Now and then it hangs or fails behind its own handshake, before it has logged in: its CAPABILITY never leaves it (ss counts what it has
+    // sent: all up to Finished). Two threads of imaplib2 use one OpenSSL object then, without a lock. It is made to be run again.
     const sync = async (): Promise<void> => {
       const args = ["-o", "-u", "quiet", "-c", folder.file("offlineimaprc")]
       for (let attempt = 1; ; attempt++) {

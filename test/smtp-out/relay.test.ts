@@ -5,10 +5,11 @@ import { beforeAll, describe, expect, test } from "vitest"
 import { silentLog } from "../../src/log/log.ts"
 import { parseAddress } from "../../src/message/address.ts"
 import { MAX_TARGETS } from "../../src/smtp-out/exchange.ts"
-import type { ExchangeHop, HostHop, RelayMessage, Resolver } from "../../src/smtp-out/hop.ts"
+import type { ExchangeHop, HostHop, Resolver } from "../../src/smtp-out/hop.ts"
 import { Relay, type RelayOptions } from "../../src/smtp-out/relay.ts"
 import { type TestCertificate, testCertificate } from "../harness/certificate.ts"
 import { openSmtpSink } from "../harness/smtp-sink.ts"
+import { relayMessage } from "./message.ts"
 
 let certificate: TestCertificate
 beforeAll(async () => {
@@ -20,24 +21,6 @@ const never = new AbortController().signal
 function makeRelay(options: Partial<RelayOptions> = {}): Relay {
   const timeouts = { connectMs: 2_000, greetingMs: 2_000, silenceMs: 2_000 }
   return new Relay({ hostname: "mx.example.test", log: silentLog(), timeouts, ...options })
-}
-
-function message(octets: string | Uint8Array, more: Partial<RelayMessage> = {}): RelayMessage {
-  const whole = Buffer.from(octets)
-  return {
-    sender: parseAddress("alice@example.test"),
-    recipient: parseAddress("carol@remote.example"),
-    smtpUtf8: false,
-    envelopeId: null,
-    returnContent: null,
-    notify: null,
-    originalRecipient: null,
-    sizeOctets: whole.length,
-    content: async function* () {
-      for (let at = 0; at < whole.length; at += 1000) yield whole.subarray(at, at + 1000)
-    },
-    ...more,
-  }
 }
 
 function host(port: number, more: Partial<HostHop> = {}): HostHop {
@@ -60,7 +43,7 @@ describe("octets", () => {
   test.each(rows)("%s: reach the next hop as they are", async (_name, octets) => {
     await using sink = await openSmtpSink()
     await using relay = makeRelay()
-    const outcome = await relay.relayMessage(message(octets), host(sink.port), never)
+    const outcome = await relay.relayMessage(relayMessage(octets), host(sink.port), never)
     expect(outcome.kind).toBe("relayed")
     expect(sink.messages[0]?.octets.equals(Buffer.from(octets))).toBe(true)
   })
@@ -68,24 +51,26 @@ describe("octets", () => {
   test("a message without a final line end gets exactly one", async () => {
     await using sink = await openSmtpSink()
     await using relay = makeRelay()
-    await relay.relayMessage(message("A: b\r\n\r\nend"), host(sink.port), never)
+    await relay.relayMessage(relayMessage("A: b\r\n\r\nend"), host(sink.port), never)
     expect(sink.messages[0]?.octets.toString()).toBe("A: b\r\n\r\nend\r\n")
   })
 
   test("content that breaks off is not delivered, and its error is thrown", async () => {
     await using sink = await openSmtpSink()
     await using relay = makeRelay()
-    const broken = message(HELLO, {
+    const broken = relayMessage(HELLO, {
       content: async function* () {
         yield Buffer.from("From: a")
         throw new RangeError("spool")
       },
     })
     await expect(relay.relayMessage(broken, host(sink.port), never)).rejects.toThrow(RangeError)
-    await expect(relay.relayMessage(message(HELLO, { sizeOctets: 99 }), host(sink.port), never)).rejects.toMatchObject({
+    await expect(
+      relay.relayMessage(relayMessage(HELLO, { sizeOctets: 99 }), host(sink.port), never),
+    ).rejects.toMatchObject({
       code: "LENGTH_MISMATCH",
     })
-    await relay.relayMessage(message(HELLO), host(sink.port), never)
+    await relay.relayMessage(relayMessage(HELLO), host(sink.port), never)
     expect(sink.messages.map((one) => one.octets.toString())).toEqual([HELLO])
   })
 })
@@ -101,7 +86,7 @@ describe("replies", () => {
   test.each(rows)("RCPT %s: %s", async (reply, kind, status) => {
     await using sink = await openSmtpSink({ rcpt: () => reply })
     await using relay = makeRelay()
-    const outcome = await relay.relayMessage(message(HELLO), host(sink.port), never)
+    const outcome = await relay.relayMessage(relayMessage(HELLO), host(sink.port), never)
     expect(outcome).toMatchObject({ kind, status: { status, recipient: "carol@remote.example", remote: "127.0.0.1" } })
     expect(outcome.status.diagnostic).toContain(reply)
     expect(sink.messages).toEqual([])
@@ -110,30 +95,33 @@ describe("replies", () => {
   test.each(rows)("final dot %s: %s", async (reply, kind, status) => {
     await using sink = await openSmtpSink({ data: () => reply })
     await using relay = makeRelay()
-    expect(await relay.relayMessage(message(HELLO), host(sink.port), never)).toMatchObject({ kind, status: { status } })
+    expect(await relay.relayMessage(relayMessage(HELLO), host(sink.port), never)).toMatchObject({
+      kind,
+      status: { status },
+    })
   })
 
   test("a session goes on after a refusal", async () => {
     let refuse = true
     await using sink = await openSmtpSink({ rcpt: () => (refuse ? "550 5.1.1 no" : null) })
     await using relay = makeRelay()
-    await relay.relayMessage(message(HELLO), host(sink.port), never)
+    await relay.relayMessage(relayMessage(HELLO), host(sink.port), never)
     refuse = false
-    expect((await relay.relayMessage(message(HELLO), host(sink.port), never)).kind).toBe("relayed")
+    expect((await relay.relayMessage(relayMessage(HELLO), host(sink.port), never)).kind).toBe("relayed")
     expect(sink.sessions).toBe(1)
   })
 
   test("421 on the message: retried later with what was said", async () => {
     await using sink = await openSmtpSink({ rcpt: () => "421 4.3.2 going down" })
     await using relay = makeRelay()
-    const outcome = await relay.relayMessage(message(HELLO), host(sink.port), never)
+    const outcome = await relay.relayMessage(relayMessage(HELLO), host(sink.port), never)
     expect(outcome).toMatchObject({ kind: "retry", status: { status: "4.3.2" } })
   })
 
   test("a message larger than SIZE fails without being sent", async () => {
     await using sink = await openSmtpSink({ server: { size: 10 } })
     await using relay = makeRelay()
-    const outcome = await relay.relayMessage(message(HELLO), host(sink.port), never)
+    const outcome = await relay.relayMessage(relayMessage(HELLO), host(sink.port), never)
     expect(outcome).toMatchObject({ kind: "failed", status: { status: "5.3.4" } })
   })
 
@@ -141,7 +129,7 @@ describe("replies", () => {
     const sink = await openSmtpSink()
     await sink[Symbol.asyncDispose]()
     await using relay = makeRelay()
-    const outcome = await relay.relayMessage(message(HELLO), host(sink.port), never)
+    const outcome = await relay.relayMessage(relayMessage(HELLO), host(sink.port), never)
     expect(outcome).toMatchObject({ kind: "retry", status: { status: "4.4.1", action: "delayed" } })
   })
 })
@@ -150,7 +138,7 @@ describe("sessions", () => {
   test("are used again, at most as many as allowed", async () => {
     await using sink = await openSmtpSink()
     await using relay = makeRelay({ perHop: 2 })
-    const all = Array.from({ length: 12 }, () => relay.relayMessage(message(HELLO), host(sink.port), never))
+    const all = Array.from({ length: 12 }, () => relay.relayMessage(relayMessage(HELLO), host(sink.port), never))
     expect((await Promise.all(all)).every((one) => one.kind === "relayed")).toBe(true)
     expect(sink.messages.length).toBe(12)
     expect(sink.sessions).toBe(2)
@@ -159,9 +147,9 @@ describe("sessions", () => {
   test("one that the server dropped while idle is replaced without a word", async () => {
     await using sink = await openSmtpSink()
     await using relay = makeRelay()
-    await relay.relayMessage(message(HELLO), host(sink.port), never)
+    await relay.relayMessage(relayMessage(HELLO), host(sink.port), never)
     sink.dropAll()
-    expect((await relay.relayMessage(message(HELLO), host(sink.port), never)).kind).toBe("relayed")
+    expect((await relay.relayMessage(relayMessage(HELLO), host(sink.port), never)).kind).toBe("relayed")
     expect(sink.sessions).toBe(2)
   })
 
@@ -174,7 +162,7 @@ describe("sessions", () => {
       },
     })
     await using relay = makeRelay()
-    await expect(relay.relayMessage(message(HELLO), host(sink.port), stop.signal)).rejects.toThrow("stopping")
+    await expect(relay.relayMessage(relayMessage(HELLO), host(sink.port), stop.signal)).rejects.toThrow("stopping")
   })
 })
 
@@ -183,8 +171,8 @@ describe("TLS", () => {
     await using secure = await openSmtpSink({ tls: certificate })
     await using plain = await openSmtpSink()
     await using relay = makeRelay()
-    await relay.relayMessage(message(HELLO), host(secure.port), never)
-    await relay.relayMessage(message(HELLO), host(plain.port), never)
+    await relay.relayMessage(relayMessage(HELLO), host(secure.port), never)
+    await relay.relayMessage(relayMessage(HELLO), host(plain.port), never)
     expect([secure.messages[0]?.tls, plain.messages[0]?.tls]).toEqual([true, false])
   })
 
@@ -194,7 +182,7 @@ describe("TLS", () => {
       server: NO_SHARED_CIPHER,
     })
     await using relay = makeRelay()
-    expect((await relay.relayMessage(message(HELLO), host(sink.port), never)).kind).toBe("relayed")
+    expect((await relay.relayMessage(relayMessage(HELLO), host(sink.port), never)).kind).toBe("relayed")
     expect(sink.messages[0]?.tls).toBe(false)
   })
 
@@ -203,12 +191,12 @@ describe("TLS", () => {
     await using plain = await openSmtpSink()
     await using relay = makeRelay()
     for (const sink of [secure, plain]) {
-      const outcome = await relay.relayMessage(message(HELLO), host(sink.port, { tls: "required" }), never)
+      const outcome = await relay.relayMessage(relayMessage(HELLO), host(sink.port, { tls: "required" }), never)
       expect(outcome).toMatchObject({ kind: "retry", status: { status: "4.7.4" } })
       expect(sink.messages).toEqual([])
     }
     const hop = host(secure.port, { tls: "required", authority: certificate.certificate })
-    expect((await relay.relayMessage(message(HELLO), hop, never)).kind).toBe("relayed")
+    expect((await relay.relayMessage(relayMessage(HELLO), hop, never)).kind).toBe("relayed")
   })
 
   test("a peer of old versions only: in clear where nothing is demanded, else nothing", async () => {
@@ -217,14 +205,14 @@ describe("TLS", () => {
     await using relay = makeRelay()
     for (const tls of ["required", "encrypted"] as const) {
       const outcome = await relay.relayMessage(
-        message(HELLO),
+        relayMessage(HELLO),
         host(sink.port, { tls, authority: certificate.certificate }),
         never,
       )
       expect(outcome).toMatchObject({ kind: "retry", status: { status: "4.7.4" } })
     }
     expect(sink.messages).toEqual([])
-    expect((await relay.relayMessage(message(HELLO), host(sink.port), never)).kind).toBe("relayed")
+    expect((await relay.relayMessage(relayMessage(HELLO), host(sink.port), never)).kind).toBe("relayed")
   })
 
   test("encrypted takes any certificate, and no clear text", async () => {
@@ -232,7 +220,7 @@ describe("TLS", () => {
     await using plain = await openSmtpSink()
     await using relay = makeRelay()
     const outcomes = [secure, plain].map((sink) =>
-      relay.relayMessage(message(HELLO), host(sink.port, { tls: "encrypted" }), never),
+      relay.relayMessage(relayMessage(HELLO), host(sink.port, { tls: "encrypted" }), never),
     )
     expect((await Promise.all(outcomes)).map(({ kind }) => kind)).toEqual(["relayed", "retry"])
     expect([secure.messages.length, plain.messages.length]).toEqual([1, 0])
@@ -243,7 +231,7 @@ describe("TLS", () => {
     await using server = await injecting("250-in.clear\r\n250 REQUIRETLS\r\n", said)
     await using relay = makeRelay()
     const hop = host(server.port, { tls: "required", authority: certificate.certificate })
-    const outcome = await relay.relayMessage(message(HELLO, { requireTls: true }), hop, never)
+    const outcome = await relay.relayMessage(relayMessage(HELLO, { requireTls: true }), hop, never)
     expect(outcome).toMatchObject({ kind: "failed", status: { status: "5.7.30" } })
     expect(said.slice(0, 3)).toEqual(["EHLO mx.example.test", "STARTTLS", "TLS: EHLO mx.example.test"])
   })
@@ -252,9 +240,13 @@ describe("TLS", () => {
     await using sink = await openSmtpSink({ tls: certificate, implicit: true, password: "p" })
     await using relay = makeRelay()
     const hop = host(sink.port, { tls: "implicit", authority: certificate.certificate })
-    await relay.relayMessage(message(HELLO), { ...hop, auth: { username: "u", password: "p" } }, never)
+    await relay.relayMessage(relayMessage(HELLO), { ...hop, auth: { username: "u", password: "p" } }, never)
     expect(sink.messages[0]).toMatchObject({ tls: true, username: "u" })
-    const wrong = await relay.relayMessage(message(HELLO), { ...hop, auth: { username: "v", password: "q" } }, never)
+    const wrong = await relay.relayMessage(
+      relayMessage(HELLO),
+      { ...hop, auth: { username: "v", password: "q" } },
+      never,
+    )
     expect(wrong).toMatchObject({ kind: "retry", status: { status: "4.7.0" } })
   })
 })
@@ -293,13 +285,13 @@ describe("extensions", () => {
   test("SMTPUTF8 is declared when the message needs it, also for ASCII addresses", async () => {
     await using sink = await openSmtpSink()
     await using relay = makeRelay()
-    await relay.relayMessage(message("Subject: ü\r\n\r\n", { smtpUtf8: true }), host(sink.port), never)
+    await relay.relayMessage(relayMessage("Subject: ü\r\n\r\n", { smtpUtf8: true }), host(sink.port), never)
     await relay.relayMessage(
-      message(HELLO, { recipient: parseAddress("müller@remote.example") }),
+      relayMessage(HELLO, { recipient: parseAddress("müller@remote.example") }),
       host(sink.port),
       never,
     )
-    await relay.relayMessage(message(HELLO), host(sink.port), never)
+    await relay.relayMessage(relayMessage(HELLO), host(sink.port), never)
     expect(sink.messages.map((one) => one.smtpUtf8)).toEqual([true, true, false])
     expect(sink.messages[1]?.recipients).toEqual(["müller@remote.example"])
   })
@@ -307,19 +299,25 @@ describe("extensions", () => {
   test("a next hop without SMTPUTF8 gets only what is ASCII", async () => {
     await using sink = await openSmtpSink({ server: { hideSMTPUTF8: true } })
     await using relay = makeRelay()
-    const header = await relay.relayMessage(message("Subject: ü\r\n\r\n", { smtpUtf8: true }), host(sink.port), never)
+    const header = await relay.relayMessage(
+      relayMessage("Subject: ü\r\n\r\n", { smtpUtf8: true }),
+      host(sink.port),
+      never,
+    )
     const recipient = parseAddress("müller@remote.example")
-    const address = await relay.relayMessage(message(HELLO, { recipient }), host(sink.port), never)
+    const address = await relay.relayMessage(relayMessage(HELLO, { recipient }), host(sink.port), never)
     for (const one of [header, address]) expect(one).toMatchObject({ kind: "failed", status: { status: "5.6.7" } })
-    expect((await relay.relayMessage(message(HELLO, { smtpUtf8: true }), host(sink.port), never)).kind).toBe("relayed")
+    expect((await relay.relayMessage(relayMessage(HELLO, { smtpUtf8: true }), host(sink.port), never)).kind).toBe(
+      "relayed",
+    )
   })
 
   test("a next hop without 8BITMIME gets only 7-bit mail", async () => {
     await using sink = await openSmtpSink({ server: { hide8BITMIME: true } })
     await using relay = makeRelay()
-    const eight = await relay.relayMessage(message("A: b\r\n\r\nü\r\n"), host(sink.port), never)
+    const eight = await relay.relayMessage(relayMessage("A: b\r\n\r\nü\r\n"), host(sink.port), never)
     expect(eight).toMatchObject({ kind: "failed", status: { status: "5.6.3" } })
-    expect((await relay.relayMessage(message(HELLO), host(sink.port), never)).kind).toBe("relayed")
+    expect((await relay.relayMessage(relayMessage(HELLO), host(sink.port), never)).kind).toBe("relayed")
   })
 
   test("DSN parameters and the null sender are passed on", async () => {
@@ -327,7 +325,7 @@ describe("extensions", () => {
     await using relay = makeRelay()
     const dsn = { envelopeId: "QQ 314+", returnContent: "HDRS", notify: ["FAILURE", "DELAY"] } as const
     const originalRecipient = "rfc822;carol@example.test"
-    const asking = message(HELLO, { ...dsn, originalRecipient, sender: null })
+    const asking = relayMessage(HELLO, { ...dsn, originalRecipient, sender: null })
     expect(await relay.relayMessage(asking, host(sink.port), never)).toMatchObject({ kind: "relayed", notifies: true })
     expect(sink.messages[0]?.sender).toBe("")
     expect(sink.messages[0]?.mailParameters).toMatchObject({
@@ -375,7 +373,7 @@ describe("mail exchangers", () => {
       "mx1.remote.example": { a: ["127.0.0.1"] },
       "mx2.remote.example": { a: ["127.0.0.2"] },
     }
-    const outcome = await relay.relayMessage(message(HELLO), domain("remote.example", zone, sink.port), never)
+    const outcome = await relay.relayMessage(relayMessage(HELLO), domain("remote.example", zone, sink.port), never)
     expect(outcome).toMatchObject({ kind: "relayed", status: { remote: "mx1.remote.example" } })
   })
 
@@ -383,7 +381,7 @@ describe("mail exchangers", () => {
     await using sink = await openSmtpSink()
     await using relay = makeRelay()
     const zone: Zone = { "remote.example": { a: ["127.0.0.1"] } }
-    const outcome = await relay.relayMessage(message(HELLO), domain("remote.example", zone, sink.port), never)
+    const outcome = await relay.relayMessage(relayMessage(HELLO), domain("remote.example", zone, sink.port), never)
     expect(outcome.kind).toBe("relayed")
   })
 
@@ -417,7 +415,7 @@ describe("mail exchangers", () => {
   ]
   test.each(rows)("%s", async (_name, zone, kind, status) => {
     await using relay = makeRelay()
-    expect(await relay.relayMessage(message(HELLO), domain("d", zone), never)).toMatchObject({
+    expect(await relay.relayMessage(relayMessage(HELLO), domain("d", zone), never)).toMatchObject({
       kind,
       status: { status },
     })
@@ -433,7 +431,7 @@ describe("mail exchangers", () => {
       return { records: ["127.0.0.1"], secure: false, canonical: "m" }
     }
     const outcome = await relay.relayMessage(
-      message(HELLO),
+      relayMessage(HELLO),
       { ...hop, resolver: { ...hop.resolver, addresses } },
       never,
     )
@@ -444,7 +442,7 @@ describe("mail exchangers", () => {
     await using relay = makeRelay()
     const resolver: Resolver = { ...NO_RECORDS, mx: () => Promise.reject(new Error("SERVFAIL")) }
     const hop = { ...domain("d", {}), resolver }
-    expect(await relay.relayMessage(message(HELLO), hop, never)).toMatchObject({
+    expect(await relay.relayMessage(relayMessage(HELLO), hop, never)).toMatchObject({
       kind: "retry",
       status: { status: "4.4.3" },
     })

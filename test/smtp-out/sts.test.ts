@@ -14,6 +14,7 @@ import { KeptPolicies } from "../../src/store/sts-policies.ts"
 import { type TestCertificate, testCertificate } from "../harness/certificate.ts"
 import { type TemporaryFolder, temporaryFolder } from "../harness/peers.ts"
 import { openSmtpSink, type SmtpSink } from "../harness/smtp-sink.ts"
+import { relayMessage } from "./message.ts"
 
 const never = new AbortController().signal
 const DOMAIN = "remote.example"
@@ -119,25 +120,8 @@ class World {
       policies: this.#policies(),
       results: { count: (session) => this.counted.push(session) },
     })
-    const whole = Buffer.from(octets)
-    return await relay.relayMessage(
-      {
-        sender: parseAddress("a@example.test"),
-        recipient: parseAddress(`c@${DOMAIN}`),
-        smtpUtf8: false,
-        envelopeId: null,
-        returnContent: null,
-        notify: null,
-        originalRecipient: null,
-        sizeOctets: whole.length,
-        content: async function* () {
-          yield whole
-        },
-        ...more,
-      },
-      hop,
-      never,
-    )
+    const addresses = { sender: parseAddress("a@example.test"), recipient: parseAddress(`c@${DOMAIN}`) }
+    return await relay.relayMessage(relayMessage(octets, { ...addresses, ...more }), hop, never)
   }
 
   results(): string[] {
@@ -357,20 +341,7 @@ describe("mail under a policy", () => {
     await using relay = new Relay({ hostname: "mx.example.test", log: silentLog(), policies: broken })
     const { resolver } = world
     const hop: ExchangeHop = { kind: "mx", domain: DOMAIN, resolver, port: clear.port, isOurs: () => false }
-    const octets = Buffer.from("A: b\r\n\r\n")
-    const message: RelayMessage = {
-      sender: null,
-      recipient: parseAddress(`c@${DOMAIN}`),
-      smtpUtf8: false,
-      envelopeId: null,
-      returnContent: null,
-      notify: null,
-      originalRecipient: null,
-      sizeOctets: octets.length,
-      content: async function* () {
-        yield octets
-      },
-    }
+    const message = relayMessage("A: b\r\n\r\n", { sender: null, recipient: parseAddress(`c@${DOMAIN}`) })
     await expect(relay.relayMessage(message, hop, never)).rejects.toThrow("disk I/O error")
     expect(clear.messages).toHaveLength(before)
   })
