@@ -12,13 +12,14 @@ export class Arrival {
   readonly #facts: ArrivalFacts
   readonly #content: ContentVerdict
   readonly #counters: Pick<Counters, "add">
-  readonly #log: Log
+  /** Made when there is something to say: most messages of some servers say nothing here. */
+  readonly #log: () => Log
 
   constructor(
     authenticator: Authenticator | null,
     facts: ArrivalFacts,
     content: ContentVerdict,
-    { counters, log }: { readonly counters: Pick<Counters, "add">; readonly log: Log },
+    { counters, log }: { readonly counters: Pick<Counters, "add">; readonly log: () => Log },
   ) {
     this.#authenticator = authenticator
     this.#facts = facts
@@ -56,7 +57,7 @@ export class Arrival {
     const { kind, because } = decision
     for (const [method, result] of Object.entries({ ...results, decision: kind }))
       this.#counters.add("postern_smtp_auth_total", { method, result })
-    this.#log.info("smtp.judged", { ...results, author, decision: kind, because, enforced })
+    this.#log().info("smtp.judged", { ...results, author, decision: kind, because, enforced })
     if (enforced && (kind === "reject" || kind === "defer")) {
       this.#content.refusal = new GatewayError(codeOf(kind, author), `smtp: ${because}`)
       throw this.#content.refusal

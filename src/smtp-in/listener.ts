@@ -270,13 +270,13 @@ class Gate implements SmtpListener {
       remote: session.remoteAddress,
       helo: session.hostNameAppearsAs,
     }
-    return new Arrival(authenticator ?? null, facts, verdict, { counters, log: this.#messageLog(session) })
+    return new Arrival(authenticator ?? null, facts, verdict, { counters, log: () => this.#messageLog(session) })
   }
 
   #scanning(session: SMTPServerSession, verdict: ContentVerdict): Scanning {
     const { counters, scanner } = this.#options
     const closed = this.#connections.get(session.id)?.closed ?? AbortSignal.abort()
-    return new Scanning(scanner ?? null, verdict, closed, { counters, log: this.#messageLog(session) })
+    return new Scanning(scanner ?? null, verdict, closed, { counters, log: () => this.#messageLog(session) })
   }
 
   #messageLog(session: SMTPServerSession): Log {

@@ -9,7 +9,7 @@ export class Scanning {
   readonly #scanner: Scanner | null
   readonly #content: ContentVerdict
   readonly #counters: Pick<Counters, "add" | "observe">
-  readonly #log: Log
+  readonly #log: () => Log
   readonly #closed: AbortSignal
   #verdict: ScanVerdict | null = null
 
@@ -18,7 +18,7 @@ export class Scanning {
     scanner: Scanner | null,
     content: ContentVerdict,
     closed: AbortSignal,
-    { counters, log }: { readonly counters: Pick<Counters, "add" | "observe">; readonly log: Log },
+    { counters, log }: { readonly counters: Pick<Counters, "add" | "observe">; readonly log: () => Log },
   ) {
     this.#scanner = scanner
     this.#content = content
@@ -71,7 +71,7 @@ export class Scanning {
     for (const { scanner, outcome } of findings) this.#counters.add("postern_smtp_scanned_total", { scanner, outcome })
     const outcomes = Object.fromEntries(findings.map(({ scanner, outcome }) => [scanner, outcome]))
     const sizeOctets = this.#content.sizeOctets
-    this.#log.info("smtp.scanned", { ...outcomes, decision: decision.kind, because: decision.because, sizeOctets })
+    this.#log().info("smtp.scanned", { ...outcomes, decision: decision.kind, because: decision.because, sizeOctets })
     if (!("code" in decision)) return
     this.#content.refusal = new GatewayError(decision.code, `smtp: ${decision.because}`)
     throw this.#content.refusal
