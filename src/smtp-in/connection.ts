@@ -4,6 +4,7 @@ import { SMTPConnection } from "smtp-server/lib/smtp-connection.js"
 import { GatewayError } from "../errors.ts"
 import { SmtpParser } from "./parser.ts"
 import { parsePathCommand, type SmtpPath } from "./path.ts"
+import type { Visitor } from "./ports.ts"
 import * as replies from "./replies.ts"
 
 export interface ConnectionRules {
@@ -16,6 +17,8 @@ export interface ConnectionRules {
   readonly greetingDelayMs: number
   /** In place of the greeting, or null. */
   readonly refusal: replies.Reply | null
+  /** Who it is with; null: nobody counts. */
+  readonly visitor: Visitor | null
 }
 
 /** RFC 5321 §4.5.3.1.4 asks for 512 octets; DSN, SIZE and internationalized parameters add up to less than this. */
@@ -32,6 +35,7 @@ const LINGER_MS = 250
  */
 export class GatewayConnection extends SMTPConnection {
   authenticationFailures = 0
+  readonly visitor: Visitor | null
   readonly #rules: ConnectionRules
   readonly #closed = new AbortController()
   readonly #deadline: NodeJS.Timeout
@@ -39,6 +43,7 @@ export class GatewayConnection extends SMTPConnection {
 
   constructor(server: SMTPServer, socket: Socket, options: object | null, rules: ConnectionRules) {
     super(server, socket, options)
+    this.visitor = rules.visitor
     this.#rules = rules
     this.#deadline = setInterval(() => this.#checkDeadline(), rules.commandMs)
     this.#deadline.unref()

@@ -17,6 +17,7 @@ import type {
   ScanFacts,
   Scanner,
   Submitters,
+  Visitor,
   Visitors,
 } from "./ports.ts"
 import { receivedField } from "./received.ts"
@@ -110,8 +111,8 @@ class Gate implements SmtpListener {
   constructor(options: SmtpInOptions) {
     this.#options = options
     this.#log = options.log.with({ listener: options.kind })
-    const { kind, visitors = null, recipients, postmasterDomain = options.hostname } = options
-    this.#admission = { kind, visitors, recipients, postmasterDomain }
+    const { kind, recipients, postmasterDomain = options.hostname } = options
+    this.#admission = { kind, recipients, postmasterDomain }
     this.#server = this.#makeServer()
   }
 
@@ -171,9 +172,11 @@ class Gate implements SmtpListener {
       logger: false,
       onAuth: (given, session, callback) => void this.#authenticate(given, session, callback),
       onMailFrom: (given, session, callback) =>
-        void this.#judge(session, callback, () => admitSender(given, session, this.#admission)),
+        void this.#judge(session, callback, () => admitSender(given, session, this.#admission, this.#visitor(session))),
       onRcptTo: (given, session, callback) =>
-        void this.#judge(session, callback, () => admitRecipient(given, session, this.#admission)),
+        void this.#judge(session, callback, () =>
+          admitRecipient(given, session, this.#admission, this.#visitor(session)),
+        ),
       onData: (stream, session, callback) => {
         const receiving = this.#receive(stream, session, callback).finally(() => this.#receiving.delete(receiving))
         this.#receiving.add(receiving)
@@ -187,20 +190,21 @@ class Gate implements SmtpListener {
   #connect(server: SMTPServer, socket: ConstructorParameters<typeof GatewayConnection>[1], given: object | null): void {
     const { kind, limits, visitors } = this.#options
     const remote = socket.remoteAddress ?? "unknown"
-    const left = visitors?.connect(remote)
+    const visitor = visitors?.connect(remote)
     const delayMs = limits.greetingDelayMs ?? (kind === "mx" ? 100 : 0)
     const connection = new GatewayConnection(server, socket, given, {
       kind,
       commandMs: limits.commandMs ?? 300_000,
       dataMs: limits.dataMs ?? 3_600_000,
-      greetingDelayMs: visitors?.isKnown(remote) ? 0 : delayMs,
-      refusal: left === null ? replies.TOO_MANY_CONNECTIONS : null,
+      greetingDelayMs: visitor?.isKnown ? 0 : delayMs,
+      refusal: visitor === null ? replies.TOO_MANY_CONNECTIONS : null,
+      visitor: visitor ?? null,
     })
     server.connections.add(connection)
     this.#connections.set(connection.id, connection)
     connection.closed.addEventListener("abort", () => {
       this.#connections.delete(connection.id)
-      left?.()
+      visitor?.leave()
     })
     connection.on("error", (error: Error) => this.#log.debug("smtp.connection-failed", { reason: error.message }))
     connection.init()
@@ -214,6 +218,10 @@ class Gate implements SmtpListener {
     const answer = await authenticate(given, connection, rules)
     if ("code" in answer) callback(replies.replyError(answer))
     else callback(null, { user: answer })
+  }
+
+  #visitor({ id }: SMTPServerSession): Visitor | null {
+    return this.#connections.get(id)?.visitor ?? null
   }
 
   /** Answers MAIL or RCPT; what can't be decided now is asked again later. */
@@ -248,7 +256,7 @@ class Gate implements SmtpListener {
       const id = await this.#options.acceptance.accept(entry, scanning.watch(content, scanFacts(entry, session)))
       // Whatever acceptance says: without the last octet there is no message.
       if (!verdict.complete) throw new GatewayError("PROTOCOL", "smtp: accepted before its end")
-      this.#options.visitors?.accepted(session.remoteAddress)
+      this.#visitor(session)?.accepted()
       this.#logAccepted(id, entry, session, verdict)
       callback(null, `accepted as ${id}`)
     } catch (error) {

@@ -120,22 +120,28 @@ export interface Acceptance {
 
 /** What is taken from whom: networks at MX, accounts at submission. */
 export interface Visitors {
-  /** A connection. @returns what tells that it has ended; null: there are too many from there */
-  connect(remote: string): (() => void) | null
+  /** A connection. @returns null: there are too many from there */
+  connect(remote: string): Visitor | null
+}
+
+/** Whoever is at the other end of a connection, and how much more is taken from there. */
+export interface Visitor {
   /** True: a message from there was taken before, so that it need not prove its patience. */
-  isKnown(remote: string): boolean
+  readonly isKnown: boolean
   /** MAIL. @returns false when enough was taken from there for now */
-  mayMail(remote: string): Promise<boolean>
+  mayMail(): Promise<boolean>
   /** RCPT, before it is known what it comes to. @returns false when too much was guessed from there */
-  mayAsk(remote: string): Promise<boolean>
+  mayAsk(): Promise<boolean>
   /** RCPT named somebody of ours who is nobody. */
-  guessed(remote: string): Promise<void>
+  guessed(): Promise<void>
   /** RCPT of somebody of ours. @returns false when it is too early for this sender, empty for the null one, to write to this recipient */
-  mayReach(remote: string, sender: string, recipient: string): boolean
+  mayReach(sender: string, recipient: string): boolean
   /** RCPT of an account. @returns false when it has written to enough people for now */
   mayWrite(account: string): Promise<boolean>
   /** A message was taken. */
-  accepted(remote: string): void
+  accepted(): void
+  /** The connection has ended. */
+  leave(): void
 }
 
 /** An authenticated device. */

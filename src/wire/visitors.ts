@@ -1,6 +1,6 @@
 import { Counts } from "../imap-proxy/places.ts"
 import type { Counters } from "../log/counters.ts"
-import type { Visitors } from "../smtp-in/ports.ts"
+import type { Visitor, Visitors } from "../smtp-in/ports.ts"
 import type { Core } from "./core.ts"
 import { Greylist } from "./greylist.ts"
 import { membership, networkOf } from "./network.ts"
@@ -17,21 +17,44 @@ export interface VisitorLimits {
   readonly greylistMs: number
 }
 
+/** What is counted of all visitors: within an hour that begins with the first, but for `connections`. */
+class Book {
+  readonly limits: VisitorLimits
+  readonly connections = new Counts()
+  readonly messages = new WindowCounter(HOUR_MS, MAX_KEYS)
+  readonly guesses = new WindowCounter(HOUR_MS, MAX_KEYS)
+  readonly recipients = new WindowCounter(HOUR_MS, MAX_KEYS)
+  readonly greylist: Greylist
+  /** Networks whose mail was taken. */
+  readonly known: SeenLately
+  readonly #counters: Pick<Counters, "add">
+
+  constructor(limits: VisitorLimits, counters: Pick<Counters, "add">, now: () => Date) {
+    this.limits = limits
+    this.#counters = counters
+    this.greylist = new Greylist(limits.greylistMs, now)
+    this.known = new SeenLately(now, KNOWN_MS, MAX_KEYS)
+  }
+
+  /** @returns whether `key` had less than `most` before; 0: as much as anybody likes */
+  async spend(limit: string, counter: WindowCounter, key: string, most: number): Promise<boolean> {
+    return most === 0 || ((await counter.add(key)) ?? 0) <= most || this.refused(limit)
+  }
+
+  /** Counts it. @returns false */
+  refused(limit: string): false {
+    this.#counters.add("postern_smtp_limited_total", { limit })
+    return false
+  }
+}
+
 /**
- * Who connects to MX, or to the listeners for submission, counted in memory by network (RFC 4291: a /64 is one) and by account, each within an hour
- * that begins with its first. Networks that `exempt` names, which are those of our own relays, are never refused.
+ * Who connects to MX, or to the listeners for submission, counted in memory by network (RFC 4291: a /64 is one) and by account. Networks that
+ * `exempt` names, which are those of our own relays, are never refused.
  */
 export class SmtpVisitors implements Visitors {
-  readonly #limits: VisitorLimits
+  readonly #book: Book
   readonly #exempt: (remote: string) => boolean
-  readonly #counters: Pick<Counters, "add">
-  readonly #connections = new Counts()
-  readonly #messages = new WindowCounter(HOUR_MS, MAX_KEYS)
-  readonly #guesses = new WindowCounter(HOUR_MS, MAX_KEYS)
-  readonly #recipients = new WindowCounter(HOUR_MS, MAX_KEYS)
-  readonly #greylist: Greylist
-  /** Networks whose mail was taken. */
-  readonly #known: SeenLately
 
   constructor(
     limits: VisitorLimits,
@@ -45,68 +68,72 @@ export class SmtpVisitors implements Visitors {
       readonly now: () => Date
     },
   ) {
-    this.#limits = limits
+    this.#book = new Book(limits, counters, now)
     this.#exempt = exempt
-    this.#counters = counters
-    this.#known = new SeenLately(now, KNOWN_MS, MAX_KEYS)
-    this.#greylist = new Greylist(limits.greylistMs, now)
   }
 
-  connect(remote: string): (() => void) | null {
-    if (this.#exempt(remote)) return noop
-    const network = networkOf(remote)
-    if (this.#connections.of(network) >= this.#limits.connectionsPerNetwork) {
-      this.#limited("connections")
+  connect(remote: string): Visitor | null {
+    const { connections, limits } = this.#book
+    const [network, exempt] = [networkOf(remote), this.#exempt(remote)]
+    if (!exempt && connections.of(network) >= limits.connectionsPerNetwork) {
+      this.#book.refused("connections")
       return null
     }
-    this.#connections.add(network, 1)
-    return () => this.#connections.add(network, -1)
+    connections.add(network, 1)
+    return new SmtpVisitor(this.#book, remote, network, exempt)
+  }
+}
+
+/** The other end of one connection. */
+class SmtpVisitor implements Visitor {
+  readonly #book: Book
+  readonly #remote: string
+  readonly #network: string
+  readonly #exempt: boolean
+
+  constructor(book: Book, remote: string, network: string, exempt: boolean) {
+    this.#book = book
+    this.#remote = remote
+    this.#network = network
+    this.#exempt = exempt
   }
 
-  isKnown(remote: string): boolean {
-    return this.#known.has(networkOf(remote))
+  get isKnown(): boolean {
+    return this.#book.known.has(this.#network)
   }
 
-  async mayMail(remote: string): Promise<boolean> {
-    const { messagesPerNetwork } = this.#limits
-    return this.#exempt(remote) || this.#spend("messages", this.#messages, networkOf(remote), messagesPerNetwork)
+  async mayMail(): Promise<boolean> {
+    const { messages, limits } = this.#book
+    return this.#exempt || this.#book.spend("messages", messages, this.#network, limits.messagesPerNetwork)
   }
 
-  async mayAsk(remote: string): Promise<boolean> {
-    const { unknownRecipients } = this.#limits
-    if (unknownRecipients === 0 || this.#exempt(remote)) return true
-    if ((await this.#guesses.of(networkOf(remote))) < unknownRecipients) return true
-    this.#limited("unknown-recipients")
-    return false
+  async mayAsk(): Promise<boolean> {
+    const { guesses, limits } = this.#book
+    if (limits.unknownRecipients === 0 || this.#exempt) return true
+    return (await guesses.of(this.#network)) < limits.unknownRecipients || this.#book.refused("unknown-recipients")
   }
 
-  async guessed(remote: string): Promise<void> {
-    await this.#guesses.add(networkOf(remote))
+  async guessed(): Promise<void> {
+    await this.#book.guesses.add(this.#network)
   }
 
-  mayReach(remote: string, sender: string, recipient: string): boolean {
-    if (this.#limits.greylistMs === 0 || this.#exempt(remote) || this.isKnown(remote)) return true
-    if (this.#greylist.passes(remote, sender, recipient)) return true
-    this.#limited("greylist")
-    return false
+  mayReach(sender: string, recipient: string): boolean {
+    const { greylist, limits } = this.#book
+    if (limits.greylistMs === 0 || this.#exempt || this.isKnown) return true
+    return greylist.passes(this.#remote, sender, recipient) || this.#book.refused("greylist")
   }
 
   mayWrite(account: string): Promise<boolean> {
-    return this.#spend("recipients", this.#recipients, account, this.#limits.recipientsPerAccount)
+    const { recipients, limits } = this.#book
+    return this.#book.spend("recipients", recipients, account, limits.recipientsPerAccount)
   }
 
-  accepted(remote: string): void {
-    this.#known.add(networkOf(remote))
+  accepted(): void {
+    this.#book.known.add(this.#network)
   }
 
-  async #spend(limit: string, counter: WindowCounter, key: string, most: number): Promise<boolean> {
-    if (most === 0 || ((await counter.add(key)) ?? 0) <= most) return true
-    this.#limited(limit)
-    return false
-  }
-
-  #limited(limit: string): void {
-    this.#counters.add("postern_smtp_limited_total", { limit })
+  leave(): void {
+    this.#book.connections.add(this.#network, -1)
   }
 }
 
@@ -123,10 +150,6 @@ export function visitorsOf({ config, counters, now }: Pick<Core, "config" | "cou
     },
     { exempt: membership(policy.trusted), counters, now },
   )
-}
-
-function noop(): void {
-  // Nothing was counted.
 }
 
 const HOUR_MS = 3_600_000

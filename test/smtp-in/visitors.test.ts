@@ -149,7 +149,7 @@ describe("the greeting", () => {
 
   test("comes at once for a network whose mail was taken before", async () => {
     await using made = await gateWith({ greetingDelayMs: FOR_EVER_MS })
-    made.visitors.accepted("127.0.0.1")
+    made.visitors.connect("127.0.0.1")?.accepted()
     await using wire = await greeted(made.gate)
     expect(await wire.send("a@b.example", ["alice@example.test"], MESSAGE)).toMatch(/^250/)
   })
@@ -157,10 +157,10 @@ describe("the greeting", () => {
   test("a message that is taken makes its network known", async () => {
     await using made = await gateWith({})
     await using wire = await greeted(made.gate)
-    expect(made.visitors.isKnown("127.0.0.1")).toBe(false)
+    expect(made.visitors.connect("127.0.0.1")?.isKnown).toBe(false)
     await wire.send("a@b.example", ["alice@example.test"], MESSAGE)
-    expect(made.visitors.isKnown("127.0.0.1")).toBe(true)
-    expect(made.visitors.isKnown("192.0.2.1")).toBe(false)
+    expect(made.visitors.connect("127.0.0.1")?.isKnown).toBe(true)
+    expect(made.visitors.connect("192.0.2.1")?.isKnown).toBe(false)
   })
 })
 
@@ -171,15 +171,16 @@ test("a network is counted under every address of its /64, and remembered for a 
     { ...NONE, connectionsPerNetwork: 1 },
     { exempt: () => false, counters, now: () => now },
   )
-  const leave = visitors.connect("2001:db8::1")
+  const first = visitors.connect("2001:db8::1")
   expect(visitors.connect("2001:db8::2")).toBe(null)
   expect(visitors.connect("2001:db8:0:1::1")).not.toBe(null)
-  leave?.()
-  expect(visitors.connect("2001:db8::2")).not.toBe(null)
-  visitors.accepted("2001:db8::1")
-  expect(visitors.isKnown("2001:db8::ffff")).toBe(true)
+  first?.leave()
+  const second = visitors.connect("2001:db8::2")
+  expect(second).not.toBe(null)
+  first?.accepted()
+  expect(second?.isKnown).toBe(true)
   now = new Date(now.getTime() + 8 * 86_400_000)
-  expect(visitors.isKnown("2001:db8::ffff")).toBe(false)
+  expect(second?.isKnown).toBe(false)
 })
 
 test("of networks from everywhere only so many are remembered, and honest ones are still taken from", async () => {
@@ -187,7 +188,8 @@ test("of networks from everywhere only so many are remembered, and honest ones a
     { ...NONE, messagesPerNetwork: 1 },
     { exempt: () => false, counters: { add: () => undefined }, now: () => new Date() },
   )
-  for (let n = 0; n < 10_050; n++) await visitors.mayMail(`10.${n >> 16}.${(n >> 8) & 255}.${n & 255}`)
-  expect(await visitors.mayMail("10.0.0.0")).toBe(false)
-  expect([await visitors.mayMail("192.0.2.1"), await visitors.mayMail("192.0.2.1")]).toEqual([true, true])
+  for (let n = 0; n < 10_050; n++) await visitors.connect(`10.${n >> 16}.${(n >> 8) & 255}.${n & 255}`)?.mayMail()
+  expect(await visitors.connect("10.0.0.0")?.mayMail()).toBe(false)
+  const honest = visitors.connect("192.0.2.1")
+  expect([await honest?.mayMail(), await honest?.mayMail()]).toEqual([true, true])
 })
