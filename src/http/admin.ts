@@ -1,6 +1,6 @@
 import { type FastifyInstance, fastify } from "fastify"
 import type { Log } from "../log/log.ts"
-import { listenOn } from "./listen.ts"
+import { type ListenAt, listenOn } from "./listen.ts"
 
 /** What the administration listener can tell. */
 export interface AdminSource {
@@ -12,9 +12,7 @@ export interface AdminSource {
   status(): Promise<Readonly<Record<string, unknown>>>
 }
 
-export interface AdminHttpOptions {
-  readonly host: string
-  readonly port: number
+export interface AdminHttpOptions extends ListenAt {
   readonly source: AdminSource
   readonly log: Log
 }
@@ -43,6 +41,6 @@ export async function startAdminHttp(options: AdminHttpOptions): Promise<Fastify
     options.log.error("http.failed", { listener: "admin" }, error)
     return reply.code(500).type("text/plain").send("internal error\n")
   })
-  await listenOn(server, options.host, options.port, "admin")
+  await listenOn(server, options, "admin")
   return server
 }

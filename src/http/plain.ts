@@ -1,10 +1,8 @@
 import { once } from "node:events"
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http"
-import { listenOn } from "./listen.ts"
+import { type ListenAt, listenOn } from "./listen.ts"
 
-export interface PlainHttpOptions {
-  readonly host: string
-  readonly port: number
+export interface PlainHttpOptions extends ListenAt {
   /** What the CA is to find at a token (RFC 8555 §8.3); null: the token is none of ours. */
   readonly challenge: (token: string) => string | null
   /** "host" or "host:port" of our HTTPS; null: there is none. */
@@ -21,17 +19,17 @@ export interface PlainHttp {
  * HTTP in clear, for the CA: answers pending challenges of HTTP-01, sends everybody else on to HTTPS (308), and has nothing more.
  * @throws GatewayError LISTEN_FAILED
  */
-export async function startPlainHttp({ host, port, challenge, https }: PlainHttpOptions): Promise<PlainHttp> {
+export async function startPlainHttp({ challenge, https, ...where }: PlainHttpOptions): Promise<PlainHttp> {
   const server = createServer(LIMITS, (request, response) => {
     // Bodies are of no use here; who sends one is cut off with the response.
     answer(request, response, challenge, https)
   })
   server.maxConnections = MAX_CONNECTIONS
-  await listenOn({ listen: (where) => listen(server, where) }, host, port, "http")
+  await listenOn({ listen: (options) => listen(server, options) }, where, "http")
   return {
     address: () => {
       const found = server.address()
-      return found !== null && typeof found === "object" ? { host: found.address, port: found.port } : { host, port }
+      return found !== null && typeof found === "object" ? { host: found.address, port: found.port } : where
     },
     async close() {
       const closed = once(server, "close")

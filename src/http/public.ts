@@ -5,7 +5,7 @@ import type { Log } from "../log/log.ts"
 import { serveAutoconfig } from "./autoconfig.ts"
 import { autodiscoverUrl, serveAutodiscover } from "./autodiscover.ts"
 import { type ClientSetup, hostDomains } from "./client-setup.ts"
-import { listenOn } from "./listen.ts"
+import { type ListenAt, listenOn } from "./listen.ts"
 import { serveStsPolicy } from "./sts-policy.ts"
 
 /** The signed mail profiles of our people, found by the hash of the local part. */
@@ -26,9 +26,7 @@ interface PublicTls extends PublicIdentity {
   readonly names?: ReadonlyMap<string, PublicIdentity>
 }
 
-export interface PublicHttpOptions {
-  readonly host: string
-  readonly port: number
+export interface PublicHttpOptions extends ListenAt {
   readonly tls: PublicTls
   readonly profiles: Profiles
   readonly clients: ClientSetup
@@ -67,7 +65,7 @@ export async function startPublicHttp(options: PublicHttpOptions): Promise<Fasti
     options.log.error("http.failed", { listener: "https" }, error)
     return sendText(reply, 500, "internal error")
   })
-  await listenOn(server, options.host, options.port, "https")
+  await listenOn(server, options, "https")
   return server
 }
 

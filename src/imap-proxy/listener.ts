@@ -22,14 +22,17 @@ export interface ListenerOptions extends ListenAt {
 /** One listening socket of the proxy. */
 export interface ImapListener {
   address(): { readonly host: string; readonly port: number }
-  /** Takes no new connections, ends the others when no command is in flight, and all of them after `graceMs`. */
-  close(graceMs: number): Promise<void>
+  /**
+   * Takes no new connections, ends the others when no command is in flight, and all of them after `graceMs`. With `spreadMs` they are told
+   * one after the other within that time.
+   */
+  close(graceMs: number, spreadMs?: number): Promise<void>
 }
 
 /** A socket that listens; whoever took its connections ends them. */
 export interface Listening extends Pick<ImapListener, "address"> {
-  /** Takes no new connections. */
-  stop(): void
+  /** Takes no new connections; resolves when it does not. */
+  stop(): Promise<void>
 }
 
 /**
@@ -59,7 +62,11 @@ export async function listenForImap(
         throw new GatewayError("LISTEN_FAILED", "imap: not listening")
       return { host: address.address, port: address.port }
     },
-    stop: () => void server.close(),
+    stop: async () => {
+      // Behind the look of the event loop at the socket: what had arrived there before would be cut off.
+      await new Promise(setImmediate)
+      server.close()
+    },
   }
 }
 
@@ -72,20 +79,6 @@ function listening(server: Server, { host, port, sharesPort = false }: ListenAt)
     })
     server.listen({ host, port, backlog: LISTEN_BACKLOG, reusePort: sharesPort }, resolve)
   })
-}
-
-/**
- * The port that several processes are about to share. Whoever listens there already would otherwise share it with us, and get some of our
- * connections.
- * @returns `port`, or the free one that the system chose where it is 0
- * @throws LISTEN_FAILED
- */
-export async function unsharedPort(host: string, port: number): Promise<number> {
-  const server = createServer((socket) => socket.destroy())
-  await listening(server, { host, port })
-  const address = server.address()
-  await new Promise((closed) => server.close(closed))
-  return address === null || typeof address === "string" ? port : address.port
 }
 
 /** Ends a connection, and says why where it can be said: a handshake only to say no would cost more than a session. */

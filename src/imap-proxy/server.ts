@@ -63,9 +63,9 @@ export async function startImapProxy(options: ImapProxyOptions): Promise<ImapPro
   return {
     connections,
     address: () => listening.address(),
-    close: async (graceMs) => {
-      listening.stop()
-      await connections.close(graceMs)
+    close: async (graceMs, spreadMs) => {
+      await listening.stop()
+      await connections.close(graceMs, spreadMs)
     },
     reloadTls: (tls) => connections.reloadTls(tls),
   }
@@ -103,7 +103,9 @@ export class Connections {
   /** By their places. */
   readonly #connections = new Map<number, Connection>()
   readonly #guard: NodeJS.Timeout
-  #whenEmpty: (() => void) | null = null
+  readonly #stopCounting: () => void
+  readonly #empty = Promise.withResolvers<void>()
+  #closing = false
   #serial = 0
 
   constructor(options: ServeOptions, seats: Seats) {
@@ -117,7 +119,7 @@ export class Connections {
       asksForCertificate: options.certificates !== undefined,
       log: options.log,
     })
-    counters.beforeReading(() => this.#countOctets())
+    this.#stopCounting = counters.beforeReading(() => this.#countOctets())
     this.#guard = setInterval(() => this.#boundBuffers(), GUARD_EVERY_MS).unref()
   }
 
@@ -168,18 +170,25 @@ export class Connections {
     refuse(connection.client?.stream ?? connection.socket, connection.client !== null, limit)
   }
 
-  /** Ends connections when no command of theirs is in flight, and all of them after `graceMs`. */
-  async close(graceMs: number): Promise<void> {
-    const empty = new Promise<void>((resolve) => {
-      this.#whenEmpty = resolve
+  /**
+   * Ends connections when no command of theirs is in flight, and all of them after `graceMs`. Where others take them, they are told one after
+   * the other within `spreadMs`, so that they do not all come back at once. Said again, the shorter time holds.
+   */
+  async close(graceMs: number, spreadMs = 0): Promise<void> {
+    this.#closing = true
+    const pauseMs = spreadMs / this.#connections.size
+    const drains = [...this.#connections.values()].map((connection, index) => {
+      if (spreadMs > 0) return setTimeout(() => drain(connection), pauseMs * (index + 1))
+      drain(connection)
+      return undefined
     })
-    for (const connection of this.#connections.values()) drain(connection)
     const timer = setTimeout(() => {
       for (const { socket } of this.#connections.values()) socket.destroy()
     }, graceMs)
-    if (this.#connections.size > 0) await empty
-    clearTimeout(timer)
+    if (this.#connections.size > 0) await this.#empty.promise
+    for (const drain of [timer, ...drains]) clearTimeout(drain)
     clearInterval(this.#guard)
+    this.#stopCounting()
   }
 
   readonly #failed = (error: Error): void => this.#options.log.debug("imap.socket", { reason: error.message })
@@ -187,7 +196,7 @@ export class Connections {
   #left(connection: Connection): void {
     if (!this.#connections.delete(connection.place)) return
     this.#seats.leave(connection.place)
-    if (this.#connections.size === 0) this.#whenEmpty?.()
+    if (this.#closing && this.#connections.size === 0) this.#empty.resolve()
   }
 
   /** Until a session runs. */

@@ -45,6 +45,10 @@ const COUNTERS = {
     labels: ["reason"],
   },
   postern_acme_total: { help: "Attempts to get a certificate for the server (ACME).", labels: ["outcome"] },
+  postern_config_reloads_total: {
+    help: "Times the configuration was read again, by what became of it.",
+    labels: ["outcome"],
+  },
   postern_devices_revoked_total: { help: "Open connections ended by a revocation." },
 } as const satisfies Readonly<Record<string, { help: string; labels?: readonly string[] }>>
 
@@ -72,13 +76,16 @@ export interface Tally {
 export type MetricsSnapshot = readonly object[]
 
 type Labels = Readonly<Record<string, string>>
+type ReadGauge = () => Readonly<Record<string, number>> | Promise<Readonly<Record<string, number>>>
 
 /** Counts what happens; read at `/metrics` (Prometheus text format). */
 export class Counters {
   readonly #registry = new Registry()
   readonly #tallies = new Map<string, Map<string, Tally & { readonly labels: Labels }>>()
   readonly #times = new Map<string, Histogram>()
-  readonly #beforeReading: (() => void)[] = []
+  readonly #gauges = new Map<string, { read: ReadGauge }>()
+  readonly #beforeReading = new Set<() => void>()
+  readonly #sources = new Set<() => Promise<readonly MetricsSnapshot[]>>()
   /** Of processes that are gone: a count never goes down. */
   #past: MetricsSnapshot = []
 
@@ -123,13 +130,18 @@ export class Counters {
     this.#times.get(name)?.observe(seconds)
   }
 
-  /** Values asked for at the time of reading, by the word of one label. Over processes they are added up. */
-  gauge(
-    name: string,
-    help: string,
-    label: string,
-    read: () => Readonly<Record<string, number>> | Promise<Readonly<Record<string, number>>>,
-  ): void {
+  /**
+   * Values asked for at the time of reading, by the word of one label. Over processes they are added up. Who says it again, after a reload
+   * of the configuration, is asked from then on.
+   */
+  gauge(name: string, help: string, label: string, read: ReadGauge): void {
+    const known = this.#gauges.get(name)
+    if (known) {
+      known.read = read
+      return
+    }
+    const gauge = { read }
+    this.#gauges.set(name, gauge)
     new Gauge({
       name,
       help,
@@ -137,14 +149,23 @@ export class Counters {
       registers: [this.#registry],
       async collect() {
         this.reset()
-        for (const [word, value] of Object.entries(await read())) this.set({ [label]: word }, value)
+        for (const [word, value] of Object.entries(await gauge.read())) this.set({ [label]: word }, value)
       },
     })
   }
 
-  /** `act` brings counts up to date that are kept elsewhere. */
-  beforeReading(act: () => void): void {
-    this.#beforeReading.push(act)
+  /** `act` brings counts up to date that are kept elsewhere. @returns what ends that, after a last time */
+  beforeReading(act: () => void): () => void {
+    this.#beforeReading.add(act)
+    return () => {
+      if (this.#beforeReading.delete(act)) act()
+    }
+  }
+
+  /** Other processes, asked for their metrics when those of all are read. @returns what ends that */
+  include(source: () => Promise<readonly MetricsSnapshot[]>): () => void {
+    this.#sources.add(source)
+    return () => this.#sources.delete(source)
   }
 
   /** For another process's text. */
@@ -159,8 +180,9 @@ export class Counters {
     this.#past = await AggregatorRegistry.aggregate([this.#past, counted]).getMetricsAsJSON()
   }
 
-  /** Prometheus text of this process and `others` together. */
-  async text(others: readonly MetricsSnapshot[] = []): Promise<string> {
-    return AggregatorRegistry.aggregate([await this.snapshot(), this.#past, ...others]).metrics()
+  /** Prometheus text of this process and those {@link include}d, together. */
+  async text(): Promise<string> {
+    const others = await Promise.all([...this.#sources].map((source) => source()))
+    return AggregatorRegistry.aggregate([await this.snapshot(), this.#past, ...others.flat()]).metrics()
   }
 }

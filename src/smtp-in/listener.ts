@@ -60,6 +60,8 @@ export interface SmtpInOptions {
   readonly host: string
   /** 0: any free one, see {@link SmtpListener.address}. */
   readonly port: number
+  /** Others listen there too, and the system gives each its share of the connections. */
+  readonly sharesPort?: boolean
   /** How this server calls itself: greeting and Received. */
   readonly hostname: string
   /** The domain that `<postmaster>` alone belongs to; `hostname` unless given. */
@@ -83,8 +85,11 @@ export interface SmtpInOptions {
 
 export interface SmtpListener {
   address(): { readonly host: string; readonly port: number }
-  /** Stops listening, ends idle sessions with 421, gives those within a message `graceMs`, then cuts them. */
-  close(graceMs: number): Promise<void>
+  /**
+   * Stops listening, ends idle sessions with 421, gives those within a message `graceMs`, then cuts them. With `spreadMs` idle ones are left
+   * in peace too: somebody else listens, and new ones go there.
+   */
+  close(graceMs: number, spreadMs?: number): Promise<void>
   /** New handshakes use the new certificate; open sessions stay. */
   reloadTls(tls: SmtpInTls): void
 }
@@ -117,9 +122,9 @@ class Gate implements SmtpListener {
   }
 
   async listen(): Promise<void> {
-    const { host, port } = this.#options
+    const { host, port, sharesPort: reusePort = false } = this.#options
     const { promise, resolve, reject } = Promise.withResolvers<void>()
-    const listening = this.#server.listen({ host, port, backlog: 1024 }, resolve)
+    const listening = this.#server.listen({ host, port, backlog: 1024, reusePort }, resolve)
     listening.once("error", (cause) => {
       reject(new GatewayError("LISTEN_FAILED", `smtp: can't listen on ${host}:${port}`, { cause }))
     })
@@ -132,12 +137,14 @@ class Gate implements SmtpListener {
     return { host: bound.address, port: bound.port }
   }
 
-  async close(graceMs: number): Promise<void> {
+  async close(graceMs: number, spreadMs = 0): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>()
+    // Behind the look of the event loop at the socket: who had just connected would be cut off.
+    await new Promise(setImmediate)
     this.#server.options.closeTimeout = Math.max(graceMs, 1)
     this.#server.close(resolve)
     for (const connection of this.#connections.values())
-      if (connection.idle) connection.terminate(replies.SHUTTING_DOWN)
+      if (connection.idle && spreadMs === 0) connection.terminate(replies.SHUTTING_DOWN)
     await promise
     for (const connection of this.#connections.values()) connection.terminate(replies.SHUTTING_DOWN)
     // Whoever closes the spool next must find nobody writing.

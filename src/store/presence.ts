@@ -1,3 +1,4 @@
+import { randomOctets } from "../crypto/primitives/random.ts"
 import { GatewayError } from "../errors.ts"
 import { type Database, numberIn, textIn } from "./database.ts"
 import { lifeOf, thisProcess } from "./process.ts"
@@ -21,7 +22,7 @@ const BEAT_MS = 5_000
 const SILENT_MS = 20_000
 const ACK_POLL_MS = 10
 
-/** This process's entry among those that must hear of changes (role imap or submission). */
+/** An entry among those that must hear of changes: a process has one for each of its threads that has something to forget. */
 export class Presence implements Disposable {
   readonly #database: Database
   readonly #options: PresenceOptions
@@ -32,11 +33,10 @@ export class Presence implements Disposable {
   #beatAtMs: number
   #polling = false
 
-  /** `name` tells several of one process apart. */
-  constructor(database: Database, options: PresenceOptions, name = "") {
+  constructor(database: Database, options: PresenceOptions) {
     this.#database = database
     this.#options = options
-    this.#name = `${thisProcess()}/${name}`
+    this.#name = `${thisProcess()}/${Buffer.from(randomOctets(6)).toString("hex")}`
     this.#acknowledged = changeSequence(database)
     this.#beatAtMs = options.now().getTime()
     this.#write()

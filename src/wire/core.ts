@@ -29,7 +29,12 @@ export interface Core extends AsyncDisposable {
 }
 
 /** Opens state and spool with no more secrets than the roles need: only a worker opens the spool, only worker and imap recrypt. */
-export async function openCore(config: Config, roles: ReadonlySet<Role>, log: Log): Promise<Core> {
+export async function openCore(
+  config: Config,
+  roles: ReadonlySet<Role>,
+  log: Log,
+  counters: Counters = new Counters(),
+): Promise<Core> {
   const now = () => new Date()
   const database = openState(config.data)
   const recrypts = roles.has("worker") || roles.has("imap")
@@ -52,7 +57,7 @@ export async function openCore(config: Config, roles: ReadonlySet<Role>, log: Lo
     config,
     roles,
     log: log.with({ host: hostname() }),
-    counters: new Counters(),
+    counters,
     database,
     people,
     spool,

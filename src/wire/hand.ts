@@ -14,10 +14,10 @@ import { knowPeople } from "./known-people.ts"
 const FORGET_KEYS_MS = 60_000
 
 /** A thread of its own that makes the attempts at delivery which {@link Hands} orders, until the order to end. */
-async function run(port: MessagePort, { config, name }: HandData): Promise<void> {
+async function run(port: MessagePort, { config }: HandData): Promise<void> {
   await using stack = new AsyncDisposableStack()
   const core = stack.use(await openCore(config, new Set(["worker"]), createLog(config.logLevel)))
-  const attempt = open(core, name, stack)
+  const attempt = open(core, stack)
   const ending = new AbortController()
   const running = new Set<Promise<void>>()
   await new Promise<void>((resolve) => {
@@ -35,9 +35,9 @@ async function run(port: MessagePort, { config, name }: HandData): Promise<void>
   await Promise.all(running)
 }
 
-function open(core: Core, name: string, stack: AsyncDisposableStack): Handler {
+function open(core: Core, stack: AsyncDisposableStack): Handler {
   const { config, log, now, spool, spoolKeys } = core
-  const known = stack.use(knowPeople(core, name))
+  const known = stack.use(knowPeople(core))
   const store = stack.use(new MailStore(join(config.data, "mail"), { now, log }))
   // Only for reports; the jobs themselves are led by the thread that gives the orders.
   const queue = stack.use(

@@ -7,8 +7,6 @@ import type { Handler, Job, Outcome } from "../queue/queue.ts"
 /** What a hand is given when it is made. */
 export interface HandData {
   readonly config: Config
-  /** Tells the threads of this process apart. */
-  readonly name: string
 }
 
 /** What a hand is told. */
@@ -44,7 +42,7 @@ export class Hands implements AsyncDisposable {
 
   /** Resolves when all are ready. */
   static async start(count: number, config: Config): Promise<Hands> {
-    const hands = Array.from({ length: count }, (_, index) => new Hand({ config, name: `hand ${index + 1}` }))
+    const hands = Array.from({ length: count }, () => new Hand({ config }))
     try {
       await Promise.all(hands.map((hand) => hand.ready))
     } catch (error) {

@@ -31,11 +31,11 @@ async function run({ config, name, secrets }: Order & { kind: "start" }, outbox:
   await using stack = new AsyncDisposableStack()
   const core = stack.use(await openCore(config, new Set(["imap"]), createLog(config.logLevel)))
   const serving = open(core, name, secrets, outbox, stack)
-  const graceMs = await new Promise<number>((resolve) => {
+  const { graceMs, spreadMs } = await new Promise<Drain>((resolve) => {
     // Without the main process there is nobody to say what changes, and nobody to end us.
-    process.once("disconnect", () => resolve(0))
+    process.once("disconnect", () => resolve(AT_ONCE))
     process.on("message", (order: Order) => {
-      if (order.kind === "drain") resolve(order.graceMs)
+      if (order.kind === "drain") resolve(order)
       else if (order.kind === "listen")
         listen(order.listeners, serving, core).then(
           () => outbox.tell({ kind: "listening" }),
@@ -43,15 +43,27 @@ async function run({ config, name, secrets }: Order & { kind: "start" }, outbox:
             // Of no use like this; another is started in its place.
             outbox.tell(failure(error))
             process.exitCode = 1
-            resolve(0)
+            resolve(AT_ONCE)
           },
         )
       else if (order.kind !== "start") obey(order, serving, core, outbox)
     })
     outbox.tell({ kind: "ready" })
   })
-  await Promise.all(serving.proxies.map((proxy) => proxy.close(graceMs)))
+  process.on("message", (order: Order) => {
+    if (order.kind === "drain") void close(serving, order)
+  })
+  await close(serving, { graceMs, spreadMs })
+  // What was counted goes on counting when this process is no more.
+  outbox.tell({ kind: "metrics", question: 0, snapshot: await core.counters.snapshot() })
 }
+
+async function close({ proxies }: Serving, { graceMs, spreadMs }: Drain): Promise<void> {
+  await Promise.all(proxies.map((proxy) => proxy.close(graceMs, spreadMs)))
+}
+
+type Drain = Pick<Order & { kind: "drain" }, "graceMs" | "spreadMs">
+const AT_ONCE: Drain = { graceMs: 0, spreadMs: 0 }
 
 interface Serving {
   readonly parts: ImapParts
@@ -67,7 +79,7 @@ function open(core: Core, name: string, secrets: SharedSecrets, outbox: Outbox, 
   const limits = loginLimits(core, Buffer.from(secrets.loginKey, "base64"))
   limits.onNews((news) => outbox.tell({ kind: "login", news }))
   const devices = new LiveDevices({ people, limits, counters, log, now })
-  const known = stack.use(knowPeople(core, name))
+  const known = stack.use(knowPeople(core))
   known.presence.onChange(() => devices.refresh())
   const store = stack.use(new MailStore(join(config.data, "mail"), { now, log }))
   const tls = stack.use(new LiveTls(config, log, Buffer.from(secrets.ticketKeys, "base64")))

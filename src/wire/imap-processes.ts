@@ -1,13 +1,14 @@
 import { type ChildProcess, fork } from "node:child_process"
 import type { Config } from "../config/config.ts"
 import { type ErrorCode, GatewayError } from "../errors.ts"
-import { type ImapListener, unsharedPort } from "../imap-proxy/listener.ts"
+import type { ImapListener } from "../imap-proxy/listener.ts"
 import { Places, type Refusal } from "../imap-proxy/places.ts"
 import type { MetricsSnapshot } from "../log/counters.ts"
 import type { SeatReport } from "./asked-seats.ts"
 import type { Core } from "./core.ts"
 import { type ImapKind, imapKinds, imapLimits } from "./imap.ts"
 import type { LoginLimits, LoginNews } from "./login-limits.ts"
+import { claim } from "./shared-ports.ts"
 import type { LiveTls } from "./tls.ts"
 
 /** What all IMAP processes have in common and no disk has, in base64. */
@@ -27,8 +28,8 @@ export type Order =
   | { readonly kind: "ticketKeys"; readonly ticketKeys: string }
   | { readonly kind: "login"; readonly news: LoginNews }
   | { readonly kind: "metrics"; readonly question: number }
-  /** End connections when they are idle, all after `graceMs`, then yourself. */
-  | { readonly kind: "drain"; readonly graceMs: number }
+  /** End connections when they are idle, one after the other within `spreadMs`, all after `graceMs`, then yourself. */
+  | { readonly kind: "drain"; readonly graceMs: number; readonly spreadMs: number }
 
 /** What it says. */
 export type Report =
@@ -73,6 +74,7 @@ export class ImapProcesses implements AsyncDisposable {
   readonly #places: Places
   readonly #processes: ImapProcess[]
   readonly #shared: ImapShared
+  readonly #stopTelling: () => void
   #listeners: readonly ImapKind[] = []
   #ending = false
 
@@ -82,24 +84,25 @@ export class ImapProcesses implements AsyncDisposable {
     this.#shared = shared
     this.#places = new Places(imapLimits(core.config, count))
     this.#processes = Array.from({ length: count }, (_, index) => this.#start(`imap ${index + 1}`, FIRST_REST_MS))
+    this.#stopTelling = core.counters.include(() => this.#snapshots())
     shared.tls.onChange(({ ticketKeys }) => this.#tellAll({ kind: "ticketKeys", ticketKeys: toText(ticketKeys) }))
     shared.loginLimits.onNews((news) => this.#tellAll({ kind: "login", news }))
   }
 
   /**
-   * The IMAP listeners that the configuration names, when all processes serve them.
+   * The IMAP listeners that the configuration names, when all processes serve them. Others of ours may listen on what is `held`.
    * @throws GatewayError LISTEN_FAILED, and what the first process that failed met
    */
-  async listen(): Promise<[string, ImapListener][]> {
+  async listen(held: ReadonlySet<string>): Promise<[string, ImapListener][]> {
     await Promise.all(this.#processes.map((process) => process.ready))
     const listeners: ImapKind[] = []
     for (const kind of imapKinds(this.#core.config))
-      listeners.push({ ...kind, port: await unsharedPort(kind.host, kind.port) })
+      listeners.push({ ...kind, ...(await claim(kind.name, kind, held)) })
     this.#listeners = listeners
     await Promise.all(this.#processes.map((process) => process.listen(listeners)))
     return listeners.map(({ name, host, port }) => [
       name,
-      { address: () => ({ host, port }), close: (graceMs) => this.#drain(graceMs) },
+      { address: () => ({ host, port }), close: (graceMs, spreadMs) => this.#drain(graceMs, spreadMs) },
     ])
   }
 
@@ -112,18 +115,19 @@ export class ImapProcesses implements AsyncDisposable {
     return this.#processes.flatMap(({ pid, connections }) => (pid === undefined ? [] : [{ pid, connections }]))
   }
 
-  async snapshots(): Promise<MetricsSnapshot[]> {
-    const answers = await Promise.all(this.#processes.map((process) => process.metrics()))
-    return answers.filter((answer) => answer !== null)
-  }
-
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#drain(0)
   }
 
-  async #drain(graceMs: number): Promise<void> {
+  async #snapshots(): Promise<MetricsSnapshot[]> {
+    const answers = await Promise.all(this.#processes.map((process) => process.metrics()))
+    return answers.filter((answer) => answer !== null)
+  }
+
+  async #drain(graceMs: number, spreadMs = 0): Promise<void> {
     this.#ending = true
-    await Promise.all(this.#processes.map((process) => process.drain(graceMs)))
+    await Promise.all(this.#processes.map((process) => process.drain(graceMs, spreadMs)))
+    this.#stopTelling()
   }
 
   #tellAll(order: Order, but: ImapProcess | null = null): void {
@@ -140,10 +144,10 @@ export class ImapProcesses implements AsyncDisposable {
       this.#tellAll({ kind: "login", news }, from)
     }
     return new ImapProcess(order, this.#places, onNews, (process, how) => {
-      if (this.#ending) return
       const { log, counters } = this.#core
-      counters.add("postern_imap_worker_ends_total")
       if (process.lastSnapshot !== null) void counters.keep(process.lastSnapshot)
+      if (this.#ending) return
+      counters.add("postern_imap_worker_ends_total")
       const rest = performance.now() - startedMs > STABLE_MS ? FIRST_REST_MS : Math.min(restMs, LAST_REST_MS)
       log.error("imap.process.ended", { name, ...how, restartMs: rest })
       setTimeout(() => this.#restart(process, name, rest * 2), rest).unref()
@@ -259,9 +263,9 @@ class ImapProcess {
   }
 
   /** Resolves when it has ended; killed when that takes too long. */
-  async drain(graceMs: number): Promise<void> {
+  async drain(graceMs: number, spreadMs: number): Promise<void> {
     if (this.#state === "over") return
-    this.tell({ kind: "drain", graceMs })
+    this.tell({ kind: "drain", graceMs, spreadMs })
     const timer = setTimeout(() => this.#child.kill("SIGKILL"), graceMs + EXIT_MS)
     await this.#ended
     clearTimeout(timer)

@@ -25,6 +25,7 @@ import { affordableConnections } from "./descriptors.ts"
 import type { LiveDevice, LiveDevices } from "./devices.ts"
 import { describeConnections } from "./gauges.ts"
 import type { AccountRecryptors } from "./recryptors.ts"
+import { claim, SHARES_PORTS } from "./shared-ports.ts"
 import type { LiveTls } from "./tls.ts"
 
 /** What the IMAP role needs beside the core. */
@@ -55,13 +56,18 @@ export function imapKinds({ listen }: Config): ImapKind[] {
   })
 }
 
-/** The IMAP listeners that the configuration names, served in this process. */
-export async function startImap(core: Core, parts: ImapParts): Promise<[string, ImapListener][]> {
+/** The IMAP listeners that the configuration names, served in this process. Others of ours may listen on what is `held`. */
+export async function startImap(
+  core: Core,
+  parts: ImapParts,
+  held: ReadonlySet<string>,
+): Promise<[string, ImapListener][]> {
   const seats = new Places(imapLimits(core.config, 1))
   const listeners: [string, ImapProxy][] = []
   for (const kind of imapKinds(core.config)) {
-    const { host, port } = kind
-    const listener = await startImapProxy({ ...serveOptions(core, parts, kind), host, port, seats })
+    const { host, port } = await claim(kind.name, kind, held)
+    const options = { ...serveOptions(core, parts, kind), host, port, seats, sharesPort: SHARES_PORTS }
+    const listener = await startImapProxy(options)
     parts.tls.onChange((tls) => listener.reloadTls(tls))
     listeners.push([kind.name, listener])
   }

@@ -14,15 +14,14 @@ export interface KnownPeople extends Disposable {
   readonly presence: Presence
 }
 
-/** @param thread tells the threads of a process apart; empty for the first */
-export function knowPeople(core: Core, thread = ""): KnownPeople {
+export function knowPeople(core: Core): KnownPeople {
   const { config, people, roles, now, log } = core
   const recryptors = new AccountRecryptors(people)
   const hasMarkers = roles.has("worker") || roles.has("imap")
   const markerKey = hmacKey(hasMarkers ? secret(config.secrets, "marker") : new Uint8Array(32))
   const directory = new PeopleDirectory(people, config, markerKey, recryptors)
   const onError = (error: unknown) => log.error("presence.failed", {}, error)
-  const presence = new Presence(core.database, { roles: [...roles], now, onError }, thread)
+  const presence = new Presence(core.database, { roles: [...roles], now, onError })
   // A worker has no connections of devices, but it holds what turns their blocks back.
   presence.onChange(() => {
     recryptors.refresh()

@@ -1,6 +1,6 @@
 import { availableParallelism } from "node:os"
 import { join } from "node:path"
-import type { Config } from "../config/config.ts"
+import type { Config, ListenAddress } from "../config/config.ts"
 import { startAdminHttp } from "../http/admin.ts"
 import { startPlainHttp } from "../http/plain.ts"
 import { reloadPublicTls, startPublicHttp } from "../http/public.ts"
@@ -24,6 +24,7 @@ import { type KnownPeople, knowPeople } from "./known-people.ts"
 import { type LoginLimits, loginLimits } from "./login-limits.ts"
 import { publishedProfiles } from "./published.ts"
 import { restoreServerCertificate } from "./server-certificate.ts"
+import { claim, SHARES_PORTS, written } from "./shared-ports.ts"
 import { startSmtp } from "./smtp.ts"
 import { adminSource } from "./status.ts"
 import { startStsRefresh } from "./sts-refresh.ts"
@@ -33,6 +34,10 @@ import { reportsOf, work } from "./worker.ts"
 
 /** The rest of the process keeps this many busy at most. */
 const MAX_HANDS = 4
+/** IMAP sessions of one that retires end within this time, one after the other: ten thousand devices at once would be a siege. */
+const SPREAD_MS = 300_000
+/** What is still under way after that is cut. */
+const RETIRE_MS = SPREAD_MS + 60_000
 const HTTPS_PORT = 443
 
 /** The roles of this process, running. */
@@ -41,13 +46,15 @@ export interface Running extends AsyncDisposable {
   readonly listeners: readonly string[]
   /** Ends idle connections, lets the rest finish for `graceMs`, then cuts it. */
   drain(graceMs: number): Promise<void>
+  /** Leaves everything new to a successor that runs already, ends what is under way in peace, and then itself. */
+  retire(): Promise<void>
 }
 
 /** One listener as the composition sees it. */
 export interface Listener {
   readonly name: string
   readonly where: string
-  close(graceMs: number): Promise<void>
+  close(graceMs: number, spreadMs?: number): Promise<void>
 }
 
 /** What all roles of a process share beside the core. */
@@ -63,21 +70,30 @@ interface Shared {
 /**
  * Starts what the roles of this process need, inside out: state and queue, the worker, then the listeners. Ended in reverse.
  * @param imapProcesses that serve IMAP in this one's place; 0: it does so itself, where it has the role
+ * @param held `host:port` of what a predecessor of ours listens on until it retires
  * @throws GatewayError LISTEN_FAILED
  */
-export async function startRoles(core: Core, imapProcesses: number): Promise<Running> {
+export async function startRoles(
+  core: Core,
+  imapProcesses: number,
+  held: ReadonlySet<string> = new Set(),
+): Promise<Running> {
   const stack = new AsyncDisposableStack()
   stack.use(core)
   try {
     describeProcess(core.counters, "main")
     const shared = openShared(core, stack)
     const imap = imapProcesses > 0 ? stack.use(new ImapProcesses(core, imapProcesses, shared)) : null
-    if (core.roles.has("worker")) await startWorker(core, shared, stack)
-    const listeners = await startListeners(core, shared, imap)
+    const worker = core.roles.has("worker") ? await startWorker(core, shared, stack) : null
+    const listeners = await startListeners(core, shared, imap, held)
     return {
       listeners: listeners.map(({ name, where }) => `${name}=${where}`),
       async drain(graceMs) {
-        await Promise.all(listeners.splice(0).map((listener) => listener.close(graceMs)))
+        await Promise.all(listeners.map((listener) => listener.close(graceMs)))
+      },
+      async retire() {
+        worker?.abort()
+        await Promise.all(listeners.map((listener) => listener.close(RETIRE_MS, SPREAD_MS)))
       },
       async [Symbol.asyncDispose]() {
         await Promise.all(listeners.map((listener) => listener.close(0)))
@@ -105,7 +121,8 @@ function openShared(core: Core, stack: AsyncDisposableStack): Shared {
   return { queue, devices, known, store, tls, loginLimits: limits }
 }
 
-async function startWorker(core: Core, shared: Shared, stack: AsyncDisposableStack): Promise<void> {
+/** @returns what ends its work before the stack does */
+async function startWorker(core: Core, shared: Shared, stack: AsyncDisposableStack): Promise<AbortController> {
   const { queue } = shared
   const { spool, spoolKeys, now, log } = core
   stack.use(startTlsReports(core, reportsOf(core, queue)))
@@ -122,19 +139,26 @@ async function startWorker(core: Core, shared: Shared, stack: AsyncDisposableSta
     ending.abort()
     await working
   })
+  return ending
 }
 
-async function startListeners(core: Core, shared: Shared, imap: ImapProcesses | null): Promise<Listener[]> {
+async function startListeners(
+  core: Core,
+  shared: Shared,
+  imap: ImapProcesses | null,
+  held: ReadonlySet<string>,
+): Promise<Listener[]> {
   const { config, roles } = core
   const started: Listener[] = []
   try {
-    for (const [kind, listener] of await startSmtp(core, shared.queue, shared.devices, shared.tls))
+    for (const [kind, listener] of await startSmtp(core, shared.queue, shared.devices, shared.tls, held))
       started.push(named(kind, listener))
-    const served = roles.has("imap") ? startImap(core, imapParts(core, shared)) : imap?.listen()
+    const served = roles.has("imap") ? startImap(core, imapParts(core, shared), held) : imap?.listen(held)
     for (const [kind, listener] of (await served) ?? []) started.push(named(kind, listener))
-    if (roles.has("http") && config.listen.https) started.push(await startPublic(core, shared.tls))
-    if (roles.has("http") && config.listen.http) started.push(await startPlain(core, shared.tls))
-    if (config.listen.admin) started.push(await startAdmin(core, shared.queue, imap))
+    const { https, http, admin } = config.listen
+    if (roles.has("http") && https) started.push(await startPublic(core, shared.tls, await claim("https", https, held)))
+    if (roles.has("http") && http) started.push(await startPlain(core, shared.tls, await claim("http", http, held)))
+    if (admin) started.push(await startAdmin(core, shared.queue, imap, await claim("admin", admin, held)))
     return started
   } catch (error) {
     await Promise.all(started.map((listener) => listener.close(0)))
@@ -148,10 +172,10 @@ function imapParts(core: Core, { known, store, devices, tls }: Shared): ImapPart
   return { ...known, devices, tls, windows, held, upstream: upstreamOf(core, store), onAltered }
 }
 
-async function startPublic(core: Core, tls: LiveTls): Promise<Listener> {
-  const listen = core.config.listen.https ?? { host: "127.0.0.1", port: 0 }
+async function startPublic(core: Core, tls: LiveTls, listen: ListenAddress): Promise<Listener> {
   const server = await startPublicHttp({
     ...listen,
+    sharesPort: SHARES_PORTS,
     tls: tls.current,
     profiles: publishedProfiles(core.people, core.config.domains),
     clients: { domains: core.config.domains, services: core.config.clients },
@@ -167,12 +191,13 @@ function stsPolicyOf({ hostname, policy }: Config): string | null {
 }
 
 /** HTTP in clear; where certificates come from a CA it is asked from here, since its challenges are answered here. */
-async function startPlain(core: Core, tls: LiveTls): Promise<Listener> {
+async function startPlain(core: Core, tls: LiveTls, listen: ListenAddress): Promise<Listener> {
   const { config } = core
   const challenges = new PendingChallenges()
   const port = config.clients.https?.port
   const server = await startPlainHttp({
-    ...(config.listen.http ?? { host: "127.0.0.1", port: 0 }),
+    ...listen,
+    sharesPort: SHARES_PORTS,
     challenge: (token) => challenges.find(token),
     https: port === undefined ? null : `${config.hostname}${port === HTTPS_PORT ? "" : `:${port}`}`,
   })
@@ -185,20 +210,27 @@ async function startPlain(core: Core, tls: LiveTls): Promise<Listener> {
   return named("http", { address: server.address, close })
 }
 
-async function startAdmin(core: Core, queue: EmbeddedQueue, imap: ImapProcesses | null): Promise<Listener> {
-  const listen = core.config.listen.admin ?? { host: "127.0.0.1", port: 0 }
-  const server = await startAdminHttp({ ...listen, source: adminSource(core, queue, imap), log: core.log })
+async function startAdmin(
+  core: Core,
+  queue: EmbeddedQueue,
+  imap: ImapProcesses | null,
+  listen: ListenAddress,
+): Promise<Listener> {
+  const source = adminSource(core, queue, imap)
+  const server = await startAdminHttp({ ...listen, sharesPort: SHARES_PORTS, source, log: core.log })
   return { name: "admin", where: server.listeningOrigin.replace(/^https?:\/\//, ""), close: () => server.close() }
 }
 
 function named(
   name: string,
-  listener: { address(): { readonly host: string; readonly port: number }; close(graceMs: number): Promise<void> },
+  listener: {
+    address(): { readonly host: string; readonly port: number }
+    close(graceMs: number, spreadMs?: number): Promise<void>
+  },
 ): Listener {
-  const { host, port } = listener.address()
   return {
     name,
-    where: `${host.includes(":") ? `[${host}]` : host}:${port}`,
-    close: (graceMs) => listener.close(graceMs),
+    where: written(listener.address()),
+    close: (graceMs, spreadMs) => listener.close(graceMs, spreadMs),
   }
 }

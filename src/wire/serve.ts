@@ -1,11 +1,13 @@
 import type { Config } from "../config/config.ts"
 import { loadConfig } from "../config/load.ts"
 import { GatewayError } from "../errors.ts"
+import { Counters } from "../log/counters.ts"
 import { createLog, type Log } from "../log/log.ts"
 import { openCore, type Role } from "./core.ts"
 import { roomyHeap } from "./heap.ts"
 import { imapKinds, imapLimits, imapProcessesOf } from "./imap.ts"
-import { startRoles } from "./roles.ts"
+import { type Inherited, LiveGateway } from "./reload.ts"
+import { type Running, startRoles } from "./roles.ts"
 
 /** How long a drain may take before connections and deliveries under way are cut. */
 const DRAIN_MS = 10_000
@@ -13,32 +15,40 @@ const DRAIN_MS = 10_000
 const DISK_THREADS = "64"
 
 /**
- * Runs the roles: one line `postern ready …` on standard output when every listener accepts, then until SIGTERM or SIGINT.
+ * Runs the roles: one line `postern ready …` on standard output when every listener accepts, then until SIGTERM or SIGINT. SIGHUP and a
+ * change of the configuration file make it run by the new one.
  * @throws GatewayError LISTEN_FAILED, CONFIG_INVALID, STATE_*
  */
 export async function runServer(configPath: string | null, roles: ReadonlySet<Role>): Promise<number> {
   process.env.UV_THREADPOOL_SIZE ??= DISK_THREADS
   using _heap = roomyHeap()
-  const config = loadConfig(configPath, process.cwd())
-  refuseUnsupported(config)
+  const load = () => {
+    const config = loadConfig(configPath, process.cwd())
+    refuseUnsupported(config)
+    return config
+  }
   const stop = signalled("SIGTERM", "SIGINT")
-  await using running = await startServer(config, roles)
-  process.stdout.write(`postern ready ${running.listeners.join(" ")}\n`)
+  await using gateway = await LiveGateway.start(load, (config, shared) => startServer(config, roles, shared))
+  process.stdout.write(`postern ready ${gateway.listeners.join(" ")}\n`)
   await stop
-  await running.drain(DRAIN_MS)
+  await gateway.drain(DRAIN_MS)
   return 0
 }
 
 /** The gateway in this process. */
-export async function startServer(config: Config, roles: ReadonlySet<Role>) {
+export async function startServer(
+  config: Config,
+  roles: ReadonlySet<Role>,
+  { counters, held }: Inherited = { counters: new Counters(), held: new Set() },
+): Promise<Running> {
   const log = createLog(config.logLevel)
   for (const warning of config.warnings) log.warn("config.warning", { warning })
   const processes = imapProcesses(config, roles, log)
   // What others do, this process has no secrets for.
   const own = processes === 0 ? roles : new Set([...roles].filter((role) => role !== "imap"))
-  const core = await openCore(config, own, log)
+  const core = await openCore(config, own, log, counters)
   try {
-    return await startRoles(core, processes)
+    return await startRoles(core, processes, held)
   } catch (error) {
     await core[Symbol.asyncDispose]()
     throw error

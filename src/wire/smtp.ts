@@ -10,15 +10,17 @@ import type { Core } from "./core.ts"
 import type { LiveDevices } from "./devices.ts"
 import { refuseRevoked } from "./revoked.ts"
 import { scannerOf } from "./scanner.ts"
+import { claim, SHARES_PORTS } from "./shared-ports.ts"
 import type { LiveTls } from "./tls.ts"
 import { visitorsOf } from "./visitors.ts"
 
-/** The SMTP listeners that the configuration names and the roles allow. */
+/** The SMTP listeners that the configuration names and the roles allow. Others of ours may listen on what is `held`. */
 export async function startSmtp(
   core: Core,
   queue: Queue,
   devices: LiveDevices,
   tls: LiveTls,
+  held: ReadonlySet<string>,
 ): Promise<[string, SmtpListener][]> {
   const { config, roles } = core
   const kinds = (["mx", "submission", "submissions"] as const).filter((kind) =>
@@ -30,7 +32,7 @@ export async function startSmtp(
   for (const kind of kinds) {
     const listen = config.listen[kind]
     const shared = { queue, devices, tls, visitors: visitors[kind === "mx" ? "mx" : "submission"] }
-    if (listen) listeners.push([kind, await startOne(kind, listen, core, shared)])
+    if (listen) listeners.push([kind, await startOne(kind, await claim(kind, listen, held), core, shared)])
   }
   return listeners
 }
@@ -57,6 +59,7 @@ async function startOne(
     kind,
     host: listen.host,
     port: listen.port,
+    sharesPort: SHARES_PORTS,
     hostname: config.hostname,
     postmasterDomain: config.domains[0] ?? config.hostname,
     tls: tls.current,

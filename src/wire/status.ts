@@ -7,7 +7,7 @@ import type { ImapProcesses } from "./imap-processes.ts"
 export function adminSource(core: Core, queue: EmbeddedQueue, imap: ImapProcesses | null): AdminSource {
   core.counters.gauge("postern_queue_jobs", "Jobs in the queue, by state.", "state", () => queue.counts())
   return {
-    metrics: async () => core.counters.text(await imap?.snapshots()),
+    metrics: async () => core.counters.text(),
     troubles: () => [...(core.database.isOpen ? [] : ["state"]), ...(imap?.serving === false ? ["imap"] : [])],
     async status() {
       return {

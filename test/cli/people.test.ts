@@ -140,11 +140,7 @@ describe("accounts and devices on one machine", () => {
   test("revoke waits for running processes, and names the one that does not answer", async () => {
     const database = openState(instance.file("data"))
     // Its listener never comes to an end.
-    const presence = new Presence(
-      database,
-      { roles: ["imap"], now: () => new Date(), onError: () => undefined },
-      "test",
-    )
+    const presence = new Presence(database, { roles: ["imap"], now: () => new Date(), onError: () => undefined })
     presence.onChange(() => new Promise(() => undefined))
     const failed = await postern(["device", "revoke", "alice@example.test", "phone", ...instance.config])
     expect([failed.code, failed.stderr]).toEqual([

@@ -40,8 +40,8 @@ describe("a change is confirmed", () => {
 
   test("when every present process has reacted, also on other connections", async () => {
     const elsewhere = openState(folder)
-    using one = new Presence(database, OPTIONS, "one")
-    using two = new Presence(elsewhere, { ...OPTIONS, roles: ["submission", "imap"] }, "two")
+    using one = new Presence(database, OPTIONS)
+    using two = new Presence(elsewhere, { ...OPTIONS, roles: ["submission", "imap"] })
     const heard: string[] = []
     one.onChange(() => void heard.push("one"))
     two.onChange(async () => {
@@ -56,7 +56,7 @@ describe("a change is confirmed", () => {
 
   test("not while a listener fails or takes its time: NOT_CONFIRMED names the process", async () => {
     const errors: unknown[] = []
-    using present = new Presence(database, { ...OPTIONS, onError: (error) => errors.push(error) }, "")
+    using present = new Presence(database, { ...OPTIONS, onError: (error) => errors.push(error) })
     let broken = true
     present.onChange(() => {
       if (broken) throw new Error("fault")
@@ -71,7 +71,7 @@ describe("a change is confirmed", () => {
   })
 
   test("without a listener that has ended, or a process that has", async () => {
-    using present = new Presence(database, OPTIONS, "")
+    using present = new Presence(database, OPTIONS)
     let calls = 0
     const end = present.onChange(() => {
       calls += 1
