@@ -26,6 +26,8 @@ export type ErrorCode =
   | "CONFIG_INVALID"
   | "STATE_CORRUPT"
   | "STATE_VERSION"
+  | "STATE_AWAY"
+  | "STATE_REFUSED"
   | "SPOOL_FULL"
   | "SPOOL_CORRUPT"
   | "SPOOL_KEY_MISSING"

@@ -37,7 +37,8 @@ const LAYERS: Readonly<Record<string, number>> = {
 const IMPORTERS: Readonly<Record<string, string>> = {
   "node:crypto": "crypto/primitives",
   "@noble/curves": "crypto/primitives",
-  "node:sqlite": "store/database.ts",
+  "node:sqlite": "store/sqlite.ts",
+  pg: "store/postgres",
   openpgp: "crypto/openpgp",
   "smtp-server": "smtp-in",
   mailauth: "smtp-in",

@@ -2,8 +2,7 @@ import { join } from "node:path"
 import type { Command } from "commander"
 import type { Config } from "../config/config.ts"
 import { loadConfig } from "../config/load.ts"
-import { GatewayError } from "../errors.ts"
-import type { Database } from "../store/database.ts"
+import type { State } from "../store/database.ts"
 import { People } from "../store/people.ts"
 import { RecryptionKeys } from "../store/recryption-keys.ts"
 import { openState } from "../store/state.ts"
@@ -53,7 +52,7 @@ export interface CommonOptions {
 /** An instance's state, open while a command works on it; a server may run beside it. */
 export interface OpenInstance extends Disposable {
   readonly config: Config
-  readonly database: Database
+  readonly database: State
   readonly people: People
   readonly upstreamCredentials: UpstreamCredentials
 }
@@ -77,9 +76,7 @@ export function configOf(options: CommonOptions): Config {
  */
 export function openInstance(options: CommonOptions): OpenInstance {
   const config = configOf(options)
-  if (config.store.kind !== "embedded")
-    throw new GatewayError("CONFIG_INVALID", `${config.file}: store.url: this version keeps its state embedded only`)
-  const database = openState(config.data)
+  const database = openState(config)
   const { domains, postmaster } = config
   const recryptionKeys = new RecryptionKeys(database, join(config.secrets, "recryption"))
   const upstreamCredentials = new UpstreamCredentials(database, join(config.secrets, "upstream"))

@@ -20,6 +20,7 @@ import type {
   TransportRule,
 } from "./config.ts"
 import { Document, type Mistake } from "./document.ts"
+import { postgresWarning, readPostgresUrl } from "./postgres-url.ts"
 import { readClamd, readHttp, readHttpRoot, readScanned } from "./scan.ts"
 import {
   isLocalDnsServer,
@@ -194,7 +195,13 @@ function readAcme(document: Document, hostname: string, path: (value: unknown) =
 }
 
 function readStore(document: Document, path: (value: unknown) => string): StoreConfig {
-  const url = document.optional("store.url", urlOf("embedded:", "postgres"), "embedded:")
+  const read = (value: unknown): string => {
+    const url = urlOf("embedded:", "postgres")(value)
+    const warning = url === "embedded:" ? null : postgresWarning(readPostgresUrl(url))
+    if (warning !== null) document.warnings.push(`store.url: ${warning}`)
+    return url
+  }
+  const url = document.optional("store.url", read, "embedded:")
   const password = readSecret(document, "store.password", path)
   return url === "embedded:" ? { kind: "embedded" } : { kind: "postgres", url, password }
 }

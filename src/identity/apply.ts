@@ -192,10 +192,8 @@ function sameKey(a: Uint8Array, b: Uint8Array, what: string): void {
 
 /** Requests carry an id; what was applied once stays applied, also when it was undone since. */
 function recordOnce(database: Database, request: Request, now: Date): void {
-  database.sql.run`
-    CREATE TABLE IF NOT EXISTS applied_request (id TEXT PRIMARY KEY, account TEXT NOT NULL, applied_at INTEGER NOT NULL) STRICT`
   const { changes } = database.sql.run`
-    INSERT INTO applied_request VALUES (${request.id}, ${request.address}, ${now.getTime()}) ON CONFLICT DO NOTHING`
+    INSERT INTO applied_request (id, account, applied_at) VALUES (${request.id}, ${request.address}, ${now.getTime()}) ON CONFLICT DO NOTHING`
   if (changes === 0) throw invalid("was applied before")
 }
 

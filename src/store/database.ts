@@ -1,109 +1,40 @@
-import { closeSync, openSync } from "node:fs"
-import { DatabaseSync, type SQLTagStore } from "node:sqlite"
 import { GatewayError } from "../errors.ts"
 
-/** One row as SQLite gives it; read with {@link textIn} and its kin. */
+/** One row; read with {@link textIn} and its kin. */
 export type Row = Readonly<Record<string, unknown>>
 
-/** Another process may hold the write lock while it commits a batch; longer than this it hangs. */
-const BUSY_TIMEOUT_MS = 10_000
-/** Prepared statements kept per connection; there are fewer than this many in the sources. */
-const MAX_STATEMENTS = 200
+/** What a statement can be given. */
+export type SqlValue = string | number | Uint8Array | null
 
 /**
- * When a commit is on the disk: `at once`, before it returns; `later`, with the next checkpoint or when somebody syncs the WAL. A
- * power cut then takes the last commits back, in order; the file stays whole. A crash of the process alone takes none.
+ * Statements as tagged templates; values are bound, never pasted: ``sql.get`SELECT … WHERE id = ${id}` ``. They are written so that
+ * every driver runs the same text.
  */
-export type CommitsReachDisk = "at once" | "later"
+export interface Sql {
+  /** @returns undefined when there is no row */
+  get(strings: TemplateStringsArray, ...values: readonly SqlValue[]): Row | undefined
+  all(strings: TemplateStringsArray, ...values: readonly SqlValue[]): Row[]
+  /** `changes`: rows inserted, altered or removed. */
+  run(strings: TemplateStringsArray, ...values: readonly SqlValue[]): { readonly changes: number | bigint }
+}
 
-/** One connection to an SQLite file that several processes share (WAL). */
-export class Database {
-  /** Tagged templates; values are bound, never pasted: ``sql.get`SELECT … WHERE id = ${id}` ``. */
-  readonly sql: SQLTagStore
-  readonly #connection: DatabaseSync
-
-  /** Use {@link openDatabase}. */
-  constructor(connection: DatabaseSync) {
-    this.#connection = connection
-    this.sql = connection.createTagStore(MAX_STATEMENTS)
-  }
-
-  /** Runs `act` as one transaction holding the write lock from its start; an outer transaction is joined. */
-  transaction<T>(act: () => T): T {
-    if (this.#connection.isTransaction) return act()
-    this.#connection.exec("BEGIN IMMEDIATE")
-    try {
-      const value = act()
-      this.#connection.exec("COMMIT")
-      return value
-    } catch (error) {
-      // A full disk makes SQLite roll back by itself; a second ROLLBACK would hide the error.
-      if (this.#connection.isTransaction) this.#connection.exec("ROLLBACK")
-      throw error
-    }
-  }
-
+/** A database that several processes share. */
+export interface Database {
+  readonly sql: Sql
+  /** Runs `act` as one transaction, of all writers alone from its start; an outer transaction is joined. */
+  transaction<T>(act: () => T): T
   /** False after {@link close}. */
-  get isOpen(): boolean {
-    return this.#connection.isOpen
-  }
-
-  close(): void {
-    if (this.#connection.isOpen) this.#connection.close()
-  }
+  readonly isOpen: boolean
+  close(): void
 }
 
-/**
- * Opens `path` (made with mode 0600 when absent) and brings it to the newest schema: `migrations[n]` leads from version n to n + 1.
- * @throws GatewayError STATE_VERSION when a newer Postern wrote it, STATE_CORRUPT when it is no database
- */
-export function openDatabase(
-  path: string,
-  migrations: readonly string[],
-  reachDisk: CommitsReachDisk = "at once",
-): Database {
-  // SQLite gives the WAL the mode of the file; by itself it would make all of them readable to everybody.
-  closeSync(openSync(path, "a", 0o600))
-  const connection = connect(path, reachDisk)
-  try {
-    migrate(connection, path, migrations)
-    return new Database(connection)
-  } catch (error) {
-    connection.close()
-    throw error
-  }
-}
-
-function connect(path: string, reachDisk: CommitsReachDisk): DatabaseSync {
-  const connection = new DatabaseSync(path, { timeout: BUSY_TIMEOUT_MS })
-  try {
-    connection.exec(
-      `PRAGMA journal_mode = WAL; PRAGMA synchronous = ${reachDisk === "at once" ? "FULL" : "NORMAL"};
-       PRAGMA foreign_keys = ON; PRAGMA secure_delete = ON`,
-    )
-    return connection
-  } catch (cause) {
-    connection.close()
-    throw new GatewayError("STATE_CORRUPT", `database: cannot open ${path}`, { cause })
-  }
-}
-
-function migrate(connection: DatabaseSync, path: string, migrations: readonly string[]): void {
-  const version = () => numberIn(connection.prepare("PRAGMA user_version").get(), "user_version")
-  if (version() > migrations.length)
-    throw new GatewayError("STATE_VERSION", `database: ${path} was written by a newer version of postern`)
-  if (version() === migrations.length) return
-  connection.exec("BEGIN IMMEDIATE")
-  try {
-    // Read again: another process may have migrated while this one waited for the lock.
-    for (let next = version(); next < migrations.length; next++) {
-      connection.exec(`${migrations[next]}; PRAGMA user_version = ${next + 1}`)
-    }
-    connection.exec("COMMIT")
-  } catch (error) {
-    if (connection.isTransaction) connection.exec("ROLLBACK")
-    throw error
-  }
+/** The database of people and devices; it tells when they change. */
+export interface State extends Database {
+  /**
+   * Moves with every change, in whatever process; cheap enough for every login and for a look twenty times a second.
+   * @throws GatewayError STATE_AWAY when nobody can say it: then nothing that is cached may be trusted
+   */
+  changeSequence(): number
 }
 
 /** @throws GatewayError STATE_CORRUPT when the column holds no text */

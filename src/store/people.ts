@@ -13,7 +13,7 @@ import {
   passwordName,
   readPopulation,
 } from "./account.ts"
-import { type Database, dateIn, numberIn, octetsIn, textIn } from "./database.ts"
+import { dateIn, octetsIn, type State, textIn } from "./database.ts"
 import type { RecryptionKeys, RecryptionScalar } from "./recryption-keys.ts"
 import { type Meaning, resolveAddress } from "./resolve.ts"
 import type { UpstreamCredentials } from "./upstream-credentials.ts"
@@ -50,14 +50,14 @@ export type AccountChange = Partial<Pick<Account, "name" | "formats" | "root" | 
 
 /** The people of this gateway, their devices and aliases. Reads are cached until the change sequence moves. */
 export class People {
-  readonly #database: Database
+  readonly #database: State
   readonly #options: PeopleOptions
   readonly #domains: ReadonlySet<string>
   readonly #passwordKey: HmacKey
   #cache: Population | null = null
 
   /** Finishes revocations that a crash interrupted. */
-  constructor(database: Database, options: PeopleOptions) {
+  constructor(database: State, options: PeopleOptions) {
     this.#database = database
     this.#options = options
     this.#domains = new Set(options.domains)
@@ -69,7 +69,7 @@ export class People {
 
   /** Moves whenever people, devices, aliases or pinned certificates change, in whatever process. */
   changeSequence(): number {
-    return numberIn(this.#database.sql.get`SELECT sequence FROM change`, "sequence")
+    return this.#database.changeSequence()
   }
 
   /** That of what is in memory: all that this object gave out is of it, or older. */
@@ -317,7 +317,7 @@ export class People {
       this.#change(() => {
         for (const device of interrupted) {
           const row = this.#database.sql
-            .get`SELECT max(added_at, coalesce(revoked_at, 0)) AS at FROM device WHERE id = ${device}`
+            .get`SELECT coalesce(revoked_at, added_at) AS at FROM device WHERE id = ${device}`
           this.#revoke(device, dateIn(row, "at"))
         }
       })

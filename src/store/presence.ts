@@ -1,6 +1,6 @@
 import { randomOctets } from "../crypto/primitives/random.ts"
 import { GatewayError } from "../errors.ts"
-import { type Database, numberIn, textIn } from "./database.ts"
+import { type Database, numberIn, type State, textIn } from "./database.ts"
 import { lifeOf, thisProcess } from "./process.ts"
 
 /** Called with the new change sequence; the change is confirmed when what it returns resolves. */
@@ -24,7 +24,7 @@ const ACK_POLL_MS = 10
 
 /** An entry among those that must hear of changes: a process has one for each of its threads that has something to forget. */
 export class Presence implements Disposable {
-  readonly #database: Database
+  readonly #database: State
   readonly #options: PresenceOptions
   readonly #name: string
   readonly #listeners = new Set<ChangeListener>()
@@ -33,11 +33,11 @@ export class Presence implements Disposable {
   #beatAtMs: number
   #polling = false
 
-  constructor(database: Database, options: PresenceOptions) {
+  constructor(database: State, options: PresenceOptions) {
     this.#database = database
     this.#options = options
     this.#name = `${thisProcess()}/${Buffer.from(randomOctets(6)).toString("hex")}`
-    this.#acknowledged = changeSequence(database)
+    this.#acknowledged = database.changeSequence()
     this.#beatAtMs = options.now().getTime()
     this.#write()
     this.#timer = setInterval(() => void this.#poll(), POLL_MS).unref()
@@ -59,7 +59,7 @@ export class Presence implements Disposable {
     if (this.#polling || !this.#database.isOpen) return
     this.#polling = true
     try {
-      await this.#confirm(changeSequence(this.#database))
+      await this.#confirm(this.#database.changeSequence())
       this.#beat()
     } catch (error) {
       this.#options.onError(error)
@@ -140,8 +140,4 @@ function notConfirmed(missing: readonly PresentProcess[]): GatewayError {
     return `process ${pid} on ${host} (${roles.join(", ")})`
   })
   return new GatewayError("NOT_CONFIRMED", `change: not confirmed by ${names.join("; ")}`)
-}
-
-function changeSequence(database: Database): number {
-  return numberIn(database.sql.get`SELECT sequence FROM change`, "sequence")
 }

@@ -42,17 +42,16 @@ export class RecryptionKeys {
   }
 
   /**
-   * The device's scalars; fill them with zeros when done.
+   * The device's scalars, in the order of the account's keys; fill them with zeros when done.
    * @throws GatewayError STATE_CORRUPT when a wrapping key is missing or does not fit
    */
   scalars(device: string): RecryptionScalar[] {
     return this.#database.sql.all`
-      SELECT id, device, account_key, wrapped FROM recryption_key WHERE device = ${device} ORDER BY rowid`.map(
-      (row) => ({
-        keyId: textIn(row, "account_key"),
-        scalar: this.#unwrap(row),
-      }),
-    )
+      SELECT r.id, r.device, r.account_key, r.wrapped FROM recryption_key r JOIN account_key k ON k.id = r.account_key
+      WHERE r.device = ${device} ORDER BY k.place`.map((row) => ({
+      keyId: textIn(row, "account_key"),
+      scalar: this.#unwrap(row),
+    }))
   }
 
   /** Makes all scalars of the device unreadable for ever, then forgets them. Every step may be repeated after a crash. */

@@ -1,6 +1,9 @@
 import { join } from "node:path"
-import { type Database, openDatabase } from "./database.ts"
+import type { Config } from "../config/config.ts"
+import { GatewayError } from "../errors.ts"
+import { numberIn, type State } from "./database.ts"
 import { makePrivateFolder } from "./durable.ts"
+import { openDatabase } from "./sqlite.ts"
 
 /**
  * The schema of data/state.db: people, their devices, and who must hear of changes. Times are milliseconds since 1970.
@@ -68,13 +71,32 @@ const MIGRATIONS = [
     reason TEXT NOT NULL, sessions INTEGER NOT NULL,
     PRIMARY KEY (day, domain, policy, result, mx, address, reason)) STRICT, WITHOUT ROWID;
   `,
+  // Earlier versions made it with the first request.
+  `
+  CREATE TABLE IF NOT EXISTS applied_request (id TEXT PRIMARY KEY, account TEXT NOT NULL, applied_at INTEGER NOT NULL) STRICT;
+  `,
 ]
+
+/** Where the state is: what the configuration says of it. */
+export type StatePlace = Pick<Config, "data" | "store">
+
+/**
+ * Opens the state where the configuration says, and brings it to the newest schema.
+ * @throws GatewayError STATE_VERSION, STATE_CORRUPT, CONFIG_INVALID
+ */
+export function openState({ data, store }: StatePlace): State {
+  if (store.kind === "embedded") return openEmbeddedState(data)
+  throw new GatewayError("CONFIG_INVALID", "store.url: this version keeps its state embedded only")
+}
 
 /**
  * Opens data/state.db in the folder `data`.
  * @throws GatewayError STATE_VERSION, STATE_CORRUPT
  */
-export function openState(data: string): Database {
+export function openEmbeddedState(data: string): State {
   makePrivateFolder(data)
-  return openDatabase(join(data, "state.db"), MIGRATIONS)
+  const database = openDatabase(join(data, "state.db"), MIGRATIONS)
+  return Object.assign(database, {
+    changeSequence: () => numberIn(database.sql.get`SELECT sequence FROM change`, "sequence"),
+  })
 }

@@ -95,7 +95,7 @@ export class KeptTlsResults {
     this.#database.sql.run`
       INSERT INTO tls_result (day, domain, policy, result, mx, address, reason, sessions)
       VALUES (${day}, ${domain}, ${policy}, ${result}, ${mx}, ${address}, ${reason}, ${sessions})
-      ON CONFLICT DO UPDATE SET sessions = sessions + excluded.sessions`
+      ON CONFLICT (day, domain, policy, result, mx, address, reason) DO UPDATE SET sessions = tls_result.sessions + excluded.sessions`
   }
 }
 

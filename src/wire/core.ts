@@ -3,7 +3,7 @@ import { join } from "node:path"
 import type { Config } from "../config/config.ts"
 import { Counters } from "../log/counters.ts"
 import type { Log } from "../log/log.ts"
-import type { Database } from "../store/database.ts"
+import type { State } from "../store/database.ts"
 import { People } from "../store/people.ts"
 import { RecryptionKeys } from "../store/recryption-keys.ts"
 import { openSpool, type Spool } from "../store/spool.ts"
@@ -20,7 +20,7 @@ export interface Core extends AsyncDisposable {
   readonly roles: ReadonlySet<Role>
   readonly log: Log
   readonly counters: Counters
-  readonly database: Database
+  readonly database: State
   readonly people: People
   readonly spool: Spool
   /** null: this process plays no role that opens accepted mail. */
@@ -36,7 +36,7 @@ export async function openCore(
   counters: Counters = new Counters(),
 ): Promise<Core> {
   const now = () => new Date()
-  const database = openState(config.data)
+  const database = openState(config)
   const recrypts = roles.has("worker") || roles.has("imap")
   const people = new People(database, {
     domains: config.domains,

@@ -151,7 +151,7 @@ function openPgpKey(
   device: DemoDevice,
   scalars: readonly { readonly keyId: string; readonly scalar: Uint8Array }[],
 ) {
-  const database = openState(config.data)
+  const database = openState(config)
   try {
     const row = database.sql
       .get`SELECT certificate FROM account_key WHERE account = ${device.address} AND format = 'openpgp' AND current = 1`

@@ -14,7 +14,7 @@ export function remoteStore(config: Config, account: string): OpenStore {
     throw new GatewayError("CONFIG_INVALID", `${file}: mailboxes.imap is embedded: there is no server behind the proxy`)
   const connect: Connect = async (name, signal) => {
     // Where credentials are stored; a command that works for hours does not keep it open.
-    const database = openState(config.data)
+    const database = openState(config)
     try {
       const core = { config, database, now: () => new Date(), log: createLog("error") }
       return await imapServer(imap, core, "refuse").connect(name, null, signal)

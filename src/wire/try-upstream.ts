@@ -22,7 +22,7 @@ export async function logInUpstream(config: Config, account: string): Promise<Up
   const { imap, file } = config
   if (imap.kind === "embedded")
     throw new GatewayError("CONFIG_INVALID", `${file}: mailboxes.imap is embedded: there is no server behind the proxy`)
-  const database = openState(config.data)
+  const database = openState(config)
   try {
     const core = { config, database, now: () => new Date(), log: createLog("error") }
     const stream = await imapServer(imap, core, "refuse").connect(account, null, AbortSignal.timeout(LONGEST_MS))

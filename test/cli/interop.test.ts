@@ -9,7 +9,7 @@ import { openPgpRecryptor } from "../../src/crypto/recryption/openpgp.ts"
 import { Keyring } from "../../src/identity/keyring.ts"
 import { type Device, People } from "../../src/store/people.ts"
 import { RecryptionKeys } from "../../src/store/recryption-keys.ts"
-import { openState } from "../../src/store/state.ts"
+import { openEmbeddedState } from "../../src/store/state.ts"
 import { mustRun, peer, run } from "../harness/peers.ts"
 import { makeInstance, mustPostern, type TestInstance } from "./postern.ts"
 
@@ -39,7 +39,7 @@ async function publish(name: string): Promise<void> {
 }
 
 function atServer<T>(look: (people: People) => T): T {
-  const database = openState(file("data"))
+  const database = openEmbeddedState(file("data"))
   const recryptionKeys = new RecryptionKeys(database, file("secrets/recryption"))
   const people = new People(database, { domains: ["example.test"], postmaster: null, recryptionKeys })
   try {

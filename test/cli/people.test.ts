@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest"
 import { localPartHash } from "../../src/identity/fingerprint.ts"
 import { verifyProfile } from "../../src/identity/profile.ts"
 import { Presence } from "../../src/store/presence.ts"
-import { openState } from "../../src/store/state.ts"
+import { openEmbeddedState } from "../../src/store/state.ts"
 import { freeRange } from "../harness/ports.ts"
 import { makeInstance, mustPostern, postern, type TestInstance } from "./postern.ts"
 
@@ -138,7 +138,7 @@ describe("accounts and devices on one machine", () => {
   })
 
   test("revoke waits for running processes, and names the one that does not answer", async () => {
-    const database = openState(instance.file("data"))
+    const database = openEmbeddedState(instance.file("data"))
     // Its listener never comes to an end.
     const presence = new Presence(database, { roles: ["imap"], now: () => new Date(), onError: () => undefined })
     presence.onChange(() => new Promise(() => undefined))

@@ -2,7 +2,7 @@ import { join } from "node:path"
 import { gunzipSync } from "node:zlib"
 import { simpleParser } from "mailparser"
 import { expect, test } from "vitest"
-import { openState } from "../../src/store/state.ts"
+import { openEmbeddedState } from "../../src/store/state.ts"
 import { KeptTlsResults } from "../../src/store/tls-results.ts"
 import { DnsServer } from "../harness/dns-server.ts"
 import { eventually, Instance } from "../harness/instance.ts"
@@ -17,7 +17,7 @@ test("a report that is due goes through the queue to who asks for it, and is gon
     `next = "mx"\n[[relay.domains]]\ndomain = "rua.test"\nnext = "smtp://127.0.0.1:${reports.port}"\n[dns]\nservers = ["${dns.address}"]`,
   )
   await gateway.must("account", "add", "alice@example.test")
-  const state = () => openState(join(gateway.folder, "data"))
+  const state = () => openEmbeddedState(join(gateway.folder, "data"))
   const day = new Date(Date.now() - 2 * 86_400e3).toISOString().slice(0, 10)
   const policy = JSON.stringify({ type: "no-policy-found", strings: [], mx: [] })
   const counted = {

@@ -1,6 +1,6 @@
 import { readdirSync } from "node:fs"
 import { People } from "../../src/store/people.ts"
-import { openState } from "../../src/store/state.ts"
+import { openEmbeddedState } from "../../src/store/state.ts"
 import { UpstreamCredentials } from "../../src/store/upstream-credentials.ts"
 import { temporaryFolder } from "./peers.ts"
 
@@ -16,7 +16,7 @@ export interface TestCredentials extends AsyncDisposable {
 export async function openCredentials(...accounts: readonly string[]): Promise<TestCredentials> {
   await using stack = new AsyncDisposableStack()
   const folder = stack.use(await temporaryFolder())
-  const open = () => stack.adopt(openState(folder.file("data")), async (database) => database.close())
+  const open = () => stack.adopt(openEmbeddedState(folder.file("data")), async (database) => database.close())
   const database = open()
   const domains = [...new Set(accounts.map((address) => address.split("@")[1] ?? ""))]
   const people = new People(database, { domains, postmaster: null, recryptionKeys: null })

@@ -9,7 +9,7 @@ import { verifyProfile } from "../../src/identity/profile.ts"
 import { signRequest, verifyRequest } from "../../src/identity/requests.ts"
 import { People } from "../../src/store/people.ts"
 import { RecryptionKeys } from "../../src/store/recryption-keys.ts"
-import { openState } from "../../src/store/state.ts"
+import { openEmbeddedState } from "../../src/store/state.ts"
 import { temporaryFolder } from "../harness/peers.ts"
 import { makeAlice, makeFullDevice, makingAt, NOW } from "./people.ts"
 
@@ -18,7 +18,7 @@ const LATER = new Date(NOW.getTime() + 86_400_000)
 /** The server's side, with nobody in it. */
 async function server() {
   const folder = await temporaryFolder()
-  const database = openState(folder.file("data"))
+  const database = openEmbeddedState(folder.file("data"))
   const recryptionKeys = new RecryptionKeys(database, folder.file("secrets"))
   const people = new People(database, { domains: ["example.test"], postmaster: null, recryptionKeys })
   return {

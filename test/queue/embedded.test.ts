@@ -7,7 +7,7 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest"
 import { silentLog } from "../../src/log/log.ts"
 import { type EmbeddedQueue, openEmbeddedQueue } from "../../src/queue/embedded.ts"
 import { jobFor } from "../../src/queue/queue.ts"
-import { openDatabase } from "../../src/store/database.ts"
+import { openDatabase } from "../../src/store/sqlite.ts"
 import { MemoryQueue } from "../harness/memory-queue.ts"
 import { administrationConformance, type Driver, queueConformance } from "./conformance.ts"
 

@@ -3,7 +3,8 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { afterEach, beforeEach, expect, test } from "vitest"
 import { GroupCommit } from "../../src/queue/group-commit.ts"
-import { type Database, numberIn, openDatabase } from "../../src/store/database.ts"
+import { type Database, numberIn } from "../../src/store/database.ts"
+import { openDatabase } from "../../src/store/sqlite.ts"
 
 let folder: string
 let database: Database

@@ -9,7 +9,7 @@ import type { HttpsRules } from "../../src/smtp-out/https.ts"
 import { Relay } from "../../src/smtp-out/relay.ts"
 import { FetchedPolicies, type PolicyMemory, type StsOptions } from "../../src/smtp-out/sts-policies.ts"
 import type { TlsSession } from "../../src/smtp-out/tls-result.ts"
-import { openState } from "../../src/store/state.ts"
+import { openEmbeddedState } from "../../src/store/state.ts"
 import { KeptPolicies } from "../../src/store/sts-policies.ts"
 import { type TestCertificate, testCertificate } from "../harness/certificate.ts"
 import { type TemporaryFolder, temporaryFolder } from "../harness/peers.ts"
@@ -130,7 +130,7 @@ class World {
 
   #policies(): FetchedPolicies {
     const options: Omit<StsOptions, "memory"> = { now: () => this.now, log: silentLog(), https: this.https }
-    const state = () => openState(folder.file(this.#name))
+    const state = () => openEmbeddedState(folder.file(this.#name))
     return new FetchedPolicies({
       ...options,
       memory: {
@@ -143,7 +143,7 @@ class World {
   }
 }
 
-function withState<T>(database: ReturnType<typeof openState>, act: (kept: KeptPolicies) => T): T {
+function withState<T>(database: ReturnType<typeof openEmbeddedState>, act: (kept: KeptPolicies) => T): T {
   try {
     return act(new KeptPolicies(database))
   } finally {

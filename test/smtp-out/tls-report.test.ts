@@ -11,8 +11,8 @@ import { CountedResults } from "../../src/smtp-out/counted-results.ts"
 import { reportPlaces } from "../../src/smtp-out/tls-report.ts"
 import { TlsReporter } from "../../src/smtp-out/tls-reporter.ts"
 import type { TlsSession } from "../../src/smtp-out/tls-result.ts"
-import type { Database } from "../../src/store/database.ts"
-import { openState } from "../../src/store/state.ts"
+import type { State } from "../../src/store/database.ts"
+import { openEmbeddedState } from "../../src/store/state.ts"
 import { KeptTlsResults, MAX_ROWS_OF_DOMAIN } from "../../src/store/tls-results.ts"
 import { type TestCertificate, testCertificate } from "../harness/certificate.ts"
 import { type TemporaryFolder, temporaryFolder } from "../harness/peers.ts"
@@ -85,8 +85,8 @@ const SUCCESS: TlsSession = {
 const EXPIRED: TlsSession = { ...SUCCESS, result: "certificate-expired", reason: "CERT_HAS_EXPIRED" }
 
 /** State with these sessions of yesterday, counted by two processes. */
-function counted(name: string, sessions: readonly TlsSession[]): { database: Database; results: KeptTlsResults } {
-  const database = openState(folder.file(name))
+function counted(name: string, sessions: readonly TlsSession[]): { database: State; results: KeptTlsResults } {
+  const database = openEmbeddedState(folder.file(name))
   const results = new KeptTlsResults(database)
   for (const half of [0, 1]) {
     using counting = new CountedResults(results, () => YESTERDAY, silentLog())

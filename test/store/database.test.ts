@@ -4,8 +4,9 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { promisify } from "node:util"
 import { afterEach, beforeEach, describe, expect, test } from "vitest"
-import { numberIn, openDatabase, textIn } from "../../src/store/database.ts"
+import { numberIn, textIn } from "../../src/store/database.ts"
 import { secret } from "../../src/store/secrets.ts"
+import { openDatabase } from "../../src/store/sqlite.ts"
 
 const run = promisify(execFile)
 let folder: string
@@ -74,7 +75,7 @@ describe("a database", () => {
 
   test("is opened, migrated and written by several processes at once", async () => {
     const source = `
-      import { openDatabase } from ${module("database.ts")}
+      import { openDatabase } from ${module("sqlite.ts")}
       const database = openDatabase(${JSON.stringify(path())}, ["CREATE TABLE t (n INTEGER NOT NULL) STRICT; INSERT INTO t VALUES (0)"])
       for (let n = 0; n < 100; n++) database.transaction(() => database.sql.run\`UPDATE t SET n = n + 1\`)`
     await processes(4, source)

@@ -5,19 +5,19 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest"
 import { sha256 } from "../../src/crypto/primitives/hash.ts"
 import { hasCode } from "../../src/errors.ts"
 import { parseAddress } from "../../src/message/address.ts"
-import type { Database } from "../../src/store/database.ts"
+import { octetsIn, type State, textIn } from "../../src/store/database.ts"
 import { type AccountKey, hashPassword, People } from "../../src/store/people.ts"
 import { RecryptionKeys } from "../../src/store/recryption-keys.ts"
-import { openState } from "../../src/store/state.ts"
+import { openEmbeddedState } from "../../src/store/state.ts"
 
 const AT = new Date("2026-01-02T03:04:05Z")
 const PASSWORD = "abcdefghijklmnopqrstuvwx"
 let folder: string
-let database: Database
+let database: State
 
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), "postern-people-"))
-  database = openState(join(folder, "data"))
+  database = openEmbeddedState(join(folder, "data"))
 })
 
 afterEach(() => {
@@ -208,7 +208,7 @@ describe("devices", () => {
     const people = open()
     addAccount(people, "a@example.test")
     const scalar = addDevice(people, "a@example.test", "phone")
-    const elsewhere = openState(join(folder, "data"))
+    const elsewhere = openEmbeddedState(join(folder, "data"))
     const others = open(null, elsewhere)
     const device = others.authenticate("a@example.test", `${PASSWORD}phone`)?.device
     if (!device) throw new Error("no device")
@@ -305,9 +305,10 @@ describe("a revocation is finished at the next start", () => {
     const row = database.sql.get`SELECT * FROM recryption_key`
     const device = database.sql.get`SELECT * FROM device`
     open().revokeDevice("a@example.test", "phone", AT)
-    database.sql.run`UPDATE device SET revoked_at = NULL, password = ${device?.["password"] ?? null}`
-    database.sql
-      .run`INSERT INTO recryption_key VALUES (${row?.["id"] ?? null}, ${row?.["device"] ?? null}, ${row?.["account_key"] ?? null}, ${row?.["wrapped"] ?? null})`
+    database.sql.run`UPDATE device SET revoked_at = NULL, password = ${octetsIn(device, "password")}`
+    database.sql.run`
+      INSERT INTO recryption_key (id, device, account_key, wrapped)
+      VALUES (${textIn(row, "id")}, ${textIn(row, "device")}, ${textIn(row, "account_key")}, ${octetsIn(row, "wrapped")})`
     expect(open().authenticate("a@example.test", `${PASSWORD}phone`)).toBeNull()
   })
 })

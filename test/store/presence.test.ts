@@ -4,20 +4,20 @@ import { mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { afterEach, beforeEach, describe, expect, test } from "vitest"
-import type { Database } from "../../src/store/database.ts"
+import type { State } from "../../src/store/database.ts"
 import { People } from "../../src/store/people.ts"
 import { Presence, presentProcesses, waitForAcks } from "../../src/store/presence.ts"
-import { openState } from "../../src/store/state.ts"
+import { openEmbeddedState } from "../../src/store/state.ts"
 
 const now = () => new Date("2026-01-02T03:04:05Z")
 const OPTIONS = { roles: ["imap"], now, onError: () => undefined }
 let folder: string
-let database: Database
+let database: State
 let people: People
 
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), "postern-presence-"))
-  database = openState(folder)
+  database = openEmbeddedState(folder)
   people = new People(database, { domains: ["example.test"], postmaster: null, recryptionKeys: null })
 })
 
@@ -39,7 +39,7 @@ describe("a change is confirmed", () => {
   })
 
   test("when every present process has reacted, also on other connections", async () => {
-    const elsewhere = openState(folder)
+    const elsewhere = openEmbeddedState(folder)
     using one = new Presence(database, OPTIONS)
     using two = new Presence(elsewhere, { ...OPTIONS, roles: ["submission", "imap"] })
     const heard: string[] = []
@@ -85,9 +85,9 @@ describe("a change is confirmed", () => {
 
   test("without processes that were killed, or are silent on another host", async () => {
     const source = `
-      import { openState } from ${JSON.stringify(join(process.cwd(), "src/store/state.ts"))}
+      import { openEmbeddedState } from ${JSON.stringify(join(process.cwd(), "src/store/state.ts"))}
       import { Presence } from ${JSON.stringify(join(process.cwd(), "src/store/presence.ts"))}
-      const presence = new Presence(openState(${JSON.stringify(folder)}), { roles: ["imap"], now: () => new Date(${now().getTime()}), onError() {} })
+      const presence = new Presence(openEmbeddedState(${JSON.stringify(folder)}), { roles: ["imap"], now: () => new Date(${now().getTime()}), onError() {} })
       console.log("present")
       setInterval(() => presence, 1_000)`
     const child = spawn(process.execPath, ["--input-type=module-typescript", "--eval", source], {

@@ -2,10 +2,10 @@ import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { DatabaseSync } from "node:sqlite"
 import { afterEach, beforeEach, describe, expect, test } from "vitest"
-import type { Database } from "../../src/store/database.ts"
+import type { State } from "../../src/store/database.ts"
 import { People } from "../../src/store/people.ts"
 import { RecryptionKeys } from "../../src/store/recryption-keys.ts"
-import { openState } from "../../src/store/state.ts"
+import { openEmbeddedState } from "../../src/store/state.ts"
 import type { OAuthCredential, UpstreamCredential } from "../../src/store/upstream-credential.ts"
 import { UpstreamCredentials } from "../../src/store/upstream-credentials.ts"
 import { type TemporaryFolder, temporaryFolder } from "../harness/peers.ts"
@@ -25,12 +25,12 @@ const OAUTH: OAuthCredential = {
 }
 
 let folder: TemporaryFolder
-let database: Database
+let database: State
 let credentials: UpstreamCredentials
 
 beforeEach(async () => {
   folder = await temporaryFolder()
-  database = openState(folder.file("data"))
+  database = openEmbeddedState(folder.file("data"))
   credentials = new UpstreamCredentials(database, folder.file("upstream"))
   addAccount(ALICE)
 })
@@ -96,7 +96,7 @@ describe("credentials", () => {
     for (const place of ["data", "upstream"])
       for (const name of readdirSync(folder.file(place)))
         expect(readFileSync(join(folder.file(place), name)).includes("battery"), name).toBe(false)
-    database = openState(folder.file("data"))
+    database = openEmbeddedState(folder.file("data"))
     const copy = new UpstreamCredentials(database, folder.file("elsewhere"))
     expect(() => copy.read(ALICE)).toThrow(/cannot be opened, set it again/)
   })
