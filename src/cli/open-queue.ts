@@ -4,8 +4,8 @@ import type { Config } from "../config/config.ts"
 import { GatewayError } from "../errors.ts"
 import { createLog } from "../log/log.ts"
 import { type EmbeddedQueue, openEmbeddedQueue } from "../queue/embedded.ts"
-import { openSpool, type Spool, type SpoolEntry } from "../store/spool.ts"
-import { SpoolKeys, SpoolPublicKeys } from "../store/spool-keys.ts"
+import { openSpool } from "../store/open-spool.ts"
+import type { Spool, SpoolEntry } from "../store/spool.ts"
 
 /** The queue and the spool behind it, open while a command works on them; a server may run beside it. */
 export interface OpenQueue extends AsyncDisposable {
@@ -22,15 +22,9 @@ export async function openQueue(config: Config): Promise<OpenQueue> {
   if (config.queue.kind !== "embedded")
     throw new GatewayError("CONFIG_INVALID", `${config.file}: queue.url: this version has its queue embedded only`)
   const now = () => new Date()
-  const secrets = join(config.secrets, "spool")
-  const publicFolder = join(config.data, "spool-keys")
-  const spool = await openSpool({
-    folder: join(config.data, "spool"),
-    publicKeys: new SpoolPublicKeys(publicFolder, now),
-    // Without them everything works, but nobody can say who sent a message.
-    privateKeys: existsSync(secrets) ? new SpoolKeys(publicFolder, secrets) : null,
-    now,
-  })
+  // Without the private keys everything works, but nobody can say who sent a message.
+  const opens = existsSync(join(config.secrets, "spool"))
+  const { spool } = await openSpool(config, { opens, runsOn: false, now })
   const log = createLog("warn")
   const queue = openEmbeddedQueue(config.data, { now, log, onEmptied: (id) => spool.remove(id) })
   return {

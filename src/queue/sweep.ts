@@ -41,7 +41,7 @@ export async function sweep(options: SweepOptions): Promise<SweepReport> {
     if (fate !== "gone") fates[fate].push(id)
   }
   await queue.prune(new Date(now().getTime() - AUDIT_KEPT_MS))
-  spoolKeys.rotate(now())
+  await spoolKeys.rotate(now())
   const destroyedKeys = await destroyReplacedKeys(options)
   const report = { ...fates, leftovers, destroyedKeys }
   if (fates.queued.length + fates.removed.length + leftovers > 0)
@@ -95,11 +95,11 @@ async function mend(
 }
 
 async function destroyReplacedKeys({ spool, spoolKeys, now, log }: SweepOptions): Promise<readonly string[]> {
-  const replaced = spoolKeys.replaced(now())
+  const replaced = await spoolKeys.replaced(now())
   if (replaced.length === 0) return []
   const used = await spool.keysInUse()
   const unused = used === null ? [] : replaced.filter((id) => !used.has(id))
-  spoolKeys.destroy(unused)
-  if (unused.length > 0) log.info("sweep.spool-keys-destroyed", { keys: unused.length })
-  return unused
+  const destroyed = await spoolKeys.destroy(unused)
+  if (destroyed.length > 0) log.info("sweep.spool-keys-destroyed", { keys: destroyed.length })
+  return destroyed
 }

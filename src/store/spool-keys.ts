@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, readFileSync, rmSync } from "node:fs"
+import { existsSync, readdirSync, readFileSync } from "node:fs"
 import { join } from "node:path"
 import { randomOctets } from "../crypto/primitives/random.ts"
 import {
@@ -20,18 +20,35 @@ const KEEP_REPLACED_MS = 24 * 3_600_000
 const SHARED_FOR_MS = 1_000
 /** Several processes seal at a time. */
 const REMEMBERED = 8
-/** How long the list of keys is trusted before the folder is read again. */
+/** How long the list of keys is trusted before it is read again. */
 const LIST_FOR_MS = 5_000
+
+/** Public halves of the spool's keys, by id in hex, wherever they rest. */
+export interface PublicHalves {
+  ids(): Promise<readonly string[]>
+  /** @returns null when there is none of that id */
+  read(id: string): Promise<Uint8Array | null>
+  /** Resolves when it would survive a power cut. */
+  add(id: string, point: Uint8Array): Promise<void>
+  /** Takes the half away, whatever is sealed to it. */
+  withdraw(id: string): Promise<void>
+  /**
+   * Takes away the halves that no message is sealed to, and lets none be sealed to them from then on.
+   * @returns the ids that nothing is sealed to, whether or not the halves were still there
+   */
+  retire(ids: readonly string[]): Promise<readonly string[]>
+  /** Runs `act` while no other process makes keys, as far as processes can know of one another. */
+  alone<T>(act: () => Promise<T>): Promise<T>
+}
 
 /** The public halves: all that a process which only accepts mail has. */
 export class SpoolPublicKeys {
-  readonly #folder: string
+  readonly #halves: PublicHalves
   readonly #now: () => Date
-  #listed: { readonly key: SealingKey; readonly atMs: number } | null = null
+  #listed: { readonly key: Promise<SealingKey>; readonly atMs: number } | null = null
 
-  /** `folder` is data/spool-keys. */
-  constructor(folder: string, now: () => Date) {
-    this.#folder = folder
+  constructor(halves: PublicHalves, now: () => Date) {
+    this.#halves = halves
     this.#now = now
   }
 
@@ -39,42 +56,58 @@ export class SpoolPublicKeys {
    * The key that new messages are sealed to.
    * @throws GatewayError SPOOL_KEY_MISSING while no process with the private keys has made one
    */
-  current(): SealingKey {
+  async current(): Promise<SealingKey> {
     const atMs = this.#now().getTime()
     const age = atMs - (this.#listed?.atMs ?? Number.NEGATIVE_INFINITY)
-    if (this.#listed && age >= 0 && age < LIST_FOR_MS) return this.#listed.key
-    const id = newest(publicKeyIds(this.#folder), this.#now())
-    if (id === undefined) throw new GatewayError("SPOOL_KEY_MISSING", "spool keys: there is no public key yet")
-    const encapsulate = x25519Encapsulator(readFileSync(publicPath(this.#folder, id)))
-    const key = { id: Buffer.from(id, "hex"), encapsulate: shared(encapsulate, this.#now) }
-    this.#listed = { key, atMs }
-    return key
+    if (this.#listed && age >= 0 && age < LIST_FOR_MS) return await this.#listed.key
+    const listed = { key: this.#newest(), atMs }
+    this.#listed = listed
+    try {
+      return await listed.key
+    } catch (error) {
+      if (this.#listed === listed) this.#listed = null
+      throw error
+    }
+  }
+
+  /** Asks again when the key is wanted next. */
+  forget(): void {
+    this.#listed = null
+  }
+
+  async #newest(): Promise<SealingKey> {
+    const id = newest(await this.#halves.ids(), this.#now())
+    const point = id === undefined ? null : await this.#halves.read(id)
+    if (id === undefined || point === null)
+      throw new GatewayError("SPOOL_KEY_MISSING", "spool keys: there is no public key yet")
+    return { id: Buffer.from(id, "hex"), encapsulate: shared(x25519Encapsulator(point), this.#now) }
   }
 }
 
-/** Both halves; makes new keys and destroys old ones. */
+/** Both halves; makes new keys and destroys old ones. Several processes may do so, on several machines. */
 export class SpoolKeys {
-  readonly #publicFolder: string
+  readonly #halves: PublicHalves
   readonly #secretFolder: string
   readonly #decapsulators = new Map<string, Decapsulator>()
 
-  /** `publicFolder` is data/spool-keys, `secretFolder` secrets/spool; made when absent. */
-  constructor(publicFolder: string, secretFolder: string) {
-    this.#publicFolder = publicFolder
+  /** `secretFolder` is secrets/spool; made when absent. Machines that share the public halves share it, too. */
+  constructor(halves: PublicHalves, secretFolder: string) {
+    this.#halves = halves
     this.#secretFolder = secretFolder
-    makePrivateFolder(publicFolder)
     makePrivateFolder(secretFolder)
   }
 
   /** Makes a key when there is none, or none younger than a day. */
-  rotate(now: Date): void {
-    const id = newest(publicKeyIds(this.#publicFolder), now)
-    // Without its private half a public key loses mail: it came back from a copy of data/, or secrets/ is another's.
-    const usable = id !== undefined && existsSync(this.#secretPath(id))
-    if (usable && Math.abs(now.getTime() - madeAtMs(id)) < ROTATE_AFTER_MS) return
-    for (const stale of usable || id === undefined ? [] : [id])
-      rmSync(publicPath(this.#publicFolder, stale), { force: true })
-    this.#make(now)
+  async rotate(now: Date): Promise<void> {
+    if (this.#isFresh(newest(await this.#halves.ids(), now), now)) return
+    await this.#halves.alone(async () => {
+      const id = newest(await this.#halves.ids(), now)
+      // Another process may have made one meanwhile.
+      if (this.#isFresh(id, now)) return
+      await this.#make(now)
+      // Without its private half a public key loses mail: it came back from a copy of data/, or secrets/ is another's.
+      if (id !== undefined && !existsSync(this.#secretPath(id))) await this.#halves.withdraw(id)
+    })
   }
 
   /**
@@ -94,31 +127,39 @@ export class SpoolKeys {
   }
 
   /** Ids, in hex, of the keys that were replaced long enough ago to be destroyed if nothing uses them. */
-  replaced(now: Date): string[] {
+  async replaced(now: Date): Promise<string[]> {
     const ids = secretKeyIds(this.#secretFolder)
-    const current = newest(publicKeyIds(this.#publicFolder), now)
+    const current = newest(await this.#halves.ids(), now)
     return ids.filter((id) => id !== current && madeAtMs(id) + ROTATE_AFTER_MS + KEEP_REPLACED_MS <= now.getTime())
   }
 
-  /** Makes what is sealed to these keys unreadable for ever. */
-  destroy(ids: readonly string[]): void {
-    for (const id of ids) rmSync(publicPath(this.#publicFolder, id), { force: true })
-    syncFolder(this.#publicFolder)
-    for (const id of ids) {
-      if (existsSync(this.#secretPath(id))) destroyFile(this.#secretPath(id))
+  /**
+   * Makes what was sealed to these keys unreadable for ever. A key that a message has been sealed to meanwhile stays.
+   * @returns the ids of those destroyed
+   */
+  async destroy(ids: readonly string[]): Promise<readonly string[]> {
+    const retired = await this.#halves.retire(ids)
+    for (const id of retired) {
+      destroyIfThere(this.#secretPath(id))
       this.#decapsulators.delete(id)
     }
     syncFolder(this.#secretFolder)
+    return retired
   }
 
-  #make(now: Date): void {
+  #isFresh(id: string | undefined, now: Date): boolean {
+    if (id === undefined || !existsSync(this.#secretPath(id))) return false
+    return Math.abs(now.getTime() - madeAtMs(id)) < ROTATE_AFTER_MS
+  }
+
+  async #make(now: Date): Promise<void> {
     const time = Buffer.alloc(8)
     time.writeBigUInt64BE(BigInt(now.getTime()))
     const id = Buffer.concat([time.subarray(2), randomOctets(KEY_ID_OCTETS - 6)]).toString("hex")
     const scalar = randomX25519Scalar()
     // The private half first: from the moment the public one has its name, mail is sealed to it.
     writeDurably(this.#secretPath(id), scalar)
-    writeDurably(publicPath(this.#publicFolder, id), x25519PublicKey(scalar))
+    await this.#halves.add(id, x25519PublicKey(scalar))
     scalar.fill(0)
   }
 
@@ -136,6 +177,15 @@ export class SpoolKeys {
 
   #secretPath(id: string): string {
     return join(this.#secretFolder, `${id}.key`)
+  }
+}
+
+/** Another machine may destroy the same key at this moment. */
+function destroyIfThere(path: string): void {
+  try {
+    destroyFile(path)
+  } catch (error) {
+    if (systemCode(error) !== "ENOENT") throw error
   }
 }
 
@@ -175,23 +225,6 @@ function madeAtMs(id: string): number {
   return Number.parseInt(id.slice(0, 12), 16)
 }
 
-function publicPath(folder: string, id: string): string {
-  return join(folder, `${id}.pub`)
-}
-
-function publicKeyIds(folder: string): string[] {
-  return idsIn(folder, /^([0-9a-f]{32})\.pub$/)
-}
-
 function secretKeyIds(folder: string): string[] {
-  return idsIn(folder, /^([0-9a-f]{32})\.key$/)
-}
-
-function idsIn(folder: string, pattern: RegExp): string[] {
-  try {
-    return readdirSync(folder).flatMap((name) => pattern.exec(name)?.[1] ?? [])
-  } catch (error) {
-    if (systemCode(error) === "ENOENT") return []
-    throw error
-  }
+  return readdirSync(folder).flatMap((name) => /^([0-9a-f]{32})\.key$/.exec(name)?.[1] ?? [])
 }

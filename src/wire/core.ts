@@ -4,10 +4,11 @@ import type { Config } from "../config/config.ts"
 import { Counters } from "../log/counters.ts"
 import type { Log } from "../log/log.ts"
 import type { State } from "../store/database.ts"
+import { openSpool } from "../store/open-spool.ts"
 import { People } from "../store/people.ts"
 import { RecryptionKeys } from "../store/recryption-keys.ts"
-import { openSpool, type Spool } from "../store/spool.ts"
-import { SpoolKeys, SpoolPublicKeys } from "../store/spool-keys.ts"
+import type { Spool } from "../store/spool.ts"
+import type { SpoolKeys } from "../store/spool-keys.ts"
 import { openState } from "../store/state.ts"
 
 /** The parts that a process can play. */
@@ -43,16 +44,8 @@ export async function openCore(
     postmaster: config.postmaster,
     recryptionKeys: recrypts ? new RecryptionKeys(database, join(config.secrets, "recryption")) : null,
   })
-  const publicFolder = join(config.data, "spool-keys")
-  const spoolKeys = roles.has("worker") ? new SpoolKeys(publicFolder, join(config.secrets, "spool")) : null
-  spoolKeys?.rotate(now())
-  const spool = await openSpool({
-    folder: join(config.data, "spool"),
-    publicKeys: new SpoolPublicKeys(publicFolder, now),
-    privateKeys: spoolKeys,
-    now,
-    reuse: true,
-  })
+  const { spool, spoolKeys } = await openSpool(config, { opens: roles.has("worker"), runsOn: true, now })
+  await spoolKeys?.rotate(now())
   return {
     config,
     roles,
@@ -64,6 +57,7 @@ export async function openCore(
     spoolKeys,
     now,
     async [Symbol.asyncDispose]() {
+      await spool[Symbol.asyncDispose]()
       database.close()
     },
   }

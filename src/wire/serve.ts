@@ -46,13 +46,7 @@ export async function startServer(
   const processes = imapProcesses(config, roles, log)
   // What others do, this process has no secrets for.
   const own = processes === 0 ? roles : new Set([...roles].filter((role) => role !== "imap"))
-  const core = await openCore(config, own, log, counters)
-  try {
-    return await startRoles(core, processes, held)
-  } catch (error) {
-    await core[Symbol.asyncDispose]()
-    throw error
-  }
+  return await startRoles(await openCore(config, own, log, counters), processes, held)
 }
 
 /** How many processes serve IMAP in this one's place; 0: none. */

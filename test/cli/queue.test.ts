@@ -4,7 +4,8 @@ import { silentLog } from "../../src/log/log.ts"
 import { parseAddress } from "../../src/message/address.ts"
 import { openEmbeddedQueue } from "../../src/queue/embedded.ts"
 import { jobsFor, type Outcome } from "../../src/queue/queue.ts"
-import { openSpool } from "../../src/store/spool.ts"
+import { openFileSpool } from "../../src/store/file-spool.ts"
+import { FolderHalves } from "../../src/store/public-halves.ts"
 import { SpoolKeys, SpoolPublicKeys } from "../../src/store/spool-keys.ts"
 import { eventually, Instance } from "../harness/instance.ts"
 import type { Finished } from "../harness/peers.ts"
@@ -32,11 +33,12 @@ const told = ({ code, stdout, stderr }: Finished) => [code, Buffer.from(stdout).
 
 /** Accepts a message as the MX does, and makes one attempt for each recipient. @returns the spool id */
 async function accept(outcomes: Readonly<Record<string, Outcome["kind"]>>): Promise<string> {
-  const keys = new SpoolKeys(`${instance.folder}/data/spool-keys`, `${instance.folder}/secrets/spool`)
-  keys.rotate(now())
-  await using spool = await openSpool({
+  const halves = new FolderHalves(`${instance.folder}/data/spool-keys`)
+  const keys = new SpoolKeys(halves, `${instance.folder}/secrets/spool`)
+  await keys.rotate(now())
+  await using spool = await openFileSpool({
     folder: `${instance.folder}/data/spool`,
-    publicKeys: new SpoolPublicKeys(`${instance.folder}/data/spool-keys`, now),
+    publicKeys: new SpoolPublicKeys(halves, now),
     privateKeys: null,
     now,
   })

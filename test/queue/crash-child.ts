@@ -4,8 +4,9 @@ import { parseAddress } from "../../src/message/address.ts"
 import { openEmbeddedQueue } from "../../src/queue/embedded.ts"
 import { jobsFor } from "../../src/queue/queue.ts"
 import { startSweeping } from "../../src/queue/sweep.ts"
+import { openFileSpool } from "../../src/store/file-spool.ts"
+import { FolderHalves } from "../../src/store/public-halves.ts"
 import type { NewEntry } from "../../src/store/spool.ts"
-import { openSpool } from "../../src/store/spool.ts"
 import { SpoolKeys, SpoolPublicKeys } from "../../src/store/spool-keys.ts"
 
 /** What a gateway does to spool and queue, as fast as it can, until it is killed. Says what it has promised, a line each. */
@@ -13,10 +14,17 @@ const folder = process.argv[2] ?? ""
 const now = () => new Date()
 const say = (line: string) => writeSync(1, `${line}\n`)
 
-const spoolKeys = new SpoolKeys(`${folder}/data/spool-keys`, `${folder}/secrets/spool`)
-spoolKeys.rotate(now())
-const publicKeys = new SpoolPublicKeys(`${folder}/data/spool-keys`, now)
-const spool = await openSpool({ folder: `${folder}/data/spool`, publicKeys, privateKeys: spoolKeys, now, reuse: true })
+const halves = new FolderHalves(`${folder}/data/spool-keys`)
+const spoolKeys = new SpoolKeys(halves, `${folder}/secrets/spool`)
+await spoolKeys.rotate(now())
+const publicKeys = new SpoolPublicKeys(halves, now)
+const spool = await openFileSpool({
+  folder: `${folder}/data/spool`,
+  publicKeys,
+  privateKeys: spoolKeys,
+  now,
+  reuse: true,
+})
 const queue = openEmbeddedQueue(`${folder}/data`, {
   now,
   log: silentLog(),

@@ -11,7 +11,9 @@ import { silentLog } from "../../src/log/log.ts"
 import { type EmbeddedQueue, openEmbeddedQueue } from "../../src/queue/embedded.ts"
 import { jobFor } from "../../src/queue/queue.ts"
 import { type SweepReport, sweep } from "../../src/queue/sweep.ts"
-import { openSpool, type Spool } from "../../src/store/spool.ts"
+import { openFileSpool } from "../../src/store/file-spool.ts"
+import { FolderHalves } from "../../src/store/public-halves.ts"
+import type { Spool } from "../../src/store/spool.ts"
 import { SpoolKeys, SpoolPublicKeys } from "../../src/store/spool-keys.ts"
 
 const CHILD = fileURLToPath(new URL("./crash-child.ts", import.meta.url))
@@ -55,9 +57,10 @@ function note(line: string): void {
 }
 
 async function recover(): Promise<{ spool: Spool; queue: EmbeddedQueue; report: SweepReport }> {
-  const spoolKeys = new SpoolKeys(join(folder, "data", "spool-keys"), join(folder, "secrets", "spool"))
-  const publicKeys = new SpoolPublicKeys(join(folder, "data", "spool-keys"), now)
-  const spool = await openSpool({ folder: join(folder, "data", "spool"), publicKeys, privateKeys: spoolKeys, now })
+  const halves = new FolderHalves(join(folder, "data", "spool-keys"))
+  const spoolKeys = new SpoolKeys(halves, join(folder, "secrets", "spool"))
+  const publicKeys = new SpoolPublicKeys(halves, now)
+  const spool = await openFileSpool({ folder: join(folder, "data", "spool"), publicKeys, privateKeys: spoolKeys, now })
   const queue = openEmbeddedQueue(join(folder, "data"), { now, log: silentLog(), onEmptied: (id) => spool.remove(id) })
   return { spool, queue, report: await sweep({ spool, queue, spoolKeys, now, log: silentLog() }) }
 }
@@ -109,7 +112,7 @@ describe(`after ${ROUNDS} processes killed at random moments`, () => {
     const again = await sweep({
       spool,
       queue,
-      spoolKeys: { rotate: () => undefined, replaced: () => [], destroy: () => undefined },
+      spoolKeys: { rotate: async () => undefined, replaced: async () => [], destroy: async () => [] },
       now,
       log: silentLog(),
     })

@@ -7,7 +7,9 @@ import { parseAddress } from "../../src/message/address.ts"
 import { type EmbeddedQueue, openEmbeddedQueue } from "../../src/queue/embedded.ts"
 import { jobsFor } from "../../src/queue/queue.ts"
 import { AUDIT_KEPT_MS, type SweepOptions, startSweeping, sweep } from "../../src/queue/sweep.ts"
-import { openSpool, type Spool } from "../../src/store/spool.ts"
+import { openFileSpool } from "../../src/store/file-spool.ts"
+import { FolderHalves } from "../../src/store/public-halves.ts"
+import type { Spool } from "../../src/store/spool.ts"
 import { SpoolKeys, SpoolPublicKeys } from "../../src/store/spool-keys.ts"
 
 const DAY_MS = 86_400_000
@@ -22,10 +24,11 @@ beforeEach(async () => {
   folder = mkdtempSync(join(tmpdir(), "postern-sweep-"))
   clock = START
   const now = () => clock
-  const spoolKeys = new SpoolKeys(join(folder, "data", "spool-keys"), join(folder, "secrets", "spool"))
-  spoolKeys.rotate(now())
-  const publicKeys = new SpoolPublicKeys(join(folder, "data", "spool-keys"), now)
-  spool = await openSpool({ folder: join(folder, "data", "spool"), publicKeys, privateKeys: spoolKeys, now })
+  const halves = new FolderHalves(join(folder, "data", "spool-keys"))
+  const spoolKeys = new SpoolKeys(halves, join(folder, "secrets", "spool"))
+  await spoolKeys.rotate(now())
+  const publicKeys = new SpoolPublicKeys(halves, now)
+  spool = await openFileSpool({ folder: join(folder, "data", "spool"), publicKeys, privateKeys: spoolKeys, now })
   queue = openEmbeddedQueue(join(folder, "data"), { now, log: silentLog(), onEmptied: async () => undefined })
   options = { spool, queue, spoolKeys, now, log: silentLog() }
 })

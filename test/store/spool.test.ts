@@ -18,7 +18,9 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest"
 import { randomOctets } from "../../src/crypto/primitives/random.ts"
 import { CHUNK_OCTETS, HEAD_OCTETS, SEALED_CHUNK_OCTETS } from "../../src/crypto/seal/seal.ts"
 import { parseAddress } from "../../src/message/address.ts"
-import { type NewEntry, openSpool, type Spool, type SpoolOptions } from "../../src/store/spool.ts"
+import { type FileSpoolOptions, openFileSpool } from "../../src/store/file-spool.ts"
+import { FolderHalves } from "../../src/store/public-halves.ts"
+import type { NewEntry, Spool } from "../../src/store/spool.ts"
 import { SpoolKeys, SpoolPublicKeys } from "../../src/store/spool-keys.ts"
 
 const DAY_MS = 86_400_000
@@ -35,9 +37,9 @@ const publicFolder = () => join(folder, "data", "spool-keys")
 beforeEach(async () => {
   folder = mkdtempSync(join(tmpdir(), "postern-spool-"))
   clock = new Date("2026-01-02T03:04:05.678Z")
-  keys = new SpoolKeys(publicFolder(), join(folder, "secrets", "spool"))
-  keys.rotate(clock)
-  spool = await openSpool(options())
+  keys = new SpoolKeys(new FolderHalves(publicFolder()), join(folder, "secrets", "spool"))
+  await keys.rotate(clock)
+  spool = await openFileSpool(options())
 })
 
 afterEach(async () => {
@@ -45,10 +47,10 @@ afterEach(async () => {
   rmSync(folder, { recursive: true })
 })
 
-function options(change: Partial<SpoolOptions> = {}): SpoolOptions {
+function options(change: Partial<FileSpoolOptions> = {}): FileSpoolOptions {
   return {
     folder: spoolFolder(),
-    publicKeys: new SpoolPublicKeys(publicFolder(), now),
+    publicKeys: new SpoolPublicKeys(new FolderHalves(publicFolder()), now),
     privateKeys: keys,
     now,
     ...change,
@@ -186,7 +188,7 @@ describe("the spool", () => {
   })
 
   test("a role with the public key alone writes what it cannot read", async () => {
-    await using outside = await openSpool(options({ privateKeys: null }))
+    await using outside = await openFileSpool(options({ privateKeys: null }))
     const id = await outside.write(entry(), pieces(CANARY))
     await expect(outside.open(id)).rejects.toThrow(code("SPOOL_KEY_MISSING"))
     expect((await read(id)).toString()).toBe(CANARY)
@@ -205,7 +207,7 @@ describe("files that are written again", () => {
   const names = () => readdirSync(spoolFolder())
 
   beforeEach(async () => {
-    again = await openSpool(options({ reuse: true }))
+    again = await openFileSpool(options({ reuse: true }))
   })
   afterEach(() => again[Symbol.asyncDispose]())
 
@@ -239,7 +241,7 @@ describe("files that are written again", () => {
     expect(names()).toHaveLength(64)
     await again[Symbol.asyncDispose]()
     expect(names()).toEqual([])
-    again = await openSpool(options())
+    again = await openFileSpool(options())
   })
 
   test("are gone, and no damage, when the remover was killed half way", async () => {
@@ -277,11 +279,13 @@ describe("what fails leaves nothing", () => {
   test("a disk that is full half way is SPOOL_FULL, and the next message that fits is taken", () => {
     const source = `
       import { readdirSync } from "node:fs"
-      import { openSpool } from ${module("src/store/spool.ts")}
+      import { openFileSpool } from ${module("src/store/file-spool.ts")}
+      import { FolderHalves } from ${module("src/store/public-halves.ts")}
       import { SpoolPublicKeys } from ${module("src/store/spool-keys.ts")}
       const now = () => new Date(${clock.getTime()})
       const folder = ${JSON.stringify(spoolFolder())}
-      const spool = await openSpool({ folder, publicKeys: new SpoolPublicKeys(${JSON.stringify(publicFolder())}, now), privateKeys: null, now })
+      const publicKeys = new SpoolPublicKeys(new FolderHalves(${JSON.stringify(publicFolder())}), now)
+      const spool = await openFileSpool({ folder, publicKeys, privateKeys: null, now })
       const entry = { envelope: { sender: null, recipients: [], smtpUtf8: false, envelopeId: null, returnContent: null },
         origin: { kind: "mx", account: null, device: null, remote: "", helo: "", tls: false }, received: "", receivedAt: now() }
       async function* content(pieces) { for (let n = 0; n < pieces; n++) yield new Uint8Array(50_000) }
@@ -296,8 +300,8 @@ describe("what fails leaves nothing", () => {
   })
 
   test("no key yet is SPOOL_KEY_MISSING", async () => {
-    const publicKeys = new SpoolPublicKeys(join(folder, "nowhere"), now)
-    await using outside = await openSpool(options({ publicKeys }))
+    const publicKeys = new SpoolPublicKeys(new FolderHalves(join(folder, "nowhere")), now)
+    await using outside = await openFileSpool(options({ publicKeys }))
     await expect(outside.write(entry(), pieces("x"))).rejects.toThrow(code("SPOOL_KEY_MISSING"))
     expect(readdirSync(spoolFolder())).toEqual([])
   })
@@ -370,7 +374,7 @@ describe("a damaged file", () => {
 
   test("sealed to a key that is gone is SPOOL_KEY_MISSING", async () => {
     const id = await spool.write(entry(), pieces("x"))
-    keys.destroy([...((await spool.keysInUse()) ?? [])])
+    await keys.destroy([...((await spool.keysInUse()) ?? [])])
     await expect(spool.open(id)).rejects.toThrow(code("SPOOL_KEY_MISSING"))
   })
 })
@@ -393,7 +397,7 @@ describe("files of killed writers", () => {
     const old = new Date(clock.getTime() - 2 * DAY_MS)
     utimesSync(name("elsewhere~2~2"), old, old)
     clock = new Date(Date.now())
-    await using again = await openSpool(options())
+    await using again = await openFileSpool(options())
     expect(readdirSync(spoolFolder()).toSorted()).toEqual(
       [`.writing~${living}~someidxx`, ".writing~elsewhere~1~1~someidxx"].toSorted(),
     )
@@ -410,23 +414,23 @@ describe("spool keys", () => {
   test("change daily, and the old one still opens what was sealed to it", async () => {
     const old = await spool.write(entry(), pieces("old"))
     later(DAY_MS - 1)
-    keys.rotate(clock)
+    await keys.rotate(clock)
     expect(secretFiles()).toHaveLength(1)
     later(1)
-    keys.rotate(clock)
+    await keys.rotate(clock)
     expect(secretFiles()).toHaveLength(2)
     await spool.write(entry(), pieces("new"))
     expect((await spool.keysInUse())?.size).toBe(2)
     expect((await read(old)).toString()).toBe("old")
   })
 
-  test("are due for destruction a day after they were replaced, never the current one", () => {
-    expect(keys.replaced(new Date(clock.getTime() + 10 * DAY_MS))).toEqual([])
+  test("are due for destruction a day after they were replaced, never the current one", async () => {
+    expect(await keys.replaced(new Date(clock.getTime() + 10 * DAY_MS))).toEqual([])
     later(DAY_MS)
-    keys.rotate(clock)
-    expect(keys.replaced(new Date(clock.getTime() + DAY_MS - 1))).toEqual([])
-    const [old] = keys.replaced(new Date(clock.getTime() + DAY_MS))
-    keys.destroy([old ?? ""])
+    await keys.rotate(clock)
+    expect(await keys.replaced(new Date(clock.getTime() + DAY_MS - 1))).toEqual([])
+    const [old] = await keys.replaced(new Date(clock.getTime() + DAY_MS))
+    await keys.destroy([old ?? ""])
     expect(secretFiles()).toHaveLength(1)
     expect(secretFiles()).not.toContain(`${old}.key`)
     expect(readdirSync(publicFolder())).toHaveLength(1)
@@ -434,15 +438,15 @@ describe("spool keys", () => {
 
   test("a public key without its private half is not used", async () => {
     rmSync(join(folder, "secrets", "spool", secretFiles()[0] ?? ""))
-    keys.rotate(clock)
-    await using fresh = await openSpool(options())
+    await keys.rotate(clock)
+    await using fresh = await openFileSpool(options())
     expect((await read(await fresh.write(entry(), pieces("x")), fresh)).toString()).toBe("x")
   })
 
   test("a key from a clock that ran ahead for a year does not stay current", async () => {
-    keys.rotate(new Date(clock.getTime() + 365 * DAY_MS))
+    await keys.rotate(new Date(clock.getTime() + 365 * DAY_MS))
     later(DAY_MS)
-    keys.rotate(clock)
+    await keys.rotate(clock)
     expect(secretFiles()).toHaveLength(3)
     await spool.write(entry(), pieces("x"))
     const used = [...((await spool.keysInUse()) ?? [])].map((id) => Number.parseInt(id.slice(0, 12), 16))
