@@ -9,6 +9,8 @@ import type { Zone } from "../harness/zone.ts"
 
 const ALICE = "alice@example.test"
 
+/** By the selectors of a message's signatures. */
+const published = new Map<string, Zone>()
 let folder: TemporaryFolder
 let gateway: Instance
 let laptop: DeviceSettings
@@ -84,23 +86,30 @@ async function relayed(recipient: string): Promise<Buffer> {
   return found.octets
 }
 
-/** What is to be published, as DNS would have it. */
-async function zone(): Promise<Zone> {
+/** What is to be published, as DNS would have it; asked again when other keys are signed with. */
+async function zone(octets: Buffer): Promise<Zone> {
+  const selectors = octets.toString("latin1").match(/^\ts=[^;]+;/gm) ?? []
+  const known = published.get(selectors.join())
+  if (known) return known
   const records = JSON.parse(await gateway.must("dkim", "dns", "--json")) as { name: string; text: string }[]
-  return Object.fromEntries(
+  const zone = Object.fromEntries(
     records.map(({ name, text }) => [`${name.slice(0, -1)} TXT`, [text.match(/.{1,255}/g) ?? []]]),
   )
+  published.set(selectors.join(), zone)
+  return zone
 }
 
 /** Every verifier of this machine finds both signatures good, and sees it when an octet is another. */
 async function expectVerified(octets: Buffer): Promise<void> {
-  const keys = await zone()
+  const keys = await zone(octets)
   const altered = Buffer.from(octets)
   altered[altered.length - 4] = (altered.at(-4) ?? 0) ^ 1
-  for (const { name, verify } of DKIM_VERIFIERS.filter(({ there }) => there)) {
-    expect(await verify(octets, keys), name).toEqual(["pass", "pass"])
-    expect(await verify(altered, keys), name).not.toContain("pass")
-  }
+  const asked = DKIM_VERIFIERS.filter(({ there }) => there).map(async ({ name, verify }) => {
+    const [unchanged, changed] = await verify([octets, altered], keys)
+    expect(unchanged, name).toEqual(["pass", "pass"])
+    expect(changed, name).not.toContain("pass")
+  })
+  await Promise.all(asked)
 }
 
 function signatures(octets: Buffer): number {
@@ -158,7 +167,7 @@ describe("with active keys, from the next message on", () => {
       if (body !== "") await expectVerified(got)
       else
         for (const { there, verify } of DKIM_VERIFIERS)
-          if (there) expect((await verify(got, await zone()))[0]).toBe("pass")
+          if (there) expect((await verify([got], await zone(got)))[0]?.[0]).toBe("pass")
     })
 
   test.skipIf(!peer("openssl"))(

@@ -1,5 +1,5 @@
 import fc from "fast-check"
-import { describe, expect, test } from "vitest"
+import { beforeAll, describe, expect, test } from "vitest"
 import { type DkimAlgorithm, type DkimSigner, makeDkimKey, readDkimKey } from "../../src/crypto/primitives/dkim-key.ts"
 import { digestOf } from "../../src/crypto/primitives/hash.ts"
 import { keyRecord, keyRecordName } from "../../src/mime/dkim-record.ts"
@@ -73,10 +73,19 @@ const messages: readonly (readonly [name: string, text: string])[] = [
 for (const { name, there, verify } of DKIM_VERIFIERS)
   describe.skipIf(!there)(`verified by ${name}`, () => {
     const all = ALGORITHMS.map(() => "pass")
-    for (const [what, text] of messages)
-      test(what, async () => {
-        expect((await verify(signed(text), ZONE)).slice(0, all.length)).toEqual(all)
-      })
+    // In one run of the program: its start takes longer than what it does.
+    let found: readonly (readonly string[])[]
+    beforeAll(async () => {
+      const octets = [
+        ...messages.map(([, message]) => signed(message)),
+        ...alterations.map(([, before, after]) => Buffer.from(alter(before, after), "latin1")),
+      ]
+      found = await verify(octets, ZONE)
+    })
+
+    test.each(messages.map(([what], index) => [what, index] as const))("%s", (_what, index) => {
+      expect(found[index]?.slice(0, all.length)).toEqual(all)
+    })
 
     const text = `${HEAD}Hello\r\nBob\r\n`
     const alterations: readonly (readonly [name: string, before: string | RegExp, after: string])[] = [
@@ -94,22 +103,21 @@ for (const { name, there, verify } of DKIM_VERIFIERS)
       ["the date is taken out", /Date: .*\r\n/, ""],
       ["the time of the signature is altered", /t=\d/, "t=9"],
     ]
-    for (const [what, before, after] of alterations)
-      test(`fails when ${what}`, async () => {
-        const message = signed(text).toString("latin1")
-        const altered = message.replace(before, after)
-        expect(altered).not.toBe(message)
-        const results = await verify(Buffer.from(altered, "latin1"), ZONE)
-        // Of two signatures the topmost may be the only one whose own field was altered.
-        expect(results[0]).not.toBe("pass")
-        if (what !== "the time of the signature is altered") expect(results).not.toContain("pass")
-      })
+    const alter = (before: string | RegExp, after: string) => signed(text).toString("latin1").replace(before, after)
+    test.each(alterations.map(([what], index) => [what, index] as const))("fails when %s", (what, index) => {
+      const [, before = "", after = ""] = alterations[index] ?? []
+      expect(alter(before, after)).not.toBe(alter("", ""))
+      const results = found[messages.length + index]
+      // Of two signatures the topmost may be the only one whose own field was altered.
+      expect(results?.[0]).not.toBe("pass")
+      if (what !== "the time of the signature is altered") expect(results).not.toContain("pass")
+    })
 
     test("trace fields and a list's own may come and go", async () => {
       const passed = `Received: by other\r\n${signed(text).toString("latin1")}`
         .replace("Received: by example.com\r\n\twith ESMTPSA\r\n", "")
         .replace("MIME-Version: ", "Sender: list@else.test\r\nList-Id: <list.else.test>\r\nMIME-Version: ")
-      expect(await verify(Buffer.from(passed, "latin1"), ZONE)).toEqual(all)
+      expect(await verify([Buffer.from(passed, "latin1")], ZONE)).toEqual([all])
     })
 
     test("another key, or none, in DNS", async () => {
@@ -119,7 +127,7 @@ for (const { name, there, verify } of DKIM_VERIFIERS)
           [keyRecord(readDkimKey(makeDkimKey(ALGORITHMS[index] ?? "rsa-sha256"))).match(/.{1,255}/g) ?? []],
         ]),
       )
-      for (const zone of [other, {}]) expect(await verify(signed(text), zone)).not.toContain("pass")
+      for (const zone of [other, {}]) expect((await verify([signed(text)], zone))[0]).not.toContain("pass")
     })
   })
 
@@ -153,7 +161,7 @@ test("whatever the message, mailauth agrees with us on what its canonical form i
         .map(([field, value]) => `${field}: ${value.replace(/\r\n[ \t]+(?=\r\n|$)/g, "")}\r\n`)
         .join("")
       const octets = signed(`${header}From: a@example.com\r\n\r\n${lines.join("\r\n")}${ended ? "\r\n" : ""}`)
-      expect(await mailauth?.verify(octets, ZONE)).toEqual(["pass", "pass"])
+      expect(await mailauth?.verify([octets], ZONE)).toEqual([["pass", "pass"]])
     }),
     { numRuns: 300 },
   )
