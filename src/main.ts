@@ -8,5 +8,6 @@ process.exitCode = await buildProgram({
   serve: async (configPath, roles) => (await import("./wire.ts")).serve(configPath, roles),
   demo: async (options) => (await import("./wire.ts")).demo(options),
   tryUpstream: async (config, account) => (await import("./wire.ts")).tryUpstream(config, account),
+  tryScanners: async (config) => (await import("./wire.ts")).tryScanners(config),
   remoteStore: async (config, account) => (await import("./wire/remote-store.ts")).remoteStore(config, account),
 }).run(process.argv.slice(2))

@@ -1,5 +1,6 @@
 import type { Config } from "./config/config.ts"
 import { GatewayError } from "./errors.ts"
+import type { ScannerFinding } from "./scan/decide.ts"
 import { ROLES, type Role } from "./wire/core.ts"
 import type { DemoOptions } from "./wire/demo.ts"
 import type { UpstreamTrial } from "./wire/try-upstream.ts"
@@ -22,6 +23,12 @@ export async function demo(options: DemoOptions): Promise<number> {
 export async function tryUpstream(config: Config, account: string): Promise<UpstreamTrial> {
   const { logInUpstream } = await import("./wire/try-upstream.ts")
   return logInUpstream(config, account)
+}
+
+/** Shows every scanner a message with nothing in it. */
+export async function tryScanners(config: Config): Promise<readonly ScannerFinding[]> {
+  const { showScanners } = await import("./wire/try-scanners.ts")
+  return showScanners(config)
 }
 
 function rolesOf(names: readonly string[] | null): ReadonlySet<Role> {

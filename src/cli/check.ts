@@ -23,6 +23,7 @@ import {
   print,
   printJson,
   type Shell,
+  type Starters,
 } from "./shell.ts"
 
 /** Certificates that end within this time are named. */
@@ -42,14 +43,17 @@ export function registerCheck(program: Command, shell: Shell): void {
     .option("--json", "one JSON value on stdout")
     .action(async (_options: unknown, command: Command) => {
       const options = optionsOf<{ readonly dns: boolean }>(command)
-      const findings = await look(options)
+      const findings = await look(options, shell.starters)
       if (options.json) printJson(findings)
       else for (const { state, about, text } of findings) print(`${state.padEnd(5)}  ${about}: ${text}`)
       if (findings.some((finding) => finding.state === "wrong")) shell.exitWith(1)
     })
 }
 
-async function look(options: CommonOptions & { readonly dns: boolean }): Promise<readonly Finding[]> {
+async function look(
+  options: CommonOptions & { readonly dns: boolean },
+  starters: Starters,
+): Promise<readonly Finding[]> {
   using instance = openInstance(options)
   const { config, people } = instance
   const running = presentProcesses(instance.database, new Date()).length > 0
@@ -64,6 +68,7 @@ async function look(options: CommonOptions & { readonly dns: boolean }): Promise
     ...certificateAuthority(config),
     ...accountCertificates(people),
     ...upstreamCredentials(instance),
+    ...(await scanners(config, starters)),
     ...config.domains.flatMap((domain) => dkimFiles(domain, config)),
     ...(options.dns ? (await Promise.all(config.domains.map((domain) => dns(domain, config)))).flat() : []),
   ]
@@ -215,6 +220,18 @@ function upstreamCredentials({ config, people, upstreamCredentials }: OpenInstan
       if (!hasCode(error, "STATE_CORRUPT")) throw error
       return wrong(about, `its credential cannot be opened: postern upstream set ${address}`)
     }
+  })
+}
+
+/** What is away defers all mail that it should see, or none of it is looked at. */
+async function scanners(config: Config, starters: Starters): Promise<readonly Finding[]> {
+  const { clamd, rspamd, hook, whenAway } = config.scan
+  if (clamd === null && rspamd === null && hook === null) return []
+  return (await starters.tryScanners(config)).map(({ scanner, outcome, because }) => {
+    const about = `scan.${scanner}`
+    if (outcome === "clean") return ok(about, because)
+    if (outcome !== "away") return note(about, `says ${outcome} of a message with nothing in it: ${because}`)
+    return wrong(about, `${because}; ${whenAway === "defer" ? "mail is deferred" : "mail passes unseen"}`)
   })
 }
 

@@ -17,6 +17,8 @@ export interface Starters {
   demo(options: DemoOptions): Promise<number>
   /** Logs in at the IMAP server behind the proxy as `account`. @throws GatewayError UPSTREAM_* */
   tryUpstream(config: Config, account: string): Promise<UpstreamTrial>
+  /** What each scanner that is configured says of a message with nothing in it. */
+  tryScanners(config: Config): Promise<readonly ScannerTrial[]>
   /** The account's mail on that server. @throws GatewayError CONFIG_INVALID when there is none */
   remoteStore(config: Config, account: string): Promise<OpenStore>
 }
@@ -27,6 +29,14 @@ export interface UpstreamTrial {
   readonly capabilities: readonly string[]
   /** What clients are offered of them. */
   readonly offered: readonly string[]
+}
+
+/** What a scanner came to. */
+export interface ScannerTrial {
+  readonly scanner: string
+  /** `clean`, `away`, or what else it thinks of the message. */
+  readonly outcome: string
+  readonly because: string
 }
 
 /** Options of `postern demo`. */

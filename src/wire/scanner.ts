@@ -1,7 +1,8 @@
-import type { Config } from "../config/config.ts"
+import type { Config, ScanConfig } from "../config/config.ts"
 import { clamd } from "../scan/clamd.ts"
 import { hook } from "../scan/hook.ts"
 import { rspamd } from "../scan/rspamd.ts"
+import type { Program } from "../scan/scanner.ts"
 import { Scanners } from "../scan/scanners.ts"
 import type { Scanner } from "../smtp-in/ports.ts"
 
@@ -11,11 +12,15 @@ import type { Scanner } from "../smtp-in/ports.ts"
  */
 export function scannerOf(config: Config, listener: "mx" | "submission"): Scanner | null {
   const { scan, hostname } = config
-  const programs = [
-    ...(scan.clamd === null ? [] : [clamd(scan.clamd)]),
-    ...(scan.rspamd === null ? [] : [rspamd(new URL(scan.rspamd))]),
-    ...(scan.hook === null ? [] : [hook(new URL(scan.hook))]),
-  ]
+  const programs = programsOf(scan)
   if (programs.length === 0 || !scan.listeners.includes(listener)) return null
   return new Scanners(programs, { ...scan, authservId: hostname })
+}
+
+export function programsOf({ clamd: place, rspamd: root, hook: url }: ScanConfig): readonly Program[] {
+  return [
+    ...(place === null ? [] : [clamd(place)]),
+    ...(root === null ? [] : [rspamd(new URL(root))]),
+    ...(url === null ? [] : [hook(new URL(url))]),
+  ]
 }

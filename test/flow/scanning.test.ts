@@ -6,10 +6,12 @@ import { afterAll, beforeAll, expect, test } from "vitest"
 import { testCertificate } from "../harness/certificate.ts"
 import { EICAR, FakeClamd } from "../harness/fake-clamd.ts"
 import { type DeviceSettings, eventually, Instance } from "../harness/instance.ts"
+import { run } from "../harness/peers.ts"
 import { freePorts } from "../harness/ports.ts"
 import { ImapSession, openWithOpenssl } from "../harness/reading.ts"
 import { sendMail } from "../harness/wire.ts"
 
+const MAIN = join(import.meta.dirname, "..", "..", "src", "main.ts")
 let clamd: FakeClamd
 let hook: Server
 let gateway: Instance
@@ -99,12 +101,31 @@ test("quarantine goes into Junk, and says so; a sender's own x-scan does not sta
   expect(inside).not.toContain("x-scan=pass")
 })
 
+/** What `postern check` says of the scanners. */
+async function checked(): Promise<string[]> {
+  const said = await run(process.execPath, [MAIN, "check", "--no-dns", "--config", gateway.configuration], {
+    env: { NODE_EXTRA_CA_CERTS: join(gateway.folder, "hook.pem") },
+  })
+  return Buffer.from(said.stdout)
+    .toString()
+    .split("\n")
+    .filter((line) => line.includes("  scan."))
+}
+
+test("check shows them a message with nothing in it", async () => {
+  expect(await checked()).toEqual(["ok     scan.clamd: OK", "ok     scan.hook: fine"])
+})
+
 test("while the scanner is away mail is deferred, and taken when it is back", async () => {
   const { port } = clamd
   await clamd[Symbol.asyncDispose]()
   expect(await send("deferred", "the text")).toMatch(/^451 4\.3\.0 .*later/)
   expect(gateway.spooled()).toBe(0)
   expect(await scanned("clamd", "away")).toBe(1)
+  expect(await checked()).toEqual([
+    expect.stringMatching(/^wrong {2}scan\.clamd: .*ECONNREFUSED.*; mail is deferred$/),
+    "ok     scan.hook: fine",
+  ])
   expect(gateway.log).toMatch(/"clamd":"away","hook":"clean","decision":"defer","because":"clamd: connect ECONNREFUSED/)
   clamd = await FakeClamd.start(undefined, port)
   expect(await send("deferred", "the text")).toMatch(/^250 /)
