@@ -1,7 +1,9 @@
 import type { DeliveryStatus } from "../message/status.ts"
 import { type Database, dateIn, numberIn, optionalTextIn, type Row, textIn } from "../store/database.ts"
 import { lifeOf } from "../store/process.ts"
-import type { AuditRow, Counts, Job, Outcome, QueuedJob } from "./queue.ts"
+import { AuditTable, statusIn } from "./audit-table.ts"
+import type { AuditRow, Counts, FinalOutcome, Job, Outcome, QueuedJob } from "./queue.ts"
+import type { Settlement } from "./work-loop.ts"
 
 /** Schema of data/queue.db. Times are milliseconds since 1970. Migrations are only ever added. */
 export const QUEUE_MIGRATIONS = [
@@ -21,31 +23,43 @@ export const QUEUE_MIGRATIONS = [
     outcome TEXT NOT NULL CHECK (outcome IN ('done', 'failed', 'dropped', 'held', 'released')), status TEXT, at INTEGER NOT NULL) STRICT;
   CREATE INDEX audit_spool ON audit (spool_id);
   `,
+  // 'queued' is an outcome, too: SQLite changes a CHECK by making the table anew.
+  `
+  CREATE TABLE audit_2 (
+    place INTEGER PRIMARY KEY, spool_id TEXT NOT NULL, recipient TEXT NOT NULL,
+    outcome TEXT NOT NULL CHECK (outcome IN ('queued', 'done', 'failed', 'dropped', 'held', 'released')), status TEXT,
+    at INTEGER NOT NULL) STRICT;
+  INSERT INTO audit_2 SELECT * FROM audit;
+  INSERT INTO audit_2 (spool_id, recipient, outcome, at) SELECT spool_id, recipient, 'queued', queued_at FROM job;
+  DROP TABLE audit;
+  ALTER TABLE audit_2 RENAME TO audit;
+  CREATE INDEX audit_spool ON audit (spool_id);
+  `,
 ]
 
 /** A job that waits longer than this was put off by a clock that ran ahead; no wait of the backoff is as long. */
 const LONGEST_WAIT_MS = 6 * 3_600_000
 
-/** What became of settling: the message has jobs left, or was the last one settled, or the lease was somebody else's by now. */
-export type Settlement = "more" | "emptied" | "lost"
-
 /** The queue's SQL. All methods are synchronous; those that write run in the caller's transaction. */
 export class JobTable {
+  readonly record: AuditTable
   readonly #database: Database
 
   constructor(database: Database) {
     this.#database = database
+    this.record = new AuditTable(database)
   }
 
   add(job: Job, now: Date): void {
     const { id, spoolId, recipient } = job
     const dueMs = Math.min(job.queuedAt.getTime(), now.getTime())
-    this.#database.sql.run`
+    const { changes } = this.#database.sql.run`
       INSERT INTO job (id, spool_id, recipient, attempts, queued_at, state, due_at)
       SELECT ${id}, ${spoolId}, ${recipient}, ${job.attempt}, ${job.queuedAt.getTime()}, 'waiting', ${dueMs}
       WHERE NOT EXISTS (SELECT 1 FROM audit WHERE spool_id = ${spoolId} AND recipient = ${recipient}
         AND outcome IN ('done', 'failed', 'dropped'))
       ON CONFLICT DO NOTHING`
+    if (changes > 0) this.#write(job, "queued", null, now)
   }
 
   /** Milliseconds until a job is due: 0 or less when one is; null: none waits. */
@@ -113,17 +127,11 @@ export class JobTable {
   }
 
   /** Takes the job out of the queue and writes down why. */
-  end(job: Job, outcome: "done" | "failed" | "dropped", status: DeliveryStatus | null, now: Date): Settlement {
+  end(job: Job, outcome: FinalOutcome, status: DeliveryStatus | null, now: Date): Settlement {
     this.#database.sql.run`DELETE FROM job WHERE id = ${job.id}`
-    this.audit(job, outcome, status, now)
+    this.#write(job, outcome, status, now)
     const left = this.#database.sql.get`SELECT 1 FROM job WHERE spool_id = ${job.spoolId} LIMIT 1`
     return left === undefined ? "emptied" : "more"
-  }
-
-  audit(job: Job, outcome: AuditRow["outcome"], status: DeliveryStatus | null, now: Date): void {
-    this.#database.sql.run`
-      INSERT INTO audit (spool_id, recipient, outcome, status, at) VALUES (${job.spoolId}, ${job.recipient}, ${outcome},
-        ${status && JSON.stringify(status)}, ${now.getTime()})`
   }
 
   /** Up to `limit` jobs behind `place`, in the order in which they were added. */
@@ -157,18 +165,6 @@ export class JobTable {
     return rows.map((row) => queuedJobIn(row, now))
   }
 
-  /** Oldest first. */
-  auditOf(spoolId: string): AuditRow[] {
-    return this.#database.sql.all`SELECT * FROM audit WHERE spool_id = ${spoolId} ORDER BY place`.map(auditRowIn)
-  }
-
-  /** Newest first. */
-  failures(limit: number): AuditRow[] {
-    const rows = this.#database.sql.all`
-      SELECT * FROM audit WHERE outcome = 'failed' ORDER BY place DESC LIMIT ${limit}`
-    return rows.map(auditRowIn)
-  }
-
   /** Messages with a job stay whole: their settled recipients must not be tried again. */
   prune(before: Date): number {
     const { changes } = this.#database.sql.run`
@@ -187,7 +183,7 @@ export class JobTable {
   release(job: QueuedJob, now: Date): void {
     if (job.state === "held") {
       this.#wait(job.id, now, job.lastStatus)
-      this.audit(job, "released", null, now)
+      this.#write(job, "released", null, now)
     } else this.#database.sql.run`UPDATE job SET after_attempt = NULL, hold_reason = NULL WHERE id = ${job.id}`
   }
 
@@ -215,7 +211,11 @@ export class JobTable {
     this.#database.sql.run`
       UPDATE job SET state = 'held', hold_reason = coalesce(${reason}, hold_reason), after_attempt = NULL, owner = NULL, lease_until = NULL,
         last_status = coalesce(${status && JSON.stringify(status)}, last_status) WHERE id = ${job.id}`
-    this.audit(job, "held", status, now)
+    this.#write(job, "held", status, now)
+  }
+
+  #write({ spoolId, recipient }: Job, outcome: AuditRow["outcome"], status: DeliveryStatus | null, at: Date): void {
+    this.record.write({ spoolId, recipient, outcome, status, at })
   }
 
   #wait(id: string, at: Date, status: DeliveryStatus | null): void {
@@ -245,20 +245,4 @@ function queuedJobIn(row: Row, now: Date): QueuedJob {
     lastStatus: statusIn(row, "last_status"),
     holdReason: optionalTextIn(row, "hold_reason"),
   }
-}
-
-function auditRowIn(row: Row): AuditRow {
-  return {
-    spoolId: textIn(row, "spool_id"),
-    recipient: textIn(row, "recipient"),
-    // The column's CHECK allows no other.
-    outcome: textIn(row, "outcome") as AuditRow["outcome"],
-    status: statusIn(row, "status"),
-    at: dateIn(row, "at"),
-  }
-}
-
-function statusIn(row: Row, column: string): DeliveryStatus | null {
-  const text = optionalTextIn(row, column)
-  return text === null ? null : (JSON.parse(text) as DeliveryStatus)
 }

@@ -55,12 +55,15 @@ export interface QueuedJob extends Job {
   readonly holdReason: string | null
 }
 
-/** One line of the record of what became of mail. The first three are final: exactly one of them for each pair. */
+/** How a pair of message and recipient ends. */
+export type FinalOutcome = "done" | "failed" | "dropped"
+
+/** One line of the record of what became of mail: `queued` first, exactly one final outcome last. */
 export interface AuditRow {
   readonly spoolId: string
   readonly recipient: string
-  readonly outcome: "done" | "failed" | "dropped" | "held" | "released"
-  /** null for the acts of an administrator. */
+  readonly outcome: FinalOutcome | "queued" | "held" | "released"
+  /** null where nothing was attempted. */
   readonly status: DeliveryStatus | null
   readonly at: Date
 }
@@ -81,13 +84,27 @@ export interface QueueAdministration {
   drop(id: string): Promise<number>
 }
 
-/** What the sweep asks of the record. */
+/** What the record says of one pair, all its lines together. */
+export interface RecordedPair {
+  readonly spoolId: string
+  readonly recipient: string
+  readonly queuedAt: Date | null
+  /** More than one, or one that was never queued: a fault of ours. */
+  readonly finals: readonly FinalOutcome[]
+}
+
+/** What the sweep and an audit ask of the record. */
 export interface Ledger {
   /** Recipients of the message for whom all is over. */
   settled(spoolId: string): Promise<ReadonlySet<string>>
   /** Forgets messages of which nothing was heard since `before`, and that have no job. @returns how many rows went */
   prune(before: Date): Promise<number>
+  /** All pairs of messages of which something was heard since then, by message. */
+  pairs(since: Date): AsyncIterable<RecordedPair>
 }
+
+/** A whole driver. */
+export interface WorkQueue extends Queue, QueueAdministration, Ledger {}
 
 /** The job of one recipient of one message. */
 export function jobFor(spoolId: string, recipient: string, queuedAt: Date, attempt = 0): Job {

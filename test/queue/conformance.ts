@@ -260,6 +260,8 @@ export function administrationConformance(
       expect(await queue.drop("m1")).toBe(1)
       expect(driver.emptied).toEqual(["m1"])
       expect((await queue.show("m1")).audit.map((row) => [row.recipient, row.outcome])).toEqual([
+        ["a@example.test", "queued"],
+        ["b@example.test", "queued"],
         ["a@example.test", "held"],
         ["b@example.test", "held"],
         ["a@example.test", "released"],
@@ -286,9 +288,38 @@ export function administrationConformance(
       expect((await queue.list()).map((one) => [one.spoolId, one.state, one.holdReason])).toEqual([
         ["m1", "held", "wait"],
       ])
-      expect((await queue.show("m2")).audit.map((row) => row.outcome)).toEqual(["dropped"])
-      expect((await queue.show("m3")).audit.map((row) => row.outcome)).toEqual(["done"])
+      expect((await queue.show("m2")).audit.map((row) => row.outcome)).toEqual(["queued", "dropped"])
+      expect((await queue.show("m3")).audit.map((row) => row.outcome)).toEqual(["queued", "done"])
       expect(driver.emptied.toSorted()).toEqual(["m2", "m3"])
+    })
+
+    suite("the record has every pair since a time, with how it ended", async (driver) => {
+      const { queue, clock } = driver
+      await queue.add(job("m0"))
+      await workUntil(driver, done, () => driver.emptied.length === 1)
+      clock.now = new Date(START.getTime() + 1_000)
+      await queue.add(job("m1"), job("m1", "b@example.test"))
+      await queue.add(job("m2"))
+      await queue.hold(job("m2").id, "wait")
+      const failed: Handler = async (one) => ({ kind: "failed", status: status(one.recipient) })
+      await workUntil(
+        driver,
+        async (one, signal) => (one.recipient.startsWith("a") ? done : failed)(one, signal),
+        () => driver.emptied.length === 2,
+      )
+      const pairs = async (since: Date) => {
+        const found: unknown[] = []
+        for await (const { spoolId, recipient, queuedAt, finals } of queue.pairs(since))
+          found.push([spoolId, recipient.slice(0, 1), queuedAt?.getTime(), finals])
+        return found
+      }
+      const later = [
+        ["m1", "a", clock.now.getTime(), ["done"]],
+        ["m1", "b", clock.now.getTime(), ["failed"]],
+        ["m2", "a", clock.now.getTime(), []],
+      ]
+      expect(await pairs(clock.now)).toEqual(later)
+      expect(await pairs(START)).toEqual([["m0", "a", START.getTime(), ["done"]], ...later])
     })
 
     suite("forgets settled messages in time, but not while one of their jobs lives", async (driver) => {
@@ -298,7 +329,7 @@ export function administrationConformance(
       await queue.hold(job("m1", "b@example.test").id, "wait")
       await workUntil(driver, done, async (jobs) => jobs.length === 2 && (await queue.counts()).active === 0)
       expect(await queue.prune(START)).toBe(0)
-      expect(await queue.prune(new Date(START.getTime() + 1))).toBe(1)
+      expect(await queue.prune(new Date(START.getTime() + 1))).toBe(2)
       expect(await queue.settled("m1")).toEqual(new Set(["a@example.test"]))
       expect(await queue.settled("m2")).toEqual(new Set())
     })

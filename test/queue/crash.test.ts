@@ -133,9 +133,12 @@ describe(`after ${ROUNDS} processes killed at random moments`, () => {
     await expect.poll(() => readdirSync(join(folder, "data", "spool"))).toEqual([])
     // The ledger balances: each pair of what was left has one final line.
     for (const id of present)
-      expect((await queue.show(id)).audit.map((row) => [row.recipient, row.outcome]).toSorted()).toEqual(
-        RECIPIENTS.map((recipient) => [recipient, "done"]),
-      )
+      expect(
+        (await queue.show(id)).audit
+          .filter(({ outcome }) => outcome !== "queued")
+          .map((row) => [row.recipient, row.outcome])
+          .toSorted(),
+      ).toEqual(RECIPIENTS.map((recipient) => [recipient, "done"]))
     await queue[Symbol.asyncDispose]()
     await spool[Symbol.asyncDispose]()
   })

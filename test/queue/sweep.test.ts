@@ -122,7 +122,7 @@ test("forgets the record of settled messages after 30 days", async () => {
   await spool.remove(id)
   clock = new Date(START.getTime() + AUDIT_KEPT_MS)
   await sweep(options)
-  expect((await queue.show(id)).audit).toHaveLength(2)
+  expect((await queue.show(id)).audit).toHaveLength(4)
   clock = new Date(START.getTime() + AUDIT_KEPT_MS + 1)
   await sweep(options)
   expect((await queue.show(id)).audit).toEqual([])

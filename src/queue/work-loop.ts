@@ -1,0 +1,202 @@
+import { randomOctets } from "../crypto/primitives/random.ts"
+import { GatewayError } from "../errors.ts"
+import type { Log } from "../log/log.ts"
+import type { DeliveryStatus } from "../message/status.ts"
+import { thisProcess } from "../store/process.ts"
+import { nextAttempt } from "./backoff.ts"
+import type { Handler, Job, Outcome } from "./queue.ts"
+
+/** What every driver needs to know of the rest. */
+export interface QueueOptions {
+  readonly now: () => Date
+  /** Called once when the last job of a message is settled. What it throws is logged; the sweep calls again. */
+  readonly onEmptied: (spoolId: string) => Promise<void>
+  readonly log: Log
+}
+
+/** What became of settling: the message has jobs left, or was the last one settled, or the lease was somebody else's by now. */
+export type Settlement = "more" | "emptied" | "lost"
+
+/** Leases of jobs, as a driver gives them out; `owner` is one run of {@link WorkLoop.work}. */
+export interface Leases {
+  /** Up to `limit` jobs that are due, those due longest first. */
+  claim(owner: string, limit: number): Promise<readonly Job[]>
+  settle(job: Job, owner: string, outcome: Outcome): Promise<Settlement>
+  renew(owner: string): Promise<void>
+  /** Makes jobs of dead workers due. @returns how many, and spool ids whose last job was to be dropped */
+  takeOver(owner: string): Promise<{ readonly jobs: number; readonly emptied: readonly string[] }>
+  /** Milliseconds until a job is due, as far as is known without asking anybody; null: not known, or none waits. */
+  dueInMs(): number | null
+}
+
+/** A worker that is silent for this long is taken for dead, if nobody can see that it lives. */
+export const LEASE_MS = 120_000
+const RENEW_EVERY_MS = 30_000
+/** Work added by other processes, and jobs of dead ones, are seen after this. */
+const POLL_MS = 500
+/** How long attempts under way may still run when the worker is to end; the whole process has 10 s. */
+const DRAIN_MS = 8_000
+
+/** Makes attempts at the jobs that a driver leases, and has it settle them. */
+export class WorkLoop {
+  readonly #leases: Leases
+  readonly #options: QueueOptions
+  readonly #wakers = new Set<() => void>()
+  /** Settled messages that are just leaving the spool. */
+  readonly #clearing = new Set<Promise<void>>()
+
+  constructor(leases: Leases, options: QueueOptions) {
+    this.#leases = leases
+    this.#options = options
+  }
+
+  /** See {@link Queue.work}. */
+  async work(
+    handler: Handler,
+    { concurrency, signal }: { readonly concurrency: number; readonly signal: AbortSignal },
+  ): Promise<void> {
+    const owner = `${thisProcess()}/${Buffer.from(randomOctets(6)).toString("hex")}`
+    const running = new Set<Promise<void>>()
+    using attempts = drainable(signal)
+    const renew = () => this.#quietly("queue.lease-not-renewed", () => this.#leases.renew(owner))
+    const rescue = () => this.#quietly("queue.not-taken-over", () => this.#takeOver(owner))
+    using _renewal = every(RENEW_EVERY_MS, renew)
+    using _rescue = every(POLL_MS, rescue)
+    await rescue()
+    while (!signal.aborted) {
+      const free = concurrency - running.size
+      const jobs = free > 0 ? await this.#claim(owner, free) : []
+      for (const job of jobs) {
+        const attempt = this.#attempt(job, owner, handler, attempts.signal).finally(() => {
+          running.delete(attempt)
+          this.wake()
+        })
+        running.add(attempt)
+      }
+      if (jobs.length === 0) await this.#idle(free > 0, signal)
+    }
+    await Promise.all(running)
+    await Promise.all(this.#clearing)
+  }
+
+  /** Something may have become due. */
+  wake(): void {
+    for (const waker of this.#wakers) waker()
+  }
+
+  /** Lets the message go whose last job is settled. */
+  async emptied(spoolId: string): Promise<void> {
+    try {
+      await this.#options.onEmptied(spoolId)
+    } catch (error) {
+      this.#options.log.error("queue.message-not-removed", { id: spoolId }, error)
+    }
+  }
+
+  async #claim(owner: string, limit: number): Promise<readonly Job[]> {
+    try {
+      return await this.#leases.claim(owner, limit)
+    } catch (error) {
+      this.#options.log.error("queue.not-claimed", {}, error)
+      // The disk may have room again later, or the server be back; until then the loop must not spin.
+      await new Promise((resolve) => setTimeout(resolve, POLL_MS))
+      return []
+    }
+  }
+
+  async #takeOver(owner: string): Promise<void> {
+    const { jobs, emptied } = await this.#leases.takeOver(owner)
+    if (jobs > 0) this.#options.log.warn("queue.taken-over", { jobs })
+    if (jobs > 0) this.wake()
+    for (const spoolId of emptied) await this.emptied(spoolId)
+  }
+
+  /** For what is done again soon anyway. */
+  async #quietly(event: string, act: () => Promise<void>): Promise<void> {
+    try {
+      await act()
+    } catch (error) {
+      this.#options.log.error(event, {}, error)
+    }
+  }
+
+  async #attempt(job: Job, owner: string, handler: Handler, signal: AbortSignal): Promise<void> {
+    const outcome = await this.#outcome(job, handler, signal)
+    try {
+      const settlement = await this.#leases.settle(job, owner, outcome)
+      if (settlement === "lost") this.#options.log.warn("queue.lease-lost", { job: job.id })
+      // Not waited for: a file system takes its time to remove a file, and the next attempt need not.
+      if (settlement === "emptied") this.#clear(job.spoolId)
+    } catch (error) {
+      // The lease runs out and the job is tried again.
+      this.#options.log.error("queue.not-settled", { job: job.id }, error)
+    }
+  }
+
+  async #outcome(job: Job, handler: Handler, signal: AbortSignal): Promise<Outcome> {
+    try {
+      return await handler(job, signal)
+    } catch (error) {
+      const now = this.#options.now()
+      // The worker ends: the next one begins with this job.
+      if (signal.aborted) return { kind: "retry", at: now, status: delayed(job, "cut off by a restart") }
+      this.#options.log.error("queue.attempt-failed", { job: job.id }, error)
+      return fault(job, error, now)
+    }
+  }
+
+  #clear(spoolId: string): void {
+    const clearing = this.emptied(spoolId).finally(() => this.#clearing.delete(clearing))
+    this.#clearing.add(clearing)
+  }
+
+  /** Until something is added or settled here, a job is due (if there is a free hand), somebody else may have added, or the signal ends. */
+  #idle(free: boolean, signal: AbortSignal): Promise<void> {
+    const dueInMs = free ? this.#leases.dueInMs() : null
+    return new Promise((resolve) => {
+      const done = () => {
+        clearTimeout(timer)
+        signal.removeEventListener("abort", done)
+        this.#wakers.delete(done)
+        resolve()
+      }
+      const timer = setTimeout(done, Math.max(1, Math.min(POLL_MS, dueInMs ?? POLL_MS)))
+      signal.addEventListener("abort", done)
+      this.#wakers.add(done)
+    })
+  }
+}
+
+/** A fault of ours is no reason to bounce mail: when the time is over it waits for a person. */
+function fault(job: Job, error: unknown, now: Date): Outcome {
+  const code = error instanceof GatewayError ? error.code : "unexpected"
+  const at = nextAttempt(job.attempt, job.queuedAt, now)
+  if (at === null) return { kind: "hold", reason: `fault of the gateway: ${code}` }
+  return { kind: "retry", at, status: delayed(job, `fault of the gateway: ${code}`) }
+}
+
+function delayed(job: Job, diagnostic: string): DeliveryStatus {
+  return { recipient: job.recipient, action: "delayed", status: "4.3.0", diagnostic }
+}
+
+/** A signal that ends {@link DRAIN_MS} after `signal`. */
+function drainable(signal: AbortSignal): Disposable & { readonly signal: AbortSignal } {
+  const late = new AbortController()
+  let timer: NodeJS.Timeout | undefined
+  const begin = () => {
+    timer = setTimeout(() => late.abort(signal.reason), DRAIN_MS)
+  }
+  signal.addEventListener("abort", begin)
+  return {
+    signal: late.signal,
+    [Symbol.dispose]: () => {
+      clearTimeout(timer)
+      signal.removeEventListener("abort", begin)
+    },
+  }
+}
+
+function every(periodMs: number, act: () => Promise<void>): Disposable {
+  const timer = setInterval(() => void act(), periodMs).unref()
+  return { [Symbol.dispose]: () => clearInterval(timer) }
+}
