@@ -27,6 +27,7 @@ export type ErrorCode =
   | "STATE_CORRUPT"
   | "STATE_VERSION"
   | "STATE_AWAY"
+  | "QUEUE_AWAY"
   | "STATE_REFUSED"
   | "SPOOL_FULL"
   | "SPOOL_CORRUPT"

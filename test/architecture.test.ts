@@ -39,6 +39,8 @@ const IMPORTERS: Readonly<Record<string, string>> = {
   "@noble/curves": "crypto/primitives",
   "node:sqlite": "store/sqlite.ts",
   pg: "store/postgres",
+  bullmq: "queue/redis",
+  ioredis: "queue/redis",
   openpgp: "crypto/openpgp",
   "smtp-server": "smtp-in",
   mailauth: "smtp-in",

@@ -3,30 +3,29 @@ import { join } from "node:path"
 import type { Config } from "../config/config.ts"
 import { GatewayError } from "../errors.ts"
 import { createLog } from "../log/log.ts"
-import { type EmbeddedQueue, openEmbeddedQueue } from "../queue/embedded.ts"
+import { openQueue as openWorkQueue } from "../queue/open.ts"
+import type { WorkQueue } from "../queue/queue.ts"
 import { openSpool } from "../store/open-spool.ts"
 import type { Spool, SpoolEntry } from "../store/spool.ts"
 
 /** The queue and the spool behind it, open while a command works on them; a server may run beside it. */
 export interface OpenQueue extends AsyncDisposable {
-  readonly queue: EmbeddedQueue
+  readonly queue: WorkQueue
   /** Envelope, origin and size of a message. @returns null when it left the spool, or the spool's secret keys are not here */
   entry(spoolId: string): Promise<SpoolEntry | null>
 }
 
 /**
  * Opens queue and spool of the instance.
- * @throws GatewayError CONFIG_INVALID, STATE_CORRUPT, STATE_VERSION
+ * @throws GatewayError CONFIG_INVALID, STATE_CORRUPT, STATE_VERSION; what is asked of the queue later throws QUEUE_AWAY
  */
 export async function openQueue(config: Config): Promise<OpenQueue> {
-  if (config.queue.kind !== "embedded")
-    throw new GatewayError("CONFIG_INVALID", `${config.file}: queue.url: this version has its queue embedded only`)
   const now = () => new Date()
   // Without the private keys everything works, but nobody can say who sent a message.
   const opens = existsSync(join(config.secrets, "spool"))
   const { spool } = await openSpool(config, { opens, runsOn: false, now })
-  const log = createLog("warn")
-  const queue = openEmbeddedQueue(config.data, { now, log, onEmptied: (id) => spool.remove(id) })
+  const log = createLog("silent")
+  const queue = await openWorkQueue(config, { now, log, runsOn: false, onEmptied: (id) => spool.remove(id) })
   return {
     queue,
     entry: (spoolId) => entryOf(spool, spoolId),

@@ -207,7 +207,7 @@ function readStore(document: Document, path: (value: unknown) => string): StoreC
 }
 
 function readQueue(document: Document, path: (value: unknown) => string): QueueConfig {
-  const url = document.optional("queue.url", urlOf("embedded:", "redis"), "embedded:")
+  const url = document.optional("queue.url", urlOf("embedded:", "redis", "rediss"), "embedded:")
   const password = readSecret(document, "queue.password", path)
   return url === "embedded:" ? { kind: "embedded" } : { kind: "redis", url, password }
 }
@@ -369,12 +369,15 @@ function readSecret(document: Document, name: string, path: (value: unknown) => 
   return variable === null ? null : { kind: "environment", name: variable }
 }
 
-function urlOf(embedded: string, scheme: string): (value: unknown) => string {
-  const expected = wrong(`"${embedded}" or "${scheme}://…" without a password`)
+function urlOf(embedded: string, ...schemes: readonly string[]): (value: unknown) => string {
+  const expected = wrong(
+    `"${embedded}" or ${schemes.map((scheme) => `"${scheme}://…"`).join(" or ")}, without a password`,
+  )
   return (value) => {
     if (value === embedded) return embedded
     const url = typeof value === "string" ? URL.parse(value) : null
-    if (url === null || url.protocol !== `${scheme}:` || url.password !== "" || url.hostname === "") throw expected
+    if (url === null || !schemes.includes(url.protocol.slice(0, -1)) || url.password !== "" || url.hostname === "")
+      throw expected
     return url.href
   }
 }

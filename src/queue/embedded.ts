@@ -48,6 +48,11 @@ export class EmbeddedQueue implements WorkQueue {
     this.#loop = new WorkLoop(this.#leases(), options)
   }
 
+  readonly isThere = true
+
+  /** It never leaves. */
+  onReturn(): void {}
+
   async add(...jobs: readonly Job[]): Promise<void> {
     const now = this.#options.now()
     await this.#commits.run(() => {

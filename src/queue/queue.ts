@@ -103,8 +103,13 @@ export interface Ledger {
   pairs(since: Date): AsyncIterable<RecordedPair>
 }
 
-/** A whole driver. */
-export interface WorkQueue extends Queue, QueueAdministration, Ledger {}
+/** A whole driver. All its methods throw GatewayError QUEUE_AWAY while what it keeps its jobs in does not answer. */
+export interface WorkQueue extends Queue, QueueAdministration, Ledger {
+  /** False: it does not answer. */
+  readonly isThere: boolean
+  /** `act` is called when it answers again, or has lost everything: a sweep is due. */
+  onReturn(act: () => void): void
+}
 
 /** The job of one recipient of one message. */
 export function jobFor(spoolId: string, recipient: string, queuedAt: Date, attempt = 0): Job {

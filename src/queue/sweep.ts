@@ -1,13 +1,13 @@
-import { GatewayError } from "../errors.ts"
+import { GatewayError, hasCode } from "../errors.ts"
 import type { Log } from "../log/log.ts"
 import type { Spool } from "../store/spool.ts"
 import type { SpoolKeys } from "../store/spool-keys.ts"
-import { jobsFor, type Ledger, type Queue, spoolIdOf } from "./queue.ts"
+import { jobsFor, spoolIdOf, type WorkQueue } from "./queue.ts"
 
 /** What the sweep tidies. */
 export interface SweepOptions {
   readonly spool: Pick<Spool, "ids" | "open" | "remove" | "removeLeftovers" | "keysInUse">
-  readonly queue: Pick<Queue, "add" | "ids"> & Ledger
+  readonly queue: Pick<WorkQueue, "add" | "ids" | "settled" | "prune" | "onReturn">
   readonly spoolKeys: Pick<SpoolKeys, "rotate" | "replaced" | "destroy">
   readonly now: () => Date
   readonly log: Log
@@ -49,15 +49,26 @@ export async function sweep(options: SweepOptions): Promise<SweepReport> {
   return report
 }
 
-/** Sweeps now and every 10 minutes, one sweep at a time, until disposed. The first has ended when the promise resolves. */
+/**
+ * Sweeps now, every 10 minutes, and when the queue is back from an absence; one sweep at a time, until disposed. The first has ended when the
+ * promise resolves, unless the queue is away.
+ */
 export async function startSweeping(options: SweepOptions): Promise<AsyncDisposable> {
-  let running: Promise<unknown> = sweep(options)
+  const failed = (error: unknown): void => options.log.error("sweep.failed", {}, error)
+  let running: Promise<unknown> = sweep(options).catch((error: unknown) => {
+    if (!hasCode(error, "QUEUE_AWAY")) throw error
+    failed(error)
+  })
   await running
-  const timer = setInterval(() => {
-    running = running.then(() => sweep(options)).catch((error: unknown) => options.log.error("sweep.failed", {}, error))
-  }, SWEEP_EVERY_MS).unref()
+  let over = false
+  const soon = (): void => {
+    if (!over) running = running.then(() => sweep(options)).catch(failed)
+  }
+  options.queue.onReturn(soon)
+  const timer = setInterval(soon, SWEEP_EVERY_MS).unref()
   return {
     [Symbol.asyncDispose]: async () => {
+      over = true
       clearInterval(timer)
       await running
     },

@@ -3,7 +3,7 @@ import { type MessagePort, parentPort, workerData } from "node:worker_threads"
 import { GatewayError } from "../errors.ts"
 import { createLog } from "../log/log.ts"
 import { MailStore } from "../mailbox/store.ts"
-import { openEmbeddedQueue } from "../queue/embedded.ts"
+import { openQueue } from "../queue/open.ts"
 import type { Handler, Job } from "../queue/queue.ts"
 import { openAttempts } from "./attempts.ts"
 import { type Core, openCore } from "./core.ts"
@@ -17,7 +17,7 @@ const FORGET_KEYS_MS = 60_000
 async function run(port: MessagePort, { config }: HandData): Promise<void> {
   await using stack = new AsyncDisposableStack()
   const core = stack.use(await openCore(config, new Set(["worker"]), createLog(config.logLevel)))
-  const attempt = open(core, stack)
+  const attempt = await open(core, stack)
   const ending = new AbortController()
   const running = new Set<Promise<void>>()
   await new Promise<void>((resolve) => {
@@ -35,14 +35,12 @@ async function run(port: MessagePort, { config }: HandData): Promise<void> {
   await Promise.all(running)
 }
 
-function open(core: Core, stack: AsyncDisposableStack): Handler {
+async function open(core: Core, stack: AsyncDisposableStack): Promise<Handler> {
   const { config, log, now, spool, spoolKeys } = core
   const known = stack.use(knowPeople(core))
   const store = stack.use(new MailStore(join(config.data, "mail"), { now, log }))
   // Only for reports; the jobs themselves are led by the thread that gives the orders.
-  const queue = stack.use(
-    openEmbeddedQueue(config.data, { now, log, commitsReachDisk: "later", onEmptied: (id) => spool.remove(id) }),
-  )
+  const queue = stack.use(await openQueue(config, { now, log, runsOn: true, onEmptied: (id) => spool.remove(id) }))
   const forgetting = setInterval(() => spoolKeys?.forget(), FORGET_KEYS_MS)
   stack.defer(() => clearInterval(forgetting))
   return openAttempts(core, { queue, known, store }, stack)

@@ -8,7 +8,8 @@ import { PROXY_LIMITS } from "../imap-proxy/ports.ts"
 import { WindowCache } from "../imap-proxy/windows.ts"
 import { MailStore } from "../mailbox/store.ts"
 import { stsPolicyText } from "../message/published-sts.ts"
-import { type EmbeddedQueue, openEmbeddedQueue } from "../queue/embedded.ts"
+import { openQueue } from "../queue/open.ts"
+import type { WorkQueue } from "../queue/queue.ts"
 import { startSweeping } from "../queue/sweep.ts"
 import { PendingChallenges, startAcme } from "./acme.ts"
 import { openAttempts } from "./attempts.ts"
@@ -59,7 +60,7 @@ export interface Listener {
 
 /** What all roles of a process share beside the core. */
 interface Shared {
-  readonly queue: EmbeddedQueue
+  readonly queue: WorkQueue
   readonly devices: LiveDevices
   readonly known: KnownPeople
   readonly store: MailStore
@@ -82,7 +83,7 @@ export async function startRoles(
   stack.use(core)
   try {
     describeProcess(core.counters, "main")
-    const shared = openShared(core, stack)
+    const shared = await openShared(core, stack)
     const imap = imapProcesses > 0 ? stack.use(new ImapProcesses(core, imapProcesses, shared)) : null
     const worker = core.roles.has("worker") ? await startWorker(core, shared, stack) : null
     const listeners = await startListeners(core, shared, imap, held)
@@ -106,11 +107,10 @@ export async function startRoles(
   }
 }
 
-function openShared(core: Core, stack: AsyncDisposableStack): Shared {
+async function openShared(core: Core, stack: AsyncDisposableStack): Promise<Shared> {
   const { config, people, log, now } = core
-  const queue = stack.use(
-    openEmbeddedQueue(config.data, { now, log, commitsReachDisk: "later", onEmptied: (id) => core.spool.remove(id) }),
-  )
+  const onEmptied = (id: string) => core.spool.remove(id)
+  const queue = stack.use(await openQueue(config, { now, log, onEmptied, runsOn: true }))
   const limits = loginLimits(core)
   const devices = new LiveDevices({ people, limits, counters: core.counters, log, now })
   const known = stack.use(knowPeople(core))
@@ -212,7 +212,7 @@ async function startPlain(core: Core, tls: LiveTls, listen: ListenAddress): Prom
 
 async function startAdmin(
   core: Core,
-  queue: EmbeddedQueue,
+  queue: WorkQueue,
   imap: ImapProcesses | null,
   listen: ListenAddress,
 ): Promise<Listener> {

@@ -1,11 +1,16 @@
 import type { AdminSource } from "../http/admin.ts"
-import type { EmbeddedQueue } from "../queue/embedded.ts"
+import type { WorkQueue } from "../queue/queue.ts"
 import type { Core } from "./core.ts"
 import type { ImapProcesses } from "./imap-processes.ts"
 
 /** What the administration listener tells of this process and, where there are some, of those that serve IMAP. */
-export function adminSource(core: Core, queue: EmbeddedQueue, imap: ImapProcesses | null): AdminSource {
-  core.counters.gauge("postern_queue_jobs", "Jobs in the queue, by state.", "state", () => queue.counts())
+export function adminSource(core: Core, queue: WorkQueue, imap: ImapProcesses | null): AdminSource {
+  const { counters, config } = core
+  counters.gauge("postern_queue_jobs", "Jobs in the queue, by state.", "state", () =>
+    queue.isThere ? queue.counts() : {},
+  )
+  const isThere = () => ({ [config.queue.kind]: queue.isThere ? 1 : 0 })
+  counters.gauge("postern_queue_there", "Whether what keeps the queue answers: 1, or 0.", "kind", isThere)
   return {
     metrics: async () => core.counters.text(),
     troubles: () => [...(core.database.isOpen ? [] : ["state"]), ...(imap?.serving === false ? ["imap"] : [])],
@@ -16,7 +21,7 @@ export function adminSource(core: Core, queue: EmbeddedQueue, imap: ImapProcesse
         ...(imap === null ? {} : { imap: imap.states() }),
         domains: core.config.domains,
         accounts: core.people.accounts().length,
-        queue: await queue.counts(),
+        queue: queue.isThere ? await queue.counts() : null,
       }
     },
   }

@@ -1,0 +1,28 @@
+import type { Config } from "../config/config.ts"
+import { openEmbeddedQueue } from "./embedded.ts"
+import { openEmbeddedAudit } from "./embedded-audit.ts"
+import type { WorkQueue } from "./queue.ts"
+import type { QueueOptions } from "./work-loop.ts"
+
+/** What a process does with the queue. */
+export interface QueueUse extends QueueOptions {
+  /** It is a server, not a command: see {@link EmbeddedQueueOptions.commitsReachDisk}. */
+  readonly runsOn: boolean
+}
+
+/**
+ * Opens the queue that the configuration names.
+ * @throws GatewayError STATE_VERSION, STATE_CORRUPT, CONFIG_INVALID (a password that is not there)
+ */
+export async function openQueue(config: Config, { runsOn, ...options }: QueueUse): Promise<WorkQueue> {
+  const { queue, data } = config
+  if (queue.kind === "embedded")
+    return openEmbeddedQueue(data, { ...options, commitsReachDisk: runsOn ? "later" : "at once" })
+  // Loaded where it is used: BullMQ and its like take a fifth of a second and 25 MB.
+  const [{ RedisServer }, { RedisQueue }] = await Promise.all([
+    import("./redis/server.ts"),
+    import("./redis/redis-queue.ts"),
+  ])
+  const server = await RedisServer.connect(queue, options.log)
+  return RedisQueue.open(server, openEmbeddedAudit(data), options)
+}

@@ -1,0 +1,457 @@
+import type { Job as BullJob } from "bullmq"
+import type { DeliveryStatus } from "../../message/status.ts"
+import { lifeOf } from "../../store/process.ts"
+import type { AuditLog } from "../audit-log.ts"
+import {
+  type AuditRow,
+  type Counts,
+  type FinalOutcome,
+  type Handler,
+  type Job,
+  type Outcome,
+  type QueuedJob,
+  type RecordedPair,
+  spoolIdOf,
+  type WorkQueue,
+} from "../queue.ts"
+import { LEASE_MS, type Leases, type QueueOptions, type Settlement, WorkLoop } from "../work-loop.ts"
+import { type Intent, Intents } from "./intents.ts"
+import { type Kept, PREFIX, QUEUE, type RedisServer } from "./server.ts"
+
+type Held = BullJob<Kept>
+
+/** A wait that is longer than this comes from a clock that ran ahead; no wait of the backoff is as long. */
+const LONGEST_WAIT_MS = 6 * 3_600_000
+const PAGE = 1_000
+const STATES = ["active", "wait", "prioritized", "delayed", "failed"] as const
+
+/**
+ * The queue on Redis, led by BullMQ; any number of processes on any number of machines may share it. A job that waits, or is delayed, or
+ * active, is so in BullMQ's words; one that is held has `failed` there. The record of what became of mail is elsewhere (`audit`), so that Redis
+ * may lose everything: the sweep makes the jobs again from the spool, but for what the record says is settled.
+ */
+export class RedisQueue implements WorkQueue, Leases {
+  readonly #server: RedisServer
+  readonly #audit: AuditLog
+  readonly #options: QueueOptions
+  readonly #loop: WorkLoop
+  /** Leased here. */
+  readonly #leased = new Map<string, Held>()
+  /** Jobs up to this place were there before the last absence of the server: whether they were tried, it may have forgotten. */
+  #doubtful = Number.POSITIVE_INFINITY
+
+  private constructor(server: RedisServer, audit: AuditLog, options: QueueOptions) {
+    this.#server = server
+    this.#audit = audit
+    this.#options = options
+    this.#loop = new WorkLoop(this, options)
+    server.onReturn(() => void this.#doubt())
+  }
+
+  /** The queue of this server, which may be away. */
+  static async open(server: RedisServer, audit: AuditLog, options: QueueOptions): Promise<RedisQueue> {
+    const queue = new RedisQueue(server, audit, options)
+    if (server.isThere) await queue.#doubt()
+    return queue
+  }
+
+  get isThere(): boolean {
+    return this.#server.isThere
+  }
+
+  onReturn(act: () => void): void {
+    this.#server.onReturn(act)
+  }
+
+  async add(...jobs: readonly Job[]): Promise<void> {
+    const now = this.#options.now()
+    const open = await this.#unsettled(jobs)
+    if (open.length === 0) return
+    await this.#audit.write(...open.map((job) => row(job, "queued", null, now)))
+    const { redis, queue } = this.#server.bull
+    const last = await redis.incrby(PLACE, open.length)
+    const members = Map.groupBy(open, ({ spoolId }) => spoolId)
+    // First, so that a message is never taken for settled while one of its jobs is still to come.
+    await Promise.all([...members].map(([spoolId, of]) => redis.sadd(messageKey(spoolId), ...of.map(({ id }) => id))))
+    const added = open.map((job, index) => ({
+      name: QUEUE,
+      data: keptOf(job, last - open.length + 1 + index),
+      opts: { jobId: job.id, timestamp: now.getTime() },
+    }))
+    await queue.addBulk(added)
+    this.#loop.wake()
+  }
+
+  async work(handler: Handler, options: { readonly concurrency: number; readonly signal: AbortSignal }): Promise<void> {
+    this.#server.onReturn(() => void this.#lookForStalled())
+    await this.#lookForStalled()
+    await this.#loop.work(handler, options)
+  }
+
+  async *ids(): AsyncIterable<string> {
+    const { queue } = this.#server.bull
+    for (const state of STATES) {
+      for (let from = 0; ; from += PAGE) {
+        const page = await queue.getRanges([state], from, from + PAGE - 1, true)
+        yield* page
+        if (page.length < PAGE) break
+      }
+    }
+  }
+
+  async counts(): Promise<Counts> {
+    const { queue } = this.#server.bull
+    const [found, held, failed] = await Promise.all([
+      queue.getJobCounts("wait", "prioritized", "delayed", "active", "failed"),
+      this.#intents.waitingHeld(),
+      this.#audit.failed(),
+    ])
+    const of = (state: string) => found[state] ?? 0
+    return {
+      ready: of("wait") + of("prioritized") - held.ready,
+      delayed: of("delayed") - held.delayed,
+      active: of("active"),
+      held: of("failed") + held.ready + held.delayed,
+      failed,
+    }
+  }
+
+  async list(): Promise<QueuedJob[]> {
+    const ids: string[] = []
+    for await (const id of this.ids()) ids.push(id)
+    return this.#queued(ids)
+  }
+
+  async show(id: string): Promise<{ readonly jobs: readonly QueuedJob[]; readonly audit: readonly AuditRow[] }> {
+    const jobs = await this.#queued(await this.#idsOf(id))
+    return { jobs, audit: await this.#audit.of(id.includes("-") ? spoolIdOf(id) : id) }
+  }
+
+  failures(limit: number): Promise<AuditRow[]> {
+    return this.#audit.failures(limit)
+  }
+
+  hold(id: string, reason: string): Promise<number> {
+    return this.#administer(id, async (job) => {
+      const isActive = job.state === "active"
+      await this.#intents.set(job.id, { kind: "hold", reason, recorded: !isActive })
+      if (!isActive) await this.#write(job, "held", job.lastStatus)
+    })
+  }
+
+  release(id: string): Promise<number> {
+    return this.#administer(id, async (job, kept) => {
+      await this.#intents.clear(job.id)
+      if (job.state !== "held") return
+      await kept.updateData({ ...kept.data, holdReason: null, dueAt: this.#options.now().getTime() })
+      const state = await kept.getState()
+      if (state === "failed") await kept.retry("failed")
+      else if (state === "delayed") await kept.promote()
+      await this.#write(job, "released", null)
+    })
+  }
+
+  retry(id: string): Promise<number> {
+    return this.#administer(id, async (job, kept) => {
+      if (job.state !== "delayed") return
+      await kept.updateData({ ...kept.data, dueAt: this.#options.now().getTime() })
+      await kept.promote()
+    })
+  }
+
+  drop(id: string): Promise<number> {
+    return this.#administer(id, async (job, kept) => {
+      if (job.state === "active") return this.#intents.set(job.id, { kind: "drop" })
+      await this.#write(job, "dropped", job.lastStatus)
+      await kept.remove()
+      if (await this.#isLast(job)) await this.#loop.emptied(job.spoolId)
+    })
+  }
+
+  settled(spoolId: string): Promise<ReadonlySet<string>> {
+    return this.#audit.settled(spoolId)
+  }
+
+  async prune(before: Date): Promise<number> {
+    const living = new Set<string>()
+    for await (const id of this.ids()) living.add(spoolIdOf(id))
+    return this.#audit.prune(before, living)
+  }
+
+  pairs(since: Date): AsyncIterable<RecordedPair> {
+    return this.#audit.pairs(since)
+  }
+
+  async claim(owner: string, limit: number): Promise<readonly Job[]> {
+    const claimed: Job[] = []
+    try {
+      const { worker } = this.#server.bull
+      while (claimed.length < limit) {
+        const held = (await worker.getNextJob(owner, { block: false })) as Held | undefined
+        if (held === undefined) break
+        this.#leased.set(jobIn(held).id, held)
+        const job = this.#tried(held)
+        if (await this.#stands(job, owner)) claimed.push(job)
+      }
+    } catch (error) {
+      // Those that are leased already are worked on; the next claim meets the trouble again.
+      if (claimed.length === 0) throw error
+    }
+    return claimed
+  }
+
+  async settle(job: Job, owner: string, outcome: Outcome): Promise<Settlement> {
+    if (outcome.kind === "done" || outcome.kind === "failed") return this.#end(job, owner, outcome.kind, outcome.status)
+    const intent = await this.#intents.get(job.id)
+    if (intent?.kind === "drop") return this.#end(job, owner, "dropped", null)
+    if (outcome.kind === "hold") return this.#putAside(job, owner, outcome.reason, null, false)
+    if (intent?.kind === "hold") return this.#putAside(job, owner, intent.reason, outcome.status, intent.recorded)
+    return this.#lease(job, async (held) => {
+      await held.updateData({ ...held.data, dueAt: outcome.at.getTime(), lastStatus: outcome.status })
+      await held.moveToDelayed(outcome.at.getTime(), owner)
+      return "more"
+    })
+  }
+
+  async renew(owner: string): Promise<void> {
+    await Promise.all([...this.#leased.values()].map((held) => held.extendLock(owner, LEASE_MS)))
+  }
+
+  /** Of workers on this host that are gone; BullMQ sees to the others when their leases have run out. */
+  async takeOver(owner: string): Promise<{ readonly jobs: number; readonly emptied: readonly string[] }> {
+    if (!this.#server.isThere) return { jobs: 0, emptied: [] }
+    await this.#server.look()
+    await this.#mendDueTimes()
+    const { redis, queue } = this.#server.bull
+    const active = await queue.getRanges(["active"], 0, -1)
+    if (active.length === 0) return { jobs: 0, emptied: [] }
+    const owners = await redis.mget(active.map((id) => `${queue.toKey(id)}:lock`))
+    let jobs = 0
+    for (const [index, id] of active.entries()) {
+      const holder = owners[index] ?? null
+      if (holder === null || holder === owner || lifeOf(holder) !== "dead") continue
+      const held = (await queue.getJob(id)) as Held | undefined
+      await held?.moveToWait(holder)
+      jobs++
+    }
+    return { jobs, emptied: [] }
+  }
+
+  dueInMs(): number | null {
+    return null
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#server[Symbol.asyncDispose]()
+    await this.#audit[Symbol.asyncDispose]()
+  }
+
+  /** From what the server says now, whatever it has forgotten of. */
+  async #doubt(): Promise<void> {
+    this.#doubtful = Number.POSITIVE_INFINITY
+    try {
+      this.#doubtful = Number((await this.#server.bull.redis.get(PLACE)) ?? 0)
+    } catch (error) {
+      this.#options.log.error("queue.doubt", {}, error)
+    }
+    this.#loop.wake()
+  }
+
+  get #intents(): Intents {
+    return new Intents(this.#server.bull)
+  }
+
+  async #lookForStalled(): Promise<void> {
+    if (this.#server.isThere) await this.#server.bull.worker.startStalledCheckTimer()
+  }
+
+  async #unsettled(jobs: readonly Job[]): Promise<readonly Job[]> {
+    const spoolIds = [...new Set(jobs.map(({ spoolId }) => spoolId))]
+    const settled = new Map(
+      await Promise.all(spoolIds.map(async (spoolId) => [spoolId, await this.#audit.settled(spoolId)] as const)),
+    )
+    const open = jobs.filter(({ spoolId, recipient }) => settled.get(spoolId)?.has(recipient) !== true)
+    return [...new Map(open.map((job) => [job.id, job])).values()]
+  }
+
+  /** The job with the attempts that were begun; what the server may have forgotten counts as one. */
+  #tried(held: Held): Job {
+    const job = jobIn(held)
+    const attempt = job.attempt + held.attemptsStarted - 1
+    return { ...job, attempt: held.data.place <= this.#doubtful ? Math.max(1, attempt) : attempt }
+  }
+
+  /** Whether a leased job is to be tried: it may be settled already, or an administrator has decided otherwise. */
+  async #stands(job: Job, owner: string): Promise<boolean> {
+    if ((await this.#audit.settled(job.spoolId)).has(job.recipient)) {
+      await this.#finish(job, owner)
+      return false
+    }
+    const intent = await this.#intents.get(job.id)
+    if (intent === null) return true
+    await this.#obey(intent, job, owner)
+    return false
+  }
+
+  async #obey(intent: Intent, job: Job, owner: string): Promise<void> {
+    if (intent.kind === "hold") await this.#putAside(job, owner, intent.reason, null, intent.recorded)
+    else if ((await this.#end(job, owner, "dropped", null)) === "emptied") await this.#loop.emptied(job.spoolId)
+  }
+
+  /** The record first: a job that is gone without a line there would be mail that is lost. */
+  async #end(job: Job, owner: string, outcome: FinalOutcome, status: DeliveryStatus | null): Promise<Settlement> {
+    await this.#write(job, outcome, status)
+    const ended = await this.#lease(job, async (held) => {
+      await held.moveToCompleted(null, owner, false)
+      return "more"
+    })
+    if (ended === "lost") return "lost"
+    return (await this.#isLast(job)) ? "emptied" : "more"
+  }
+
+  /** The job of a pair that the record has an end of already. */
+  async #finish(job: Job, owner: string): Promise<void> {
+    const ended = await this.#lease(job, async (held) => {
+      await held.moveToCompleted(null, owner, false)
+      return "more"
+    })
+    if (ended !== "lost" && (await this.#isLast(job))) await this.#loop.emptied(job.spoolId)
+  }
+
+  async #putAside(
+    job: Job,
+    owner: string,
+    holdReason: string,
+    status: DeliveryStatus | null,
+    recorded: boolean,
+  ): Promise<Settlement> {
+    if (!recorded) await this.#write(job, "held", status)
+    const settlement = await this.#lease(job, async (held) => {
+      await held.updateData({ ...held.data, holdReason, lastStatus: status ?? held.data.lastStatus })
+      await held.moveToFailed(new Error(holdReason), owner, false)
+      return "more"
+    })
+    await this.#intents.clear(job.id)
+    return settlement
+  }
+
+  /** Acts on a leased job, and lets go of it. */
+  async #lease(job: Job, act: (held: Held) => Promise<Settlement>): Promise<Settlement> {
+    const held = this.#leased.get(job.id)
+    if (held === undefined) return "lost"
+    try {
+      return await act(held)
+    } catch (error) {
+      if (isLost(error)) return "lost"
+      throw error
+    } finally {
+      this.#leased.delete(job.id)
+    }
+  }
+
+  /** Takes the job from those of its message. False as well where the server has forgotten the message: the sweep removes that. */
+  async #isLast({ id, spoolId }: Job): Promise<boolean> {
+    await this.#intents.clear(id)
+    return (await this.#server.bull.redis.eval(TAKE_LAST, 1, messageKey(spoolId), id)) === 1
+  }
+
+  async #idsOf(id: string): Promise<readonly string[]> {
+    return id.includes("-") ? [id] : this.#server.bull.redis.smembers(messageKey(id))
+  }
+
+  async #queued(ids: readonly string[]): Promise<QueuedJob[]> {
+    const found = await Promise.all(ids.map((id) => this.#view(id)))
+    return found
+      .filter((one) => one !== null)
+      .toSorted((a, b) => a.kept.data.place - b.kept.data.place)
+      .map(({ job }) => job)
+  }
+
+  async #view(id: string): Promise<{ readonly job: QueuedJob; readonly kept: Held } | null> {
+    const kept = (await this.#server.bull.queue.getJob(id)) as Held | undefined
+    if (kept === undefined) return null
+    const [state, intent] = await Promise.all([kept.getState(), this.#intents.get(id)])
+    const { dueAt, lastStatus, holdReason } = kept.data
+    const held = intent?.kind === "hold" ? intent.reason : holdReason
+    const isHeld = state === "failed" || (state !== "active" && held !== null)
+    const due = new Date(dueAt)
+    const job = jobIn(kept)
+    return {
+      kept,
+      job: {
+        ...job,
+        attempt: job.attempt + kept.attemptsStarted,
+        state: state === "active" ? "active" : isHeld ? "held" : due > this.#options.now() ? "delayed" : "ready",
+        dueAt: state === "active" || isHeld ? null : due,
+        lastStatus,
+        holdReason: held,
+      },
+    }
+  }
+
+  async #administer(id: string, act: (job: QueuedJob, kept: Held) => Promise<void>): Promise<number> {
+    const views = await Promise.all((await this.#idsOf(id)).map((one) => this.#view(one)))
+    const met = views.filter((view) => view !== null).toSorted((a, b) => a.kept.data.place - b.kept.data.place)
+    for (const { job, kept } of met) await act(job, kept)
+    this.#loop.wake()
+    return met.length
+  }
+
+  async #write(job: Job, outcome: AuditRow["outcome"], status: DeliveryStatus | null): Promise<void> {
+    await this.#audit.write(row(job, outcome, status, this.#options.now()))
+  }
+
+  /** Makes jobs due that a clock which ran ahead has put off. */
+  async #mendDueTimes(): Promise<void> {
+    const { redis, queue } = this.#server.bull
+    const latest = this.#options.now().getTime() + LONGEST_WAIT_MS
+    const late = await redis.zrangebyscore(queue.toKey("delayed"), latest * DELAY_UNIT, "+inf", "LIMIT", 0, PAGE)
+    for (const id of late) {
+      const kept = (await queue.getJob(id)) as Held | undefined
+      await kept?.promote()
+    }
+  }
+}
+
+/** BullMQ's scores of delayed jobs are times in units of this, so that jobs of one time keep their order. */
+const DELAY_UNIT = 0x1000
+const PLACE = `${PREFIX}:place`
+const TAKE_LAST = "return redis.call('SREM', KEYS[1], ARGV[1]) == 1 and redis.call('SCARD', KEYS[1]) == 0 and 1 or 0"
+
+/** The set of a message's jobs. */
+function messageKey(spoolId: string): string {
+  return `${PREFIX}:message:${spoolId}`
+}
+
+function keptOf({ spoolId, recipient, attempt, queuedAt }: Job, place: number): Kept {
+  const queuedAtMs = queuedAt.getTime()
+  return {
+    spoolId,
+    recipient,
+    attempt,
+    queuedAt: queuedAtMs,
+    place,
+    dueAt: queuedAtMs,
+    lastStatus: null,
+    holdReason: null,
+  }
+}
+
+function jobIn({ id = "", data }: Held): Job {
+  const { spoolId, recipient, attempt, queuedAt } = data
+  return { id, spoolId, recipient, attempt, queuedAt: new Date(queuedAt) }
+}
+
+function row(
+  { spoolId, recipient }: Job,
+  outcome: AuditRow["outcome"],
+  status: DeliveryStatus | null,
+  at: Date,
+): AuditRow {
+  return { spoolId, recipient, outcome, status, at }
+}
+
+/** BullMQ says so by a negative code: the job, or our lock of it, is gone. */
+function isLost(error: unknown): boolean {
+  return error instanceof Error && "code" in error && typeof error.code === "number" && error.code < 0
+}

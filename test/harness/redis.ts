@@ -1,0 +1,107 @@
+import { type ChildProcess, spawn } from "node:child_process"
+import { once } from "node:events"
+import { connect } from "node:net"
+import { peer, type TemporaryFolder, temporaryFolder } from "./peers.ts"
+import { freePorts } from "./ports.ts"
+
+export const redisPossible = peer("redis-server")
+
+/** A Redis of the test's own that appends to a file with every command. It ends with this process, however that ends. */
+export class Redis implements AsyncDisposable {
+  readonly port: number
+  readonly #folder: TemporaryFolder
+  readonly #settings: readonly string[]
+  #process: ChildProcess | null = null
+
+  private constructor(folder: TemporaryFolder, port: number, settings: readonly string[]) {
+    this.#folder = folder
+    this.port = port
+    this.#settings = settings
+  }
+
+  /** @param settings words of redis.conf, like "--requirepass", "secret" */
+  static async start(settings: readonly string[] = []): Promise<Redis> {
+    const [port = 0] = await freePorts(1)
+    const redis = new Redis(await temporaryFolder(), port, settings)
+    await redis.start()
+    return redis
+  }
+
+  get url(): string {
+    return `redis://127.0.0.1:${this.port}/0`
+  }
+
+  /** Starts it again after {@link kill}. */
+  async start(): Promise<void> {
+    const args = ["--port", String(this.port), "--bind", "127.0.0.1", "--dir", this.#folder.path, "--save", ""]
+    const durable = ["--appendonly", "yes", "--appendfsync", "always"]
+    const child = spawn("/bin/sh", ["-c", WATCH, "sh", "redis-server", ...args, ...durable, ...this.#settings], {
+      stdio: ["pipe", "ignore", "ignore"],
+      detached: true,
+    })
+    this.#process = child
+    const end = Date.now() + 20_000
+    while (!(await this.#answers())) {
+      if (child.exitCode !== null || Date.now() > end) throw new Error("redis-server does not answer")
+      await new Promise((resolve) => setTimeout(resolve, 10))
+    }
+  }
+
+  /** Ends it as a crash would. */
+  async kill(): Promise<void> {
+    const child = this.#process
+    this.#process = null
+    if (child === null) return
+    const ended = once(child, "exit")
+    this.#signal(child, "SIGKILL")
+    await ended
+  }
+
+  /** It accepts connections and answers nothing, until {@link resume}. */
+  suspend(): void {
+    if (this.#process) this.#signal(this.#process, "SIGSTOP")
+  }
+
+  resume(): void {
+    if (this.#process) this.#signal(this.#process, "SIGCONT")
+  }
+
+  /** Says one command, inline, and gives the first line of what comes back. */
+  command(line: string): Promise<string> {
+    return new Promise((resolve, reject) => {
+      const socket = connect(this.port, "127.0.0.1")
+      let said = ""
+      socket.on("error", reject)
+      socket.on("close", () => reject(new Error(`redis: closed behind ${line}`)))
+      socket.on("data", (octets) => {
+        said += octets
+        if (!said.includes("\r\n")) return
+        resolve(said.split("\r\n")[0] ?? "")
+        socket.destroy()
+      })
+      socket.write(`${line}\r\n`)
+    })
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.resume()
+    await this.kill()
+    await this.#folder[Symbol.asyncDispose]()
+  }
+
+  #signal(child: ChildProcess, signal: NodeJS.Signals): void {
+    if (child.pid !== undefined) process.kill(-child.pid, signal)
+  }
+
+  async #answers(): Promise<boolean> {
+    try {
+      const said = await this.command("PING")
+      return said === "+PONG" || said.startsWith("-NOAUTH")
+    } catch {
+      return false
+    }
+  }
+}
+
+/** Runs the words behind it until standard input ends, which is when we are gone. */
+const WATCH = 'exec 3<&0; "$@" </dev/null & server=$!; (cat <&3 >/dev/null; kill -9 $server 2>/dev/null) & wait $server'
