@@ -207,7 +207,14 @@ function readStore(document: Document, path: (value: unknown) => string): StoreC
 }
 
 function readQueue(document: Document, path: (value: unknown) => string): QueueConfig {
-  const url = document.optional("queue.url", urlOf("embedded:", "redis", "rediss"), "embedded:")
+  const read = (value: unknown): string => {
+    const url = urlOf("embedded:", "redis", "rediss")(value)
+    const host = url === "embedded:" ? "localhost" : new URL(url).hostname.replace(/^\[|\]$/g, "")
+    if (url.startsWith("redis:") && !isLoopback(host))
+      document.warnings.push("queue.url: recipients and password go to another machine in clear: use rediss://")
+    return url
+  }
+  const url = document.optional("queue.url", read, "embedded:")
   const password = readSecret(document, "queue.password", path)
   return url === "embedded:" ? { kind: "embedded" } : { kind: "redis", url, password }
 }
@@ -371,7 +378,7 @@ function readSecret(document: Document, name: string, path: (value: unknown) => 
 
 function urlOf(embedded: string, ...schemes: readonly string[]): (value: unknown) => string {
   const expected = wrong(
-    `"${embedded}" or ${schemes.map((scheme) => `"${scheme}://…"`).join(" or ")}, without a password`,
+    `"${embedded}" or ${schemes.map((scheme) => `"${scheme}://…"`).join(" or ")} without a password`,
   )
   return (value) => {
     if (value === embedded) return embedded

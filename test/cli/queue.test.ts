@@ -150,6 +150,10 @@ test("list tells sender, recipient, age, attempts and the last answer; nothing o
     message: { sender: "carol@elsewhere.test", origin: { kind: "mx", remote: "192.0.2.7", tls: true } },
     jobs: [{ state: "delayed" }, { state: "held" }],
     audit: [
+      ...["dave@elsewhere.test", "erin@elsewhere.test", "bob@b.test"].map((recipient) => ({
+        recipient,
+        outcome: "queued",
+      })),
       { recipient: "erin@elsewhere.test", outcome: "held" },
       { recipient: "bob@b.test", outcome: "done" },
     ],

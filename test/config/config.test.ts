@@ -370,6 +370,11 @@ describe("mistakes", () => {
       `${FILE}:3: store.url: must be "embedded:" or "postgres://…" without a password`,
     ],
     [
+      "password in a queue URL",
+      `${DOMAINS}[queue]\nurl = "rediss://u:p@host"\n`,
+      `${FILE}:3: queue.url: must be "embedded:" or "redis://…" or "rediss://…" without a password`,
+    ],
+    [
       "lmtp without a port",
       `${DOMAINS}[mailboxes]\ndeliver = "lmtp://host"\n`,
       `${FILE}:3: mailboxes.deliver: must be a URL such as "lmtp://host:port"`,

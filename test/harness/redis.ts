@@ -10,19 +10,18 @@ export const redisPossible = peer("redis-server")
 export class Redis implements AsyncDisposable {
   readonly port: number
   readonly #folder: TemporaryFolder
-  readonly #settings: readonly string[]
+  readonly #password: string | null
   #process: ChildProcess | null = null
 
-  private constructor(folder: TemporaryFolder, port: number, settings: readonly string[]) {
+  private constructor(folder: TemporaryFolder, port: number, password: string | null) {
     this.#folder = folder
     this.port = port
-    this.#settings = settings
+    this.#password = password
   }
 
-  /** @param settings words of redis.conf, like "--requirepass", "secret" */
-  static async start(settings: readonly string[] = []): Promise<Redis> {
+  static async start(password: string | null = null): Promise<Redis> {
     const [port = 0] = await freePorts(1)
-    const redis = new Redis(await temporaryFolder(), port, settings)
+    const redis = new Redis(await temporaryFolder(), port, password)
     await redis.start()
     return redis
   }
@@ -35,7 +34,8 @@ export class Redis implements AsyncDisposable {
   async start(): Promise<void> {
     const args = ["--port", String(this.port), "--bind", "127.0.0.1", "--dir", this.#folder.path, "--save", ""]
     const durable = ["--appendonly", "yes", "--appendfsync", "always"]
-    const child = spawn("/bin/sh", ["-c", WATCH, "sh", "redis-server", ...args, ...durable, ...this.#settings], {
+    const secret = this.#password === null ? [] : ["--requirepass", this.#password]
+    const child = spawn("/bin/sh", ["-c", WATCH, "sh", "redis-server", ...args, ...durable, ...secret], {
       stdio: ["pipe", "ignore", "ignore"],
       detached: true,
     })
@@ -68,6 +68,7 @@ export class Redis implements AsyncDisposable {
 
   /** Says one command, inline, and gives the first line of what comes back. */
   command(line: string): Promise<string> {
+    const greeting = this.#password === null ? "PING" : `AUTH ${this.#password}`
     return new Promise((resolve, reject) => {
       const socket = connect(this.port, "127.0.0.1")
       let said = ""
@@ -75,11 +76,12 @@ export class Redis implements AsyncDisposable {
       socket.on("close", () => reject(new Error(`redis: closed behind ${line}`)))
       socket.on("data", (octets) => {
         said += octets
-        if (!said.includes("\r\n")) return
-        resolve(said.split("\r\n")[0] ?? "")
+        const [, answer, more] = said.split("\r\n")
+        if (answer === undefined || more === undefined) return
+        resolve(answer)
         socket.destroy()
       })
-      socket.write(`${line}\r\n`)
+      socket.write(`${greeting}\r\n${line}\r\n`)
     })
   }
 
@@ -95,8 +97,7 @@ export class Redis implements AsyncDisposable {
 
   async #answers(): Promise<boolean> {
     try {
-      const said = await this.command("PING")
-      return said === "+PONG" || said.startsWith("-NOAUTH")
+      return (await this.command("PING")) === "+PONG"
     } catch {
       return false
     }
