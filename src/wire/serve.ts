@@ -68,7 +68,6 @@ function refuseUnsupported(config: Config): void {
   const refuse = (what: string) => {
     throw new GatewayError("CONFIG_INVALID", `${config.file}: ${what} is not supported by this version`)
   }
-  if (config.store.kind !== "embedded") refuse("store.url other than embedded:")
   if (config.queue.kind !== "embedded") refuse("queue.url other than embedded:")
 }
 

@@ -8,7 +8,7 @@ export function adminSource(core: Core, queue: EmbeddedQueue, imap: ImapProcesse
   core.counters.gauge("postern_queue_jobs", "Jobs in the queue, by state.", "state", () => queue.counts())
   return {
     metrics: async () => core.counters.text(),
-    troubles: () => [...(core.database.isOpen ? [] : ["state"]), ...(imap?.serving === false ? ["imap"] : [])],
+    troubles: () => [...(isStateThere(core) ? [] : ["state"]), ...(imap?.serving === false ? ["imap"] : [])],
     async status() {
       return {
         pid: process.pid,
@@ -19,5 +19,15 @@ export function adminSource(core: Core, queue: EmbeddedQueue, imap: ImapProcesse
         queue: await queue.counts(),
       }
     },
+  }
+}
+
+function isStateThere({ database }: Core): boolean {
+  try {
+    database.changeSequence()
+    return true
+  } catch {
+    // Whatever it is: who cannot say what has changed is not ready.
+    return false
   }
 }
