@@ -12,7 +12,7 @@ const LONGEST_MS = 600_000
  * @throws GatewayError STATE_VERSION when a newer Postern wrote it, STATE_CORRUPT when the database holds other text than UTF-8; and what `pg` throws
  */
 export async function migrate(client: pg.ClientBase, part: string, migrations: readonly string[]): Promise<void> {
-  if ((await versionIfKnown(client, part)) === migrations.length) return
+  if (await isMigrated(client, part, migrations)) return
   await client.query("BEGIN")
   try {
     await client.query(`SET LOCAL statement_timeout = ${LONGEST_MS}; SET LOCAL lock_timeout = ${LONGEST_MS}`)
@@ -35,12 +35,12 @@ export async function migrate(client: pg.ClientBase, part: string, migrations: r
   }
 }
 
-/** @returns null while there is no table of versions */
-async function versionIfKnown(client: pg.ClientBase, part: string): Promise<number | null> {
+/** True when {@link migrate} has nothing to do; quick, and takes no lock. */
+export async function isMigrated(client: pg.ClientBase, part: string, migrations: readonly string[]): Promise<boolean> {
   try {
-    return await versionOf(client, part)
+    return (await versionOf(client, part)) === migrations.length
   } catch (error) {
-    if (error instanceof pg.DatabaseError && error.code === UNDEFINED_TABLE) return null
+    if (error instanceof pg.DatabaseError && error.code === UNDEFINED_TABLE) return false
     throw error
   }
 }

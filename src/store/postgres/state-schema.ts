@@ -8,7 +8,7 @@ export const CHANGE_CHANNEL = "postern_change"
 export const POSTGRES_STATE_MIGRATIONS = [
   // The password key: 244 random bits of the server's own strong source.
   `
-  CREATE TABLE setting (name TEXT PRIMARY KEY, value BYTEA NOT NULL);
+  CREATE TABLE setting (name TEXT COLLATE "C" PRIMARY KEY, value BYTEA NOT NULL);
   INSERT INTO setting VALUES ('password key', decode(replace(gen_random_uuid()::text || gen_random_uuid()::text, '-', ''), 'hex'));
 
   CREATE TABLE change (lone BIGINT PRIMARY KEY CHECK (lone = 1), sequence BIGINT NOT NULL);
@@ -41,7 +41,7 @@ export const POSTGRES_STATE_MIGRATIONS = [
   CREATE INDEX device_certificate_device ON device_certificate (device);
 
   CREATE TABLE recryption_key (
-    id TEXT PRIMARY KEY, device TEXT NOT NULL REFERENCES device (id), account_key TEXT NOT NULL REFERENCES account_key (id),
+    id TEXT COLLATE "C" PRIMARY KEY, device TEXT NOT NULL REFERENCES device (id), account_key TEXT NOT NULL REFERENCES account_key (id),
     wrapped BYTEA NOT NULL, UNIQUE (device, account_key));
 
   CREATE TABLE alias_target (
@@ -60,7 +60,7 @@ export const POSTGRES_STATE_MIGRATIONS = [
     sealed BYTEA NOT NULL, set_at BIGINT NOT NULL, asked_until BIGINT NOT NULL);
 
   CREATE TABLE sts_policy (
-    domain TEXT PRIMARY KEY, id TEXT NOT NULL, mode TEXT NOT NULL, mx TEXT NOT NULL, max_age BIGINT NOT NULL,
+    domain TEXT COLLATE "C" PRIMARY KEY, id TEXT NOT NULL, mode TEXT NOT NULL, mx TEXT NOT NULL, max_age BIGINT NOT NULL,
     fetched_at BIGINT NOT NULL, used_at BIGINT NOT NULL);
 
   CREATE TABLE tls_result (
@@ -68,6 +68,6 @@ export const POSTGRES_STATE_MIGRATIONS = [
     mx TEXT COLLATE "C" NOT NULL, address TEXT COLLATE "C" NOT NULL, reason TEXT COLLATE "C" NOT NULL, sessions BIGINT NOT NULL);
   CREATE INDEX tls_result_domain ON tls_result (day, domain);
 
-  CREATE TABLE applied_request (id TEXT PRIMARY KEY, account TEXT NOT NULL, applied_at BIGINT NOT NULL);
+  CREATE TABLE applied_request (id TEXT COLLATE "C" PRIMARY KEY, account TEXT NOT NULL, applied_at BIGINT NOT NULL);
   `,
 ]

@@ -13,14 +13,12 @@ import {
   type Order,
   type ThreadData,
 } from "./channel.ts"
-import { connectionOptions, type PostgresStore, postgresError } from "./connection.ts"
-import { migrate } from "./migrate.ts"
+import { CONNECT_MS, connectionOptions, type PostgresStore, postgresError } from "./connection.ts"
+import { isMigrated, migrate } from "./migrate.ts"
 import { CHANGE_CHANNEL, POSTGRES_STATE_MIGRATIONS } from "./state-schema.ts"
 import { COLUMN_TYPES } from "./types.ts"
 
-/** The first connection may have to change the schema. */
-const FIRST_OPENING_MS = 60_000
-const OPENING_MS = 10_000
+const MIGRATING_MS = 60_000
 /** After each connection that did not come about the rest doubles. */
 const FIRST_REST_MS = 50
 const LAST_REST_MS = 2_000
@@ -46,7 +44,7 @@ class StateThread {
   /** The first connection: whether it came about is answer 0. */
   async start(): Promise<void> {
     try {
-      await this.#connect(FIRST_OPENING_MS)
+      await this.#connect()
       this.#answer({ kind: "rows", id: 0, rows: [], changes: 0, command: "" })
     } catch (error) {
       this.#answer({ kind: "failed", id: 0, failure: failureOf(error, "connect"), sent: false })
@@ -101,10 +99,10 @@ class StateThread {
     })
   }
 
-  async #connect(openingMs: number): Promise<void> {
+  async #connect(): Promise<void> {
     const link = new Link(this.#store, this.#connections + 1)
     link.client.on("notification", () => this.#look())
-    await link.open(this.#cells, openingMs)
+    await link.open(this.#cells)
     if (this.#ended) return link.cut()
     this.#connections = link.number
     this.#link = link
@@ -124,7 +122,7 @@ class StateThread {
     const again = async (): Promise<void> => {
       if (this.#ended) return
       try {
-        await this.#connect(OPENING_MS)
+        await this.#connect()
       } catch (error) {
         this.#answer({ kind: "lost", failure: failureOf(error, "connect") })
         this.#reconnect(Math.min(restMs * 2, LAST_REST_MS))
@@ -178,14 +176,15 @@ class Link {
   }
 
   /** Ready when the schema is there, changes are listened for, and the sequence is known. */
-  async open(cells: Cells, openingMs: number): Promise<void> {
+  async open(cells: Cells): Promise<void> {
+    const { client } = this
+    const migrations = POSTGRES_STATE_MIGRATIONS
     try {
-      await this.#within(openingMs, async () => {
-        await this.client.connect()
-        await migrate(this.client, "state", POSTGRES_STATE_MIGRATIONS)
-        // Before the look: no change falls between the two.
-        await this.client.query(`LISTEN ${CHANGE_CHANNEL}`)
-      })
+      await this.#within(CONNECT_MS, () => client.connect())
+      if (!(await this.#within(ANSWER_MS, () => isMigrated(client, "state", migrations))))
+        await this.#within(MIGRATING_MS, () => migrate(client, "state", migrations))
+      // Before the look: no change falls between the two.
+      await this.query({ text: `LISTEN ${CHANGE_CHANNEL}` }, ANSWER_MS)
       await this.look(cells)
     } catch (error) {
       this.cut()
@@ -243,10 +242,14 @@ function refuseSkew(ahead: number, behind: number): void {
 function failureOf(error: unknown, what: string): Failure {
   const { code, message, cause } = postgresError(error, what)
   return {
-    code: code === "STATE_REFUSED" || code === "STATE_VERSION" || code === "STATE_CORRUPT" ? code : "STATE_AWAY",
+    code: isCrossing(code) ? code : "STATE_AWAY",
     message,
     cause: cause instanceof Error ? cause.message : "",
   }
+}
+
+function isCrossing(code: string): code is Failure["code"] {
+  return ["STATE_REFUSED", "STATE_VERSION", "STATE_CORRUPT", "CONFIG_INVALID"].includes(code)
 }
 
 const LOOK = {
