@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs"
-import { expect, test } from "vitest"
+import { describe, expect, test } from "vitest"
 import { parse } from "yaml"
+import { parseConfig } from "../src/config/load.ts"
 import { ROLES } from "../src/wire/core.ts"
 
 interface Service {
@@ -48,4 +49,58 @@ test("the image runs the program of the checkout", () => {
   const dockerfile = readFileSync("Dockerfile", "utf8")
   expect(dockerfile).toContain('ENTRYPOINT ["node", "/opt/postern/src/main.ts"]')
   expect(dockerfile).toMatch(/^USER postern$/m)
+})
+
+describe("compose.several.yaml", () => {
+  interface Shared {
+    readonly image?: string
+    readonly secrets: readonly string[]
+    readonly environment?: Readonly<Record<string, string>>
+    readonly depends_on?: Readonly<Record<string, { readonly condition: string }>>
+    readonly healthcheck?: { readonly test: readonly string[] }
+    readonly ports?: readonly string[]
+  }
+  const text = readFileSync("compose.several.yaml", "utf8")
+  const several: {
+    readonly services: Readonly<Record<string, Shared>>
+    readonly secrets: Readonly<Record<string, { readonly file: string }>>
+  } = parse(text)
+
+  test("adds PostgreSQL and Redis, of fixed versions, checked, and published to nobody", () => {
+    const added = Object.entries(several.services).filter(([name]) => compose.services[name] === undefined)
+    expect(added.map(([name]) => name).sort()).toEqual(["postgres", "redis"])
+    for (const [name, { image, healthcheck, ports }] of added) {
+      expect(image, name).toMatch(/:\d+$/)
+      expect(healthcheck?.test.length, name).toBeGreaterThan(1)
+      expect(ports, name).toBeUndefined()
+    }
+  })
+
+  test("every role waits until both answer, and gets their passwords in files", () => {
+    for (const role of ROLES) {
+      const { depends_on, secrets } = several.services[role] ?? {}
+      expect(depends_on).toEqual({
+        postgres: { condition: "service_healthy" },
+        redis: { condition: "service_healthy" },
+      })
+      expect(secrets).toEqual(["postgres", "redis", "database_ca"])
+    }
+    for (const { secrets } of Object.values(several.services))
+      for (const name of secrets) expect(several.secrets[name]?.file).toMatch(/^\.\/instance\/passwords\//)
+    // The database's own key is for it alone.
+    const withKey = Object.entries(several.services).filter(([, { secrets }]) => secrets.includes("database_key"))
+    expect(withKey.map(([name]) => name)).toEqual(["postgres"])
+    expect(Object.keys(several.services["postgres"]?.environment ?? {})).toContain("POSTGRES_PASSWORD_FILE")
+  })
+
+  test("the configuration that it shows is one, with nothing that is a machine's own", () => {
+    const shown = text
+      .split("\n")
+      .filter((line) => line.startsWith("#     ") && !line.includes("docker compose"))
+      .map((line) => line.slice(6))
+    const config = parseConfig(`domains = ["example.org"]\n${shown.join("\n")}\n`, "/var/lib/postern/postern.toml")
+    expect(config.store).toMatchObject({ kind: "postgres", password: { kind: "file", path: "/run/secrets/postgres" } })
+    expect(config.queue).toMatchObject({ kind: "redis", password: { kind: "file", path: "/run/secrets/redis" } })
+    expect(config.warnings).toEqual([])
+  })
 })

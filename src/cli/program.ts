@@ -24,6 +24,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Register>>> = {
   certificate: async () => (await import("./certificate.ts")).registerCertificate,
   accept: async () => (await import("./accept.ts")).registerAccept,
   queue: async () => (await import("./queue.ts")).registerQueue,
+  store: async () => (await import("./store.ts")).registerStore,
   mailbox: async () => (await import("./mailbox.ts")).registerMailbox,
   upstream: async () => (await import("./upstream.ts")).registerUpstream,
   tls: async () => (await import("./tls.ts")).registerTls,

@@ -5,6 +5,7 @@ import { loadConfig } from "../config/load.ts"
 import type { State } from "../store/database.ts"
 import { People } from "../store/people.ts"
 import { RecryptionKeys } from "../store/recryption-keys.ts"
+import { refuseOtherSecrets } from "../store/shared-secrets.ts"
 import { openState } from "../store/state.ts"
 import { UpstreamCredentials } from "../store/upstream-credentials.ts"
 import type { OpenStore } from "./remote-store.ts"
@@ -82,11 +83,12 @@ export function configOf(options: CommonOptions): Config {
 
 /**
  * Opens the instance's state.
- * @throws GatewayError CONFIG_INVALID, STATE_CORRUPT, STATE_VERSION
+ * @throws GatewayError CONFIG_INVALID, STATE_CORRUPT, STATE_VERSION, STATE_AWAY
  */
 export function openInstance(options: CommonOptions): OpenInstance {
   const config = configOf(options)
   const database = openState(config)
+  if (config.store.kind !== "embedded") refuseOtherSecrets(database, config.secrets)
   const { domains, postmaster } = config
   const recryptionKeys = new RecryptionKeys(database, join(config.secrets, "recryption"))
   const upstreamCredentials = new UpstreamCredentials(database, join(config.secrets, "upstream"))

@@ -123,11 +123,21 @@ function readConfig(document: Document, file: string): Config | null {
     limits,
     warnings: [],
   }
+  if (config.store.kind === "postgres") warnOfOneMachine(document, config)
   if (config.deliver.kind === "imap" && config.imap.kind === "embedded")
     document.mistake("mailboxes.deliver", '"imap:" needs mailboxes.imap to be an IMAP server')
   if (config.tls.acme !== null && config.listen.http === undefined)
     document.mistake("listen.http", 'is missing: tls.acme needs it, "*:80" in most cases (HTTP-01)')
   return domains === null ? null : { ...config, domains }
+}
+
+/** PostgreSQL may be for one machine only, so it is no mistake. */
+function warnOfOneMachine(document: Document, { queue, deliver, imap }: Omit<Config, "domains">): void {
+  const own = (key: string, what: string): void =>
+    void document.warnings.push(`${key}: ${what} is this machine's own; machines that share store.url do not see it`)
+  if (queue.kind === "embedded") own("queue.url", "the queue")
+  if (deliver.kind === "embedded") own("mailboxes.deliver", "the mail it stores")
+  if (imap.kind === "embedded") own("mailboxes.imap", "the mail it shows")
 }
 
 function readListeners(document: Document): Readonly<Partial<Record<ListenerName, ListenAddress>>> {

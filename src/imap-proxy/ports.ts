@@ -36,7 +36,7 @@ export interface DeviceSession {
   readonly scope: string
   /** From the account's keys to this device, for what is read. */
   readonly recryptors: readonly Recryptor[]
-  /** Aborted when the device is revoked: the connection ends at once. */
+  /** Aborted when the device is revoked, or (STATE_AWAY is the reason) nobody can say whether it is: the connection ends at once. */
   readonly revoked: AbortSignal
   /** Looks whether stored messages are still what was put there. */
   readonly markers: Markers

@@ -1,4 +1,4 @@
-import { GatewayError } from "../errors.ts"
+import { GatewayError, hasCode } from "../errors.ts"
 import { ENABLED, offeredCapabilities } from "./capabilities.ts"
 import { allowedCommand, type Treatment } from "./commands/allowed.ts"
 import { appendCommand } from "./commands/append.ts"
@@ -13,7 +13,7 @@ import type { Command, LiteralStart } from "./wire/command-reader.ts"
 import { latin1, textOf } from "./wire/tokens.ts"
 
 /** Why a session ended: the client went, the upstream went, or we ended it; `cut`: it could not be followed, or held too much. */
-export type Ending = "client" | "upstream" | "revoked" | "shutdown" | "idle" | "cut"
+export type Ending = "client" | "upstream" | "revoked" | "doubted" | "shutdown" | "idle" | "cut"
 
 /**
  * One logged-in connection: the client's commands go to the upstream (this file, then commands/), the upstream's responses to the
@@ -50,8 +50,9 @@ export class Session {
   async run(): Promise<void> {
     const { client, device, log } = this.#context
     const revoke = (): void => {
-      this.#context.counters.add("postern_devices_revoked_total")
-      this.end("revoked")
+      const doubted = hasCode(device.revoked.reason, "STATE_AWAY")
+      if (!doubted) this.#context.counters.add("postern_devices_revoked_total")
+      this.end(doubted ? "doubted" : "revoked")
     }
     device.revoked.addEventListener("abort", revoke, { once: true })
     if (device.revoked.aborted) revoke()
@@ -278,6 +279,7 @@ const FAREWELLS: Readonly<Record<Ending, string>> = {
   client: "logging out",
   upstream: "[UNAVAILABLE] upstream connection lost",
   revoked: "device revoked",
+  doubted: "[UNAVAILABLE] log in again later",
   shutdown: "shutting down",
   idle: "idle for too long",
   cut: "[UNAVAILABLE] connection cut",

@@ -1,5 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises"
 import type { SMTPServerAuthentication } from "smtp-server"
+import { hasCode } from "../errors.ts"
 import type { Log } from "../log/log.ts"
 import type { GatewayConnection } from "./connection.ts"
 import type { Submitter, Submitters } from "./ports.ts"
@@ -26,10 +27,10 @@ export async function authenticate(
   if (submitter === "unavailable") return replies.AUTH_UNAVAILABLE
   if (submitter === "limited") return refuse(replies.TOO_MANY_GUESSES, connection, rules, log)
   if (submitter === null || submitter.revoked.aborted) return refuse(replies.AUTH_FAILED, connection, rules, log)
-  submitter.revoked.addEventListener("abort", () => connection.terminate(replies.DEVICE_REVOKED), {
-    once: true,
-    signal: connection.closed,
-  })
+  const { revoked } = submitter
+  const end = (): void =>
+    connection.terminate(hasCode(revoked.reason, "STATE_AWAY") ? replies.DEVICE_DOUBTED : replies.DEVICE_REVOKED)
+  revoked.addEventListener("abort", end, { once: true, signal: connection.closed })
   log.info("smtp.authenticated", { account: submitter.account, device: submitter.device })
   return submitter
 }

@@ -152,7 +152,7 @@ export interface Submitter {
   readonly readOnly: boolean
   /** May this account write under `address`? The same for reverse-path and From. */
   owns(address: Address): boolean
-  /** Aborts when the device is revoked; its connections end at once. */
+  /** Aborts when the device is revoked, or (STATE_AWAY is the reason) nobody can say whether it is; its connections end at once. */
   readonly revoked: AbortSignal
 }
 

@@ -82,6 +82,7 @@ export const TOO_MANY_GUESSES: Reply = {
   text: "too many wrong passwords from your network, try again later",
 }
 export const TOO_MANY_FAILURES: Reply = { code: 421, status: "4.7.0", text: "too many authentication failures" }
+export const DEVICE_DOUBTED: Reply = { code: 421, status: "4.3.0", text: "log in again later" }
 export const DEVICE_REVOKED: Reply = { code: 421, status: "4.7.0", text: "this device is revoked" }
 export const TOO_MANY_CONNECTIONS: Reply = {
   code: 421,

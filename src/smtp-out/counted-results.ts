@@ -38,7 +38,8 @@ export class CountedResults implements TlsResults, Disposable {
       result,
       mx,
       address,
-      reason: reason.slice(0, MAX_REASON_CHARACTERS),
+      // PostgreSQL keeps no NUL in text.
+      reason: reason.replaceAll("\0", "").slice(0, MAX_REASON_CHARACTERS),
     }
     const key = JSON.stringify(one)
     this.#counts.set(key, { ...one, sessions: (this.#counts.get(key)?.sessions ?? 0) + 1 })

@@ -1,5 +1,5 @@
 import { randomOctets } from "../crypto/primitives/random.ts"
-import { GatewayError } from "../errors.ts"
+import { GatewayError, hasCode } from "../errors.ts"
 import { type Database, numberIn, type State, textIn } from "./database.ts"
 import { lifeOf, thisProcess } from "./process.ts"
 
@@ -10,8 +10,13 @@ export type ChangeListener = (sequence: number) => void | Promise<void>
 export interface PresenceOptions {
   readonly roles: readonly string[]
   readonly now: () => Date
-  /** A listener failed: the change stays unconfirmed and is tried at the next poll. */
+  /**
+   * A listener failed: the change stays unconfirmed and is tried at the next poll. Or the state is away (STATE_AWAY), which is told once,
+   * until it has come back.
+   */
   readonly onError: (error: unknown) => void
+  /** The state has come back. */
+  readonly onReturn?: () => void
 }
 
 /** Half of what a revocation may take, twenty times a second, costs a fraction of a millisecond. */
@@ -28,10 +33,14 @@ export class Presence implements Disposable {
   readonly #options: PresenceOptions
   readonly #name: string
   readonly #listeners = new Set<ChangeListener>()
+  readonly #doubters = new Set<() => void>()
   readonly #timer: NodeJS.Timeout
   #acknowledged: number
   #beatAtMs: number
   #polling = false
+  /** The state is away; whether what is known can be trusted still is another matter. */
+  #away = false
+  #doubted = false
 
   constructor(database: State, options: PresenceOptions) {
     this.#database = database
@@ -49,23 +58,55 @@ export class Presence implements Disposable {
     return () => this.#listeners.delete(listener)
   }
 
+  /**
+   * `listener` is called when nobody can say any more whether something has changed: what is known may not be trusted from then on, and who
+   * was let in by it must be let in anew. Others soon stop to wait for this process.
+   */
+  onDoubt(listener: () => void): void {
+    this.#doubters.add(listener)
+  }
+
   /** Nobody waits for this process any more. */
   [Symbol.dispose](): void {
     clearInterval(this.#timer)
-    if (this.#database.isOpen) this.#database.sql.run`DELETE FROM process WHERE name = ${this.#name}`
+    if (!this.#database.isOpen) return
+    try {
+      this.#database.sql.run`DELETE FROM process WHERE name = ${this.#name}`
+    } catch (error) {
+      // Others will see that it is silent.
+      if (!hasCode(error, "STATE_AWAY")) throw error
+    }
   }
 
   async #poll(): Promise<void> {
     if (this.#polling || !this.#database.isOpen) return
     this.#polling = true
     try {
-      await this.#confirm(this.#database.changeSequence())
+      await this.#confirm(this.#sequence())
       this.#beat()
     } catch (error) {
-      this.#options.onError(error)
+      if (!this.#away || !hasCode(error, "STATE_AWAY")) this.#options.onError(error)
+      this.#away ||= hasCode(error, "STATE_AWAY")
     } finally {
       this.#polling = false
     }
+  }
+
+  #sequence(): number {
+    try {
+      const sequence = this.#database.changeSequence()
+      this.#doubted = false
+      return sequence
+    } catch (error) {
+      if (hasCode(error, "STATE_AWAY")) this.#doubt()
+      throw error
+    }
+  }
+
+  #doubt(): void {
+    if (this.#doubted) return
+    this.#doubted = true
+    for (const doubter of this.#doubters) doubter()
   }
 
   async #confirm(sequence: number): Promise<void> {
@@ -89,6 +130,8 @@ export class Presence implements Disposable {
       INSERT INTO process (name, roles, acknowledged, seen_at)
       VALUES (${this.#name}, ${this.#options.roles.join(",")}, ${this.#acknowledged}, ${this.#beatAtMs})
       ON CONFLICT (name) DO UPDATE SET roles = excluded.roles, acknowledged = excluded.acknowledged, seen_at = excluded.seen_at`
+    if (this.#away) this.#options.onReturn?.()
+    this.#away = false
   }
 }
 

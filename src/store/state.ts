@@ -1,8 +1,8 @@
 import { join } from "node:path"
 import type { Config } from "../config/config.ts"
-import { GatewayError } from "../errors.ts"
 import { numberIn, type State } from "./database.ts"
 import { makePrivateFolder } from "./durable.ts"
+import { PostgresState } from "./postgres/state.ts"
 import { openDatabase } from "./sqlite.ts"
 
 /**
@@ -82,11 +82,11 @@ export type StatePlace = Pick<Config, "data" | "store">
 
 /**
  * Opens the state where the configuration says, and brings it to the newest schema.
- * @throws GatewayError STATE_VERSION, STATE_CORRUPT, CONFIG_INVALID
+ * @throws GatewayError STATE_VERSION, STATE_CORRUPT, STATE_AWAY, CONFIG_INVALID
  */
 export function openState({ data, store }: StatePlace): State {
   if (store.kind === "embedded") return openEmbeddedState(data)
-  throw new GatewayError("CONFIG_INVALID", "store.url: this version keeps its state embedded only")
+  return PostgresState.open(store)
 }
 
 /**

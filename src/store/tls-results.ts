@@ -91,11 +91,16 @@ export class KeptTlsResults {
     return numberIn(row, "rows")
   }
 
+  /** Not an upsert: all columns together are too long for an index of PostgreSQL. */
   #addOne({ day, domain, policy, result, mx, address, reason, sessions }: KeptResult & DomainDay): void {
+    const { changes } = this.#database.sql.run`
+      UPDATE tls_result SET sessions = sessions + ${sessions}
+      WHERE day = ${day} AND domain = ${domain} AND policy = ${policy} AND result = ${result}
+      AND mx = ${mx} AND address = ${address} AND reason = ${reason}`
+    if (changes > 0) return
     this.#database.sql.run`
       INSERT INTO tls_result (day, domain, policy, result, mx, address, reason, sessions)
-      VALUES (${day}, ${domain}, ${policy}, ${result}, ${mx}, ${address}, ${reason}, ${sessions})
-      ON CONFLICT (day, domain, policy, result, mx, address, reason) DO UPDATE SET sessions = tls_result.sessions + excluded.sessions`
+      VALUES (${day}, ${domain}, ${policy}, ${result}, ${mx}, ${address}, ${reason}, ${sessions})`
   }
 }
 

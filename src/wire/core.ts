@@ -7,6 +7,7 @@ import type { State } from "../store/database.ts"
 import { openSpool } from "../store/open-spool.ts"
 import { People } from "../store/people.ts"
 import { RecryptionKeys } from "../store/recryption-keys.ts"
+import { refuseOtherSecrets } from "../store/shared-secrets.ts"
 import type { Spool } from "../store/spool.ts"
 import type { SpoolKeys } from "../store/spool-keys.ts"
 import { openState } from "../store/state.ts"
@@ -36,9 +37,25 @@ export async function openCore(
   log: Log,
   counters: Counters = new Counters(),
 ): Promise<Core> {
-  const now = () => new Date()
   const database = openState(config)
+  try {
+    return await coreOn(database, config, roles, log, counters)
+  } catch (error) {
+    database.close()
+    throw error
+  }
+}
+
+async function coreOn(
+  database: State,
+  config: Config,
+  roles: ReadonlySet<Role>,
+  log: Log,
+  counters: Counters,
+): Promise<Core> {
+  const now = () => new Date()
   const recrypts = roles.has("worker") || roles.has("imap")
+  if (recrypts && config.store.kind !== "embedded") refuseOtherSecrets(database, config.secrets)
   const people = new People(database, {
     domains: config.domains,
     postmaster: config.postmaster,

@@ -1,3 +1,4 @@
+import { GatewayError } from "../errors.ts"
 import type { Counters } from "../log/counters.ts"
 import type { Log } from "../log/log.ts"
 import type { Account, Device, KnownDevice, People } from "../store/people.ts"
@@ -15,7 +16,7 @@ export interface LoginAttempt {
 export interface LiveDevice {
   readonly account: Account
   readonly device: Device
-  /** Aborts when the device is revoked or its account removed. */
+  /** Aborts when the device is revoked or its account removed; with STATE_AWAY as its reason when nobody can say whether it is. */
   readonly revoked: AbortSignal
 }
 
@@ -89,6 +90,19 @@ export class LiveDevices {
       log.info("device.ended", { device: id })
       controller.abort()
     }
+  }
+
+  /** Nobody knows any more who is live: ends all connections, and whoever is will log in again. */
+  doubt(): void {
+    if (this.#open.size === 0) return
+    this.#parts.log.warn("devices.ended", {
+      devices: this.#open.size,
+      reason: "it is not known whether they are revoked",
+    })
+    const open = [...this.#open.values()]
+    this.#open.clear()
+    for (const controller of open)
+      controller.abort(new GatewayError("STATE_AWAY", "devices: it is not known whether they are revoked"))
   }
 
   #live(found: KnownDevice): LiveDevice {

@@ -81,6 +81,7 @@ function open(core: Core, name: string, secrets: SharedSecrets, outbox: Outbox, 
   const devices = new LiveDevices({ people, limits, counters, log, now })
   const known = stack.use(knowPeople(core))
   known.presence.onChange(() => devices.refresh())
+  known.presence.onDoubt(() => devices.doubt())
   const store = stack.use(new MailStore(join(config.data, "mail"), { now, log }))
   const tls = stack.use(new LiveTls(config, log, Buffer.from(secrets.ticketKeys, "base64")))
   const windows = new WindowCache(PROXY_LIMITS.windowOctets)

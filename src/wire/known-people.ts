@@ -21,11 +21,13 @@ export function knowPeople(core: Core): KnownPeople {
   const markerKey = hmacKey(hasMarkers ? secret(config.secrets, "marker") : new Uint8Array(32))
   const directory = new PeopleDirectory(people, config, markerKey, recryptors)
   const onError = (error: unknown) => log.error("presence.failed", {}, error)
-  const presence = new Presence(core.database, { roles: [...roles], now, onError })
+  const onReturn = () => log.info("presence.returned")
+  const presence = new Presence(core.database, { roles: [...roles], now, onError, onReturn })
   // A worker has no connections of devices, but it holds what turns their blocks back.
   presence.onChange(() => {
     recryptors.refresh()
     directory.refresh()
   })
+  presence.onDoubt(() => recryptors.forget())
   return { directory, recryptors, markerKey, presence, [Symbol.dispose]: () => presence[Symbol.dispose]() }
 }

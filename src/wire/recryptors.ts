@@ -82,6 +82,11 @@ export class AccountRecryptors {
     this.#forget(this.#people.changeSequence())
   }
 
+  /** Forgets everything. */
+  forget(): void {
+    this.#forget(-1)
+  }
+
   #forget(sequence: number): void {
     if (sequence === this.#sequence) return
     this.#sequence = sequence

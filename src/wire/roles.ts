@@ -115,6 +115,7 @@ async function openShared(core: Core, stack: AsyncDisposableStack): Promise<Shar
   const devices = new LiveDevices({ people, limits, counters: core.counters, log, now })
   const known = stack.use(knowPeople(core))
   known.presence.onChange(() => devices.refresh())
+  known.presence.onDoubt(() => devices.doubt())
   const store = stack.use(new MailStore(join(config.data, "mail"), { now, log }))
   if (core.roles.has("http")) restoreServerCertificate(config, now())
   const tls = stack.use(new LiveTls(config, log))

@@ -22,11 +22,7 @@ const DISK_THREADS = "64"
 export async function runServer(configPath: string | null, roles: ReadonlySet<Role>): Promise<number> {
   process.env.UV_THREADPOOL_SIZE ??= DISK_THREADS
   using _heap = roomyHeap()
-  const load = () => {
-    const config = loadConfig(configPath, process.cwd())
-    refuseUnsupported(config)
-    return config
-  }
+  const load = () => loadConfig(configPath, process.cwd())
   const stop = signalled("SIGTERM", "SIGINT")
   await using gateway = await LiveGateway.start(load, (config, shared) => startServer(config, roles, shared))
   process.stdout.write(`postern ready ${gateway.listeners.join(" ")}\n`)
@@ -61,14 +57,6 @@ function imapProcesses(config: Config, roles: ReadonlySet<Role>, log: Log): numb
       advice: "raise the limit of open files (ulimit -n, LimitNOFILE), or limits.imapProcesses",
     })
   return count > 1 ? count : 0
-}
-
-/** What the configuration can say and this version cannot do must not look as if it were done. */
-function refuseUnsupported(config: Config): void {
-  const refuse = (what: string) => {
-    throw new GatewayError("CONFIG_INVALID", `${config.file}: ${what} is not supported by this version`)
-  }
-  if (config.store.kind !== "embedded") refuse("store.url other than embedded:")
 }
 
 function signalled(...signals: readonly NodeJS.Signals[]): Promise<void> {

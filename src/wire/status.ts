@@ -13,7 +13,7 @@ export function adminSource(core: Core, queue: WorkQueue, imap: ImapProcesses | 
   counters.gauge("postern_queue_there", "Whether what keeps the queue answers: 1, or 0.", "kind", isThere)
   return {
     metrics: async () => core.counters.text(),
-    troubles: () => [...(core.database.isOpen ? [] : ["state"]), ...(imap?.serving === false ? ["imap"] : [])],
+    troubles: () => [...(isStateThere(core) ? [] : ["state"]), ...(imap?.serving === false ? ["imap"] : [])],
     async status() {
       return {
         pid: process.pid,
@@ -24,5 +24,15 @@ export function adminSource(core: Core, queue: WorkQueue, imap: ImapProcesses | 
         queue: queue.isThere ? await queue.counts() : null,
       }
     },
+  }
+}
+
+function isStateThere({ database }: Core): boolean {
+  try {
+    database.changeSequence()
+    return true
+  } catch {
+    // Whatever it is: who cannot say what has changed is not ready.
+    return false
   }
 }

@@ -41,6 +41,16 @@ describe("defaults", () => {
     expect(config.warnings).toEqual([])
   })
 
+  test("PostgreSQL is warned of where it is spoken to in clear, and of what stays one machine's own", () => {
+    const warnings = (text: string) => parseConfig(`${DOMAINS}${text}`, FILE).warnings.map((line) => line.split(":")[0])
+    const elsewhere = 'url = "postgres://p@db.example/mail'
+    expect(warnings(`[store]\n${elsewhere}"\n`)).toEqual(["queue.url", "mailboxes.deliver", "mailboxes.imap"])
+    const rest =
+      '[queue]\nurl = "redis://r"\n[mailboxes]\ndeliver = "imap:"\nimap = "imaps://i.example"\nauth = "stored"\n'
+    expect(warnings(`[store]\n${elsewhere}"\n${rest}`)).toEqual([])
+    expect(warnings(`[store]\n${elsewhere}?sslmode=disable"\n${rest}`)).toEqual(["store.url"])
+  })
+
   test("a CA", () => {
     const text = `hostname = "mail.example.test"\n${DOMAINS}[listen]\nhttp = "*:80"\n[tls.acme]\ndirectory = "https://ca.example/dir"\nagreeToTerms = true\n`
     const acme = (more: string) => parseConfig(text + more, FILE).tls.acme
@@ -363,6 +373,11 @@ describe("mistakes", () => {
       "password in a URL",
       `${DOMAINS}[relay]\nnext = "smtp://me:secret@host"\n`,
       `${FILE}:3: relay.next: must be a URL without user and password (name a file for the password)`,
+    ],
+    [
+      "a store URL that may go on without TLS",
+      `${DOMAINS}[store]\nurl = "postgres://u@host/db?sslmode=prefer"\n`,
+      `${FILE}:3: store.url: must be a postgres:// URL whose sslmode is disable, require, verify-full`,
     ],
     [
       "password in a store URL",

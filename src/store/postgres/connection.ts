@@ -57,13 +57,14 @@ export function isAway(error: unknown): boolean {
 
 /**
  * What `pg` threw, as one of ours: STATE_AWAY, else STATE_REFUSED (a statement the server does not take: a fault of ours, or somebody
- * altered the schema). The server's own words are in the cause only: they may quote what was to be stored.
+ * altered the schema). Except for `connect`, the server's own words are in the cause only: they may quote what was to be stored.
  * @param what was being done, lower case
  */
 export function postgresError(error: unknown, what: string): GatewayError {
   if (error instanceof GatewayError) return error
   const { code = "" } = error instanceof pg.DatabaseError ? error : {}
-  const why = code === "" ? "no connection" : `SQLSTATE ${code}`
+  const words = what === "connect" && error instanceof Error ? error.message : "no connection"
+  const why = code === "" || what === "connect" ? words : `SQLSTATE ${code}`
   return new GatewayError(isAway(error) ? "STATE_AWAY" : "STATE_REFUSED", `postgres: ${what}: ${why}`, { cause: error })
 }
 

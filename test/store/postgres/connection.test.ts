@@ -70,4 +70,7 @@ test("an error without an answer of the server may be tried again, and its words
   const error = postgresError(new Error("connect ECONNREFUSED alice's secret"), "look")
   expect(error).toMatchObject({ code: "STATE_AWAY", message: "postgres: look: no connection" })
   expect(isAway(error)).toBe(true)
+  expect(postgresError(new Error("connect ECONNREFUSED"), "connect").message).toBe(
+    "postgres: connect: connect ECONNREFUSED",
+  )
 })

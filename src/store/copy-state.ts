@@ -1,0 +1,117 @@
+import { isDeepStrictEqual } from "node:util"
+import { GatewayError } from "../errors.ts"
+import { type Database, numberIn, type Row, type SqlValue, type State } from "./database.ts"
+import { presentProcesses } from "./presence.ts"
+
+/** A table as it is copied: `place` is not among its columns, the order tells it. */
+interface Table {
+  readonly name: string
+  readonly columns: readonly string[]
+  readonly order: string
+}
+
+/** In an order in which nothing names what is not there yet. Processes belong to their own state. */
+const TABLES: readonly Table[] = [
+  table("setting", "name, value", "name"),
+  table("account", "address, name, formats, root, intermediate, profile, added_at", "place"),
+  table("account_key", "id, account, format, certificate, current, added_at", "place"),
+  table(
+    "device",
+    "id, account, name, read_only, password, signing_certificate, login_key, login_until, added_at, revoked_at",
+    "place",
+  ),
+  table("device_certificate", "device, certificate", "place"),
+  table("recryption_key", "id, device, account_key, wrapped", "id"),
+  table("alias_target", "alias, target", "place"),
+  table("pinned_certificate", "address, format, certificate, added_at", "place"),
+  table("upstream_credential", "account, id, key, sealed, set_at, asked_until", "account"),
+  table("sts_policy", "domain, id, mode, mx, max_age, fetched_at, used_at", "domain"),
+  table(
+    "tls_result",
+    "day, domain, policy, result, mx, address, reason, sessions",
+    "day, domain, policy, result, mx, address, reason",
+  ),
+  table("applied_request", "id, account, applied_at", "id"),
+]
+/** A new state has one of its own. */
+const MADE_ANEW = "setting"
+
+/** How many rows there were of each table. */
+export type Copied = Readonly<Record<string, number>>
+
+/**
+ * Copies everything of one state into another that is empty, in one transaction, and compares what is there then with what was to be copied.
+ * The source stays as it is.
+ * @throws GatewayError USAGE when a server uses one of them, or the target holds something; STATE_CORRUPT when the copy differs
+ */
+export function copyState(source: State, target: State, now: Date): Copied {
+  for (const state of [source, target]) refuseProcesses(state, now)
+  const sequence = source.changeSequence()
+  const rows = source.transaction(() => TABLES.map((one) => rowsOf(source, one)))
+  return target.transaction(() => {
+    for (const one of TABLES) refuseRows(target, one)
+    run(target, [`DELETE FROM ${MADE_ANEW}`], [])
+    for (const [index, one] of TABLES.entries()) copyRows(target, one, rows[index] ?? [])
+    target.sql.run`UPDATE change SET sequence = sequence + ${sequence}`
+    if (source.changeSequence() !== sequence)
+      throw new GatewayError("USAGE", "store: somebody changed the source meanwhile: begin again")
+    return Object.fromEntries(TABLES.map(({ name }, index) => [name, rows[index]?.length ?? 0]))
+  })
+}
+
+function refuseProcesses(state: State, now: Date): void {
+  const [process] = presentProcesses(state, now)
+  if (process === undefined) return
+  const [host, pid] = process.name.split("/")
+  throw new GatewayError("USAGE", `store: process ${pid} on ${host} (${process.roles.join(", ")}) runs: stop it first`)
+}
+
+function refuseRows(target: Database, { name }: Table): void {
+  const [row] = all(target, [`SELECT count(*) AS rows FROM ${name}`], [])
+  if (name !== MADE_ANEW && numberIn(row, "rows") > 0)
+    throw new GatewayError("USAGE", `store: the target is not empty: it holds ${numberIn(row, "rows")} of ${name}`)
+}
+
+function rowsOf(state: Database, { name, columns, order }: Table): Row[] {
+  const rows = all(state, [`SELECT ${columns.join(", ")} FROM ${name} ORDER BY ${order}`], [])
+  // SQLite gives rows without a prototype.
+  return rows.map((row) => Object.fromEntries(columns.map((column) => [column, plain(row[column])])))
+}
+
+function copyRows(target: Database, one: Table, rows: readonly Row[]): void {
+  const { name, columns } = one
+  const insert = columns.map((_, index) =>
+    index === 0 ? `INSERT INTO ${name} (${columns.join(", ")}) VALUES (` : ", ",
+  )
+  const statement = [...insert, ")"]
+  for (const row of rows)
+    run(
+      target,
+      statement,
+      columns.map((column) => row[column] as SqlValue),
+    )
+  if (!isDeepStrictEqual(rowsOf(target, one), rows))
+    throw new GatewayError("STATE_CORRUPT", `store: the copy of ${name} differs from what was copied`)
+}
+
+/** PostgreSQL keeps no NUL in text; what other servers said may hold one. */
+function plain(value: unknown): unknown {
+  return typeof value === "string" ? value.replaceAll("\0", "") : value
+}
+
+function all({ sql }: Database, statement: readonly string[], values: readonly SqlValue[]): Row[] {
+  return sql.all(template(statement), ...values)
+}
+
+function run({ sql }: Database, statement: readonly string[], values: readonly SqlValue[]): void {
+  sql.run(template(statement), ...values)
+}
+
+/** The parts of a statement between its values, which stand in this file only. */
+function template(parts: readonly string[]): TemplateStringsArray {
+  return Object.assign([...parts], { raw: parts })
+}
+
+function table(name: string, columns: string, order: string): Table {
+  return { name, columns: columns.split(", "), order }
+}

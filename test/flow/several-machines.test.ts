@@ -1,0 +1,107 @@
+import { type ChildProcess, spawn } from "node:child_process"
+import { once } from "node:events"
+import { readFileSync, writeFileSync } from "node:fs"
+import { join } from "node:path"
+import { describe, expect, test } from "vitest"
+import { type DeviceSettings, eventually, Instance } from "../harness/instance.ts"
+import { freeRange } from "../harness/ports.ts"
+import { Postgres, postgresPossible } from "../harness/postgres.ts"
+import { ImapSession } from "../harness/reading.ts"
+import { WireClient } from "../harness/wire.ts"
+
+const ALICE = "alice@example.test"
+
+/** A machine of the same instance: its own ports and `data`, the same state and `secrets`. It delivers nothing. */
+class Machine implements AsyncDisposable {
+  readonly port: number
+  readonly #process: ChildProcess
+
+  private constructor(port: number, process: ChildProcess) {
+    this.port = port
+    this.#process = process
+  }
+
+  static async beside(instance: Instance): Promise<Machine> {
+    const port = await freeRange(7)
+    const file = join(instance.folder, `${port}.toml`)
+    const text = readFileSync(instance.configuration, "utf8").replace('data = "data"', `data = "data-${port}"`)
+    const moved = text.replace(
+      /127\.0\.0\.1:(\d+)/g,
+      (_, old: string) => `127.0.0.1:${Number(old) - instance.port + port}`,
+    )
+    writeFileSync(file, moved)
+    const args = ["src/main.ts", "serve", "--config", file, "--role", "imap,submission,mx"]
+    const child = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "ignore"] })
+    await once(child.stdout, "data")
+    return new Machine(port, child)
+  }
+
+  /** How a device reaches it. */
+  as(device: DeviceSettings, instance: Instance): DeviceSettings {
+    return { ...device, imap: { ...device.imap, port: device.imap.port - instance.port + this.port } }
+  }
+
+  async ready(): Promise<number> {
+    return (await fetch(`http://127.0.0.1:${this.port + 6}/readyz`)).status
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    const ended = once(this.#process, "exit")
+    this.#process.kill("SIGKILL")
+    await ended
+  }
+}
+
+async function rcpt(port: number): Promise<string> {
+  using client = await WireClient.connect(port)
+  await client.until(/^220 .*\r\n/)
+  await client.write("EHLO client.test\r\n")
+  await client.until(/^250 .*\r\n/m)
+  await client.write("MAIL FROM:<c@elsewhere.test>\r\n")
+  await client.until(/^\d{3} .*\r\n/)
+  await client.write(`RCPT TO:<${ALICE}>\r\n`)
+  return await client.until(/^\d{3} .*\r\n/)
+}
+
+const loggedIn = async (device: DeviceSettings) => {
+  using _session = await ImapSession.open(device)
+  return true
+}
+
+describe.skipIf(!postgresPossible)("machines that share PostgreSQL", () => {
+  test("let in whom the other knows, end a revoked device's sessions, and trust nobody when the server is lost", async () => {
+    await using postgres = await Postgres.start()
+    await using instance = await Instance.create()
+    const { url } = await postgres.database()
+    instance.configure("[mailboxes]", `[store]\nurl = "${url}"\n\n[mailboxes]`)
+    await instance.must("account", "add", ALICE)
+    const laptop = await instance.device(ALICE, "laptop")
+    const phone = await instance.device(ALICE, "phone")
+    await instance.serve()
+    await using other = await Machine.beside(instance)
+    const [laptopThere, phoneThere] = [other.as(laptop, instance), other.as(phone, instance)]
+
+    using idling = await ImapSession.open(phoneThere)
+    using working = await ImapSession.open(laptopThere)
+    await instance.must("device", "revoke", ALICE, "phone")
+    expect(await idling.wire.until(/^\* BYE .*\r\n/m)).toContain("device revoked")
+    await expect(ImapSession.open(phoneThere)).rejects.toThrow(/NO \[AUTHENTICATIONFAILED\]/)
+    await working.must("NOOP")
+    expect(await rcpt(other.port)).toMatch(/^250 /)
+    expect(await other.ready()).toBe(200)
+
+    postgres.suspend()
+    try {
+      expect(await working.wire.until(/^\* BYE .*\r\n/m)).toContain("[UNAVAILABLE]")
+      await expect(ImapSession.open(laptopThere)).rejects.toThrow(/NO \[UNAVAILABLE\]/)
+      await expect(ImapSession.open(laptop)).rejects.toThrow(/NO \[UNAVAILABLE\]/)
+      expect(await rcpt(other.port)).toMatch(/^451 4\.3\.0/)
+      expect(await other.ready()).toBe(503)
+    } finally {
+      postgres.resume()
+    }
+    await eventually("the server is back", () => loggedIn(laptopThere).catch(() => false))
+    expect(await rcpt(other.port)).toMatch(/^250 /)
+    expect(await other.ready()).toBe(200)
+  })
+})

@@ -1,0 +1,173 @@
+import { type ChildProcess, execFile, spawn } from "node:child_process"
+import { once } from "node:events"
+import { chownSync, readFileSync, rmSync } from "node:fs"
+import { mkdtemp } from "node:fs/promises"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { promisify } from "node:util"
+import pg from "pg"
+import type { PostgresStore } from "../../src/store/postgres/connection.ts"
+import { peer } from "./peers.ts"
+
+/** As Debian installs it. */
+const PROGRAMS = "/usr/lib/postgresql/15/bin"
+const USER = "postern"
+const PORT = 5432
+const NOBODY = 65_534
+const run = promisify(execFile)
+
+export const postgresPossible = peer(join(PROGRAMS, "postgres"))
+
+/**
+ * A PostgreSQL of the test's own, on a Unix socket. It ends with this process, however that ends, and leaves nothing behind. Without
+ * `fsync=on` among its settings it does not sync.
+ */
+export class Postgres implements AsyncDisposable {
+  readonly #folder: string
+  readonly #settings: readonly string[]
+  #process: ChildProcess | null = null
+  #databases = 0
+
+  private constructor(folder: string, settings: readonly string[]) {
+    this.#folder = folder
+    this.#settings = settings
+  }
+
+  /** @param settings `name=value`, as in postgresql.conf */
+  static async start(settings: readonly string[] = []): Promise<Postgres> {
+    const folder = await mkdtemp(join(tmpdir(), "postern-postgres-"))
+    // PostgreSQL runs as anybody but root.
+    if (isRoot()) chownSync(folder, NOBODY, NOBODY)
+    const postgres = new Postgres(folder, settings)
+    const options = ["-D", join(folder, "data"), "-U", USER, "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"]
+    await run(join(PROGRAMS, "initdb"), options, runAs(folder))
+    await postgres.start()
+    return postgres
+  }
+
+  /** Starts it again after {@link kill}. */
+  async start(): Promise<void> {
+    const settings = ["listen_addresses=", "fsync=off", ...this.#settings, `unix_socket_directories=${this.#folder}`]
+    const server = [join(PROGRAMS, "postgres"), "-D", join(this.#folder, "data")]
+    const command = ["-c", WATCH, "sh", ...server, ...settings.flatMap((setting) => ["-c", setting])]
+    const child = spawn("/bin/sh", command, { ...runAs(this.#folder), stdio: ["pipe", "ignore", "ignore"] })
+    this.#process = child
+    const end = Date.now() + 20_000
+    while (!(await this.#answers())) {
+      if (child.exitCode !== null || Date.now() > end) throw new Error("postgres does not answer")
+      await new Promise((resolve) => setTimeout(resolve, 10))
+    }
+  }
+
+  /** The whole server at once, as a power cut would; in `ms` also while this thread stands still. */
+  async kill(ms = 0): Promise<void> {
+    const child = this.#process
+    if (child === null) return
+    const ended = once(child, "exit")
+    if (ms === 0) this.#signal("SIGKILL")
+    else spawn("/bin/sh", ["-c", `sleep ${ms / 1000}; kill -9 ${this.#pids.join(" ")}`], { stdio: "ignore" })
+    await ended
+    child.stdin?.destroy()
+    rmSync(join(this.#folder, "data", "postmaster.pid"), { force: true })
+  }
+
+  /** It accepts connections and answers nothing, until {@link resume}. */
+  suspend(): void {
+    this.#signal("SIGSTOP")
+  }
+
+  resume(): void {
+    this.#signal("SIGCONT")
+  }
+
+  /** A new, empty database. */
+  async database(): Promise<PostgresStore> {
+    const name = `test_${++this.#databases}`
+    await this.query("postgres", `CREATE DATABASE ${name}`)
+    const url = `postgres://${USER}@localhost/${name}?host=${encodeURIComponent(this.#folder)}`
+    return { kind: "postgres", url, password: null }
+  }
+
+  /** Runs statements as an administrator. */
+  async query(database: string, text: string): Promise<Record<string, unknown>[]> {
+    const client = await this.client(database)
+    try {
+      const { rows } = await client.query(text)
+      return rows
+    } finally {
+      await client.end()
+    }
+  }
+
+  /** An administrator's connection; the caller ends it. */
+  async client(database: string): Promise<pg.Client> {
+    const client = new pg.Client({ host: this.#folder, port: PORT, user: USER, database })
+    // It may be the one that is to be killed.
+    client.on("error", () => undefined)
+    await client.connect()
+    return client
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    const child = this.#process
+    if (child !== null && child.exitCode === null && child.signalCode === null) {
+      const ended = once(child, "exit")
+      this.#signal("SIGCONT")
+      process.kill(this.#pid, "SIGQUIT")
+      await ended
+    }
+    rmSync(this.#folder, { recursive: true, force: true })
+  }
+
+  get #pid(): number {
+    return Number(readFileSync(join(this.#folder, "data", "postmaster.pid"), "utf8").split("\n")[0])
+  }
+
+  async #answers(): Promise<boolean> {
+    try {
+      await this.query("postgres", "SELECT 1")
+      return true
+    } catch {
+      // Not yet.
+      return false
+    }
+  }
+
+  /** All its processes, each the leader of a group of its own. */
+  get #pids(): number[] {
+    const pid = this.#pid
+    const children = readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim().split(" ").filter(Boolean)
+    return [pid, ...children.map(Number)]
+  }
+
+  #signal(signal: NodeJS.Signals): void {
+    for (const one of this.#pids)
+      try {
+        process.kill(one, signal)
+      } catch {
+        // Gone meanwhile.
+      }
+  }
+}
+
+/** The database that a URL of {@link Postgres.database} names. */
+export function databaseOf({ url }: PostgresStore): string {
+  return new URL(url).pathname.slice(1)
+}
+
+function isRoot(): boolean {
+  return process.getuid?.() === 0
+}
+
+function runAs(cwd: string): { cwd: string; uid?: number; gid?: number } {
+  return isRoot() ? { cwd, uid: NOBODY, gid: NOBODY } : { cwd }
+}
+
+/** The end of its input, which comes with ours, ends the server with all its processes; when the server ends by itself, so does this. */
+const WATCH = `
+exec 3<&0
+"$@" 3<&- & server=$!
+{ cat <&3 >/dev/null; kill -9 $(cat /proc/$server/task/$server/children) $server; } 2>/dev/null & watch=$!
+exec 3<&- <&-
+wait $server
+kill $watch 2>/dev/null`

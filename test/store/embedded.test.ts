@@ -1,0 +1,58 @@
+import { readdirSync, readFileSync } from "node:fs"
+import { join } from "node:path"
+import { DatabaseSync } from "node:sqlite"
+import { describe, expect, test } from "vitest"
+import { openState } from "../../src/store/state.ts"
+import { UpstreamCredentials } from "../../src/store/upstream-credentials.ts"
+import { temporaryFolder } from "../harness/peers.ts"
+import { databaseConformance } from "./conformance/database.ts"
+import type { StateDriver } from "./conformance/driver.ts"
+import { peopleConformance } from "./conformance/people.ts"
+import { presenceConformance } from "./conformance/presence.ts"
+import { stsPoliciesConformance } from "./conformance/sts-policies.ts"
+import { tlsResultsConformance } from "./conformance/tls-results.ts"
+import { upstreamCredentialsConformance } from "./conformance/upstream-credentials.ts"
+
+const embedded: StateDriver = {
+  name: "embedded",
+  async empty(data) {
+    const place = { data, store: { kind: "embedded" } } as const
+    const state = openState(place)
+    return {
+      state,
+      place,
+      holds: async (octets) =>
+        readdirSync(data).some((name) => readFileSync(join(data, name)).includes(Buffer.from(octets))),
+      [Symbol.asyncDispose]: async () => state.close(),
+    }
+  },
+}
+
+describe("the state in SQLite", () => {
+  describe("database", () => databaseConformance(embedded))
+  describe("people", () => peopleConformance(embedded))
+  describe("presence", () => presenceConformance(embedded))
+  describe("upstream credentials", () => upstreamCredentialsConformance(embedded))
+  describe("policies of MTA-STS", () => stsPoliciesConformance(embedded))
+  describe("results of TLS", () => tlsResultsConformance(embedded))
+})
+
+test("a claim reads the time when nobody else can claim, or another of that moment looked like one of a clock put back", async () => {
+  await using folder = await temporaryFolder()
+  await using opened = await embedded.empty(folder.file("data"))
+  const at = new Date("2026-01-02T03:04:05Z")
+  opened.state.sql.run`
+    INSERT INTO account (address, name, formats, root, intermediate, profile, added_at)
+    VALUES ('a@example.test', '', '', ${Uint8Array.of(1)}, ${Uint8Array.of(1)}, '', 0)`
+  const credentials = new UpstreamCredentials(opened.state, folder.file("upstream"))
+  credentials.set("a@example.test", { kind: "password", user: "a", password: "b" }, at)
+  const { id } = credentials.read("a@example.test") ?? { id: "" }
+  const other = new DatabaseSync(folder.file("data/state.db"))
+  other.exec("PRAGMA busy_timeout = 0")
+  const excluded = () => {
+    expect(() => other.exec("BEGIN IMMEDIATE")).toThrow(/locked/)
+    return at
+  }
+  expect(credentials.claim("a@example.test", id, excluded, 20_000)).toEqual(new Date(at.getTime() + 20_000))
+  other.close()
+})
