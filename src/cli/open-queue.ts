@@ -23,7 +23,7 @@ export async function openQueue(config: Config): Promise<OpenQueue> {
   const now = () => new Date()
   // Without the private keys everything works, but nobody can say who sent a message.
   const opens = existsSync(join(config.secrets, "spool"))
-  const { spool } = await openSpool(config, { opens, runsOn: false, now })
+  const { spool } = await openSpool(config, { accepts: false, opens, runsOn: false, now })
   const log = createLog("silent")
   const queue = await openWorkQueue(config, { now, log, runsOn: false, onEmptied: (id) => spool.remove(id) })
   return {

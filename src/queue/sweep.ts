@@ -99,7 +99,7 @@ async function mend(
     else await spool.remove(id)
     return open.length > 0 ? "queued" : "removed"
   } catch (error) {
-    if (!(error instanceof GatewayError)) throw error
+    if (!(error instanceof GatewayError) || error.code === "STATE_AWAY") throw error
     log.error("sweep.unreadable", { id, code: error.code }, error)
     return "unreadable"
   }

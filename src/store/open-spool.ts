@@ -2,27 +2,30 @@ import { join } from "node:path"
 import type { Config } from "../config/config.ts"
 import { openFileSpool } from "./file-spool.ts"
 import { FolderHalves } from "./public-halves.ts"
-import type { Spool } from "./spool.ts"
+import type { Spool, SpoolUse } from "./spool.ts"
 import { SpoolKeys, SpoolPublicKeys } from "./spool-keys.ts"
 
-/** What a process does with the spool. */
-export interface SpoolUse {
-  /** It opens what was accepted, and so needs the private keys. */
-  readonly opens: boolean
-  /** It is a server, not a command. */
-  readonly runsOn: boolean
-  readonly now: () => Date
+interface OpenedSpool {
+  readonly spool: Spool
+  /** null: this process has no use for the private keys, and has none. */
+  readonly spoolKeys: SpoolKeys | null
 }
 
-/** Opens the spool that the configuration names. Without a use for the private keys there are none in the process, and `spoolKeys` is null. */
-export async function openSpool(
-  config: Config,
-  { opens, runsOn, now }: SpoolUse,
-): Promise<{ readonly spool: Spool; readonly spoolKeys: SpoolKeys | null }> {
-  const halves = new FolderHalves(join(config.data, "spool-keys"))
-  const spoolKeys = opens ? new SpoolKeys(halves, join(config.secrets, "spool")) : null
-  const publicKeys = new SpoolPublicKeys(halves, now)
-  const folder = join(config.data, "spool")
-  const spool = await openFileSpool({ folder, publicKeys, privateKeys: spoolKeys, now, reuse: runsOn })
-  return { spool, spoolKeys }
+/**
+ * Opens the spool that the configuration names.
+ * @throws GatewayError STATE_AWAY, STATE_REFUSED, STATE_VERSION, STATE_CORRUPT, CONFIG_INVALID
+ */
+export async function openSpool({ data, secrets, store }: Config, use: SpoolUse): Promise<OpenedSpool> {
+  const secretFolder = use.opens ? join(secrets, "spool") : null
+  if (store.kind === "postgres") {
+    // Loaded where it is used: most instances and commands have no use for it.
+    const { openPostgresSpool } = await import("./postgres/open-spool.ts")
+    return await openPostgresSpool(store, secretFolder, use)
+  }
+  const halves = new FolderHalves(join(data, "spool-keys"))
+  const spoolKeys = secretFolder === null ? null : new SpoolKeys(halves, secretFolder)
+  const publicKeys = new SpoolPublicKeys(halves, use.now)
+  const folder = join(data, "spool")
+  const options = { folder, publicKeys, privateKeys: spoolKeys, now: use.now, reuse: use.runsOn }
+  return { spool: await openFileSpool(options), spoolKeys }
 }

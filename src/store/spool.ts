@@ -36,6 +36,17 @@ export interface Spool extends AsyncDisposable {
   keysInUse(): Promise<ReadonlySet<string> | null>
 }
 
+/** What a process does with the spool. */
+export interface SpoolUse {
+  /** It takes mail from others, many messages at once. */
+  readonly accepts: boolean
+  /** It opens what was accepted, and so needs the private keys. */
+  readonly opens: boolean
+  /** It is a server, not a command. */
+  readonly runsOn: boolean
+  readonly now: () => Date
+}
+
 /** True for what can be the id of a message. */
 export function isSpoolId(id: string): boolean {
   return /^[0-9a-z]{8,64}$/.test(id)

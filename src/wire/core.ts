@@ -61,7 +61,12 @@ async function coreOn(
     postmaster: config.postmaster,
     recryptionKeys: recrypts ? new RecryptionKeys(database, join(config.secrets, "recryption")) : null,
   })
-  const { spool, spoolKeys } = await openSpool(config, { opens: roles.has("worker"), runsOn: true, now })
+  const { spool, spoolKeys } = await openSpool(config, {
+    accepts: roles.has("mx") || roles.has("submission"),
+    opens: roles.has("worker"),
+    runsOn: true,
+    now,
+  })
   await spoolKeys?.rotate(now())
   return {
     config,

@@ -1,6 +1,5 @@
 import type { Config } from "../config/config.ts"
 import { loadConfig } from "../config/load.ts"
-import { GatewayError } from "../errors.ts"
 import { Counters } from "../log/counters.ts"
 import { createLog, type Log } from "../log/log.ts"
 import { openCore, type Role } from "./core.ts"

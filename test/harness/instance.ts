@@ -31,12 +31,17 @@ const PROGRAM = join(import.meta.dirname, "..", "..", "src", "main.ts")
 export class Instance implements AsyncDisposable {
   readonly folder: string
   readonly port: number
+  /** The path of its postern.toml. */
+  readonly configuration: string
+  readonly #first: boolean
   #server: ChildProcess | null = null
   #stderr = ""
 
-  private constructor(folder: string, port: number) {
+  private constructor(folder: string, port: number, name: string | null = null) {
     this.folder = folder
     this.port = port
+    this.configuration = join(folder, `${name ?? "postern"}.toml`)
+    this.#first = name === null
   }
 
   /** `postern init` in a temporary folder, with seven neighbouring free ports. */
@@ -55,8 +60,17 @@ export class Instance implements AsyncDisposable {
     return instance
   }
 
-  get configuration(): string {
-    return join(this.folder, "postern.toml")
+  /** Another machine of this instance, as it is configured now: ports and a data folder of its own, `secrets/` and the rest in common. */
+  async beside(name: string): Promise<Instance> {
+    const other = new Instance(this.folder, await freeRange(7), name)
+    const ports = (text: string) =>
+      text.replace(/127\.0\.0\.1:(\d+)"/g, (whole, port) => {
+        const offset = Number(port) - this.port
+        return offset >= 0 && offset < 7 ? `127.0.0.1:${other.port + offset}"` : whole
+      })
+    const text = ports(readFileSync(this.configuration, "utf8"))
+    writeFileSync(other.configuration, text.replace('data = "data"', `data = "data-${name}"`))
+    return other
   }
 
   /** Changes postern.toml; takes effect at the next start. */
@@ -155,7 +169,7 @@ export class Instance implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.stop("SIGKILL")
-    rmSync(join(this.folder, ".."), { recursive: true, force: true, maxRetries: 5 })
+    if (this.#first) rmSync(join(this.folder, ".."), { recursive: true, force: true, maxRetries: 5 })
   }
 }
 
