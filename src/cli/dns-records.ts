@@ -5,7 +5,7 @@ import { stsRecordText } from "../message/published-sts.ts"
 export interface DnsRecord {
   /** Absolute, with its last dot. */
   readonly name: string
-  readonly type: "MX" | "SRV" | "CNAME" | "TXT"
+  readonly type: "MX" | "SRV" | "CNAME" | "TXT" | "TLSA"
   /** RDATA as a zone file has it; names in it are absolute. */
   readonly value: string
   /** What it is for, in a few words. */

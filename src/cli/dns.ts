@@ -1,10 +1,14 @@
+import { readFileSync } from "node:fs"
 import type { Command } from "commander"
 import type { Config } from "../config/config.ts"
+import { pemDecode } from "../crypto/cms/pem.ts"
+import { sha256 } from "../crypto/primitives/hash.ts"
+import { certificateForms } from "../crypto/primitives/x509.ts"
 import { GatewayError, hasCode } from "../errors.ts"
 import { parseDomain } from "../message/address.ts"
 import { dkimKeysOf, keyRecords } from "./dkim-records.ts"
 import { type DnsRecord, dnsRecords, zoneLine } from "./dns-records.ts"
-import { configOf, optionsOf, print, printJson, warn } from "./shell.ts"
+import { type CommonOptions, configOf, optionsOf, print, printJson, warn } from "./shell.ts"
 
 /** `postern dns`. */
 export function registerDns(program: Command): void {
@@ -12,11 +16,17 @@ export function registerDns(program: Command): void {
     .command("dns")
     .description("The DNS records that the domains should have, ready for a zone file.")
     .option("--domain <domain>", "of this domain only")
+    .option("--tlsa", "the mail exchanger's TLSA (DANE) too; it fits no other key than today's")
     .option("--json", "one JSON value on stdout")
     .action((_options: unknown, command: Command) => show(optionsOf(command)))
 }
 
-function show(options: Parameters<typeof configOf>[0] & { readonly domain?: string }): void {
+interface DnsOptions extends CommonOptions {
+  readonly domain?: string
+  readonly tlsa?: boolean
+}
+
+function show(options: DnsOptions): void {
   const config = configOf(options)
   const domains = options.domain === undefined ? config.domains : [parseDomain(options.domain)]
   for (const domain of domains)
@@ -27,7 +37,10 @@ function show(options: Parameters<typeof configOf>[0] & { readonly domain?: stri
     warn(
       `listeners are on loopback: the records name ${config.hostname}; say with clients.host where devices really connect`,
     )
-  const records = domains.flatMap((domain) => [...dnsRecords(domain, config), ...signingRecords(domain, config)])
+  const records = [
+    ...domains.flatMap((domain) => [...dnsRecords(domain, config), ...signingRecords(domain, config)]),
+    ...(options.tlsa ? [exchangerKey(config)] : []),
+  ]
   if (options.json) {
     printJson(records)
     return
@@ -47,4 +60,20 @@ function signingRecords(domain: string, config: Config): readonly DnsRecord[] {
     warn(`${error instanceof Error ? error.message : domain}: records of DKIM keys are left out`)
     return []
   }
+}
+
+/** RFC 7672 §3.1.1: DANE-EE by the key, so that a certificate may be renewed, and from whom it is does not matter. */
+function exchangerKey({ hostname, listen, tls }: Config): DnsRecord {
+  if (listen.mx === undefined) throw new GatewayError("USAGE", "--tlsa: listen.mx is not served")
+  if (tls.acme !== null)
+    throw new GatewayError(
+      "USAGE",
+      "--tlsa: certificates of tls.acme have a new key each time, which no record would fit",
+    )
+  const { certificate } = tls.names.find(({ name }) => name === hostname) ?? tls
+  const [own] = pemDecode("CERTIFICATE", readFileSync(certificate, "utf8"))
+  if (own === undefined) throw new GatewayError("USAGE", `--tlsa: ${certificate} has no certificate`)
+  const digest = Buffer.from(sha256(certificateForms(own).spki)).toString("hex")
+  const about = "DANE, where the zone is signed; the next key's record goes beside it days before that key is used"
+  return { name: `_25._tcp.${hostname}.`, type: "TLSA", value: `3 1 1 ${digest}`, about }
 }

@@ -8,6 +8,7 @@ import { Arrival } from "./arrival.ts"
 import { authenticate } from "./authentication.ts"
 import { GatewayConnection } from "./connection.ts"
 import { type ContentVerdict, inspectContent } from "./content.ts"
+import { Handshakes } from "./handshakes.ts"
 import type {
   Acceptance,
   ArrivingEntry,
@@ -112,12 +113,14 @@ class Gate implements SmtpListener {
   readonly #server: SMTPServer
   readonly #connections = new Map<string, GatewayConnection>()
   readonly #receiving = new Set<Promise<void>>()
+  readonly #handshakes: Handshakes
 
   constructor(options: SmtpInOptions) {
     this.#options = options
     this.#log = options.log.with({ listener: options.kind })
     const { kind, recipients, postmasterDomain = options.hostname } = options
     this.#admission = { kind, recipients, postmasterDomain }
+    this.#handshakes = new Handshakes(options.visitors ?? null, this.#log)
     this.#server = this.#makeServer()
   }
 
@@ -190,6 +193,9 @@ class Gate implements SmtpListener {
       },
     })
     server.connect = (socket, socketOptions) => this.#connect(server, socket, socketOptions ?? null)
+    const acceptSocket = server._acceptSocket.bind(server)
+    server._acceptSocket = (socket, first) =>
+      first && !this.#handshakes.begin(socket) ? false : acceptSocket(socket, first)
     server.on("error", (error) => this.#log.debug("smtp.connection-failed", { reason: error.message }))
     return server
   }
@@ -197,7 +203,7 @@ class Gate implements SmtpListener {
   #connect(server: SMTPServer, socket: ConstructorParameters<typeof GatewayConnection>[1], given: object | null): void {
     const { kind, limits, visitors } = this.#options
     const remote = socket.remoteAddress ?? "unknown"
-    const visitor = visitors?.connect(remote)
+    const visitor = this.#handshakes.end(socket) ?? visitors?.connect(remote)
     const delayMs = limits.greetingDelayMs ?? (kind === "mx" ? 100 : 0)
     const connection = new GatewayConnection(server, socket, given, {
       kind,

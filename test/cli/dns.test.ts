@@ -1,6 +1,10 @@
+import { createHash } from "node:crypto"
+import { readFileSync, writeFileSync } from "node:fs"
 import { expect, test } from "vitest"
-import { dnsRecords } from "../../src/cli/dns-records.ts"
+import { type DnsRecord, dnsRecords } from "../../src/cli/dns-records.ts"
 import { parseConfig } from "../../src/config/load.ts"
+import { testCertificate } from "../harness/certificate.ts"
+import { mustRun, peer } from "../harness/peers.ts"
 import { makeInstance, mustPostern, postern } from "./postern.ts"
 
 const SERVED = `
@@ -113,3 +117,33 @@ test("a zone file for people, JSON for programs, one domain or all; loopback is 
     expect.stringContaining("elsewhere.test: is not among domains of"),
   ])
 })
+
+test.skipIf(!peer("openssl"))(
+  "--tlsa: the key that hostname shows, as OpenSSL digests it; none where each certificate has a new key",
+  async () => {
+    using instance = await makeInstance("--port", "25000")
+    const tlsa = async (): Promise<readonly string[]> => {
+      const records = JSON.parse(await mustPostern(["dns", "--tlsa", "--json", ...instance.config])) as DnsRecord[]
+      return records.filter(({ type }) => type === "TLSA").map(({ name, value }) => `${name} ${value}`)
+    }
+    const digest = async (certificate: string): Promise<string> => {
+      const spki = await mustRun("openssl", ["x509", "-in", certificate, "-noout", "-pubkey"])
+      const der = await mustRun("openssl", ["pkey", "-pubin", "-outform", "DER"], { input: spki })
+      return createHash("sha256").update(der).digest("hex")
+    }
+    expect(await tlsa()).toEqual([`_25._tcp.example.test. 3 1 1 ${await digest(instance.file("tls", "server.pem"))}`])
+
+    const configuration = instance.file("postern.toml")
+    const other = await testCertificate("example.test")
+    writeFileSync(instance.file("tls", "other.pem"), other.certificate)
+    const named = '[[tls.names]]\nname = "example.test"\ncertificate = "tls/other.pem"\nkey = "tls/other.key"\n'
+    writeFileSync(configuration, `${readFileSync(configuration, "utf8")}\n${named}`)
+    expect(await tlsa()).toEqual([`_25._tcp.example.test. 3 1 1 ${await digest(instance.file("tls", "other.pem"))}`])
+
+    const acme =
+      '[tls.acme]\ndirectory = "https://ca.test/dir"\nagreeToTerms = true\n[listen]\nhttp = "127.0.0.1:25080"\n'
+    writeFileSync(configuration, readFileSync(configuration, "utf8").replace("[listen]\n", acme))
+    const refused = await postern(["dns", "--tlsa", ...instance.config])
+    expect([refused.code, refused.stderr]).toEqual([2, expect.stringContaining("a new key each time")])
+  },
+)

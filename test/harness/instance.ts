@@ -34,6 +34,8 @@ export class Instance implements AsyncDisposable {
   /** The path of its postern.toml. */
   readonly configuration: string
   readonly #first: boolean
+  /** What stands in front of the command that serves, such as `Internet.inside`. */
+  within: readonly string[] = []
   #server: ChildProcess | null = null
   #stderr = ""
 
@@ -116,7 +118,9 @@ export class Instance implements AsyncDisposable {
   async serve(
     options: { readonly args?: readonly string[]; readonly env?: Readonly<Record<string, string>> } = {},
   ): Promise<ChildProcess> {
-    const child = spawn(process.execPath, [PROGRAM, "serve", "--config", this.configuration, ...(options.args ?? [])], {
+    const serve = [process.execPath, PROGRAM, "serve", "--config", this.configuration, ...(options.args ?? [])]
+    const [command = "", ...args] = [...this.within, ...serve]
+    const child = spawn(command, args, {
       env: { ...process.env, ...options.env },
       stdio: ["ignore", "pipe", "pipe"],
     })

@@ -1,4 +1,5 @@
 import { mkdtemp, rm, writeFile } from "node:fs/promises"
+import type { Socket } from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import type { DeviceSettings } from "./instance.ts"
@@ -16,9 +17,11 @@ export class ImapSession implements Disposable {
     this.wire = wire
   }
 
-  /** Logs in over TLS. @throws Error with the server's words when it refuses */
-  static async open(device: DeviceSettings): Promise<ImapSession> {
-    const session = new ImapSession(await WireClient.connect(device.imap.port, { tls: true }))
+  /** Logs in over TLS, over `socket` where it is given. @throws Error with the server's words when it refuses */
+  static async open(device: DeviceSettings, socket?: Socket): Promise<ImapSession> {
+    const tls = { tls: true }
+    const wire = await (socket ? WireClient.over(socket, tls) : WireClient.connect(device.imap.port, tls))
+    const session = new ImapSession(wire)
     try {
       await session.wire.until(/^\* OK .*\r\n/)
       await session.must(`LOGIN ${device.username} ${device.password}`)

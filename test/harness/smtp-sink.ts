@@ -1,3 +1,5 @@
+import { once } from "node:events"
+import type { Server } from "node:net"
 import { SMTPServer, type SMTPServerOptions, type SMTPServerSession } from "smtp-server"
 import type { TestCertificate } from "./certificate.ts"
 
@@ -25,6 +27,8 @@ export interface SmtpSinkOptions {
   /** Reply to the final dot, or null to take the message. */
   readonly data?: (message: SunkMessage) => string | null
   readonly password?: string
+  /** Where it listens, instead of a free port on loopback: a listener of an `Internet`. */
+  readonly at?: Server
   /** Anything else of smtp-server, such as `hideSMTPUTF8`. */
   readonly server?: SMTPServerOptions
 }
@@ -35,6 +39,8 @@ export interface SmtpSink extends AsyncDisposable {
   readonly messages: readonly SunkMessage[]
   /** Sessions ever opened. */
   readonly sessions: number
+  /** Senders that MAIL named, whatever came of it. */
+  readonly envelopes: readonly string[]
   /** Resolves when `count` messages are there. */
   received(count: number): Promise<void>
   /** Drops every open connection, as a restart does. */
@@ -45,6 +51,7 @@ export interface SmtpSink extends AsyncDisposable {
 export async function openSmtpSink(options: SmtpSinkOptions = {}): Promise<SmtpSink> {
   const messages: SunkMessage[] = []
   const waiting: { count: number; resolve: () => void }[] = []
+  const envelopes: string[] = []
   let sessions = 0
   const keep = (message: SunkMessage): void => {
     messages.push(message)
@@ -54,6 +61,10 @@ export async function openSmtpSink(options: SmtpSinkOptions = {}): Promise<SmtpS
     ...serverOptions(options),
     onConnect: (_session, callback) => {
       sessions++
+      callback()
+    },
+    onMailFrom: (address, _session, callback) => {
+      envelopes.push(address.address)
       callback()
     },
     onRcptTo: (address, _session, callback) => callback(refusal(options.rcpt?.(address.address) ?? null)),
@@ -69,12 +80,16 @@ export async function openSmtpSink(options: SmtpSinkOptions = {}): Promise<SmtpS
     },
   })
   server.on("error", () => undefined)
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve))
+  const { at } = options
+  if (at) server.server.listen(at)
+  else server.listen(0, "127.0.0.1")
+  if (!server.server.listening) await once(server.server, "listening")
   const address = server.server.address()
   if (address === null || typeof address === "string") throw new Error("sink: no port")
   return {
     port: address.port,
     messages,
+    envelopes,
     get sessions() {
       return sessions
     },

@@ -6,7 +6,7 @@ import { freePorts } from "./ports.ts"
 
 /** A zone of the resolver's own. */
 export interface ServedZone {
-  /** Such as "signed.example". */
+  /** Such as "signed.example"; "." for the root. */
   readonly name: string
   /** Records, one a line, names relative to the zone: "mx1 A 127.0.0.1". */
   readonly records: readonly string[]
@@ -23,12 +23,24 @@ export interface ValidatingDns extends AsyncDisposable {
   readonly address: string
 }
 
-export async function startValidatingDns(zones: readonly ServedZone[]): Promise<ValidatingDns> {
+/** How it is run. */
+export interface ValidatingDnsOptions {
+  /** A free one unless given. */
+  readonly port?: number
+  /** What stands in front of the command, such as `Internet.inside`. */
+  readonly within?: readonly string[]
+}
+
+export async function startValidatingDns(
+  zones: readonly ServedZone[],
+  { port: wanted, within = [] }: ValidatingDnsOptions = {},
+): Promise<ValidatingDns> {
   const folder = await temporaryFolder()
-  const [port = 0] = await freePorts(1)
-  for (const zone of zones) await writeZone(folder, zone)
+  const [port = 0] = wanted === undefined ? await freePorts(1) : [wanted]
+  await Promise.all(zones.map((zone) => writeZone(folder, zone)))
   await writeFile(folder.file("unbound.conf"), configuration(folder, port, zones))
-  const server = spawn("unbound", ["-d", "-c", folder.file("unbound.conf")], {
+  const [command = "", ...args] = [...within, "unbound", "-d", "-c", folder.file("unbound.conf")]
+  const server = spawn(command, args, {
     stdio: ["ignore", "ignore", "pipe"],
     env: { ...process.env, PATH: peerPath() },
   })
@@ -54,8 +66,14 @@ export async function startValidatingDns(zones: readonly ServedZone[]): Promise<
 }
 
 async function writeZone(folder: TemporaryFolder, { name, records, state }: ServedZone): Promise<void> {
-  const head = [`$ORIGIN ${name}.`, "$TTL 60", "@ SOA ns postmaster 1 3600 600 86400 60", "@ NS ns", "ns A 127.0.0.1"]
-  const file = folder.file(`${name}.zone`)
+  const head = [
+    `$ORIGIN ${absolute(name)}`,
+    "$TTL 60",
+    "@ SOA ns postmaster 1 3600 600 86400 60",
+    "@ NS ns",
+    "ns A 127.0.0.1",
+  ]
+  const file = zoneFile(folder, name)
   await writeFile(file, `${[...head, ...records].join("\n")}\n`)
   if (state === "unsigned") return
   const options = { cwd: folder.path }
@@ -82,8 +100,17 @@ server:
   pidfile: ""
   directory: "${folder.path}"
   module-config: "validator iterator"
+  local-zone: "test." nodefault
   ${anchored ? `trust-anchor-file: "${folder.file("anchors")}"` : ""}
 remote-control:
   control-enable: no
-${zones.map(({ name }) => `auth-zone:\n  name: "${name}."\n  zonefile: "${folder.file(`${name}.zone`)}"\n  for-downstream: no\n  for-upstream: yes\n  fallback-enabled: no\n`).join("")}`
+${zones.map(({ name }) => `auth-zone:\n  name: "${absolute(name)}"\n  zonefile: "${zoneFile(folder, name)}"\n  for-downstream: no\n  for-upstream: yes\n  fallback-enabled: no\n`).join("")}`
+}
+
+function absolute(name: string): string {
+  return name === "." ? name : `${name}.`
+}
+
+function zoneFile(folder: TemporaryFolder, name: string): string {
+  return folder.file(name === "." ? "root.zone" : `${name}.zone`)
 }

@@ -31,6 +31,14 @@ export class WireClient implements Disposable {
     return new WireClient(socket)
   }
 
+  /** The same over a connection that is there already. */
+  static async over(socket: Socket, options: { readonly tls?: boolean } = {}): Promise<WireClient> {
+    if (!options.tls) return new WireClient(socket.setNoDelay(true))
+    const secure = connectTls({ socket, rejectUnauthorized: false })
+    await once(secure, "secureConnect")
+    return new WireClient(secure)
+  }
+
   /** Writes as it is; resolves when the kernel took it. */
   write(octets: Uint8Array | string): Promise<void> {
     return new Promise((resolve, reject) => this.#socket.write(octets, (error) => (error ? reject(error) : resolve())))

@@ -58,6 +58,23 @@ describe("connections of one network", () => {
     expect(new Set(made.limited)).toEqual(new Set(["connections"]))
   })
 
+  test("who is silent in a TLS handshake that comes first has a place as well; one that ends makes room", async () => {
+    await using made = await gateWith({ kind: "submissions", limits: { connectionsPerNetwork: 2 } })
+    const { port } = made.gate
+    const [silent, talking] = [Wire.connect(port), await Wire.openTls(port)]
+    await using third = Wire.connect(port)
+    expect(await third.rest()).toBe("")
+    expect(made.limited).toEqual(["connections"])
+    expect(await talking.say("NOOP")).toMatch(/^250/)
+    for (const one of [silent, talking]) one.destroy()
+    await eventually("there is room for two", async () => {
+      await using one = await Wire.openTls(port)
+      await using other = await Wire.openTls(port)
+      const answers = [await one.say("NOOP"), await other.say("NOOP")]
+      return answers.every((answer) => answer.startsWith("250"))
+    })
+  })
+
   test("of our own relays have no limit", async () => {
     await using made = await gateWith({ limits: { connectionsPerNetwork: 1 }, exempt: true })
     await using _first = await greeted(made.gate)
