@@ -63,6 +63,8 @@ describe("a session", () => {
     ["WIZ", /^502 5\.5\.1 /],
     ["XCLIENT ADDR=1.2.3.4", /^502 5\.5\.1 /],
     ["NONSENSE", /^500 5\.5\.2 /],
+    ["EHLO a\rX-Evil: b", /^501 /],
+    ["HELO", /^501 /],
     ["VRFY alice", /^252 2\./],
     ["NOOP", /^250 2\./],
     ["RSET", /^250 2\./],
@@ -120,6 +122,8 @@ describe("a session", () => {
     ["[192.0.2.1]", "from [192.0.2.1] ([127.0.0.1])"],
     ["x)(;evil", "from [127.0.0.1] (helo=x???evil)"],
     ["DESKTOP_1", "from [127.0.0.1] (helo=desktop_1)"],
+    ["mx.example.test", "from mx.example.test ([127.0.0.1])"],
+    ["a;Fri,02Jan2026", "from [127.0.0.1] (helo=a?fri?02jan2026)"],
   ]
   test.each(helos)("HELO %s is harmless in Received", async (helo, from) => {
     await using gate = await openGate("mx")
@@ -157,6 +161,9 @@ describe("recipients", () => {
     ["<alice\0@example.test>", /^501 5\.1\.3 /],
     ["<alice@example.test> NOTIFY=NEVER,DELAY", /^501 5\.5\.4 /],
     ["<alice@example.test> X=1", /^555 5\.5\.4 /],
+    ["<alice@example.test> ORCPT=rfc822;a+0D+0AX-Evil:+20b", /^501 5\./],
+    ["<alice@[IPv6:::1]>", /^550 5\.7\.1 /],
+    [`<alice@${`${"x".repeat(62)}.`.repeat(4)}test>`, /^501 5\.1\.3 /],
   ]
   test.each(rows)("RCPT TO:%s", async (path, reply, recipient) => {
     await using gate = await openGate("mx")
@@ -273,6 +280,10 @@ describe("content", () => {
     ["a hundred hops", `${"Received: x\r\n".repeat(100)}\r\nx\r\n`],
     ["10,000 header lines", `${"X: y\r\n".repeat(10_000)}\r\nx\r\n`],
     ["a header of the largest size", `X: ${"x".repeat(MAX_HEADER_OCTETS - 7)}\r\n\r\nx\r\n`],
+    [
+      "lines of 998, 999, 1000 and 2000 octets",
+      [998, 999, 1000, 2000].map((size) => `${"x".repeat(size)}\r\n`).join(""),
+    ],
     ["one long line", `A: b\r\n\r\n${"x".repeat(500_000)}\r\n`],
   ]
   test.each(kept)("%s: kept octet for octet", async (_name, content) => {

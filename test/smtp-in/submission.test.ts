@@ -79,6 +79,10 @@ describe("authentication", () => {
       /^535 5\.7\.8 /,
     ],
     ["too few NULs", `AUTH PLAIN ${Buffer.from("a\0b").toString("base64")}`, /^501 5\.5\.4 /],
+    ["one NUL more", `AUTH PLAIN ${plain("alice@example.test", "secret-laptop\0")}`, /^501 5\.5\.4 /],
+    ["a NUL in the name", `AUTH PLAIN ${plain("alice@example.test\0x", "secret-laptop")}`, /^501 5\.5\.4 /],
+    ["nobody", `AUTH PLAIN ${plain("", "secret-laptop")}`, /^535 5\.7\.8 /],
+    ["what is no base64", "AUTH PLAIN *&!", /^501 5\.5\.\d /],
     ["no database", `AUTH PLAIN ${plain("broken@example.test", "x")}`, /^454 4\.7\.0 /],
     ["another mechanism", "AUTH CRAM-MD5", /^504 5\.5\.4 /],
   ]
@@ -88,6 +92,19 @@ describe("authentication", () => {
     expect(await wire.say(line)).toMatch(reply)
     expect(await wire.say("MAIL FROM:<alice@example.test>")).toMatch(/^530 5\.7\.0 /)
     expect(gate.log.join("")).not.toContain("secret-")
+  })
+
+  test("a megabyte where a password should be is not read, be it in one line or two", async () => {
+    await using gate = await openGate("submission")
+    const megabyte = Buffer.alloc(1_000_000, "a\0").toString("base64")
+    for (const lines of [[`AUTH PLAIN ${megabyte}`], ["AUTH PLAIN", megabyte], ["AUTH LOGIN", "YQ==", megabyte]]) {
+      await using wire = await session(gate)
+      const replies: string[] = []
+      for (const line of lines) replies.push(await wire.say(line))
+      expect([lines.length, replies.at(-1)]).toEqual([lines.length, expect.stringMatching(/^(?:500|501|421) /)])
+      await using other = await session(gate, "secret-laptop")
+      expect(await other.say("NOOP")).toMatch(/^250/)
+    }
   })
 
   test("five failures end the connection", async () => {
