@@ -13,6 +13,8 @@ export interface OpenQueue extends AsyncDisposable {
   readonly queue: WorkQueue
   /** Envelope, origin and size of a message. @returns null when it left the spool, or the spool's secret keys are not here */
   entry(spoolId: string): Promise<SpoolEntry | null>
+  /** Ids of all messages in the spool. */
+  spooled(): AsyncIterable<string>
 }
 
 /**
@@ -29,6 +31,7 @@ export async function openQueue(config: Config): Promise<OpenQueue> {
   return {
     queue,
     entry: (spoolId) => entryOf(spool, spoolId),
+    spooled: () => spool.ids(),
     async [Symbol.asyncDispose]() {
       await queue[Symbol.asyncDispose]()
       await spool[Symbol.asyncDispose]()

@@ -5,7 +5,8 @@ import type { AuditRow, QueueAdministration, QueuedJob } from "../queue/queue.ts
 import type { SpoolEntry } from "../store/spool.ts"
 import { duration, sizeText } from "./amounts.ts"
 import { type OpenQueue, openQueue } from "./open-queue.ts"
-import { type CommonOptions, configOf, optionsOf, print, printJson } from "./shell.ts"
+import { registerQueueAudit } from "./queue-audit.ts"
+import { type CommonOptions, configOf, optionsOf, print, printJson, type Shell } from "./shell.ts"
 
 /** What an administrator can do to jobs. */
 type Act = "retry" | "hold" | "release" | "drop"
@@ -18,7 +19,7 @@ const ACTS: readonly (readonly [act: Act, description: string])[] = [
 ]
 
 /** `postern queue`. */
-export function registerQueue(program: Command): void {
+export function registerQueue(program: Command, shell: Shell): void {
   const queue = program.command("queue").description("Accepted mail that is on its way.")
   queue
     .command("list")
@@ -43,6 +44,7 @@ export function registerQueue(program: Command): void {
     .description("How many jobs there are, and for how long.")
     .option("--json", "one JSON value on stdout")
     .action((_options: unknown, command: Command) => stats(optionsOf(command)))
+  registerQueueAudit(queue, shell)
 }
 
 async function list(options: CommonOptions): Promise<void> {

@@ -162,6 +162,14 @@ test("list tells sender, recipient, age, attempts and the last answer; nothing o
   expect(`${text}${JSON.stringify([jobs, shown])}`).not.toMatch(/queue-canary|seed/)
 })
 
+test("audit finds every recipient in one place", async () => {
+  const [text, found] = await Promise.all([instance.must("queue", "audit"), json("queue", "audit")])
+  expect(found).toMatchObject({ recipients: { delivered: 1, held: 1, queued: 1 }, unknown: [], faults: [] })
+  expect(text).toMatch(/^since [\d-]+: 1 messages, 3 recipients\n[^]*each of them is in one place\n$/)
+  const { code, stderr } = await instance.postern("queue", "audit", "--since", "yesterday")
+  expect([code, stderr]).toEqual([2, expect.stringContaining("must be a day such as")])
+})
+
 test("hold, release, retry and drop, by job and by message, each in its state only", async () => {
   const [delayed, held] = (await jobsNow()).map(({ id }) => id)
   if (delayed === undefined || held === undefined) throw new Error("the test before left no jobs")
