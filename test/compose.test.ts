@@ -89,7 +89,7 @@ describe("compose.several.yaml", () => {
       for (const name of secrets) expect(several.secrets[name]?.file).toMatch(/^\.\/instance\/passwords\//)
     // The database's own key is for it alone.
     const withKey = Object.entries(several.services).filter(([, { secrets }]) => secrets.includes("database_key"))
-    expect(withKey.map(([name]) => name)).toEqual(["postgres"])
+    expect(withKey.map(([name]) => name)).toEqual(["postgres", "redis"])
     expect(Object.keys(several.services["postgres"]?.environment ?? {})).toContain("POSTGRES_PASSWORD_FILE")
   })
 

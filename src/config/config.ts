@@ -64,7 +64,13 @@ export type StoreConfig =
 /** Where the work list lives. */
 export type QueueConfig =
   | { readonly kind: "embedded" }
-  | { readonly kind: "redis"; readonly url: string; readonly password: SecretSource | null }
+  | {
+      readonly kind: "redis"
+      readonly url: string
+      readonly password: SecretSource | null
+      /** PEM of the only authority to trust; null: those of the system. */
+      readonly caFile: string | null
+    }
 
 /** Where mail of our people goes. */
 export type DeliverConfig =

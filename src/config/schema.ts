@@ -226,7 +226,10 @@ function readQueue(document: Document, path: (value: unknown) => string): QueueC
   }
   const url = document.optional("queue.url", read, "embedded:")
   const password = readSecret(document, "queue.password", path)
-  return url === "embedded:" ? { kind: "embedded" } : { kind: "redis", url, password }
+  const caFile = document.optional<string | null>("queue.caFile", path, null)
+  if (caFile !== null && url.startsWith("redis:"))
+    document.mistake("queue.caFile", "is of no use: queue.url is not rediss://")
+  return url === "embedded:" ? { kind: "embedded" } : { kind: "redis", url, password, caFile }
 }
 
 function readDeliver(document: Document): DeliverConfig {

@@ -63,8 +63,8 @@ export async function listenForImap(
       return { host: address.address, port: address.port }
     },
     stop: async () => {
-      // Behind the look of the event loop at the socket: what had arrived there before would be cut off.
-      await new Promise(setImmediate)
+      // Behind a look of the event loop at the socket: who had connected before would be cut off.
+      await new Promise((resolve) => setImmediate(() => setImmediate(resolve)))
       server.close()
     },
   }

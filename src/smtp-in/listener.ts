@@ -142,8 +142,8 @@ class Gate implements SmtpListener {
 
   async close(graceMs: number, spreadMs = 0): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>()
-    // Behind the look of the event loop at the socket: who had just connected would be cut off.
-    await new Promise(setImmediate)
+    // Behind a look of the event loop at the socket: who had connected before would be cut off.
+    await new Promise((resolve) => setImmediate(() => setImmediate(resolve)))
     this.#server.options.closeTimeout = Math.max(graceMs, 1)
     this.#server.close(resolve)
     for (const connection of this.#connections.values())

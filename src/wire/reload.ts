@@ -21,7 +21,8 @@ const LOOK_MS = 1_000
 /**
  * The gateway of this process. A changed configuration makes a second one beside it, whole, on the same ports; when that serves, the first
  * takes nothing new, finishes what it has, and ends. If the second cannot start, for whatever reason, nothing has changed. So every key can
- * be changed, nothing listens at no moment, and there is no mixture of the old configuration and the new.
+ * be changed, somebody listens at every moment, and there is no mixture of the old configuration and the new. Who connects to the first in
+ * the very turn of the event loop in which it stops is cut off, and comes again: the system gives no such connection to another socket.
  */
 export class LiveGateway implements AsyncDisposable {
   readonly #load: () => Config
@@ -117,6 +118,8 @@ export class LiveGateway implements AsyncDisposable {
     // One generation is left to its devices at a time.
     for (const { running } of this.#retired) void running.drain(HURRY_MS)
     this.#retire(predecessor)
+    // Its listeners stop behind two turns of the event loop.
+    for (let turn = 0; turn < 3; turn++) await new Promise(setImmediate)
   }
 
   #retire(running: Running): void {

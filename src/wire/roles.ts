@@ -47,7 +47,7 @@ export interface Running extends AsyncDisposable {
   readonly listeners: readonly string[]
   /** Ends idle connections, lets the rest finish for `graceMs`, then cuts it. */
   drain(graceMs: number): Promise<void>
-  /** Leaves everything new to a successor that runs already, ends what is under way in peace, and then itself. */
+  /** Leaves everything new to a successor that runs already, and ends what is under way in peace. */
   retire(): Promise<void>
 }
 

@@ -46,7 +46,7 @@ describe("defaults", () => {
     const elsewhere = 'url = "postgres://p@db.example/mail'
     expect(warnings(`[store]\n${elsewhere}"\n`)).toEqual(["queue.url", "mailboxes.deliver", "mailboxes.imap"])
     const rest =
-      '[queue]\nurl = "redis://r"\n[mailboxes]\ndeliver = "imap:"\nimap = "imaps://i.example"\nauth = "stored"\n'
+      '[queue]\nurl = "rediss://r"\n[mailboxes]\ndeliver = "imap:"\nimap = "imaps://i.example"\nauth = "stored"\n'
     expect(warnings(`[store]\n${elsewhere}"\n${rest}`)).toEqual([])
     expect(warnings(`[store]\n${elsewhere}?sslmode=disable"\n${rest}`)).toEqual(["store.url"])
   })

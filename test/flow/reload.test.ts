@@ -44,7 +44,10 @@ test("a changed configuration holds for what is new, and what is under way ends 
   await idling.write("DONE\r\n")
   await idling.until(/^a2 OK .*\r\n/m)
   expect(await accepted()).toBe(before + 1)
-  expect(await knocking.end()).toEqual({ knocks: expect.any(Number), refused: 0 })
+  const { knocks, cut } = await knocking.end()
+  expect(knocks).toBeGreaterThan(20)
+  // The turn of the event loop in which a socket stops listening.
+  expect(cut).toBeLessThanOrEqual(3)
 })
 
 test("a changed file is enough", async () => {
@@ -139,10 +142,10 @@ async function accepted(): Promise<number> {
   return Number(/^postern_smtp_accepted_total\{listener="mx"\} (\d+)$/m.exec(text)?.[1] ?? 0)
 }
 
-/** Connects to the MX port again and again, and counts who gets no greeting. */
+/** Four who connect to the MX port again and again; counts those that get no greeting. */
 function knock() {
   let over = false
-  const result = { knocks: 0, refused: 0 }
+  const result = { knocks: 0, cut: 0 }
   const one = async (): Promise<void> => {
     while (!over) {
       result.knocks++
@@ -150,7 +153,7 @@ function knock() {
         using client = await WireClient.connect(gateway.port)
         await client.until(/^220 .*\r\n/m)
       } catch {
-        result.refused++
+        result.cut++
       }
     }
   }

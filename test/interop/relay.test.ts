@@ -320,7 +320,7 @@ async function audit(id: string, outcome: string): Promise<void> {
     const { code, stdout } = await gateway.postern("queue", "show", id, "--json")
     if (code !== 0) return false
     const shown = JSON.parse(Buffer.from(stdout).toString()) as { jobs: unknown[]; audit: { outcome: string }[] }
-    return shown.jobs.length === 0 && shown.audit.every((row) => row.outcome === outcome)
+    return shown.jobs.length === 0 && shown.audit.every((row) => row.outcome === "queued" || row.outcome === outcome)
   })
 }
 

@@ -15,7 +15,8 @@ const told = [...page("docs/OPERATIONS.md").matchAll(/^\| `(postern_\w+)` \| (\w
 describe("docs/OPERATIONS.md", () => {
   test("has a row for every metric that src names, and for no other", () => {
     const named = readdirSync("src", { recursive: true, encoding: "utf8" })
-      .filter((file) => file.endsWith(".ts"))
+      // Databases have names that look like metrics.
+      .filter((file) => file.endsWith(".ts") && !file.startsWith("store/postgres"))
       .flatMap((file) => page(`src/${file}`).match(/\bpostern_[a-z_]+\b/g) ?? [])
     expect(told.map(({ name }) => name).sort()).toEqual([...new Set(named)].sort())
   })

@@ -35,7 +35,7 @@ async function queueOn(
   folder: TemporaryFolder,
   { now, emptied = [] }: { readonly now: () => Date; readonly emptied?: string[] },
 ): Promise<RedisQueue> {
-  const server = await RedisServer.connect({ kind: "redis", url, password: null }, silentLog())
+  const server = await RedisServer.connect({ kind: "redis", url, password: null, caFile: null }, silentLog())
   const onEmptied = async (id: string) => void emptied.push(id)
   return RedisQueue.open(server, openEmbeddedAudit(folder.path), { now, log: silentLog(), onEmptied })
 }

@@ -1,7 +1,8 @@
+import { isIP } from "node:net"
 import { Queue, Worker } from "bullmq"
 import { Redis, type RedisOptions } from "ioredis"
 import type { QueueConfig } from "../../config/config.ts"
-import { readSecretText } from "../../config/load.ts"
+import { readNamed, readSecretText } from "../../config/load.ts"
 import { randomOctets } from "../../crypto/primitives/random.ts"
 import { GatewayError } from "../../errors.ts"
 import type { Log } from "../../log/log.ts"
@@ -182,7 +183,7 @@ function bullOn(connection: Redis, log: Log): Bull {
   return { redis: connection, queue, worker }
 }
 
-function optionsOf({ url, password }: QueueConfig & { readonly kind: "redis" }) {
+function optionsOf({ url, password, caFile }: QueueConfig & { readonly kind: "redis" }) {
   const { protocol, hostname, port, username, pathname } = new URL(url)
   const host = hostname.replace(/^\[|\]$/g, "")
   return {
@@ -191,7 +192,7 @@ function optionsOf({ url, password }: QueueConfig & { readonly kind: "redis" }) 
     db: Number(pathname.slice(1) || "0"),
     ...(username === "" ? {} : { username: decodeURIComponent(username) }),
     ...(password === null ? {} : { password: readSecretText(password) }),
-    ...(protocol === "rediss:" ? { tls: { servername: host } } : {}),
+    ...(protocol === "rediss:" ? { tls: tlsOf(host, caFile) } : {}),
     connectionName: "postern",
     lazyConnect: true,
     connectTimeout: CONNECT_MS,
@@ -201,4 +202,10 @@ function optionsOf({ url, password }: QueueConfig & { readonly kind: "redis" }) 
     maxRetriesPerRequest: null,
     retryStrategy: (times: number) => Math.min(100 * times, LAST_PAUSE_MS),
   } satisfies RedisOptions
+}
+
+function tlsOf(host: string, caFile: string | null) {
+  // A name that is an address is not sent (RFC 6066 §3), but looked for in the certificate all the same.
+  const name = isIP(host) === 0 ? { servername: host } : {}
+  return caFile === null ? name : { ...name, ca: readNamed(caFile, "CA") }
 }
