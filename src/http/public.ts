@@ -1,6 +1,7 @@
 import { Server as TlsServer } from "node:tls"
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify"
 import { fastify } from "fastify"
+import { hasCode } from "../errors.ts"
 import type { Log } from "../log/log.ts"
 import { serveAutoconfig } from "./autoconfig.ts"
 import { autodiscoverUrl, serveAutodiscover } from "./autodiscover.ts"
@@ -63,6 +64,7 @@ export async function startPublicHttp(options: PublicHttpOptions): Promise<Fasti
     const status = clientsFault(error)
     if (status !== null) return sendText(reply, status, "bad request")
     options.log.error("http.failed", { listener: "https" }, error)
+    if (hasCode(error, "STATE_AWAY")) return sendText(reply.header("retry-after", "10"), 503, "try again later")
     return sendText(reply, 500, "internal error")
   })
   await listenOn(server, options, "https")

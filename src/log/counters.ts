@@ -50,6 +50,9 @@ const COUNTERS = {
     labels: ["outcome"],
   },
   postern_devices_revoked_total: { help: "Open connections ended by a revocation." },
+  postern_state_lost_total: {
+    help: "Times that a thread could not learn any more what changes, and let go of all it had let in.",
+  },
 } as const satisfies Readonly<Record<string, { help: string; labels?: readonly string[] }>>
 
 /** Names of everything whose time is taken, seconds. */

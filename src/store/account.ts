@@ -72,10 +72,10 @@ export interface PinnedCertificate {
 export interface Population {
   readonly sequence: number
   readonly accounts: ReadonlyMap<string, Account>
-  /** By id. */
-  readonly devices: ReadonlyMap<string, Device>
   /** Those that may log in with a password, by its keyed hash in base64. */
   readonly devicesByPassword: ReadonlyMap<string, Device>
+  /** Those that may log in with a certificate, by the fingerprint of its key in base64. */
+  readonly devicesByKey: ReadonlyMap<string, Device>
   /** By account. */
   readonly devicesOf: ReadonlyMap<string, readonly Device[]>
   readonly aliases: ReadonlyMap<string, readonly string[]>
@@ -96,21 +96,23 @@ export function readPopulation({ sql }: Database, sequence: number): Population 
   return {
     sequence,
     accounts: new Map(accounts.map((account) => [account.address, account])),
-    devices: new Map(devices.map((device) => [device.id, device])),
     devicesByPassword: new Map(
       devices.flatMap((device, at) => {
         const row = rows[at]
-        return row === undefined || row["password"] === null ? [] : [[passwordName(octetsIn(row, "password")), device]]
+        return row === undefined || row["password"] === null ? [] : [[octetsName(octetsIn(row, "password")), device]]
       }),
+    ),
+    devicesByKey: new Map(
+      devices.flatMap((device) => (device.login === null ? [] : [[octetsName(device.login.key), device]])),
     ),
     devicesOf: Map.groupBy(devices, (device) => device.account),
     aliases: new Map([...targets].map(([alias, rows]) => [alias, rows.map((row) => textIn(row, "target"))])),
   }
 }
 
-/** The name of a stored password. @param stored its keyed hash */
-export function passwordName(stored: Uint8Array): string {
-  return Buffer.from(stored).toString("base64")
+/** The name of a hash: of a stored password, or of a login key. */
+export function octetsName(hash: Uint8Array): string {
+  return Buffer.from(hash).toString("base64")
 }
 
 function accountIn(row: Row, keys: readonly Row[]): Account {

@@ -8,12 +8,12 @@ import {
   type DeviceLogin,
   type Format,
   formatIn,
+  octetsName,
   type PinnedCertificate,
   type Population,
-  passwordName,
   readPopulation,
 } from "./account.ts"
-import { dateIn, octetsIn, type State, textIn } from "./database.ts"
+import { dateIn, octetsIn, type State } from "./database.ts"
 import type { RecryptionKeys, RecryptionScalar } from "./recryption-keys.ts"
 import { type Meaning, resolveAddress } from "./resolve.ts"
 import type { UpstreamCredentials } from "./upstream-credentials.ts"
@@ -250,7 +250,7 @@ export class People {
   authenticate(username: string, password: string): KnownDevice | null {
     const { devicesByPassword, accounts } = this.#cached()
     // By a keyed hash of 142 random bits: how long the look-up takes says nothing that helps.
-    const device = devicesByPassword.get(passwordName(this.#stored(hashPassword(password))))
+    const device = devicesByPassword.get(octetsName(this.#stored(hashPassword(password))))
     if (device === undefined || device.revokedAt !== null || device.account !== keyOf(username)) return null
     const account = accounts.get(device.account)
     return account === undefined ? null : { account, device }
@@ -261,11 +261,11 @@ export class People {
    * @returns null: there is none
    */
   deviceOfKey(fingerprint: Uint8Array): KnownDevice | null {
-    const row = this.#database.sql.get`SELECT id FROM device WHERE login_key = ${fingerprint}`
-    const device = row === undefined ? undefined : this.#cached().devices.get(textIn(row, "id"))
+    const { devicesByKey, accounts } = this.#cached()
+    const device = devicesByKey.get(octetsName(fingerprint))
     if (device === undefined || device.revokedAt !== null) return null
-    const account = this.account(device.account)
-    return account === null ? null : { account, device }
+    const account = accounts.get(device.account)
+    return account === undefined ? null : { account, device }
   }
 
   /**

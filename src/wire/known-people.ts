@@ -28,6 +28,9 @@ export function knowPeople(core: Core): KnownPeople {
     recryptors.refresh()
     directory.refresh()
   })
-  presence.onDoubt(() => recryptors.forget())
+  presence.onDoubt(() => {
+    recryptors.forget()
+    core.counters.add("postern_state_lost_total")
+  })
   return { directory, recryptors, markerKey, presence, [Symbol.dispose]: () => presence[Symbol.dispose]() }
 }

@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from "node:child_process"
 import { once } from "node:events"
 import { readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
-import { describe, expect, test } from "vitest"
+import { afterAll, beforeAll, describe, expect, test } from "vitest"
 import { type DeviceSettings, eventually, Instance } from "../harness/instance.ts"
 import { freeRange } from "../harness/ports.ts"
 import { Postgres, postgresPossible } from "../harness/postgres.ts"
@@ -63,44 +63,62 @@ async function rcpt(port: number): Promise<string> {
   return await client.until(/^\d{3} .*\r\n/)
 }
 
+const metrics = async ({ port }: Machine) => (await fetch(`http://127.0.0.1:${port + 6}/metrics`)).text()
+
 const loggedIn = async (device: DeviceSettings) => {
   using _session = await ImapSession.open(device)
   return true
 }
 
 describe.skipIf(!postgresPossible)("machines that share PostgreSQL", () => {
-  test("let in whom the other knows, end a revoked device's sessions, and trust nobody when the server is lost", async () => {
-    await using postgres = await Postgres.start()
-    await using instance = await Instance.create()
+  const stack = new AsyncDisposableStack()
+  let postgres: Postgres
+  let instance: Instance
+  let other: Machine
+  let laptop: DeviceSettings
+  let phone: DeviceSettings
+
+  beforeAll(async () => {
+    postgres = stack.use(await Postgres.start())
+    instance = stack.use(await Instance.create())
     const { url } = await postgres.database()
     instance.configure("[mailboxes]", `[store]\nurl = "${url}"\n\n[mailboxes]`)
     await instance.must("account", "add", ALICE)
-    const laptop = await instance.device(ALICE, "laptop")
-    const phone = await instance.device(ALICE, "phone")
+    laptop = await instance.device(ALICE, "laptop")
+    phone = await instance.device(ALICE, "phone")
     await instance.serve()
-    await using other = await Machine.beside(instance)
-    const [laptopThere, phoneThere] = [other.as(laptop, instance), other.as(phone, instance)]
+    other = stack.use(await Machine.beside(instance))
+  })
 
-    using idling = await ImapSession.open(phoneThere)
-    using working = await ImapSession.open(laptopThere)
+  afterAll(() => stack[Symbol.asyncDispose]())
+
+  test("let in whom the other knows, and end the sessions of a revoked device", async () => {
+    const there = other.as(phone, instance)
+    using idling = await ImapSession.open(there)
+    using working = await ImapSession.open(other.as(laptop, instance))
     await instance.must("device", "revoke", ALICE, "phone")
     expect(await idling.wire.until(/^\* BYE .*\r\n/m)).toContain("device revoked")
-    await expect(ImapSession.open(phoneThere)).rejects.toThrow(/NO \[AUTHENTICATIONFAILED\]/)
+    await expect(ImapSession.open(there)).rejects.toThrow(/NO \[AUTHENTICATIONFAILED\]/)
     await working.must("NOOP")
+  })
+
+  test("trust nobody when the server hangs, and everybody when it is back", async () => {
+    const there = other.as(laptop, instance)
+    using working = await ImapSession.open(there)
     expect(await rcpt(other.port)).toMatch(/^250 /)
     expect(await other.ready()).toBe(200)
-
     postgres.suspend()
     try {
       expect(await working.wire.until(/^\* BYE .*\r\n/m)).toContain("[UNAVAILABLE]")
-      await expect(ImapSession.open(laptopThere)).rejects.toThrow(/NO \[UNAVAILABLE\]/)
+      await expect(ImapSession.open(there)).rejects.toThrow(/NO \[UNAVAILABLE\]/)
       await expect(ImapSession.open(laptop)).rejects.toThrow(/NO \[UNAVAILABLE\]/)
       expect(await rcpt(other.port)).toMatch(/^451 4\.3\.0/)
       expect(await other.ready()).toBe(503)
+      expect(await metrics(other)).toMatch(/^postern_state_lost_total [1-9]/m)
     } finally {
       postgres.resume()
     }
-    await eventually("the server is back", () => loggedIn(laptopThere).catch(() => false))
+    await eventually("the server is back", () => loggedIn(there).catch(() => false))
     expect(await rcpt(other.port)).toMatch(/^250 /)
     expect(await other.ready()).toBe(200)
   })

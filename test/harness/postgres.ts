@@ -1,53 +1,65 @@
 import { type ChildProcess, execFile, spawn } from "node:child_process"
 import { once } from "node:events"
-import { chownSync, readFileSync, rmSync } from "node:fs"
+import { chownSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { mkdtemp } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { promisify } from "node:util"
 import pg from "pg"
 import type { PostgresStore } from "../../src/store/postgres/connection.ts"
+import type { TestCertificate } from "./certificate.ts"
 import { peer } from "./peers.ts"
+import { freePorts } from "./ports.ts"
 
 /** As Debian installs it. */
 const PROGRAMS = "/usr/lib/postgresql/15/bin"
 const USER = "postern"
-const PORT = 5432
 const NOBODY = 65_534
 const run = promisify(execFile)
 
 export const postgresPossible = peer(join(PROGRAMS, "postgres"))
 
-/**
- * A PostgreSQL of the test's own, on a Unix socket. It ends with this process, however that ends, and leaves nothing behind. Without
- * `fsync=on` among its settings it does not sync.
- */
+/** What a test wants of its PostgreSQL. */
+interface PostgresOptions {
+  /** `name=value`, as in postgresql.conf. Without `fsync=on` it does not sync. */
+  readonly settings?: readonly string[]
+  /** It listens on 127.0.0.1 and 127.0.0.2 too, by TLS with this, and asks for the password. */
+  readonly tls?: TestCertificate & { readonly password: string }
+}
+
+/** A PostgreSQL of the test's own, on a Unix socket. It ends with this process, however that ends, and leaves nothing behind. */
 export class Postgres implements AsyncDisposable {
+  /** Of TCP, and in the name of the socket. */
+  readonly port: number
   readonly #folder: string
   readonly #settings: readonly string[]
   #process: ChildProcess | null = null
   #databases = 0
 
-  private constructor(folder: string, settings: readonly string[]) {
+  private constructor(folder: string, port: number, settings: readonly string[]) {
+    this.port = port
     this.#folder = folder
     this.#settings = settings
   }
 
-  /** @param settings `name=value`, as in postgresql.conf */
-  static async start(settings: readonly string[] = []): Promise<Postgres> {
+  static async start({ settings = [], tls }: PostgresOptions = {}): Promise<Postgres> {
     const folder = await mkdtemp(join(tmpdir(), "postern-postgres-"))
     // PostgreSQL runs as anybody but root.
     if (isRoot()) chownSync(folder, NOBODY, NOBODY)
-    const postgres = new Postgres(folder, settings)
-    const options = ["-D", join(folder, "data"), "-U", USER, "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"]
+    const [port = 0] = await freePorts(1)
+    const listening = tls ? ["listen_addresses=127.0.0.1,127.0.0.2", "ssl=on", ...tlsFiles(folder, tls)] : []
+    const postgres = new Postgres(folder, port, [...listening, ...settings])
+    const options = ["-D", join(folder, "data"), "-U", USER, "-E", "UTF8", "--locale=C", "--no-sync", ...AUTH]
     await run(join(PROGRAMS, "initdb"), options, runAs(folder))
     await postgres.start()
+    if (tls) await postgres.query("postgres", `ALTER ROLE ${USER} PASSWORD '${tls.password}'`)
     return postgres
   }
 
   /** Starts it again after {@link kill}. */
   async start(): Promise<void> {
-    const settings = ["listen_addresses=", "fsync=off", ...this.#settings, `unix_socket_directories=${this.#folder}`]
+    const own = [`port=${this.port}`, `unix_socket_directories=${this.#folder}`]
+    const settings = ["listen_addresses=", "fsync=off", ...this.#settings, ...own]
     const server = [join(PROGRAMS, "postgres"), "-D", join(this.#folder, "data")]
     const command = ["-c", WATCH, "sh", ...server, ...settings.flatMap((setting) => ["-c", setting])]
     const child = spawn("/bin/sh", command, { ...runAs(this.#folder), stdio: ["pipe", "ignore", "ignore"] })
@@ -84,7 +96,7 @@ export class Postgres implements AsyncDisposable {
   async database(): Promise<PostgresStore> {
     const name = `test_${++this.#databases}`
     await this.query("postgres", `CREATE DATABASE ${name}`)
-    const url = `postgres://${USER}@localhost/${name}?host=${encodeURIComponent(this.#folder)}`
+    const url = `postgres://${USER}@localhost:${this.port}/${name}?host=${encodeURIComponent(this.#folder)}`
     return { kind: "postgres", url, password: null }
   }
 
@@ -101,7 +113,7 @@ export class Postgres implements AsyncDisposable {
 
   /** An administrator's connection; the caller ends it. */
   async client(database: string): Promise<pg.Client> {
-    const client = new pg.Client({ host: this.#folder, port: PORT, user: USER, database })
+    const client = new pg.Client({ host: this.#folder, port: this.port, user: USER, database })
     // It may be the one that is to be killed.
     client.on("error", () => undefined)
     await client.connect()
@@ -155,6 +167,16 @@ export function databaseOf({ url }: PostgresStore): string {
   return new URL(url).pathname.slice(1)
 }
 
+/** Makes the files, for the server's user alone. @returns the settings that name them */
+function tlsFiles(folder: string, { certificate, key }: TestCertificate): string[] {
+  return Object.entries({ ssl_cert_file: certificate, ssl_key_file: key }).map(([name, text]) => {
+    const path = join(folder, name)
+    writeFileSync(path, text, { mode: 0o600 })
+    if (isRoot()) chownSync(path, NOBODY, NOBODY)
+    return `${name}=${path}`
+  })
+}
+
 function isRoot(): boolean {
   return process.getuid?.() === 0
 }
@@ -162,6 +184,8 @@ function isRoot(): boolean {
 function runAs(cwd: string): { cwd: string; uid?: number; gid?: number } {
   return isRoot() ? { cwd, uid: NOBODY, gid: NOBODY } : { cwd }
 }
+
+const AUTH = ["--auth-local=trust", "--auth-host=scram-sha-256"]
 
 /** The end of its input, which comes with ours, ends the server with all its processes; when the server ends by itself, so does this. */
 const WATCH = `

@@ -1,3 +1,4 @@
+import { checkServerIdentity } from "node:tls"
 import pg from "pg"
 import type { StoreConfig } from "../../config/config.ts"
 import { readNamed, readSecretText } from "../../config/load.ts"
@@ -33,6 +34,8 @@ export function connectionOptions({ url, password }: PostgresStore, purpose: str
         ? false
         : {
             rejectUnauthorized: tls === "verified",
+            // pg names no host that is an address, and "localhost" would be looked for instead.
+            checkServerIdentity: (_name, certificate) => checkServerIdentity(host, certificate),
             ...(caFile === null ? {} : { ca: readNamed(caFile, "authority") }),
           },
     application_name: `postern ${purpose}`,

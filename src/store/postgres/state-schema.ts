@@ -1,5 +1,5 @@
 /** A change of people or devices was committed: look at the change sequence. */
-export const CHANGE_CHANNEL = "postern_change"
+export const CHANGE_CHANNEL = "state_changed"
 
 /**
  * The schema of the state in PostgreSQL, the same tables as in data/state.db (../state.ts). Times are milliseconds since 1970; text that is

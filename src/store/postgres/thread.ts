@@ -1,4 +1,3 @@
-import "../../compile-cache.ts"
 import { Socket } from "node:net"
 import { type MessagePort, workerData } from "node:worker_threads"
 import pg from "pg"

@@ -1,8 +1,11 @@
 import { writeFileSync } from "node:fs"
-import { expect, test } from "vitest"
+import { afterAll, describe, expect, test } from "vitest"
 import { type PostgresAddress, postgresWarning, readPostgresUrl } from "../../../src/config/postgres-url.ts"
 import { connectionOptions, isAway, postgresError } from "../../../src/store/postgres/connection.ts"
+import { PostgresState } from "../../../src/store/postgres/state.ts"
+import { testCertificate } from "../../harness/certificate.ts"
 import { temporaryFolder } from "../../harness/peers.ts"
+import { databaseOf, Postgres, postgresPossible } from "../../harness/postgres.ts"
 
 const ELSEWHERE: PostgresAddress = {
   host: "db.example",
@@ -73,4 +76,44 @@ test("an error without an answer of the server may be tried again, and its words
   expect(postgresError(new Error("connect ECONNREFUSED"), "connect").message).toBe(
     "postgres: connect: connect ECONNREFUSED",
   )
+})
+
+describe.skipIf(!postgresPossible)("a server on another machine", async () => {
+  if (!postgresPossible) return
+  const [own, other] = [await testCertificate(), await testCertificate()]
+  const server = await Postgres.start({ tls: { ...own, password: "correct horse" } })
+  const folder = await temporaryFolder()
+  writeFileSync(folder.file("own.pem"), own.certificate)
+  writeFileSync(folder.file("other.pem"), other.certificate)
+  writeFileSync(folder.file("right"), "correct horse\n")
+  writeFileSync(folder.file("wrong"), "wrong horse\n")
+  const database = databaseOf(await server.database())
+  afterAll(async () => {
+    await server[Symbol.asyncDispose]()
+    await folder[Symbol.asyncDispose]()
+  })
+
+  const rows: [what: string, host: string, parameters: string, password: string | null, want: string | null][] = [
+    ["verified by name", "localhost", "sslmode=verify-full&sslrootcert=OWN", "right", null],
+    ["verified by address", "127.0.0.1", "sslmode=verify-full&sslrootcert=OWN", "right", null],
+    ["of another name", "127.0.0.2", "sslmode=verify-full&sslrootcert=OWN", "right", "does not match"],
+    ["of another authority", "localhost", "sslmode=verify-full&sslrootcert=OTHER", "right", "self-signed"],
+    ["of an authority that nobody knows", "localhost", "sslmode=verify-full", "right", "self-signed"],
+    ["not looked at", "127.0.0.2", "sslmode=require", "right", null],
+    ["wrong password", "localhost", "sslmode=require", "wrong", "password authentication failed"],
+    ["no password", "localhost", "sslmode=require", null, "password"],
+    ["no such file", "localhost", "sslmode=require", "none", "none: cannot read this secret file"],
+  ]
+  test.each(rows)("%s", (_what, host, parameters, password, want) => {
+    const files = parameters.replace("OWN", folder.file("own.pem")).replace("OTHER", folder.file("other.pem"))
+    const url = `postgres://postern@${host}:${server.port}/${database}?${files}`
+    const open = () =>
+      PostgresState.open({
+        kind: "postgres",
+        url,
+        password: password === null ? null : { kind: "file", path: folder.file(password) },
+      })
+    if (want !== null) expect(open).toThrow(want)
+    else open().close()
+  })
 })
