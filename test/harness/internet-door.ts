@@ -30,7 +30,7 @@ route add local 2a0e::/32 dev lo
 writeFileSync("/proc/sys/net/ipv6/ip_nonlocal_bind", "1")
 // For Postfix, which asks the system's resolver; the mount is this namespace's own.
 const resolver = join(folder, "resolv.conf")
-writeFileSync(resolver, "nameserver 127.0.0.1\n")
+writeFileSync(resolver, "nameserver 127.0.0.1\noptions trust-ad\n")
 must("mount", ["--bind", resolver, "/etc/resolv.conf"])
 
 const tell = (told: Told): void => {

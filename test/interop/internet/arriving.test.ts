@@ -1,16 +1,19 @@
 import { createServer, type Server } from "node:net"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
 import { testCertificate } from "../../harness/certificate.ts"
+import { Exim, eximThere } from "../../harness/exim.ts"
 import { mustRun } from "../../harness/peers.ts"
 import { WireClient } from "../../harness/wire.ts"
-import { ALICE, GATEWAY, SECRET, World, worldPossible } from "./world.ts"
+import { ALICE, GATEWAY, message, SECRET, tlsa, World, worldPossible } from "./world.ts"
 
 const POSTFIX = "11.0.2.1"
-/** Who hands mail to Postfix, as its own people do. */
+const EXIM = "11.0.2.2"
+/** Who hands mail to Postfix and Exim, as their own people do. */
 const PARTNER = "11.0.2.50"
 const STRANGER = "11.9.9.9"
 
 let world: World
+let exim: Exim
 let policies: Server
 let trusted: string
 /** What the policy service of Postfix answered, by domain. */
@@ -18,7 +21,7 @@ const answered: Record<string, string> = {}
 
 beforeAll(async () => {
   if (!worldPossible) return
-  const mx = await testCertificate("mx.partner.test")
+  const [mx, other] = await Promise.all([testCertificate("mx.partner.test"), testCertificate("mx.exim.test")])
   world = await World.start({
     zones: async ({ instance }) => {
       // What the program says that DNS should have is what DNS has.
@@ -34,6 +37,11 @@ beforeAll(async () => {
           state: "signed",
           records: ["@ MX 10 mx", `mx A ${POSTFIX}`, `@ TXT "v=spf1 ip4:${POSTFIX} -all"`],
         },
+        {
+          name: "exim.test",
+          state: "signed",
+          records: ["@ MX 10 mx", `mx A ${EXIM}`, `_25._tcp.mx TLSA ${tlsa(other)}`],
+        },
       ]
     },
     postfix: {
@@ -45,6 +53,14 @@ beforeAll(async () => {
     },
     authorities: [],
   })
+  if (eximThere)
+    exim = await Exim.start(world.internet, {
+      hostname: "mx.exim.test",
+      address: EXIM,
+      domain: "exim.test",
+      submitters: PARTNER,
+      tls: other,
+    })
   trusted = world.internet.folder.file("trusted.pem")
   policies = createServer((socket) => {
     socket.on("error", () => undefined)
@@ -79,18 +95,18 @@ function runInside(...command: readonly string[]): Promise<Uint8Array> {
   return mustRun(first, args)
 }
 
-/** Hands a message to Postfix, which sends it on to where DNS says. */
-async function sendByPostfix(name: string, to: string): Promise<void> {
+/** Hands a message to a mail server, which sends it on to where DNS says. */
+async function sendBy(server: string, name: string, to: string, domain = "partner.test"): Promise<void> {
   await runInside(
-    ...["swaks", "--silent", "2", "--server", POSTFIX, "--local-interface", PARTNER, "--helo", "pc.partner.test"],
-    ...["--from", "bob@partner.test", "--to", to, "--header", `Subject: ${name}`, "--body", SECRET],
+    ...["swaks", "--silent", "2", "--server", server, "--local-interface", PARTNER, "--helo", "pc.partner.test"],
+    ...["--from", `bob@${domain}`, "--to", to, "--header", `Subject: ${name}`, "--body", SECRET],
   )
 }
 
 describe.skipIf(!worldPossible)("a gateway takes mail on port 25", () => {
   describe("from Postfix, which finds it in DNS as postern dns prints it", () => {
     test("verified by DANE; encrypted in the mailbox, SPF passed", async () => {
-      await sendByPostfix("by-dane", ALICE)
+      await sendBy(POSTFIX, "by-dane", ALICE)
       const { outside, inside } = await world.inMailbox("SUBJECT by-dane")
       expect(outside).not.toContain(SECRET)
       expect(inside).toContain(`\r\n\r\n${SECRET}\r\n`)
@@ -104,7 +120,7 @@ describe.skipIf(!worldPossible)("a gateway takes mail on port 25", () => {
     })
 
     test("verified by the policy of MTA-STS that it publishes, in a zone that is not signed", async () => {
-      await sendByPostfix("by-sts", "bob@second.test")
+      await sendBy(POSTFIX, "by-sts", "bob@second.test")
       const { inside } = await world.inMailbox("SUBJECT by-sts")
       expect(inside).toContain(`\r\n\r\n${SECRET}\r\n`)
       expect(answered).toEqual({ "second.test": "OK secure match=mail.example.test servername=hostname" })
@@ -112,7 +128,7 @@ describe.skipIf(!worldPossible)("a gateway takes mail on port 25", () => {
     })
 
     test("nobody of that name: refused at RCPT, so Postfix tells its own sender and we tell nobody", async () => {
-      await sendByPostfix("unknown", "nobody@example.test")
+      await sendBy(POSTFIX, "unknown", "nobody@example.test")
       const bounce = await world.postfix.received("Final-Recipient: rfc822; nobody@example.test")
       expect(bounce).toMatch(/^Diagnostic-Code: smtp; 550 5\.1\.1 no such mailbox here$/m)
       expect(bounce).toMatch(/^Remote-MTA: dns; mail\.example\.test$/m)
@@ -128,6 +144,32 @@ describe.skipIf(!worldPossible)("a gateway takes mail on port 25", () => {
       ...["--from", username, "--to", "bob@partner.test", "--header", "Subject: by-swaks", "--body", SECRET],
     )
     expect(await world.postfix.received("Subject: by-swaks")).toMatch(/\(using TLSv1\.3 with cipher /)
+  })
+
+  describe.skipIf(!eximThere)("Exim, whose TLS is GnuTLS", () => {
+    test("finds and verifies it by DANE; encrypted in the mailbox", async () => {
+      await sendBy(EXIM, "by-exim", ALICE, "exim.test")
+      const { outside, inside } = await world.inMailbox("SUBJECT by-exim")
+      expect(outside).not.toContain(SECRET)
+      expect(inside).toContain(`\r\n\r\n${SECRET}\r\n`)
+      expect(await exim.logged(/ => alice@example\.test /)).toMatch(
+        / H=mail\.example\.test \[11\.0\.0\.1\] .* CV=dane /,
+      )
+    })
+
+    test("nobody of that name: refused at RCPT, so Exim tells its own sender", async () => {
+      await sendBy(EXIM, "unknown", "nobody@example.test", "exim.test")
+      expect(await exim.received("550 5.1.1 no such mailbox here")).toContain("nobody@example.test")
+    })
+
+    test("is found and verified by DANE in turn, and gets what was sent", async () => {
+      const octets = message("to-exim", "bob@exim.test")
+      const id = await world.submit(octets, ["bob@exim.test"])
+      expect(await world.attempt(id, "bob@exim.test")).toMatchObject({ outcome: "done" })
+      const arrived = await exim.received("<to-exim@example.test>")
+      expect(arrived.replaceAll("\n", "\r\n")).toContain(octets.toString())
+      expect(arrived).toMatch(/with esmtps {2}\(TLS1\.3\)/)
+    })
   })
 
   describe("from a stranger", () => {
