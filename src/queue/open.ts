@@ -1,4 +1,5 @@
-import type { Config } from "../config/config.ts"
+import type { Config, StoreConfig } from "../config/config.ts"
+import type { AuditLog } from "./audit-log.ts"
 import { openEmbeddedQueue } from "./embedded.ts"
 import { openEmbeddedAudit } from "./embedded-audit.ts"
 import type { WorkQueue } from "./queue.ts"
@@ -15,7 +16,7 @@ export interface QueueUse extends QueueOptions {
  * @throws GatewayError STATE_VERSION, STATE_CORRUPT, CONFIG_INVALID (a password that is not there)
  */
 export async function openQueue(config: Config, { runsOn, ...options }: QueueUse): Promise<WorkQueue> {
-  const { queue, data } = config
+  const { queue, store, data } = config
   if (queue.kind === "embedded")
     return openEmbeddedQueue(data, { ...options, commitsReachDisk: runsOn ? "later" : "at once" })
   // Loaded where it is used: BullMQ and its like take a fifth of a second and 25 MB.
@@ -24,5 +25,11 @@ export async function openQueue(config: Config, { runsOn, ...options }: QueueUse
     import("./redis/redis-queue.ts"),
   ])
   const server = await RedisServer.connect(queue, options.log)
-  return RedisQueue.open(server, openEmbeddedAudit(data), options)
+  return RedisQueue.open(server, await openAudit(store, data), options)
+}
+
+async function openAudit(store: StoreConfig, data: string): Promise<AuditLog> {
+  if (store.kind === "embedded") return openEmbeddedAudit(data)
+  const { openPostgresAuditLog } = await import("../store/postgres/audit-log.ts")
+  return await openPostgresAuditLog(store)
 }
