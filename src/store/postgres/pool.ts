@@ -102,5 +102,11 @@ export function isForeignKeyViolation(error: unknown): boolean {
   return error instanceof Error && systemCode(error.cause) === FOREIGN_KEY_VIOLATION
 }
 
+/** True when the server has ended, and undone, one of two that waited for one another. */
+export function isDeadlock(error: unknown): boolean {
+  return error instanceof Error && systemCode(error.cause) === DEADLOCK_DETECTED
+}
+
 // SQLSTATE.
 const FOREIGN_KEY_VIOLATION = "23503"
+const DEADLOCK_DETECTED = "40P01"

@@ -42,7 +42,7 @@ describe.skipIf(!postgresPossible)("PostgreSQL", () => {
   let pool: Pool
 
   beforeAll(async () => {
-    server = await Postgres.start(["logging_collector=on"])
+    server = await Postgres.start({ settings: ["logging_collector=on"] })
     store = await server.database()
     options = connectionOptions(store, "test")
     await (await openPostgresSpool(store, null, { accepts: false, now: () => new Date() })).spool[Symbol.asyncDispose]()
