@@ -6,7 +6,7 @@ import { randomOctets } from "../crypto/primitives/random.ts"
 import type { Decapsulator } from "../crypto/primitives/seal-key.ts"
 import { HEAD_OCTETS, keyIdOf, Sealer, type SealingKey } from "../crypto/seal/seal.ts"
 import { GatewayError } from "../errors.ts"
-import { makePrivateFolder, openIfThere, unlinkIfThere } from "./durable.ts"
+import { makePrivateFolder, openIfThere, systemCode, unlinkIfThere } from "./durable.ts"
 import { type FolderSync, openFolderSync } from "./folder-sync.ts"
 import { lifeOf, thisProcess } from "./process.ts"
 import { openSealed, type SealedTarget, type SpooledMessage, writeSealed } from "./sealed-message.ts"
@@ -68,7 +68,7 @@ export class FileSpool implements Spool {
       await writeSealed(begin, content, trailer)
       return name
     } catch (error) {
-      await unlinkIfThere(path)
+      await unlinkIfPossible(path)
       throw error
     }
   }
@@ -182,5 +182,14 @@ function headOf(path: string): Uint8Array | null {
     return head.subarray(0, readSync(file, head, 0, HEAD_OCTETS, 0))
   } finally {
     closeSync(file)
+  }
+}
+
+/** A disk that takes nothing may not let anything go either. What is told is why it took nothing; the file is a leftover of this process. */
+async function unlinkIfPossible(path: string): Promise<void> {
+  try {
+    await unlinkIfThere(path)
+  } catch (error) {
+    if (systemCode(error) === null) throw error
   }
 }
