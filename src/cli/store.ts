@@ -1,11 +1,11 @@
-import { existsSync, readdirSync } from "node:fs"
+import { existsSync } from "node:fs"
 import { join } from "node:path"
 import type { Command } from "commander"
 import type { Config, StoreConfig } from "../config/config.ts"
 import { readPostgresUrl } from "../config/postgres-url.ts"
 import { GatewayError } from "../errors.ts"
-import { copyState } from "../store/copy-state.ts"
-import { isSpoolId } from "../store/spool.ts"
+import { type Copied, copyState } from "../store/copy-state.ts"
+import { openSpool } from "../store/open-spool.ts"
 import { openState } from "../store/state.ts"
 import { type CommonOptions, configOf, optionsOf, print, printJson } from "./shell.ts"
 
@@ -33,13 +33,14 @@ export function registerStore(program: Command): void {
     .action((from: string, _options: unknown, command: Command) => copy(from, optionsOf(command)))
 }
 
-function copy(from: string, options: CopyOptions): void {
+async function copy(from: string, options: CopyOptions): Promise<void> {
   const config = configOf(options)
   const place = placeOf(from, options)
   const [source, target] = [urlOf(place), urlOf(config.store)]
   if (source === target) throw new GatewayError("USAGE", `store: ${config.file} names ${target} already`)
-  if (place.kind === "embedded") refuseMissing(config)
-  const rows = copyBetween({ data: config.data, store: place }, config)
+  if (place.kind === "embedded" && !existsSync(join(config.data, "state.db")))
+    throw new GatewayError("USAGE", `store: there is no state in ${config.data}`)
+  const rows = await copyBetween({ ...config, store: place }, config)
   if (options.json) {
     printJson({ from: source, to: target, rows })
     return
@@ -48,9 +49,10 @@ function copy(from: string, options: CopyOptions): void {
   print(`copied from ${source} to ${target}; ${source} is as it was`)
 }
 
-function copyBetween(from: Parameters<typeof openState>[0], to: Config): ReturnType<typeof copyState> {
+async function copyBetween(from: Config, to: Config): Promise<Copied> {
   const source = openState(from)
   try {
+    await refuseMail(from)
     const target = openState(to)
     try {
       return copyState(source, target, new Date())
@@ -77,14 +79,16 @@ function urlOf(store: StoreConfig): string {
   return store.kind === "embedded" ? "embedded:" : store.url
 }
 
-/** Nothing is made that was to be read; and mail that is on its way is looked for where the state is. */
-function refuseMissing({ data }: Config): void {
-  if (!existsSync(join(data, "state.db"))) throw new GatewayError("USAGE", `store: there is no state in ${data}`)
-  const spool = join(data, "spool")
-  const messages = existsSync(spool) ? readdirSync(spool).filter(isSpoolId).length : 0
+/** The spool is where the state is, and would stay behind. */
+async function refuseMail(source: Config): Promise<void> {
+  const use = { accepts: false, opens: false, runsOn: false, now: () => new Date() }
+  const { spool } = await openSpool(source, use)
+  await using _spool = spool
+  let messages = 0
+  for await (const _id of spool.ids()) messages += 1
   if (messages > 0)
     throw new GatewayError(
       "USAGE",
-      `store: ${messages} messages in ${spool} are on their way, and would stay behind: let the queue run empty first`,
+      `store: messages on their way: ${messages} in the spool of ${urlOf(source.store)}, which would stay behind: let the queue run empty first`,
     )
 }

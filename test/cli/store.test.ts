@@ -127,9 +127,11 @@ describe.skipIf(!postgresPossible)("store copy", () => {
     expect([running.code, running.stderr]).toEqual([2, expect.stringContaining(`process ${process.pid} on `)])
     presence[Symbol.dispose]()
     state.close()
-    mkdirSync(folder.file("data/spool"))
+    mkdirSync(folder.file("data/spool"), { recursive: true })
     writeFileSync(folder.file("data/spool/0123456789abcdef"), "")
-    expect((await copy("postgres.toml", "embedded:")).stderr).toContain("1 messages in")
+    expect((await copy("postgres.toml", "embedded:")).stderr).toContain(
+      "messages on their way: 1 in the spool of embedded:",
+    )
     writeFileSync(
       folder.file("none.toml"),
       `domains = ["example.test"]\ndata = "none"\n[store]\nurl = "${place.store.url}"\n`,
