@@ -24,8 +24,8 @@ export async function openQueue(config: Config, { runsOn, ...options }: QueueUse
     import("./redis/server.ts"),
     import("./redis/redis-queue.ts"),
   ])
-  const server = await RedisServer.connect(queue, options.log)
-  return RedisQueue.open(server, await openAudit(store, data), options)
+  const audit = await openAudit(store, data)
+  return RedisQueue.open(await RedisServer.connect(queue, options.log), audit, options)
 }
 
 async function openAudit(store: StoreConfig, data: string): Promise<AuditLog> {

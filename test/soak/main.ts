@@ -1,12 +1,15 @@
 import { holdIdle, type IdleFigures } from "./idle.ts"
 import { faults, killAgainAndAgain } from "./kill.ts"
+import { killMachines, machineFaults, repeated, VICTIMS } from "./machines.ts"
 
 /**
  * `npm run soak [KILLS]`: a thousand crashes unless told otherwise; takes about a second each.
+ * `npm run soak machines [kills=N] [victims=one,two,redis,postgres]`: two gateways on one PostgreSQL and one Redis; takes some five seconds each.
  * `npm run soak idle [connections=N] [minutes=M] [processes=P] [group=X25519]`: connections held idle, new mail seen by them; M below 29.
  */
 const [what = "1000", ...words] = process.argv.slice(2)
 if (what === "idle") await idle()
+else if (what === "machines") await machines()
 else await kill(Number(what))
 
 async function kill(kills: number): Promise<void> {
@@ -22,6 +25,27 @@ async function kill(kills: number): Promise<void> {
       `${lost.length} lost, ${doubled.length} doubled, ${invented.length} from nowhere`,
   )
   if (lost.length + doubled.length + invented.length === 0) return
+  console.error({ lost, doubled, invented })
+  process.exitCode = 1
+}
+
+async function machines(): Promise<void> {
+  const kills = parameter("kills", 100)
+  const asked = word("victims")?.split(",") ?? VICTIMS
+  const victims = VICTIMS.filter((victim) => asked.includes(victim))
+  const start = performance.now()
+  const ledger = await killMachines(kills, victims, (count) => {
+    process.stderr.write(`\r${count} of ${kills} crashes, ${((performance.now() - start) / 1000).toFixed(0)} s`)
+  })
+  process.stderr.write("\n")
+  const { lost, doubled, invented } = machineFaults(ledger)
+  const { pairs, unbalanced } = ledger.recorded
+  console.log(
+    `${ledger.kills.length} crashes (${victims.join(", ")}): ${ledger.acknowledged.size} messages answered 250, ${ledger.unanswered.size} cut off, ` +
+      `${ledger.received.size} arrived, ${repeated(ledger)} of them again after a crash; ${lost.length} lost, ${doubled.length} doubled, ` +
+      `${invented.length} from nowhere; ${pairs} in the record, ${unbalanced} of them not ended once`,
+  )
+  if (lost.length + doubled.length + invented.length + unbalanced === 0) return
   console.error({ lost, doubled, invented })
   process.exitCode = 1
 }
