@@ -1,5 +1,5 @@
 import { randomOctets } from "../crypto/primitives/random.ts"
-import { GatewayError } from "../errors.ts"
+import { GatewayError, hasCode } from "../errors.ts"
 import type { Log } from "../log/log.ts"
 import type { DeliveryStatus } from "../message/status.ts"
 import { thisProcess } from "../store/process.ts"
@@ -123,13 +123,26 @@ export class WorkLoop {
   async #attempt(job: Job, owner: string, handler: Handler, signal: AbortSignal): Promise<void> {
     const outcome = await this.#outcome(job, handler, signal)
     try {
-      const settlement = await this.#leases.settle(job, owner, outcome)
+      const settlement = await this.#settle(job, owner, outcome, signal)
       if (settlement === "lost") this.#options.log.warn("queue.lease-lost", { job: job.id })
       // Not waited for: a file system takes its time to remove a file, and the next attempt need not.
       if (settlement === "emptied") this.#clear(job.spoolId)
     } catch (error) {
       // The lease runs out and the job is tried again.
       this.#options.log.error("queue.not-settled", { job: job.id }, error)
+    }
+  }
+
+  /** What keeps the jobs may be away for a while: the lease is ours for longer than that, as a rule. */
+  async #settle(job: Job, owner: string, outcome: Outcome, signal: AbortSignal): Promise<Settlement> {
+    const until = performance.now() + LEASE_MS
+    for (;;) {
+      try {
+        return await this.#leases.settle(job, owner, outcome)
+      } catch (error) {
+        if (!hasCode(error, "QUEUE_AWAY") || signal.aborted || performance.now() > until) throw error
+        await new Promise((resolve) => setTimeout(resolve, POLL_MS))
+      }
     }
   }
 

@@ -36,7 +36,10 @@ describe.skipIf(!redisPossible)("a gateway whose queue is on Redis", () => {
     await redis?.[Symbol.asyncDispose]()
   })
 
-  const inbox = () => (existsSync(gateway.maildir(ALICE)) ? readdirSync(join(gateway.maildir(ALICE), "new")).length : 0)
+  const inbox = () => {
+    const folder = join(gateway.maildir(ALICE), "new")
+    return existsSync(folder) ? readdirSync(folder).length : 0
+  }
   const receive = (subject: string) =>
     sendMail(gateway.port, "carol@other.test", [ALICE], Buffer.from(`Subject: ${subject}\r\n\r\ntext\r\n`))
   const there = async () => {

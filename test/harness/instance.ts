@@ -5,6 +5,7 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { type Finished, run } from "./peers.ts"
 import { freeRange } from "./ports.ts"
+import { runProgram } from "./program.ts"
 
 /** `NAME.json` as `postern device add` writes it. */
 export interface DeviceSettings {
@@ -82,10 +83,11 @@ export class Instance implements AsyncDisposable {
     writeFileSync(this.configuration, text.replace(before, after))
   }
 
-  /** Runs a command of the program against this instance (`init` excepted, it takes no --config). */
+  /** Runs a command of the program against this instance (`init` excepted, it takes no --config), in this process but for `serve`. */
   postern(...args: readonly string[]): Promise<Finished> {
     const where = args[0] === "init" ? [] : ["--config", this.configuration]
-    return run(process.execPath, [PROGRAM, ...args, ...where], { timeoutMs: 60_000 })
+    const line = [...args, ...where]
+    return args[0] === "serve" ? run(process.execPath, [PROGRAM, ...line], { timeoutMs: 60_000 }) : runProgram(line)
   }
 
   /** The same; a code other than 0 is an error. @returns standard output */

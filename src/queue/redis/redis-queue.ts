@@ -1,4 +1,5 @@
 import type { Job as BullJob } from "bullmq"
+import { GatewayError } from "../../errors.ts"
 import type { DeliveryStatus } from "../../message/status.ts"
 import { lifeOf } from "../../store/process.ts"
 import type { AuditLog } from "../audit-log.ts"
@@ -63,7 +64,11 @@ export class RedisQueue implements WorkQueue, Leases {
     this.#server.onReturn(act)
   }
 
-  async add(...jobs: readonly Job[]): Promise<void> {
+  add(...jobs: readonly Job[]): Promise<void> {
+    return answered(() => this.#added(jobs))
+  }
+
+  async #added(jobs: readonly Job[]): Promise<void> {
     const now = this.#options.now()
     const open = await this.#unsettled(jobs)
     if (open.length === 0) return
@@ -116,14 +121,16 @@ export class RedisQueue implements WorkQueue, Leases {
     }
   }
 
-  async list(): Promise<QueuedJob[]> {
-    const ids: string[] = []
-    for await (const id of this.ids()) ids.push(id)
-    return this.#queued(ids)
+  list(): Promise<QueuedJob[]> {
+    return answered(async () => {
+      const ids: string[] = []
+      for await (const id of this.ids()) ids.push(id)
+      return this.#queued(ids)
+    })
   }
 
   async show(id: string): Promise<{ readonly jobs: readonly QueuedJob[]; readonly audit: readonly AuditRow[] }> {
-    const jobs = await this.#queued(await this.#idsOf(id))
+    const jobs = await answered(async () => this.#queued(await this.#idsOf(id)))
     return { jobs, audit: await this.#audit.of(id.includes("-") ? spoolIdOf(id) : id) }
   }
 
@@ -200,7 +207,11 @@ export class RedisQueue implements WorkQueue, Leases {
     return claimed
   }
 
-  async settle(job: Job, owner: string, outcome: Outcome): Promise<Settlement> {
+  settle(job: Job, owner: string, outcome: Outcome): Promise<Settlement> {
+    return answered(() => this.#settled(job, owner, outcome))
+  }
+
+  async #settled(job: Job, owner: string, outcome: Outcome): Promise<Settlement> {
     if (outcome.kind === "done" || outcome.kind === "failed") return this.#end(job, owner, outcome.kind, outcome.status)
     const intent = await this.#intents.get(job.id)
     if (intent?.kind === "drop") return this.#end(job, owner, "dropped", null)
@@ -339,14 +350,12 @@ export class RedisQueue implements WorkQueue, Leases {
   async #lease(job: Job, act: (held: Held) => Promise<Settlement>): Promise<Settlement> {
     const held = this.#leased.get(job.id)
     if (held === undefined) return "lost"
-    try {
-      return await act(held)
-    } catch (error) {
+    const settlement = await act(held).catch((error: unknown): Settlement => {
       if (isLost(error)) return "lost"
       throw error
-    } finally {
-      this.#leased.delete(job.id)
-    }
+    })
+    this.#leased.delete(job.id)
+    return settlement
   }
 
   /** Takes the job from those of its message. False as well where the server has forgotten the message: the sweep removes that. */
@@ -390,9 +399,12 @@ export class RedisQueue implements WorkQueue, Leases {
   }
 
   async #administer(id: string, act: (job: QueuedJob, kept: Held) => Promise<void>): Promise<number> {
-    const views = await Promise.all((await this.#idsOf(id)).map((one) => this.#view(one)))
-    const met = views.filter((view) => view !== null).toSorted((a, b) => a.kept.data.place - b.kept.data.place)
-    for (const { job, kept } of met) await act(job, kept)
+    const met = await answered(async () => {
+      const views = await Promise.all((await this.#idsOf(id)).map((one) => this.#view(one)))
+      const found = views.filter((view) => view !== null).toSorted((a, b) => a.kept.data.place - b.kept.data.place)
+      for (const { job, kept } of found) await act(job, kept)
+      return found
+    })
     this.#loop.wake()
     return met.length
   }
@@ -455,3 +467,16 @@ function row(
 function isLost(error: unknown): boolean {
   return error instanceof Error && "code" in error && typeof error.code === "number" && error.code < 0
 }
+
+/** Tells of an absence in the middle of what was asked, in our words. What was asked may have been done all the same. */
+async function answered<T>(act: () => Promise<T>): Promise<T> {
+  try {
+    return await act()
+  } catch (cause) {
+    if (!(cause instanceof Error) || !ABSENCE.test(`${cause.name}: ${cause.message}`)) throw cause
+    throw new GatewayError("QUEUE_AWAY", "queue: Redis does not answer", { cause })
+  }
+}
+
+/** ioredis has no codes for these. */
+const ABSENCE = /Connection is closed|Command timed out|Stream isn't writeable|ECONN|EPIPE|ETIMEDOUT|LOADING|READONLY/
