@@ -2,7 +2,7 @@ import { type Command, InvalidArgumentError } from "commander"
 import { optionsOf, type Shell } from "./shell.ts"
 
 /** What a process can do; each can run apart. */
-const ROLES: readonly string[] = ["mx", "submission", "worker", "imap", "http"]
+export const ROLES: readonly string[] = ["mx", "submission", "worker", "imap", "http"]
 
 /** `postern serve`. */
 export function registerServe(program: Command, shell: Shell): void {

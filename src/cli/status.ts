@@ -5,6 +5,7 @@ import type { QueuedJob } from "../queue/queue.ts"
 import { presentProcesses } from "../store/presence.ts"
 import { serverCertificateView, viewLines } from "./acme-view.ts"
 import { openQueue } from "./open-queue.ts"
+import { ROLES } from "./serve.ts"
 import { type CommonOptions, type OpenInstance, openInstance, optionsOf, print, printJson } from "./shell.ts"
 
 /** A listener of our own machine that takes longer than this accepts nobody. */
@@ -57,7 +58,7 @@ function processesOf({ database }: OpenInstance) {
     const roles = new Set(threads.flatMap((thread) => thread.roles))
     // One whose only role others play accepts their connections.
     roles.delete("")
-    return { host, pid: Number(pid), roles: [...roles] }
+    return { host, pid: Number(pid), roles: [...roles].toSorted((a, b) => ROLES.indexOf(a) - ROLES.indexOf(b)) }
   })
 }
 

@@ -6,7 +6,7 @@ import { verifyProfile } from "../../src/identity/profile.ts"
 import { Presence } from "../../src/store/presence.ts"
 import { openEmbeddedState } from "../../src/store/state.ts"
 import { freeRange } from "../harness/ports.ts"
-import { makeInstance, mustPostern, postern, type TestInstance } from "./postern.ts"
+import { makeInstance, mustPostern, ownProcess, postern, type TestInstance } from "./postern.ts"
 
 /** Members of a `--json` answer. */
 type Json = Readonly<Record<string, unknown>>
@@ -206,7 +206,7 @@ describe("accounts and devices on one machine", () => {
     const none = await postern(["profile", "show", "nobody@example.test", "--remote", ...instance.config])
     expect([none.code, none.stderr]).toEqual([1, "postern: profile nobody@example.test: its server has none\n"])
     await new Promise((resolve) => server.close(resolve))
-    const gone = await postern(["profile", "show", "alice@example.test", "--remote", ...instance.config])
+    const gone = await ownProcess(["profile", "show", "alice@example.test", "--remote", ...instance.config])
     expect([gone.code, gone.stderr]).toEqual([1, expect.stringContaining("ECONNREFUSED")])
   })
 

@@ -2,16 +2,26 @@ import { mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { type Finished, run } from "../harness/peers.ts"
+import { runProgram } from "../harness/program.ts"
 
 const PROGRAM = join(import.meta.dirname, "../../src/main.ts")
 
-/** Runs the program as users do, without a terminal. */
-export function postern(
+/** Runs the program as users do, without a terminal: a process of its own. */
+export function ownProcess(
   args: readonly string[],
   env: Readonly<Record<string, string>> = {},
   cwd?: string,
 ): Promise<Finished> {
   return run(process.execPath, [PROGRAM, ...args], { timeoutMs: 60_000, env, ...(cwd === undefined ? {} : { cwd }) })
+}
+
+/** Runs a command; in a process of its own where environment or folder are another. */
+export function postern(
+  args: readonly string[],
+  env: Readonly<Record<string, string>> = {},
+  cwd?: string,
+): Promise<Finished> {
+  return cwd === undefined && Object.keys(env).length === 0 ? runProgram(args) : ownProcess(args, env, cwd)
 }
 
 /** The same; any code but 0 is an error. @returns standard output */

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest"
 import { mustRun } from "../harness/peers.ts"
-import { postern } from "./postern.ts"
+import { ownProcess as postern } from "./postern.ts"
 
 test("each command is found by its own name alone, behind options too", async () => {
   const { stdout } = await postern(["--help"])

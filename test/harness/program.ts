@@ -33,7 +33,7 @@ for (const name of ["stdout", "stderr"] as const) {
 
 /**
  * Runs a command of the program in this process: the start of a process takes ten times as long as most commands. What is about the
- * process itself (signals, being killed, standard input) is for a process of its own; test/cli runs its commands so.
+ * process itself (signals, being killed, standard input, help and usage) is for a process of its own.
  */
 export async function runProgram(args: readonly string[]): Promise<Finished> {
   const written: Written = { stdout: [], stderr: [] }

@@ -17,7 +17,7 @@ import type { Spool } from "../../src/store/spool.ts"
 import { SpoolKeys, SpoolPublicKeys } from "../../src/store/spool-keys.ts"
 
 const CHILD = fileURLToPath(new URL("./crash-child.ts", import.meta.url))
-const ROUNDS = 20
+const ROUNDS = 10
 const RECIPIENTS = ["a@example.test", "b@example.test"]
 const now = () => new Date()
 
