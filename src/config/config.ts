@@ -226,6 +226,8 @@ export interface LimitsConfig {
   readonly imapBufferOctets: number
   /** Deliveries at once. */
   readonly deliveries: number
+  /** Of them, at one domain; mail of our own domains is not limited. */
+  readonly deliveriesPerDomain: number
   /** How long delivery is tried before the sender is told that it failed, milliseconds. */
   readonly queueLifetimeMs: number
   /** Distinct wrong passwords of one network within 15 minutes, after which its logins are not looked at; 0: as many as it likes. */

@@ -372,6 +372,7 @@ function readLimits(document: Document): LimitsConfig {
     imapProcesses: document.optional<number | null>("limits.imapProcesses", wholeNumber(1, 64), null),
     imapBufferOctets: document.optional("limits.imapBuffers", readSize, 256_000_000),
     deliveries: document.optional("limits.deliveries", wholeNumber(1, 1_000), 48),
+    deliveriesPerDomain: document.optional("limits.deliveriesPerDomain", wholeNumber(1, 1_000), 20),
     queueLifetimeMs: document.optional("limits.queueLifetime", readDuration, 5 * 86_400e3),
     loginFailures: document.optional("limits.loginFailures", countOrNone, 20),
     loginFailuresPerAccount: document.optional("limits.loginFailuresPerAccount", countOrNone, 100),

@@ -56,7 +56,7 @@ export class EmbeddedQueue implements WorkQueue {
   async add(...jobs: readonly Job[]): Promise<void> {
     const now = this.#options.now()
     await this.#commits.run(() => {
-      for (const job of jobs) this.#jobs.add(job, now)
+      for (const job of jobs) this.#jobs.add(job, jobs.length, now)
     })
     this.#loop.wake()
   }
@@ -139,6 +139,7 @@ export class EmbeddedQueue implements WorkQueue {
         return commits.run(() => jobs.claim(owner, now(), now().getTime() + LEASE_MS, limit))
       },
       settle: (job, owner, outcome) => commits.run(() => jobs.settle(job, owner, outcome, now())),
+      putOff: (job, owner, at) => commits.run(() => jobs.putOff(job, owner, at, now())),
       renew: (owner) => commits.run(() => jobs.renew(owner, now().getTime() + LEASE_MS)),
       takeOver: async (owner) => {
         jobs.mendDueTimes(now())

@@ -3,6 +3,7 @@ import { type Database, dateIn, numberIn, optionalTextIn, type Row, textIn } fro
 import { lifeOf } from "../store/process.ts"
 import { AuditTable, statusIn } from "./audit-table.ts"
 import type { AuditRow, Counts, FinalOutcome, Job, Outcome, QueuedJob } from "./queue.ts"
+import { rankOf, STANDS_BEHIND_MS } from "./rank.ts"
 import type { Settlement } from "./work-loop.ts"
 
 /** Schema of data/queue.db. Times are milliseconds since 1970. Migrations are only ever added. */
@@ -35,6 +36,11 @@ export const QUEUE_MIGRATIONS = [
   ALTER TABLE audit_2 RENAME TO audit;
   CREATE INDEX audit_spool ON audit (spool_id);
   `,
+  `
+  ALTER TABLE job ADD COLUMN rank INTEGER NOT NULL DEFAULT 0;
+  UPDATE job SET rank = due_at;
+  CREATE INDEX job_rank ON job (rank) WHERE state = 'waiting';
+  `,
 ]
 
 /** A job that waits longer than this was put off by a clock that ran ahead; no wait of the backoff is as long. */
@@ -50,12 +56,14 @@ export class JobTable {
     this.record = new AuditTable(database)
   }
 
-  add(job: Job, now: Date): void {
+  /** `recipients`: jobs that its message is added with. */
+  add(job: Job, recipients: number, now: Date): void {
     const { id, spoolId, recipient } = job
     const dueMs = Math.min(job.queuedAt.getTime(), now.getTime())
     const { changes } = this.#database.sql.run`
-      INSERT INTO job (id, spool_id, recipient, attempts, queued_at, state, due_at)
-      SELECT ${id}, ${spoolId}, ${recipient}, ${job.attempt}, ${job.queuedAt.getTime()}, 'waiting', ${dueMs}
+      INSERT INTO job (id, spool_id, recipient, attempts, queued_at, state, due_at, rank)
+      SELECT ${id}, ${spoolId}, ${recipient}, ${job.attempt}, ${job.queuedAt.getTime()}, 'waiting', ${dueMs},
+        ${rankOf(dueMs, job.attempt, recipients)}
       WHERE NOT EXISTS (SELECT 1 FROM audit WHERE spool_id = ${spoolId} AND recipient = ${recipient}
         AND outcome IN ('done', 'failed', 'dropped'))
       ON CONFLICT DO NOTHING`
@@ -68,11 +76,12 @@ export class JobTable {
     return row === undefined ? null : numberIn(row, "due_at") - now.getTime()
   }
 
-  /** Leases up to `limit` due jobs, those due longest first. */
+  /** Leases up to `limit` due jobs, those of the lowest rank first. */
   claim(owner: string, now: Date, untilMs: number, limit: number): Job[] {
     const rows = this.#database.sql.all`
       SELECT id, spool_id, recipient, attempts, queued_at FROM job
-      WHERE state = 'waiting' AND due_at <= ${now.getTime()} ORDER BY due_at, place LIMIT ${limit}`
+      WHERE state = 'waiting' AND rank <= ${now.getTime() + STANDS_BEHIND_MS} AND due_at <= ${now.getTime()}
+      ORDER BY rank, place LIMIT ${limit}`
     for (const row of rows) {
       this.#database.sql.run`
         UPDATE job SET state = 'active', owner = ${owner}, lease_until = ${untilMs}, attempts = attempts + 1
@@ -94,8 +103,16 @@ export class JobTable {
     if (after === "drop") return this.end(job, "dropped", null, now)
     if (outcome.kind === "hold") this.#hold(job, outcome.reason, null, now)
     else if (after === "hold") this.#hold(job, null, outcome.status, now)
-    else this.#wait(job.id, outcome.at, outcome.status)
+    else this.#wait(job, job.attempt + 1, outcome.at, outcome.status)
     return "more"
+  }
+
+  /** Gives back a job of which nothing was tried. */
+  putOff(job: Job, owner: string, at: Date, now: Date): Settlement {
+    const { changes } = this.#database.sql.run`
+      UPDATE job SET attempts = attempts - 1 WHERE id = ${job.id} AND state = 'active' AND owner = ${owner}`
+    const [queued] = changes === 0 ? [] : this.list(now, job.id)
+    return queued === undefined ? "lost" : this.#leave(queued, at, now)
   }
 
   /** Ids of leased jobs whose worker is dead, or silent for too long; `self` knows its own. */
@@ -111,7 +128,7 @@ export class JobTable {
   /** Makes orphaned jobs due now. @returns spool ids whose last job was to be dropped */
   takeOver(orphans: readonly string[], now: Date): string[] {
     const jobs = orphans.flatMap((id) => this.list(now, id)).filter((job) => job.state === "active")
-    return jobs.filter((job) => this.#orphaned(job, now) === "emptied").map((job) => job.spoolId)
+    return jobs.filter((job) => this.#leave(job, now, now) === "emptied").map((job) => job.spoolId)
   }
 
   /** Marks what looks as if it was never tried: nobody knows. */
@@ -123,7 +140,8 @@ export class JobTable {
   mendDueTimes(now: Date): void {
     const latest = now.getTime() + LONGEST_WAIT_MS
     if (this.#database.sql.get`SELECT 1 FROM job WHERE state = 'waiting' AND due_at > ${latest} LIMIT 1`)
-      this.#database.sql.run`UPDATE job SET due_at = ${now.getTime()} WHERE state = 'waiting' AND due_at > ${latest}`
+      this.#database.sql.run`
+        UPDATE job SET due_at = ${now.getTime()}, rank = ${now.getTime()} WHERE state = 'waiting' AND due_at > ${latest}`
   }
 
   /** Takes the job out of the queue and writes down why. */
@@ -182,13 +200,14 @@ export class JobTable {
 
   release(job: QueuedJob, now: Date): void {
     if (job.state === "held") {
-      this.#wait(job.id, now, job.lastStatus)
+      this.#wait(job, 0, now, job.lastStatus)
       this.#write(job, "released", null, now)
     } else this.#database.sql.run`UPDATE job SET after_attempt = NULL, hold_reason = NULL WHERE id = ${job.id}`
   }
 
   retry(job: QueuedJob, now: Date): void {
-    this.#database.sql.run`UPDATE job SET due_at = ${now.getTime()} WHERE id = ${job.id} AND state = 'waiting'`
+    this.#database.sql.run`
+      UPDATE job SET due_at = ${now.getTime()}, rank = ${now.getTime()} WHERE id = ${job.id} AND state = 'waiting'`
   }
 
   drop(job: QueuedJob, now: Date): Settlement {
@@ -197,12 +216,13 @@ export class JobTable {
     return "more"
   }
 
-  #orphaned(job: QueuedJob, now: Date): Settlement {
+  /** What an attempt leaves that came to nothing, or was none. */
+  #leave(job: QueuedJob, at: Date, now: Date): Settlement {
     const row = this.#database.sql.get`SELECT after_attempt FROM job WHERE id = ${job.id}`
     const after = optionalTextIn(row, "after_attempt")
     if (after === "drop") return this.end(job, "dropped", null, now)
     if (after === "hold") this.#hold(job, null, null, now)
-    else this.#wait(job.id, now, job.lastStatus)
+    else this.#wait(job, job.attempt, at, job.lastStatus)
     return "more"
   }
 
@@ -218,9 +238,10 @@ export class JobTable {
     this.record.write({ spoolId, recipient, outcome, status, at })
   }
 
-  #wait(id: string, at: Date, status: DeliveryStatus | null): void {
+  /** `attempt`: begun before the one that it waits for. */
+  #wait({ id }: Job, attempt: number, at: Date, status: DeliveryStatus | null): void {
     this.#database.sql.run`
-      UPDATE job SET state = 'waiting', due_at = ${at.getTime()}, owner = NULL, lease_until = NULL, after_attempt = NULL,
+      UPDATE job SET state = 'waiting', due_at = ${at.getTime()}, rank = ${rankOf(at.getTime(), attempt, 1)}, owner = NULL, lease_until = NULL, after_attempt = NULL,
         hold_reason = NULL, last_status = ${status && JSON.stringify(status)} WHERE id = ${id}`
   }
 }

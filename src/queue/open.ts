@@ -1,5 +1,6 @@
 import type { Config, StoreConfig } from "../config/config.ts"
 import type { AuditLog } from "./audit-log.ts"
+import type { DestinationLimit } from "./destinations.ts"
 import { openEmbeddedQueue } from "./embedded.ts"
 import { openEmbeddedAudit } from "./embedded-audit.ts"
 import type { WorkQueue } from "./queue.ts"
@@ -17,19 +18,32 @@ export interface QueueUse extends QueueOptions {
  */
 export async function openQueue(config: Config, { runsOn, ...options }: QueueUse): Promise<WorkQueue> {
   const { queue, store, data } = config
+  const all = { ...options, destinations: destinationsOf(config) }
   if (queue.kind === "embedded")
-    return openEmbeddedQueue(data, { ...options, commitsReachDisk: runsOn ? "later" : "at once" })
+    return openEmbeddedQueue(data, { ...all, commitsReachDisk: runsOn ? "later" : "at once" })
   // Loaded where it is used: BullMQ and its like take a fifth of a second and 25 MB.
   const [{ RedisServer }, { RedisQueue }] = await Promise.all([
     import("./redis/server.ts"),
     import("./redis/redis-queue.ts"),
   ])
   const audit = await openAudit(store, data)
-  return RedisQueue.open(await RedisServer.connect(queue, options.log), audit, options)
+  return RedisQueue.open(await RedisServer.connect(queue, options.log), audit, all)
 }
 
 async function openAudit(store: StoreConfig, data: string): Promise<AuditLog> {
   if (store.kind === "embedded") return openEmbeddedAudit(data)
   const { openPostgresAuditLog } = await import("../store/postgres/audit-log.ts")
   return await openPostgresAuditLog(store)
+}
+
+/** Mail for other domains goes to the domain, as far as places are counted; mail of our own people is not kept waiting by others. */
+function destinationsOf({ domains, limits }: Config): DestinationLimit {
+  const own = new Set(domains)
+  return {
+    attempts: limits.deliveriesPerDomain,
+    of({ recipient }) {
+      const domain = recipient.slice(recipient.lastIndexOf("@") + 1)
+      return own.has(domain) ? null : domain
+    },
+  }
 }

@@ -4,6 +4,7 @@ import type { Log } from "../log/log.ts"
 import type { DeliveryStatus } from "../message/status.ts"
 import { thisProcess } from "../store/process.ts"
 import { nextAttempt } from "./backoff.ts"
+import { type DestinationLimit, Destinations } from "./destinations.ts"
 import type { Handler, Job, Outcome } from "./queue.ts"
 
 /** What every driver needs to know of the rest. */
@@ -12,6 +13,8 @@ export interface QueueOptions {
   /** Called once when the last job of a message is settled. What it throws is logged; the sweep calls again. */
   readonly onEmptied: (spoolId: string) => Promise<void>
   readonly log: Log
+  /** Absent: a slow destination may take all places of a worker. */
+  readonly destinations?: DestinationLimit
 }
 
 /** What became of settling: the message has jobs left, or was the last one settled, or the lease was somebody else's by now. */
@@ -22,6 +25,8 @@ export interface Leases {
   /** Up to `limit` jobs that are due, those due longest first. */
   claim(owner: string, limit: number): Promise<readonly Job[]>
   settle(job: Job, owner: string, outcome: Outcome): Promise<Settlement>
+  /** Gives a job back of which nothing was tried, until `at`. */
+  putOff(job: Job, owner: string, at: Date): Promise<Settlement>
   renew(owner: string): Promise<void>
   /** Makes jobs of dead workers due. @returns how many, and spool ids whose last job was to be dropped */
   takeOver(owner: string): Promise<{ readonly jobs: number; readonly emptied: readonly string[] }>
@@ -57,6 +62,7 @@ export class WorkLoop {
   ): Promise<void> {
     const owner = `${thisProcess()}/${Buffer.from(randomOctets(6)).toString("hex")}`
     const running = new Set<Promise<void>>()
+    const destinations = new Destinations(this.#options.destinations)
     using attempts = drainable(signal)
     const renew = () => this.#quietly("queue.lease-not-renewed", () => this.#leases.renew(owner))
     const rescue = () => this.#quietly("queue.not-taken-over", () => this.#takeOver(owner))
@@ -66,8 +72,10 @@ export class WorkLoop {
     while (!signal.aborted) {
       const free = concurrency - running.size
       const jobs = free > 0 ? await this.#claim(owner, free) : []
-      for (const job of jobs) {
+      const admitted = await this.#admit(jobs, owner, destinations)
+      for (const job of admitted) {
         const attempt = this.#attempt(job, owner, handler, attempts.signal).finally(() => {
+          destinations.release(job, this.#options.now())
           running.delete(attempt)
           this.wake()
         })
@@ -104,6 +112,18 @@ export class WorkLoop {
     }
   }
 
+  /** Those of which the destination has a place; the others are put off. */
+  async #admit(jobs: readonly Job[], owner: string, destinations: Destinations): Promise<readonly Job[]> {
+    const now = this.#options.now()
+    const judged = jobs.map((job) => ({ job, again: destinations.admit(job, now) }))
+    await Promise.all(
+      judged.map(({ job, again }) =>
+        again === null ? null : this.#settled(job, () => this.#leases.putOff(job, owner, again)),
+      ),
+    )
+    return judged.filter(({ again }) => again === null).map(({ job }) => job)
+  }
+
   async #takeOver(owner: string): Promise<void> {
     const { jobs, emptied } = await this.#leases.takeOver(owner)
     if (jobs > 0) this.#options.log.warn("queue.taken-over", { jobs })
@@ -122,8 +142,12 @@ export class WorkLoop {
 
   async #attempt(job: Job, owner: string, handler: Handler, signal: AbortSignal): Promise<void> {
     const outcome = await this.#outcome(job, handler, signal)
+    await this.#settled(job, () => this.#settle(job, owner, outcome, signal))
+  }
+
+  async #settled(job: Job, act: () => Promise<Settlement>): Promise<void> {
     try {
-      const settlement = await this.#settle(job, owner, outcome, signal)
+      const settlement = await act()
       if (settlement === "lost") this.#options.log.warn("queue.lease-lost", { job: job.id })
       // Not waited for: a file system takes its time to remove a file, and the next attempt need not.
       if (settlement === "emptied") this.#clear(job.spoolId)

@@ -7,6 +7,7 @@ import { environment, format, type Row, reached } from "./report.ts"
 const BENCHES: Readonly<Record<string, () => Promise<{ bench(): Promise<Row[]> }>>> = {
   recryption: () => import("./recryption.ts"),
   smtp: () => import("./smtp.ts"),
+  queue: () => import("./queue.ts"),
   memory: () => import("./memory.ts"),
   imap: () => import("./imap.ts"),
 }

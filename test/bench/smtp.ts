@@ -27,7 +27,7 @@ interface Sending {
   readonly file: string | null
 }
 
-const GENERATED: Sending = { reuse: true, file: null }
+export const GENERATED: Sending = { reuse: true, file: null }
 
 /**
  * 10 KB messages over reused connections, sent by Postfix's own load generator. Ours: accepted, sealed, encrypted with S/MIME, durably
@@ -125,7 +125,7 @@ async function authenticated(): Promise<Row[]> {
   return rows
 }
 
-async function round(
+export async function round(
   port: number,
   messages: number,
   arrived: () => boolean,

@@ -18,7 +18,7 @@ describe.skipIf(!redisPossible)("a gateway whose queue is on Redis", () => {
   let refusal: string | null = null
 
   beforeAll(async () => {
-    redis = await Redis.start(PASSWORD)
+    redis = await Redis.start({ password: PASSWORD })
     hop = await openSmtpSink({ data: () => refusal })
     gateway = await Instance.create()
     gateway.configure('next = "mx"', `next = "smtp://127.0.0.1:${hop.port}"`)

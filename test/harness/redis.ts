@@ -6,22 +6,30 @@ import { freePorts } from "./ports.ts"
 
 export const redisPossible = peer("redis-server")
 
+interface RedisOptions {
+  readonly password?: string | null
+  /** When a command is on the disk: redis.conf's words. */
+  readonly appendfsync?: "always" | "everysec"
+}
+
 /** A Redis of the test's own that appends to a file with every command. It ends with this process, however that ends. */
 export class Redis implements AsyncDisposable {
   readonly port: number
   readonly #folder: TemporaryFolder
   readonly #password: string | null
+  readonly #appendfsync: string
   #process: ChildProcess | null = null
 
-  private constructor(folder: TemporaryFolder, port: number, password: string | null) {
+  private constructor(folder: TemporaryFolder, port: number, password: string | null, appendfsync: string) {
+    this.#appendfsync = appendfsync
     this.#folder = folder
     this.port = port
     this.#password = password
   }
 
-  static async start(password: string | null = null): Promise<Redis> {
+  static async start({ password = null, appendfsync = "always" }: RedisOptions = {}): Promise<Redis> {
     const [port = 0] = await freePorts(1)
-    const redis = new Redis(await temporaryFolder(), port, password)
+    const redis = new Redis(await temporaryFolder(), port, password, appendfsync)
     await redis.start()
     return redis
   }
@@ -33,7 +41,7 @@ export class Redis implements AsyncDisposable {
   /** Starts it again after {@link kill}. */
   async start(): Promise<void> {
     const args = ["--port", String(this.port), "--bind", "127.0.0.1", "--dir", this.#folder.path, "--save", ""]
-    const durable = ["--appendonly", "yes", "--appendfsync", "always"]
+    const durable = ["--appendonly", "yes", "--appendfsync", this.#appendfsync]
     const secret = this.#password === null ? [] : ["--requirepass", this.#password]
     const child = spawn("/bin/sh", ["-c", WATCH, "sh", "redis-server", ...args, ...durable, ...secret], {
       stdio: ["pipe", "ignore", "ignore"],

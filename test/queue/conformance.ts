@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest"
 import type { DeliveryStatus } from "../../src/message/status.ts"
+import type { DestinationLimit } from "../../src/queue/destinations.ts"
 import {
   type Handler,
   type Job,
@@ -9,6 +10,7 @@ import {
   type Queue,
   type QueueAdministration,
 } from "../../src/queue/queue.ts"
+import { MANY_RECIPIENTS } from "../../src/queue/rank.ts"
 
 /** A driver under test, with a clock that the test moves. */
 export interface Driver<Q extends Queue = Queue> {
@@ -332,6 +334,68 @@ export function administrationConformance(
       expect(await queue.prune(new Date(START.getTime() + 1))).toBe(2)
       expect(await queue.settled("m1")).toEqual(new Set(["a@example.test"]))
       expect(await queue.settled("m2")).toEqual(new Set())
+    })
+  })
+}
+
+/** Of destinations that this is the name of, a driver under {@link fairnessConformance} tries two jobs at once. */
+export const SLOW = "slow.test"
+export const TWO_AT_SLOW: DestinationLimit = {
+  attempts: 2,
+  of: ({ recipient }) => (recipient.endsWith(`@${SLOW}`) ? SLOW : null),
+}
+
+/** How the places of a worker are shared out; the driver is opened with {@link TWO_AT_SLOW}. */
+export function fairnessConformance(name: string, open: () => Promise<Driver>): void {
+  const suite = (title: string, act: (driver: Driver) => Promise<void>) =>
+    test(title, async () => {
+      const driver = await open()
+      try {
+        await act(driver)
+      } finally {
+        await driver.close()
+      }
+    })
+  const later = (minutes: number) => new Date(START.getTime() + minutes * 60_000)
+
+  describe(`${name} is fair`, () => {
+    suite("fresh mail goes before retries and before mail to very many, which still have their turn", async (driver) => {
+      const many = Array.from({ length: MANY_RECIPIENTS + 1 }, (_, index) => `r${index}@example.test`)
+      await driver.queue.add(...many.map((recipient) => job("many", recipient)))
+      await driver.queue.add(job("again", "a@example.test", 1))
+      await driver.queue.add(job("fresh"))
+      driver.clock.now = later(11)
+      await driver.queue.add(jobFor("late", "a@example.test", later(11)))
+      const seen = await workUntil(driver, done, (jobs) => jobs.length === many.length + 3, 1)
+      const order = seen.map((one) => one.spoolId)
+      expect([order[0], order.at(-2), order.at(-1)]).toEqual(["fresh", "again", "late"])
+    })
+
+    suite("a slow destination has its places and no more; what waits for it was not tried", async (driver) => {
+      const slow = Array.from({ length: 6 }, (_, index) => job(`s${index}`, `r${index}@${SLOW}`))
+      await driver.queue.add(...slow)
+      await driver.queue.add(...["q1", "q2", "q3"].map((id) => job(id)))
+      const gate = Promise.withResolvers<void>()
+      const running = new Set<string>()
+      let most = 0
+      const handler: Handler = async (one, signal) => {
+        if (!one.recipient.endsWith(SLOW)) return await done(one, signal)
+        running.add(one.id)
+        most = Math.max(most, running.size)
+        await gate.promise
+        running.delete(one.id)
+        return await done(one, signal)
+      }
+      const seen = await workUntil(driver, handler, async () => {
+        const quick = driver.emptied.filter((id) => id.startsWith("q")).length
+        if (quick < 3) return false
+        gate.resolve()
+        driver.clock.now = new Date(driver.clock.now.getTime() + 1_000)
+        return driver.emptied.length === 9
+      })
+      expect(most).toBe(2)
+      expect(seen.filter((one) => one.attempt > 0)).toEqual([])
+      expect(seen).toHaveLength(9)
     })
   })
 }

@@ -9,7 +9,13 @@ import { type EmbeddedQueue, openEmbeddedQueue } from "../../src/queue/embedded.
 import { jobFor } from "../../src/queue/queue.ts"
 import { openDatabase } from "../../src/store/sqlite.ts"
 import { MemoryQueue } from "../harness/memory-queue.ts"
-import { administrationConformance, type Driver, queueConformance } from "./conformance.ts"
+import {
+  administrationConformance,
+  type Driver,
+  fairnessConformance,
+  queueConformance,
+  TWO_AT_SLOW,
+} from "./conformance.ts"
 
 const START = new Date("2026-01-02T03:04:05Z")
 let folder: string
@@ -27,6 +33,7 @@ async function embedded(): Promise<Driver<EmbeddedQueue>> {
     now: () => clock.now,
     log: silentLog(),
     onEmptied: async (id) => void emptied.push(id),
+    destinations: TWO_AT_SLOW,
   })
   return { queue, clock, emptied, close: () => queue[Symbol.asyncDispose]() }
 }
@@ -43,6 +50,7 @@ async function memory(): Promise<Driver> {
 
 queueConformance("the embedded queue", embedded)
 administrationConformance("the embedded queue", embedded)
+fairnessConformance("the embedded queue", embedded)
 queueConformance("the memory queue", memory)
 
 describe("the embedded queue", () => {

@@ -5,7 +5,13 @@ import { RedisQueue } from "../../src/queue/redis/redis-queue.ts"
 import { RedisServer } from "../../src/queue/redis/server.ts"
 import { type TemporaryFolder, temporaryFolder } from "../harness/peers.ts"
 import { Redis, redisPossible } from "../harness/redis.ts"
-import { administrationConformance, type Driver, queueConformance } from "./conformance.ts"
+import {
+  administrationConformance,
+  type Driver,
+  fairnessConformance,
+  queueConformance,
+  TWO_AT_SLOW,
+} from "./conformance.ts"
 
 const START = new Date("2026-01-02T03:04:05Z")
 let redis: Redis
@@ -37,7 +43,12 @@ async function queueOn(
 ): Promise<RedisQueue> {
   const server = await RedisServer.connect({ kind: "redis", url, password: null, caFile: null }, silentLog())
   const onEmptied = async (id: string) => void emptied.push(id)
-  return RedisQueue.open(server, openEmbeddedAudit(folder.path), { now, log: silentLog(), onEmptied })
+  return RedisQueue.open(server, openEmbeddedAudit(folder.path), {
+    now,
+    log: silentLog(),
+    onEmptied,
+    destinations: TWO_AT_SLOW,
+  })
 }
 
 describe.skipIf(!redisPossible)("on Redis", () => {
@@ -49,4 +60,5 @@ describe.skipIf(!redisPossible)("on Redis", () => {
 
   queueConformance("the queue on Redis", open)
   administrationConformance("the queue on Redis", open)
+  fairnessConformance("the queue on Redis", open)
 })

@@ -15,6 +15,7 @@ import {
   spoolIdOf,
   type WorkQueue,
 } from "../queue.ts"
+import { priorityOf } from "../rank.ts"
 import { LEASE_MS, type Leases, type QueueOptions, type Settlement, WorkLoop } from "../work-loop.ts"
 import { type Intent, Intents } from "./intents.ts"
 import { type Kept, PREFIX, QUEUE, type RedisServer } from "./server.ts"
@@ -81,7 +82,11 @@ export class RedisQueue implements WorkQueue, Leases {
     const added = open.map((job, index) => ({
       name: QUEUE,
       data: keptOf(job, last - open.length + 1 + index),
-      opts: { jobId: job.id, timestamp: now.getTime() },
+      opts: {
+        jobId: job.id,
+        timestamp: now.getTime(),
+        priority: priorityOf(job.queuedAt.getTime(), job.attempt, open.length),
+      },
     }))
     await queue.addBulk(added)
     this.#loop.wake()
@@ -219,9 +224,21 @@ export class RedisQueue implements WorkQueue, Leases {
     if (intent?.kind === "hold") return this.#putAside(job, owner, intent.reason, outcome.status, intent.recorded)
     return this.#lease(job, async (held) => {
       await held.updateData({ ...held.data, dueAt: outcome.at.getTime(), lastStatus: outcome.status })
+      await held.changePriority({ priority: priorityOf(outcome.at.getTime(), job.attempt + 1, 1) })
       await held.moveToDelayed(outcome.at.getTime(), owner)
       return "more"
     })
+  }
+
+  putOff(job: Job, owner: string, at: Date): Promise<Settlement> {
+    return answered(() =>
+      this.#lease(job, async (held) => {
+        // An attempt was counted that is none.
+        await held.updateData({ ...held.data, attempt: held.data.attempt - 1, dueAt: at.getTime() })
+        await held.moveToDelayed(at.getTime(), owner)
+        return "more"
+      }),
+    )
   }
 
   async renew(owner: string): Promise<void> {
