@@ -4,7 +4,7 @@ import type { AuditRow, RecordedPair } from "./queue.ts"
 /** The record of what became of mail, for a queue whose jobs are elsewhere and may be lost: it is what keeps settled mail from being sent again. */
 export interface AuditLog extends AsyncDisposable {
   /**
-   * Resolves when the rows are on the disk, all or none. Of a pair `queued` is written once, and a final outcome too: the first counts.
+   * Resolves when the rows are written, all or none: on the disk, or there within half a second where the driver says so. Of a pair `queued` is written once, and a final outcome too: the first counts.
    * Throws GatewayError STATE_* when they cannot be written.
    */
   write(...rows: readonly AuditRow[]): Promise<void>

@@ -1,12 +1,14 @@
 import { join } from "node:path"
+import type { Log } from "../log/log.ts"
 import type { Database } from "../store/database.ts"
 import { makePrivateFolder } from "../store/durable.ts"
-import { openDatabase } from "../store/sqlite.ts"
+import { type CommitsReachDisk, openDatabase } from "../store/sqlite.ts"
 import { type AuditLog, pagedPairs } from "./audit-log.ts"
 import { AuditTable } from "./audit-table.ts"
 import { GroupCommit } from "./group-commit.ts"
 import { QUEUE_MIGRATIONS } from "./job-table.ts"
 import type { AuditRow, RecordedPair } from "./queue.ts"
+import { WalSync } from "./wal-sync.ts"
 
 /** The record in SQLite, in the file that the embedded queue has: any number of processes may share it. */
 class EmbeddedAudit implements AuditLog {
@@ -14,10 +16,14 @@ class EmbeddedAudit implements AuditLog {
   readonly #table: AuditTable
   readonly #commits: GroupCommit
 
-  constructor(database: Database) {
+  readonly #sync: WalSync | null
+
+  /** `sync` null: commits are on the disk when they return. */
+  constructor(database: Database, sync: WalSync | null) {
     this.#database = database
     this.#table = new AuditTable(database)
-    this.#commits = new GroupCommit(database)
+    this.#commits = new GroupCommit(database, () => sync?.committed())
+    this.#sync = sync
   }
 
   write(...rows: readonly AuditRow[]): Promise<void> {
@@ -58,15 +64,19 @@ class EmbeddedAudit implements AuditLog {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#commits.run(() => "written")
+    await this.#sync?.sync()
     this.#database.close()
   }
 }
 
 /**
- * Opens the record in data/queue.db.
+ * Opens the record in data/queue.db. `later`: a power cut may take what was written in the last half second, as of the embedded queue.
  * @throws GatewayError STATE_VERSION, STATE_CORRUPT
  */
-export function openEmbeddedAudit(data: string): AuditLog {
+export function openEmbeddedAudit(data: string, reachDisk: CommitsReachDisk, log: Log): AuditLog {
   makePrivateFolder(data)
-  return new EmbeddedAudit(openDatabase(join(data, "queue.db"), QUEUE_MIGRATIONS))
+  const path = join(data, "queue.db")
+  const database = openDatabase(path, QUEUE_MIGRATIONS, reachDisk)
+  if (reachDisk === "at once") return new EmbeddedAudit(database, null)
+  return new EmbeddedAudit(database, new WalSync(path, (error) => log.error("queue.not-synced", {}, error)))
 }

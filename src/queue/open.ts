@@ -1,4 +1,5 @@
-import type { Config, StoreConfig } from "../config/config.ts"
+import type { Config } from "../config/config.ts"
+import type { Log } from "../log/log.ts"
 import type { AuditLog } from "./audit-log.ts"
 import type { DestinationLimit } from "./destinations.ts"
 import { openEmbeddedQueue } from "./embedded.ts"
@@ -17,7 +18,7 @@ export interface QueueUse extends QueueOptions {
  * @throws GatewayError STATE_VERSION, STATE_CORRUPT, CONFIG_INVALID (a password that is not there)
  */
 export async function openQueue(config: Config, { runsOn, ...options }: QueueUse): Promise<WorkQueue> {
-  const { queue, store, data } = config
+  const { queue, data } = config
   const all = { ...options, destinations: destinationsOf(config) }
   if (queue.kind === "embedded")
     return openEmbeddedQueue(data, { ...all, commitsReachDisk: runsOn ? "later" : "at once" })
@@ -26,12 +27,12 @@ export async function openQueue(config: Config, { runsOn, ...options }: QueueUse
     import("./redis/server.ts"),
     import("./redis/redis-queue.ts"),
   ])
-  const audit = await openAudit(store, data)
+  const audit = await openAudit(config, runsOn, options.log)
   return RedisQueue.open(await RedisServer.connect(queue, options.log), audit, all)
 }
 
-async function openAudit(store: StoreConfig, data: string): Promise<AuditLog> {
-  if (store.kind === "embedded") return openEmbeddedAudit(data)
+async function openAudit({ store, data }: Config, runsOn: boolean, log: Log): Promise<AuditLog> {
+  if (store.kind === "embedded") return openEmbeddedAudit(data, runsOn ? "later" : "at once", log)
   const { openPostgresAuditLog } = await import("../store/postgres/audit-log.ts")
   return await openPostgresAuditLog(store)
 }

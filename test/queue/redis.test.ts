@@ -43,7 +43,7 @@ async function queueOn(
 ): Promise<RedisQueue> {
   const server = await RedisServer.connect({ kind: "redis", url, password: null, caFile: null }, silentLog())
   const onEmptied = async (id: string) => void emptied.push(id)
-  return RedisQueue.open(server, openEmbeddedAudit(folder.path), {
+  return RedisQueue.open(server, openEmbeddedAudit(folder.path, "at once", silentLog()), {
     now,
     log: silentLog(),
     onEmptied,

@@ -17,6 +17,10 @@ export class Intents {
     await this.#bull.redis.hset(INTENTS, id, JSON.stringify(intent))
   }
 
+  async any(): Promise<boolean> {
+    return (await this.#bull.redis.hlen(INTENTS)) > 0
+  }
+
   async get(id: string): Promise<Intent | null> {
     const text = await this.#bull.redis.hget(INTENTS, id)
     return text === null ? null : (JSON.parse(text) as Intent)
@@ -36,4 +40,5 @@ export class Intents {
   }
 }
 
-const INTENTS = `${PREFIX}:intents`
+/** A hash by job id. */
+export const INTENTS = `${PREFIX}:intents`

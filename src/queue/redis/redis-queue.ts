@@ -17,7 +17,7 @@ import {
 } from "../queue.ts"
 import { priorityOf } from "../rank.ts"
 import { LEASE_MS, type Leases, type QueueOptions, type Settlement, WorkLoop } from "../work-loop.ts"
-import { type Intent, Intents } from "./intents.ts"
+import { INTENTS, type Intent, Intents } from "./intents.ts"
 import { type Kept, PREFIX, QUEUE, type RedisServer } from "./server.ts"
 
 type Held = BullJob<Kept>
@@ -75,10 +75,12 @@ export class RedisQueue implements WorkQueue, Leases {
     if (open.length === 0) return
     await this.#audit.write(...open.map((job) => row(job, "queued", null, now)))
     const { redis, queue } = this.#server.bull
-    const last = await redis.incrby(PLACE, open.length)
     const members = Map.groupBy(open, ({ spoolId }) => spoolId)
     // First, so that a message is never taken for settled while one of its jobs is still to come.
-    await Promise.all([...members].map(([spoolId, of]) => redis.sadd(messageKey(spoolId), ...of.map(({ id }) => id))))
+    const [last] = await Promise.all([
+      redis.incrby(PLACE, open.length),
+      ...[...members].map(([spoolId, of]) => redis.sadd(messageKey(spoolId), ...of.map(({ id }) => id))),
+    ])
     const added = open.map((job, index) => ({
       name: QUEUE,
       data: keptOf(job, last - open.length + 1 + index),
@@ -198,12 +200,13 @@ export class RedisQueue implements WorkQueue, Leases {
     const claimed: Job[] = []
     try {
       const { worker } = this.#server.bull
+      const hasIntents = await this.#intents.any()
       while (claimed.length < limit) {
         const held = (await worker.getNextJob(owner, { block: false })) as Held | undefined
         if (held === undefined) break
         this.#leased.set(jobIn(held).id, held)
         const job = this.#tried(held)
-        if (await this.#stands(job, owner)) claimed.push(job)
+        if (await this.#stands(job, owner, hasIntents)) claimed.push(job)
       }
     } catch (error) {
       // Those that are leased already are worked on; the next claim meets the trouble again.
@@ -310,12 +313,13 @@ export class RedisQueue implements WorkQueue, Leases {
   }
 
   /** Whether a leased job is to be tried: it may be settled already, or an administrator has decided otherwise. */
-  async #stands(job: Job, owner: string): Promise<boolean> {
+  async #stands(job: Job, owner: string, hasIntents: boolean): Promise<boolean> {
     if ((await this.#audit.settled(job.spoolId)).has(job.recipient)) {
       await this.#finish(job, owner)
       return false
     }
-    const intent = await this.#intents.get(job.id)
+    // One that comes now finds an attempt under way.
+    const intent = hasIntents ? await this.#intents.get(job.id) : null
     if (intent === null) return true
     await this.#obey(intent, job, owner)
     return false
@@ -377,8 +381,7 @@ export class RedisQueue implements WorkQueue, Leases {
 
   /** Takes the job from those of its message. False as well where the server has forgotten the message: the sweep removes that. */
   async #isLast({ id, spoolId }: Job): Promise<boolean> {
-    await this.#intents.clear(id)
-    return (await this.#server.bull.redis.eval(TAKE_LAST, 1, messageKey(spoolId), id)) === 1
+    return (await this.#server.bull.redis.eval(TAKE_LAST, 2, messageKey(spoolId), INTENTS, id)) === 1
   }
 
   async #idsOf(id: string): Promise<readonly string[]> {
@@ -445,7 +448,8 @@ export class RedisQueue implements WorkQueue, Leases {
 /** BullMQ's scores of delayed jobs are times in units of this, so that jobs of one time keep their order. */
 const DELAY_UNIT = 0x1000
 const PLACE = `${PREFIX}:place`
-const TAKE_LAST = "return redis.call('SREM', KEYS[1], ARGV[1]) == 1 and redis.call('SCARD', KEYS[1]) == 0 and 1 or 0"
+const TAKE_LAST = `redis.call('HDEL', KEYS[2], ARGV[1])
+return redis.call('SREM', KEYS[1], ARGV[1]) == 1 and redis.call('SCARD', KEYS[1]) == 0 and 1 or 0`
 
 /** The set of a message's jobs. */
 function messageKey(spoolId: string): string {
