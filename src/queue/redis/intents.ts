@@ -1,4 +1,5 @@
-import { type Bull, PREFIX } from "./server.ts"
+import { PREFIX } from "./kept.ts"
+import type { Bull } from "./server.ts"
 
 /** What an administrator wants of a job that cannot be done at once: BullMQ lets go of a waiting job to nobody but a worker. */
 export type Intent =

@@ -1,5 +1,3 @@
-import type { Job as BullJob } from "bullmq"
-import { GatewayError } from "../../errors.ts"
 import type { DeliveryStatus } from "../../message/status.ts"
 import { lifeOf } from "../../store/process.ts"
 import type { AuditLog } from "../audit-log.ts"
@@ -18,13 +16,14 @@ import {
 import { priorityOf } from "../rank.ts"
 import { LEASE_MS, type Leases, type QueueOptions, type Settlement, WorkLoop } from "../work-loop.ts"
 import { INTENTS, type Intent, Intents } from "./intents.ts"
-import { type Kept, PREFIX, QUEUE, type RedisServer } from "./server.ts"
-
-type Held = BullJob<Kept>
+import { answered, type Held, isLost, jobIn, keptOf, messageKey, PREFIX, QUEUE, row } from "./kept.ts"
+import type { RedisServer } from "./server.ts"
+import { Views } from "./views.ts"
 
 /** A wait that is longer than this comes from a clock that ran ahead; no wait of the backoff is as long. */
 const LONGEST_WAIT_MS = 6 * 3_600_000
 const PAGE = 1_000
+const MOST_AT_ONCE = 32
 const STATES = ["active", "wait", "prioritized", "delayed", "failed"] as const
 
 /**
@@ -39,6 +38,8 @@ export class RedisQueue implements WorkQueue, Leases {
   readonly #loop: WorkLoop
   /** Leased here. */
   readonly #leased = new Map<string, Held>()
+  /** Jobs that are asked for side by side: each question is a round trip, and one in vain costs as much as another. */
+  #atOnce = 1
   /** Jobs up to this place were there before the last absence of the server: whether they were tried, it may have forgotten. */
   #doubtful = Number.POSITIVE_INFINITY
 
@@ -132,12 +133,12 @@ export class RedisQueue implements WorkQueue, Leases {
     return answered(async () => {
       const ids: string[] = []
       for await (const id of this.ids()) ids.push(id)
-      return this.#queued(ids)
+      return this.#views.queued(ids)
     })
   }
 
   async show(id: string): Promise<{ readonly jobs: readonly QueuedJob[]; readonly audit: readonly AuditRow[] }> {
-    const jobs = await answered(async () => this.#queued(await this.#idsOf(id)))
+    const jobs = await answered(async () => this.#views.queued(await this.#views.idsOf(id)))
     return { jobs, audit: await this.#audit.of(id.includes("-") ? spoolIdOf(id) : id) }
   }
 
@@ -196,23 +197,20 @@ export class RedisQueue implements WorkQueue, Leases {
     return this.#audit.pairs(since)
   }
 
-  async claim(owner: string, limit: number): Promise<readonly Job[]> {
-    const claimed: Job[] = []
-    try {
+  claim(owner: string, limit: number): Promise<readonly Job[]> {
+    return answered(async () => {
       const { worker } = this.#server.bull
       const hasIntents = await this.#intents.any()
-      while (claimed.length < limit) {
-        const held = (await worker.getNextJob(owner, { block: false })) as Held | undefined
-        if (held === undefined) break
-        this.#leased.set(jobIn(held).id, held)
-        const job = this.#tried(held)
-        if (await this.#stands(job, owner, hasIntents)) claimed.push(job)
-      }
-    } catch (error) {
-      // Those that are leased already are worked on; the next claim meets the trouble again.
-      if (claimed.length === 0) throw error
-    }
-    return claimed
+      const wanted = Math.min(limit, this.#atOnce)
+      const asked = Array.from({ length: wanted }, () => worker.getNextJob(owner, { block: false }))
+      const answers = await Promise.allSettled(asked)
+      const leased = answers.flatMap((answer) => (answer.status === "fulfilled" && answer.value ? [answer.value] : []))
+      this.#atOnce = leased.length === wanted ? Math.min(wanted * 2, MOST_AT_ONCE) : 1
+      const failed = answers.find((answer) => answer.status === "rejected")
+      // Those that are leased are worked on; the next claim meets the trouble again.
+      if (failed && leased.length === 0) throw failed.reason
+      return this.#standing(leased, owner, hasIntents)
+    })
   }
 
   settle(job: Job, owner: string, outcome: Outcome): Promise<Settlement> {
@@ -288,6 +286,10 @@ export class RedisQueue implements WorkQueue, Leases {
     this.#loop.wake()
   }
 
+  get #views(): Views {
+    return new Views(this.#server.bull, this.#options.now)
+  }
+
   get #intents(): Intents {
     return new Intents(this.#server.bull)
   }
@@ -310,6 +312,15 @@ export class RedisQueue implements WorkQueue, Leases {
     const job = jobIn(held)
     const attempt = job.attempt + held.attemptsStarted - 1
     return { ...job, attempt: held.data.place <= this.#doubtful ? Math.max(1, attempt) : attempt }
+  }
+
+  async #standing(leased: readonly Held[], owner: string, hasIntents: boolean): Promise<readonly Job[]> {
+    for (const held of leased) this.#leased.set(jobIn(held).id, held)
+    const judged = leased.map(async (held) => {
+      const job = this.#tried(held)
+      return (await this.#stands(job, owner, hasIntents)) ? [job] : []
+    })
+    return (await Promise.all(judged)).flat()
   }
 
   /** Whether a leased job is to be tried: it may be settled already, or an administrator has decided otherwise. */
@@ -384,43 +395,9 @@ export class RedisQueue implements WorkQueue, Leases {
     return (await this.#server.bull.redis.eval(TAKE_LAST, 2, messageKey(spoolId), INTENTS, id)) === 1
   }
 
-  async #idsOf(id: string): Promise<readonly string[]> {
-    return id.includes("-") ? [id] : this.#server.bull.redis.smembers(messageKey(id))
-  }
-
-  async #queued(ids: readonly string[]): Promise<QueuedJob[]> {
-    const found = await Promise.all(ids.map((id) => this.#view(id)))
-    return found
-      .filter((one) => one !== null)
-      .toSorted((a, b) => a.kept.data.place - b.kept.data.place)
-      .map(({ job }) => job)
-  }
-
-  async #view(id: string): Promise<{ readonly job: QueuedJob; readonly kept: Held } | null> {
-    const kept = (await this.#server.bull.queue.getJob(id)) as Held | undefined
-    if (kept === undefined) return null
-    const [state, intent] = await Promise.all([kept.getState(), this.#intents.get(id)])
-    const { dueAt, lastStatus, holdReason } = kept.data
-    const held = intent?.kind === "hold" ? intent.reason : holdReason
-    const isHeld = state === "failed" || (state !== "active" && held !== null)
-    const due = new Date(dueAt)
-    const job = jobIn(kept)
-    return {
-      kept,
-      job: {
-        ...job,
-        attempt: job.attempt + kept.attemptsStarted,
-        state: state === "active" ? "active" : isHeld ? "held" : due > this.#options.now() ? "delayed" : "ready",
-        dueAt: state === "active" || isHeld ? null : due,
-        lastStatus,
-        holdReason: held,
-      },
-    }
-  }
-
   async #administer(id: string, act: (job: QueuedJob, kept: Held) => Promise<void>): Promise<number> {
     const met = await answered(async () => {
-      const views = await Promise.all((await this.#idsOf(id)).map((one) => this.#view(one)))
+      const views = await Promise.all((await this.#views.idsOf(id)).map((one) => this.#views.view(one)))
       const found = views.filter((view) => view !== null).toSorted((a, b) => a.kept.data.place - b.kept.data.place)
       for (const { job, kept } of found) await act(job, kept)
       return found
@@ -445,59 +422,8 @@ export class RedisQueue implements WorkQueue, Leases {
   }
 }
 
-/** BullMQ's scores of delayed jobs are times in units of this, so that jobs of one time keep their order. */
-const DELAY_UNIT = 0x1000
 const PLACE = `${PREFIX}:place`
 const TAKE_LAST = `redis.call('HDEL', KEYS[2], ARGV[1])
 return redis.call('SREM', KEYS[1], ARGV[1]) == 1 and redis.call('SCARD', KEYS[1]) == 0 and 1 or 0`
-
-/** The set of a message's jobs. */
-function messageKey(spoolId: string): string {
-  return `${PREFIX}:message:${spoolId}`
-}
-
-function keptOf({ spoolId, recipient, attempt, queuedAt }: Job, place: number): Kept {
-  const queuedAtMs = queuedAt.getTime()
-  return {
-    spoolId,
-    recipient,
-    attempt,
-    queuedAt: queuedAtMs,
-    place,
-    dueAt: queuedAtMs,
-    lastStatus: null,
-    holdReason: null,
-  }
-}
-
-function jobIn({ id = "", data }: Held): Job {
-  const { spoolId, recipient, attempt, queuedAt } = data
-  return { id, spoolId, recipient, attempt, queuedAt: new Date(queuedAt) }
-}
-
-function row(
-  { spoolId, recipient }: Job,
-  outcome: AuditRow["outcome"],
-  status: DeliveryStatus | null,
-  at: Date,
-): AuditRow {
-  return { spoolId, recipient, outcome, status, at }
-}
-
-/** BullMQ says so by a negative code: the job, or our lock of it, is gone. */
-function isLost(error: unknown): boolean {
-  return error instanceof Error && "code" in error && typeof error.code === "number" && error.code < 0
-}
-
-/** Tells of an absence in the middle of what was asked, in our words. What was asked may have been done all the same. */
-async function answered<T>(act: () => Promise<T>): Promise<T> {
-  try {
-    return await act()
-  } catch (cause) {
-    if (!(cause instanceof Error) || !ABSENCE.test(`${cause.name}: ${cause.message}`)) throw cause
-    throw new GatewayError("QUEUE_AWAY", "queue: Redis does not answer", { cause })
-  }
-}
-
-/** ioredis has no codes for these. */
-const ABSENCE = /Connection is closed|Command timed out|Stream isn't writeable|ECONN|EPIPE|ETIMEDOUT|LOADING|READONLY/
+/** BullMQ's scores of delayed jobs are times in units of this, so that jobs of one time keep their order. */
+const DELAY_UNIT = 0x1000

@@ -6,22 +6,8 @@ import { readNamed, readSecretText } from "../../config/load.ts"
 import { randomOctets } from "../../crypto/primitives/random.ts"
 import { GatewayError } from "../../errors.ts"
 import type { Log } from "../../log/log.ts"
-import type { DeliveryStatus } from "../../message/status.ts"
 import { LEASE_MS } from "../work-loop.ts"
-
-/** What BullMQ keeps for us of a job. Times are milliseconds since 1970. */
-export interface Kept {
-  readonly spoolId: string
-  readonly recipient: string
-  /** Attempts begun before it was added. */
-  readonly attempt: number
-  readonly queuedAt: number
-  /** The order in which jobs were added. */
-  readonly place: number
-  readonly dueAt: number
-  readonly lastStatus: DeliveryStatus | null
-  readonly holdReason: string | null
-}
+import { type Kept, PREFIX, QUEUE } from "./kept.ts"
 
 /** BullMQ's two halves: they are there while the server is. */
 export interface Bull {
@@ -30,9 +16,6 @@ export interface Bull {
   readonly worker: Worker<Kept>
 }
 
-/** Of all our keys. */
-export const PREFIX = "postern"
-export const QUEUE = "mail"
 /** Missing or another: everything was lost, or comes from elsewhere. */
 const BORN = `${PREFIX}:born`
 /** How long a start and a command wait for the server. */

@@ -1,0 +1,77 @@
+import type { Job as BullJob } from "bullmq"
+import { GatewayError } from "../../errors.ts"
+import type { DeliveryStatus } from "../../message/status.ts"
+import type { AuditRow, Job } from "../queue.ts"
+
+/** Of all our keys. */
+export const PREFIX = "postern"
+/** BullMQ's name of the queue. */
+export const QUEUE = "mail"
+
+/** What BullMQ keeps for us of a job. Times are milliseconds since 1970. */
+export interface Kept {
+  readonly spoolId: string
+  readonly recipient: string
+  /** Attempts begun before it was added. */
+  readonly attempt: number
+  readonly queuedAt: number
+  /** The order in which jobs were added. */
+  readonly place: number
+  readonly dueAt: number
+  readonly lastStatus: DeliveryStatus | null
+  readonly holdReason: string | null
+}
+
+/** A job as BullMQ hands it out. */
+export type Held = BullJob<Kept>
+
+/** The set of a message's jobs. */
+export function messageKey(spoolId: string): string {
+  return `${PREFIX}:message:${spoolId}`
+}
+
+export function keptOf({ spoolId, recipient, attempt, queuedAt }: Job, place: number): Kept {
+  const queuedAtMs = queuedAt.getTime()
+  return {
+    spoolId,
+    recipient,
+    attempt,
+    queuedAt: queuedAtMs,
+    place,
+    dueAt: queuedAtMs,
+    lastStatus: null,
+    holdReason: null,
+  }
+}
+
+export function jobIn({ id = "", data }: Held): Job {
+  const { spoolId, recipient, attempt, queuedAt } = data
+  return { id, spoolId, recipient, attempt, queuedAt: new Date(queuedAt) }
+}
+
+export function row(
+  { spoolId, recipient }: Job,
+  outcome: AuditRow["outcome"],
+  status: DeliveryStatus | null,
+  at: Date,
+): AuditRow {
+  return { spoolId, recipient, outcome, status, at }
+}
+
+/** BullMQ says so by a negative code: the job, or our lock of it, is gone. */
+export function isLost(error: unknown): boolean {
+  return error instanceof Error && "code" in error && typeof error.code === "number" && error.code < 0
+}
+
+/** Tells of an absence in the middle of what was asked, in our words. What was asked may have been done all the same. */
+export async function answered<T>(act: () => Promise<T>): Promise<T> {
+  try {
+    return await act()
+  } catch (cause) {
+    if (!(cause instanceof Error) || !ABSENCE.test(`${cause.name}: ${cause.message}`)) throw cause
+    throw new GatewayError("QUEUE_AWAY", "queue: Redis does not answer", { cause })
+  }
+}
+
+/** ioredis has no codes for these. */
+const ABSENCE = /Connection is closed|Command timed out|Stream isn't writeable|ECONN|EPIPE|ETIMEDOUT|LOADING|READONLY/
