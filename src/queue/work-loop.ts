@@ -39,7 +39,7 @@ export const LEASE_MS = 120_000
 const RENEW_EVERY_MS = 30_000
 /** Work added by other processes, and jobs of dead ones, are seen after this. */
 const POLL_MS = 500
-/** How long attempts under way may still run when the worker is to end; the whole process has 10 s. */
+/** How long attempts under way may still run when the worker is to end; the whole process has 12 s. */
 const DRAIN_MS = 8_000
 
 /** Makes attempts at the jobs that a driver leases, and has it settle them. */

@@ -90,6 +90,8 @@ export async function startRoles(
     return {
       listeners: listeners.map(({ name, where }) => `${name}=${where}`),
       async drain(graceMs) {
+        // What it has under way has its own time, which is to run beside that of the listeners.
+        worker?.abort()
         await Promise.all(listeners.map((listener) => listener.close(graceMs)))
       },
       async retire() {

@@ -1,4 +1,6 @@
-import { afterAll, beforeAll, describe, vi } from "vitest"
+import { once } from "node:events"
+import { Worker } from "node:worker_threads"
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest"
 import { silentLog } from "../../src/log/log.ts"
 import { openEmbeddedAudit } from "../../src/queue/embedded-audit.ts"
 import { RedisQueue } from "../../src/queue/redis/redis-queue.ts"
@@ -61,4 +63,14 @@ describe.skipIf(!redisPossible)("on Redis", () => {
   queueConformance("the queue on Redis", open)
   administrationConformance("the queue on Redis", open)
   fairnessConformance("the queue on Redis", open)
+
+  test("a thread whose Redis is gone ends all the same", async () => {
+    const thread = new Worker(new URL("./redis-thread.ts", import.meta.url), { workerData: redis.url })
+    const ended = once(thread, "exit")
+    expect(await once(thread, "message")).toEqual([true])
+    await redis.kill()
+    thread.postMessage("end")
+    expect(await ended).toEqual([0])
+    await redis.start()
+  })
 })
