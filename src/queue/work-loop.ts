@@ -157,14 +157,14 @@ export class WorkLoop {
     }
   }
 
-  /** What keeps the jobs may be away for a while: the lease is ours for longer than that, as a rule. */
+  /** What keeps the jobs, or the record, may be away: what came of the attempt is written down when it is back, unless the lease was lost. */
   async #settle(job: Job, owner: string, outcome: Outcome, signal: AbortSignal): Promise<Settlement> {
-    const until = performance.now() + LEASE_MS
     for (;;) {
       try {
         return await this.#leases.settle(job, owner, outcome)
       } catch (error) {
-        if (!hasCode(error, "QUEUE_AWAY") || signal.aborted || performance.now() > until) throw error
+        const isAway = hasCode(error, "QUEUE_AWAY") || hasCode(error, "STATE_AWAY")
+        if (!isAway || signal.aborted) throw error
         await new Promise((resolve) => setTimeout(resolve, POLL_MS))
       }
     }

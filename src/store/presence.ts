@@ -34,9 +34,11 @@ export class Presence implements Disposable {
   readonly #name: string
   readonly #listeners = new Set<ChangeListener>()
   readonly #doubters = new Set<() => void>()
+  readonly #returned = new Set<() => void>()
   readonly #timer: NodeJS.Timeout
   #acknowledged: number
   #beatAtMs: number
+  #connection: number
   #polling = false
   /** The state is away; whether what is known can be trusted still is another matter. */
   #away = false
@@ -47,6 +49,7 @@ export class Presence implements Disposable {
     this.#options = options
     this.#name = `${thisProcess()}/${Buffer.from(randomOctets(6)).toString("hex")}`
     this.#acknowledged = database.changeSequence()
+    this.#connection = database.connection
     this.#beatAtMs = options.now().getTime()
     this.#write()
     this.#timer = setInterval(() => void this.#poll(), POLL_MS).unref()
@@ -64,6 +67,11 @@ export class Presence implements Disposable {
    */
   onDoubt(listener: () => void): void {
     this.#doubters.add(listener)
+  }
+
+  /** `listener` is called when the state was away, however shortly, and is back. */
+  onReturn(listener: () => void): void {
+    this.#returned.add(listener)
   }
 
   /** Nobody waits for this process any more. */
@@ -84,12 +92,20 @@ export class Presence implements Disposable {
     try {
       await this.#confirm(this.#sequence())
       this.#beat()
+      this.#greet()
     } catch (error) {
       if (!this.#away || !hasCode(error, "STATE_AWAY")) this.#options.onError(error)
       this.#away ||= hasCode(error, "STATE_AWAY")
     } finally {
       this.#polling = false
     }
+  }
+
+  #greet(): void {
+    const { connection } = this.#database
+    if (connection === 0 || connection === this.#connection) return
+    this.#connection = connection
+    for (const listener of this.#returned) listener()
   }
 
   #sequence(): number {

@@ -97,6 +97,7 @@ export function openEmbeddedState(data: string): State {
   makePrivateFolder(data)
   const database = openDatabase(join(data, "state.db"), MIGRATIONS)
   return Object.assign(database, {
+    connection: 1,
     changeSequence: () => numberIn(database.sql.get`SELECT sequence FROM change`, "sequence"),
   })
 }

@@ -131,7 +131,7 @@ async function startWorker(core: Core, shared: Shared, stack: AsyncDisposableSta
   stack.use(startTlsReports(core, reportsOf(core, queue)))
   stack.use(startStsRefresh(core))
   stack.use(startDnsProbe(core))
-  if (spoolKeys) stack.use(await startSweeping({ spool, queue, spoolKeys, now, log }))
+  if (spoolKeys) stack.use(await startSweeping({ spool, queue, spoolKeys, now, log }, shared.known.presence))
   const hands = Math.min(availableParallelism() - 1, MAX_HANDS)
   const attempt =
     hands > 0 ? stack.use(await Hands.start(hands, core.config)).attempt : openAttempts(core, shared, stack)

@@ -130,6 +130,15 @@ test("forgets the record of settled messages after 30 days", async () => {
 
 test("has swept once when it has started", async () => {
   const id = await accept()
-  await using _sweeping = await startSweeping(options)
+  await using _sweeping = await startSweeping(options, { onReturn: () => undefined })
   expect((await queue.list()).map((job) => job.spoolId)).toEqual([id, id])
+})
+
+test("sweeps when the state is back", async () => {
+  const returned = Promise.withResolvers<() => void>()
+  await using _sweeping = await startSweeping(options, { onReturn: returned.resolve })
+  const id = await accept()
+  const back = await returned.promise
+  back()
+  await expect.poll(async () => (await queue.list()).map((job) => job.spoolId)).toEqual([id, id])
 })

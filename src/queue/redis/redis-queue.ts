@@ -206,7 +206,8 @@ export class RedisQueue implements WorkQueue, Leases {
         if (held === undefined) break
         this.#leased.set(jobIn(held).id, held)
         const job = this.#tried(held)
-        if (await this.#stands(job, owner, hasIntents)) claimed.push(job)
+        const stands = this.#stands(job, owner, hasIntents)
+        if (await stands.catch((error: unknown) => this.#putBack(held, owner, error))) claimed.push(job)
       }
     } catch (error) {
       // Those that are leased already are worked on; the next claim meets the trouble again.
@@ -323,6 +324,15 @@ export class RedisQueue implements WorkQueue, Leases {
     if (intent === null) return true
     await this.#obey(intent, job, owner)
     return false
+  }
+
+  /** Nobody can say whether it is to be tried: it waits for the next claim. */
+  async #putBack(held: Held, owner: string, error: unknown): Promise<never> {
+    this.#leased.delete(jobIn(held).id)
+    // An attempt was counted that is none.
+    await held.updateData({ ...held.data, attempt: held.data.attempt - 1 })
+    await held.moveToWait(owner)
+    throw error
   }
 
   async #obey(intent: Intent, job: Job, owner: string): Promise<void> {
