@@ -17,7 +17,7 @@ import type { Core } from "./core.ts"
 import { LiveDevices } from "./devices.ts"
 import { startDnsProbe } from "./dns-probe.ts"
 import { upstreamOf } from "./external.ts"
-import { describeProcess } from "./gauges.ts"
+import { describeCertificates, describeProcess } from "./gauges.ts"
 import { Hands } from "./hands.ts"
 import { type ImapParts, onAlteredOf, startImap, uploadMemory } from "./imap.ts"
 import { ImapProcesses } from "./imap-processes.ts"
@@ -121,6 +121,7 @@ async function openShared(core: Core, stack: AsyncDisposableStack): Promise<Shar
   const store = stack.use(new MailStore(join(config.data, "mail"), { now, log }))
   if (core.roles.has("http")) restoreServerCertificate(config, now())
   const tls = stack.use(new LiveTls(config, log))
+  describeCertificates(core.counters, config.hostname, () => tls.current, now)
   return { queue, devices, known, store, tls, loginLimits: limits }
 }
 
