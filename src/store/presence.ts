@@ -9,6 +9,8 @@ export type ChangeListener = (sequence: number) => void | Promise<void>
 /** What {@link Presence} needs to know. */
 export interface PresenceOptions {
   readonly roles: readonly string[]
+  /** The name of the queue that it works on; null, or not given: none, or it is nobody's business. */
+  readonly queue?: string | null
   readonly now: () => Date
   /**
    * A listener failed: the change stays unconfirmed and is tried at the next poll. Or the state is away (STATE_AWAY), which is told once,
@@ -47,7 +49,8 @@ export class Presence implements Disposable {
   constructor(database: State, options: PresenceOptions) {
     this.#database = database
     this.#options = options
-    this.#name = `${thisProcess()}/${Buffer.from(randomOctets(6)).toString("hex")}`
+    const thread = Buffer.from(randomOctets(6)).toString("hex")
+    this.#name = [thisProcess(), thread, options.queue ?? []].flat().join("/")
     this.#acknowledged = database.changeSequence()
     this.#connection = database.connection
     this.#beatAtMs = options.now().getTime()
@@ -153,9 +156,11 @@ export class Presence implements Disposable {
 
 /** A process that has registered. */
 export interface PresentProcess {
-  /** `host/pid/start/…`. */
+  /** `host/pid/start/thread`, and `/queue` where it has one. */
   readonly name: string
   readonly roles: readonly string[]
+  /** The name of the queue that it works on; null: none, or it does not say. */
+  readonly queue: string | null
   readonly acknowledged: number
 }
 
@@ -170,7 +175,8 @@ export function presentProcesses(database: Database, now: Date): PresentProcess[
       database.sql.run`DELETE FROM process WHERE name = ${name} AND seen_at = ${numberIn(row, "seen_at")}`
       return []
     }
-    return [{ name, roles: textIn(row, "roles").split(","), acknowledged: numberIn(row, "acknowledged") }]
+    const [, , , , queue = null] = name.split("/")
+    return [{ name, roles: textIn(row, "roles").split(","), queue, acknowledged: numberIn(row, "acknowledged") }]
   })
 }
 

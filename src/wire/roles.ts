@@ -8,6 +8,7 @@ import { PROXY_LIMITS } from "../imap-proxy/ports.ts"
 import { WindowCache } from "../imap-proxy/windows.ts"
 import { MailStore } from "../mailbox/store.ts"
 import { stsPolicyText } from "../message/published-sts.ts"
+import { queueName, refuseOtherQueues } from "../queue/one-queue.ts"
 import { openQueue } from "../queue/open.ts"
 import type { WorkQueue } from "../queue/queue.ts"
 import { startSweeping } from "../queue/sweep.ts"
@@ -116,6 +117,8 @@ async function openShared(core: Core, stack: AsyncDisposableStack): Promise<Shar
   const limits = loginLimits(core)
   const devices = new LiveDevices({ people, limits, counters: core.counters, log, now })
   const known = stack.use(knowPeople(core))
+  if (core.roles.has("worker") && config.store.kind !== "embedded")
+    refuseOtherQueues(core.database, queueName(config), now())
   known.presence.onChange(() => devices.refresh())
   known.presence.onDoubt(() => devices.doubt())
   const store = stack.use(new MailStore(join(config.data, "mail"), { now, log }))
