@@ -55,7 +55,9 @@ function processesOf({ database }: OpenInstance) {
   const processes = Map.groupBy(rows, ({ name }) => name.split("/").slice(0, 2).join("/"))
   return [...processes].map(([process, threads]) => {
     const [host = "", pid = ""] = process.split("/")
-    const roles = new Set(threads.flatMap((thread) => thread.roles))
+    // The one that has them all first: a hand names its own alone.
+    const all = threads.toSorted((a, b) => b.roles.length - a.roles.length)
+    const roles = new Set(all.flatMap((thread) => thread.roles))
     // One whose only role others play accepts their connections.
     roles.delete("")
     return { host, pid: Number(pid), roles: [...roles].toSorted((a, b) => ROLES.indexOf(a) - ROLES.indexOf(b)) }

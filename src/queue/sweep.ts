@@ -13,6 +13,12 @@ export interface SweepOptions {
   readonly log: Log
 }
 
+/** What may be away. */
+interface Returning {
+  /** `act` is called when it is back. */
+  onReturn(act: () => void): void
+}
+
 /** What a sweep found. */
 export interface SweepReport {
   /** Messages without a job, queued again. */
@@ -50,10 +56,10 @@ export async function sweep(options: SweepOptions): Promise<SweepReport> {
 }
 
 /**
- * Sweeps now, every 10 minutes, and when the queue is back from an absence; one sweep at a time, until disposed. The first has ended when the
- * promise resolves, unless the queue is away.
+ * Sweeps now, every 10 minutes, and when the queue or the state is back from an absence; one sweep at a time, until disposed. The first has
+ * ended when the promise resolves, unless the queue is away.
  */
-export async function startSweeping(options: SweepOptions): Promise<AsyncDisposable> {
+export async function startSweeping(options: SweepOptions, state: Returning): Promise<AsyncDisposable> {
   const failed = (error: unknown): void => options.log.error("sweep.failed", {}, error)
   let running: Promise<unknown> = sweep(options).catch((error: unknown) => {
     if (!hasCode(error, "QUEUE_AWAY")) throw error
@@ -64,7 +70,7 @@ export async function startSweeping(options: SweepOptions): Promise<AsyncDisposa
   const soon = (): void => {
     if (!over) running = running.then(() => sweep(options)).catch(failed)
   }
-  options.queue.onReturn(soon)
+  for (const one of [options.queue, state]) one.onReturn(soon)
   const timer = setInterval(soon, SWEEP_EVERY_MS).unref()
   return {
     [Symbol.asyncDispose]: async () => {

@@ -39,7 +39,7 @@ export const LEASE_MS = 120_000
 const RENEW_EVERY_MS = 30_000
 /** Work added by other processes, and jobs of dead ones, are seen after this. */
 const POLL_MS = 500
-/** How long attempts under way may still run when the worker is to end; the whole process has 10 s. */
+/** How long attempts under way may still run when the worker is to end; the whole process has 12 s. */
 const DRAIN_MS = 8_000
 
 /** Makes attempts at the jobs that a driver leases, and has it settle them. */
@@ -157,14 +157,14 @@ export class WorkLoop {
     }
   }
 
-  /** What keeps the jobs may be away for a while: the lease is ours for longer than that, as a rule. */
+  /** What keeps the jobs, or the record, may be away: what came of the attempt is written down when it is back, unless the lease was lost. */
   async #settle(job: Job, owner: string, outcome: Outcome, signal: AbortSignal): Promise<Settlement> {
-    const until = performance.now() + LEASE_MS
     for (;;) {
       try {
         return await this.#leases.settle(job, owner, outcome)
       } catch (error) {
-        if (!hasCode(error, "QUEUE_AWAY") || signal.aborted || performance.now() > until) throw error
+        const isAway = hasCode(error, "QUEUE_AWAY") || hasCode(error, "STATE_AWAY")
+        if (!isAway || signal.aborted) throw error
         await new Promise((resolve) => setTimeout(resolve, POLL_MS))
       }
     }

@@ -30,6 +30,8 @@ export interface Database {
 
 /** The database of people and devices; it tells when they change. */
 export interface State extends Database {
+  /** Moves when the database was away and is back; 0: it is away. */
+  readonly connection: number
   /**
    * Moves with every change, in whatever process; cheap enough for every login and for a look twenty times a second.
    * @throws GatewayError STATE_AWAY when nobody can say it: then nothing that is cached may be trusted

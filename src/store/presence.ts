@@ -9,6 +9,8 @@ export type ChangeListener = (sequence: number) => void | Promise<void>
 /** What {@link Presence} needs to know. */
 export interface PresenceOptions {
   readonly roles: readonly string[]
+  /** The name of the queue that it works on; null, or not given: none, or it is nobody's business. */
+  readonly queue?: string | null
   readonly now: () => Date
   /**
    * A listener failed: the change stays unconfirmed and is tried at the next poll. Or the state is away (STATE_AWAY), which is told once,
@@ -34,9 +36,11 @@ export class Presence implements Disposable {
   readonly #name: string
   readonly #listeners = new Set<ChangeListener>()
   readonly #doubters = new Set<() => void>()
+  readonly #returned = new Set<() => void>()
   readonly #timer: NodeJS.Timeout
   #acknowledged: number
   #beatAtMs: number
+  #connection: number
   #polling = false
   /** The state is away; whether what is known can be trusted still is another matter. */
   #away = false
@@ -45,8 +49,10 @@ export class Presence implements Disposable {
   constructor(database: State, options: PresenceOptions) {
     this.#database = database
     this.#options = options
-    this.#name = `${thisProcess()}/${Buffer.from(randomOctets(6)).toString("hex")}`
+    const thread = Buffer.from(randomOctets(6)).toString("hex")
+    this.#name = [thisProcess(), thread, options.queue ?? []].flat().join("/")
     this.#acknowledged = database.changeSequence()
+    this.#connection = database.connection
     this.#beatAtMs = options.now().getTime()
     this.#write()
     this.#timer = setInterval(() => void this.#poll(), POLL_MS).unref()
@@ -64,6 +70,11 @@ export class Presence implements Disposable {
    */
   onDoubt(listener: () => void): void {
     this.#doubters.add(listener)
+  }
+
+  /** `listener` is called when the state was away, however shortly, and is back. */
+  onReturn(listener: () => void): void {
+    this.#returned.add(listener)
   }
 
   /** Nobody waits for this process any more. */
@@ -84,12 +95,20 @@ export class Presence implements Disposable {
     try {
       await this.#confirm(this.#sequence())
       this.#beat()
+      this.#greet()
     } catch (error) {
       if (!this.#away || !hasCode(error, "STATE_AWAY")) this.#options.onError(error)
       this.#away ||= hasCode(error, "STATE_AWAY")
     } finally {
       this.#polling = false
     }
+  }
+
+  #greet(): void {
+    const { connection } = this.#database
+    if (connection === 0 || connection === this.#connection) return
+    this.#connection = connection
+    for (const listener of this.#returned) listener()
   }
 
   #sequence(): number {
@@ -137,9 +156,11 @@ export class Presence implements Disposable {
 
 /** A process that has registered. */
 export interface PresentProcess {
-  /** `host/pid/start/…`. */
+  /** `host/pid/start/thread`, and `/queue` where it has one. */
   readonly name: string
   readonly roles: readonly string[]
+  /** The name of the queue that it works on; null: none, or it does not say. */
+  readonly queue: string | null
   readonly acknowledged: number
 }
 
@@ -154,7 +175,8 @@ export function presentProcesses(database: Database, now: Date): PresentProcess[
       database.sql.run`DELETE FROM process WHERE name = ${name} AND seen_at = ${numberIn(row, "seen_at")}`
       return []
     }
-    return [{ name, roles: textIn(row, "roles").split(","), acknowledged: numberIn(row, "acknowledged") }]
+    const [, , , , queue = null] = name.split("/")
+    return [{ name, roles: textIn(row, "roles").split(","), queue, acknowledged: numberIn(row, "acknowledged") }]
   })
 }
 

@@ -9,7 +9,7 @@ import { openDatabase } from "./sqlite.ts"
  * The schema of data/state.db: people, their devices, and who must hear of changes. Times are milliseconds since 1970.
  * Migrations are only ever added; one that was released is never edited.
  */
-const MIGRATIONS = [
+export const STATE_MIGRATIONS = [
   `
   CREATE TABLE setting (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT;
   INSERT INTO setting VALUES ('password key', randomblob(32));
@@ -95,8 +95,9 @@ export function openState({ data, store }: StatePlace): State {
  */
 export function openEmbeddedState(data: string): State {
   makePrivateFolder(data)
-  const database = openDatabase(join(data, "state.db"), MIGRATIONS)
+  const database = openDatabase(join(data, "state.db"), STATE_MIGRATIONS)
   return Object.assign(database, {
+    connection: 1,
     changeSequence: () => numberIn(database.sql.get`SELECT sequence FROM change`, "sequence"),
   })
 }

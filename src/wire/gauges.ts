@@ -1,5 +1,8 @@
 import { performance } from "node:perf_hooks"
+import { pemDecode } from "../crypto/cms/pem.ts"
+import { certificateEnd } from "../crypto/primitives/x509.ts"
 import type { Counters } from "../log/counters.ts"
+import type { ServerTls, TlsIdentity } from "./tls.ts"
 
 /** What a process takes, beside what it counts. Over processes these stay apart by the name of the process. */
 export function describeProcess(counters: Counters, name: string): void {
@@ -13,6 +16,24 @@ export function describeProcess(counters: Counters, name: string): void {
     const { utilization } = performance.eventLoopUtilization(now, before)
     before = now
     return utilization
+  })
+}
+
+/** How long what the listeners show holds still; a chain ends with the first of its certificates. */
+export function describeCertificates(
+  counters: Counters,
+  hostname: string,
+  shown: () => ServerTls,
+  now: () => Date,
+): void {
+  const leftSeconds = ({ certificate }: TlsIdentity): number => {
+    const ends = pemDecode("CERTIFICATE", certificate).map((der) => certificateEnd(der).getTime())
+    return Math.floor((Math.min(...ends) - now().getTime()) / 1_000)
+  }
+  const help = "Until the certificate that is shown by this name ends."
+  counters.gauge("postern_certificate_seconds_left", help, "name", () => {
+    const { names, ...own } = shown()
+    return Object.fromEntries([[hostname, own] as const, ...names].map(([name, one]) => [name, leftSeconds(one)]))
   })
 }
 

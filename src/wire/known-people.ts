@@ -1,4 +1,5 @@
 import { type HmacKey, hmacKey } from "../crypto/primitives/hash.ts"
+import { queueName } from "../queue/one-queue.ts"
 import { Presence } from "../store/presence.ts"
 import { secret } from "../store/secrets.ts"
 import type { Core } from "./core.ts"
@@ -22,7 +23,8 @@ export function knowPeople(core: Core): KnownPeople {
   const directory = new PeopleDirectory(people, config, markerKey, recryptors)
   const onError = (error: unknown) => log.error("presence.failed", {}, error)
   const onReturn = () => log.info("presence.returned")
-  const presence = new Presence(core.database, { roles: [...roles], now, onError, onReturn })
+  const queue = roles.has("worker") && config.store.kind !== "embedded" ? queueName(config) : null
+  const presence = new Presence(core.database, { roles: [...roles], queue, now, onError, onReturn })
   // A worker has no connections of devices, but it holds what turns their blocks back.
   presence.onChange(() => {
     recryptors.refresh()

@@ -8,6 +8,7 @@ import { PROXY_LIMITS } from "../imap-proxy/ports.ts"
 import { WindowCache } from "../imap-proxy/windows.ts"
 import { MailStore } from "../mailbox/store.ts"
 import { stsPolicyText } from "../message/published-sts.ts"
+import { queueName, refuseOtherQueues } from "../queue/one-queue.ts"
 import { openQueue } from "../queue/open.ts"
 import type { WorkQueue } from "../queue/queue.ts"
 import { startSweeping } from "../queue/sweep.ts"
@@ -17,7 +18,7 @@ import type { Core } from "./core.ts"
 import { LiveDevices } from "./devices.ts"
 import { startDnsProbe } from "./dns-probe.ts"
 import { upstreamOf } from "./external.ts"
-import { describeProcess } from "./gauges.ts"
+import { describeCertificates, describeProcess } from "./gauges.ts"
 import { Hands } from "./hands.ts"
 import { type ImapParts, onAlteredOf, startImap, uploadMemory } from "./imap.ts"
 import { ImapProcesses } from "./imap-processes.ts"
@@ -90,6 +91,8 @@ export async function startRoles(
     return {
       listeners: listeners.map(({ name, where }) => `${name}=${where}`),
       async drain(graceMs) {
+        // What it has under way has its own time, which is to run beside that of the listeners.
+        worker?.abort()
         await Promise.all(listeners.map((listener) => listener.close(graceMs)))
       },
       async retire() {
@@ -114,11 +117,14 @@ async function openShared(core: Core, stack: AsyncDisposableStack): Promise<Shar
   const limits = loginLimits(core)
   const devices = new LiveDevices({ people, limits, counters: core.counters, log, now })
   const known = stack.use(knowPeople(core))
+  if (core.roles.has("worker") && config.store.kind !== "embedded")
+    refuseOtherQueues(core.database, queueName(config), now())
   known.presence.onChange(() => devices.refresh())
   known.presence.onDoubt(() => devices.doubt())
   const store = stack.use(new MailStore(join(config.data, "mail"), { now, log }))
   if (core.roles.has("http")) restoreServerCertificate(config, now())
   const tls = stack.use(new LiveTls(config, log))
+  describeCertificates(core.counters, config.hostname, () => tls.current, now)
   return { queue, devices, known, store, tls, loginLimits: limits }
 }
 
@@ -129,7 +135,7 @@ async function startWorker(core: Core, shared: Shared, stack: AsyncDisposableSta
   stack.use(startTlsReports(core, reportsOf(core, queue)))
   stack.use(startStsRefresh(core))
   stack.use(startDnsProbe(core))
-  if (spoolKeys) stack.use(await startSweeping({ spool, queue, spoolKeys, now, log }))
+  if (spoolKeys) stack.use(await startSweeping({ spool, queue, spoolKeys, now, log }, shared.known.presence))
   const hands = Math.min(availableParallelism() - 1, MAX_HANDS)
   const attempt =
     hands > 0 ? stack.use(await Hands.start(hands, core.config)).attempt : openAttempts(core, shared, stack)

@@ -10,6 +10,8 @@ import { type Running, startRoles } from "./roles.ts"
 
 /** How long a drain may take before connections and deliveries under way are cut. */
 const DRAIN_MS = 10_000
+/** After that the process ends, whatever it still waits for: all that it answered for is on the disk, or on the servers. */
+const END_MS = 12_000
 /** Each fsync holds one; those that wait together are done by one commit of the file system. The default, 4, lets few wait together. */
 const DISK_THREADS = "64"
 
@@ -26,8 +28,17 @@ export async function runServer(configPath: string | null, roles: ReadonlySet<Ro
   await using gateway = await LiveGateway.start(load, (config, shared) => startServer(config, roles, shared))
   process.stdout.write(`postern ready ${gateway.listeners.join(" ")}\n`)
   await stop
+  endWithin(END_MS)
   await gateway.drain(DRAIN_MS)
   return 0
+}
+
+function endWithin(ms: number): void {
+  const cut = () => {
+    createLog("error").error("serve.cut", { afterMs: ms })
+    process.exit(0)
+  }
+  setTimeout(cut, ms).unref()
 }
 
 /** The gateway in this process. */

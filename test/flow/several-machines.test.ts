@@ -102,6 +102,12 @@ describe.skipIf(!postgresPossible)("machines that share PostgreSQL", () => {
     await working.must("NOOP")
   })
 
+  test("have one queue: a worker with its own does not start", async () => {
+    const worker = await instance.beside("worker")
+    const { code, stderr } = await worker.postern("serve", "--role", "worker")
+    expect({ code, stderr }).toEqual({ code: 1, stderr: expect.stringMatching(/ by another queue, .* sent twice/) })
+  })
+
   test("trust nobody when the server hangs, and everybody when it is back", async () => {
     const there = other.as(laptop, instance)
     using working = await ImapSession.open(there)

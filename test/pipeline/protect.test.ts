@@ -80,6 +80,15 @@ const small = Buffer.from(
 )
 const large = Buffer.concat([small, Buffer.from(`${"0123456789abcdef".repeat(4)}\r\n`.repeat(40_000))])
 
+test("a key that was made tomorrow, by a clock that has gone back, is encrypted to all the same", async () => {
+  const tomorrow = new Date(Date.now() + 86_400_000)
+  const made = await makeAccountKey({ name: "Bob", address: "bob@example.test", createdAt: tomorrow })
+  const target = { format: "openpgp", recipients: [openPgpRecipient(made.certificate, new Date())] } as const
+  const stored = await collect((await protectAtRest(preparedOf(small), trace, seed, { ...openpgp, target })).content())
+  const { binary } = dearmor(stored) ?? { binary: new Uint8Array(0) }
+  expect(text((await openOpenPgp(binary, made)) ?? new Uint8Array(0))).toContain("secret body")
+})
+
 describe.each([
   ["S/MIME", smime],
   ["OpenPGP", openpgp],

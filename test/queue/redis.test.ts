@@ -1,6 +1,11 @@
-import { afterAll, beforeAll, describe, vi } from "vitest"
+import { once } from "node:events"
+import { Worker } from "node:worker_threads"
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest"
+import { GatewayError } from "../../src/errors.ts"
 import { silentLog } from "../../src/log/log.ts"
+import type { AuditLog } from "../../src/queue/audit-log.ts"
 import { openEmbeddedAudit } from "../../src/queue/embedded-audit.ts"
+import { type AuditRow, jobFor } from "../../src/queue/queue.ts"
 import { RedisQueue } from "../../src/queue/redis/redis-queue.ts"
 import { RedisServer } from "../../src/queue/redis/server.ts"
 import { type TemporaryFolder, temporaryFolder } from "../harness/peers.ts"
@@ -41,14 +46,17 @@ async function queueOn(
   folder: TemporaryFolder,
   { now, emptied = [] }: { readonly now: () => Date; readonly emptied?: string[] },
 ): Promise<RedisQueue> {
+  return queueWith({ url }, openEmbeddedAudit(folder.path, "at once", silentLog()), { now, emptied })
+}
+
+async function queueWith(
+  { url }: { readonly url: string },
+  audit: AuditLog,
+  { now, emptied = [] }: { readonly now: () => Date; readonly emptied?: string[] },
+): Promise<RedisQueue> {
   const server = await RedisServer.connect({ kind: "redis", url, password: null, caFile: null }, silentLog())
   const onEmptied = async (id: string) => void emptied.push(id)
-  return RedisQueue.open(server, openEmbeddedAudit(folder.path, "at once", silentLog()), {
-    now,
-    log: silentLog(),
-    onEmptied,
-    destinations: TWO_AT_SLOW,
-  })
+  return RedisQueue.open(server, audit, { now, log: silentLog(), onEmptied, destinations: TWO_AT_SLOW })
 }
 
 describe.skipIf(!redisPossible)("on Redis", () => {
@@ -61,4 +69,57 @@ describe.skipIf(!redisPossible)("on Redis", () => {
   queueConformance("the queue on Redis", open)
   administrationConformance("the queue on Redis", open)
   fairnessConformance("the queue on Redis", open)
+
+  test("a record that is away keeps a job from being tried, and one that was tried from being settled, until it is back", async () => {
+    await redis.command("FLUSHALL")
+    await using folder = await temporaryFolder()
+    const record = openEmbeddedAudit(folder.path, "at once", silentLog())
+    const faults: string[] = []
+    const away = (what: string) => {
+      if (!faults.includes(what)) return
+      faults.splice(faults.indexOf(what), 1)
+      throw new GatewayError("STATE_AWAY", what)
+    }
+    const audit: AuditLog = Object.assign(Object.create(record), {
+      settled: async (id: string) => {
+        away("asked")
+        return record.settled(id)
+      },
+      write: async (...rows: AuditRow[]) => {
+        away("written")
+        return record.write(...rows)
+      },
+      [Symbol.asyncDispose]: () => record[Symbol.asyncDispose](),
+    })
+    await using queue = await queueWith(redis, audit, { now: () => new Date() })
+    const job = jobFor("abcdefgh", "a@example.test", new Date())
+    await queue.add(job)
+    faults.push("asked", "asked", "written", "written")
+    const attempts: number[] = []
+    const ending = new AbortController()
+    const status = { recipient: job.recipient, action: "delivered", status: "2.0.0", diagnostic: "ok" } as const
+    const working = queue.work(
+      async ({ attempt }) => {
+        attempts.push(attempt)
+        return { kind: "done", status }
+      },
+      { concurrency: 1, signal: ending.signal },
+    )
+    await expect
+      .poll(async () => [...(await record.settled(job.spoolId))], { timeout: 10_000 })
+      .toEqual([job.recipient])
+    ending.abort()
+    await working
+    expect({ attempts, faults, left: await queue.list() }).toEqual({ attempts: [0], faults: [], left: [] })
+  })
+
+  test("a thread whose Redis is gone ends all the same", async () => {
+    const thread = new Worker(new URL("./redis-thread.ts", import.meta.url), { workerData: redis.url })
+    const ended = once(thread, "exit")
+    expect(await once(thread, "message")).toEqual([true])
+    await redis.kill()
+    thread.postMessage("end")
+    expect(await ended).toEqual([0])
+    await redis.start()
+  })
 })

@@ -1,4 +1,4 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { cpSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { afterEach, beforeEach, expect, test } from "vitest"
@@ -115,6 +115,28 @@ test("rotates the spool key daily, and destroys an old one when its last message
   expect(secrets()).not.toContain(first)
 })
 
+test("a copy of data/ that is a week old brings back what was sent, but nobody can open it, and so it is not sent again", async () => {
+  const id = await accept()
+  cpSync(join(folder, "data"), join(folder, "copy"), { recursive: true })
+  await queue.add(...jobsFor(id, envelope, clock))
+  await queue.drop(id)
+  await spool.remove(id)
+  for (const day of [1, 2, 7]) {
+    clock = new Date(START.getTime() + day * DAY_MS)
+    await sweep(options)
+  }
+  await queue[Symbol.asyncDispose]()
+  rmSync(join(folder, "data"), { recursive: true })
+  renameSync(join(folder, "copy"), join(folder, "data"))
+  queue = openEmbeddedQueue(join(folder, "data"), {
+    now: () => clock,
+    log: silentLog(),
+    onEmptied: async () => undefined,
+  })
+  expect(await sweep({ ...options, queue })).toMatchObject({ queued: [], removed: [], unreadable: [id] })
+  await expect(spool.open(id)).rejects.toMatchObject({ code: "SPOOL_KEY_MISSING" })
+})
+
 test("forgets the record of settled messages after 30 days", async () => {
   const id = await accept()
   await queue.add(...jobsFor(id, envelope, clock))
@@ -130,6 +152,15 @@ test("forgets the record of settled messages after 30 days", async () => {
 
 test("has swept once when it has started", async () => {
   const id = await accept()
-  await using _sweeping = await startSweeping(options)
+  await using _sweeping = await startSweeping(options, { onReturn: () => undefined })
   expect((await queue.list()).map((job) => job.spoolId)).toEqual([id, id])
+})
+
+test("sweeps when the state is back", async () => {
+  const returned = Promise.withResolvers<() => void>()
+  await using _sweeping = await startSweeping(options, { onReturn: returned.resolve })
+  const id = await accept()
+  const back = await returned.promise
+  back()
+  await expect.poll(async () => (await queue.list()).map((job) => job.spoolId)).toEqual([id, id])
 })

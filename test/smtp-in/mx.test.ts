@@ -12,6 +12,23 @@ async function greeted(port: number): Promise<Wire> {
   return wire
 }
 
+test("a loop between two gateways ends", async () => {
+  await using one = await openGate("mx")
+  await using two = await openGate("mx", {}, { hostname: "mx.other.example" })
+  const gates = [one, two]
+  await using first = await greeted(one.port)
+  await using second = await greeted(two.port)
+  let message = MESSAGE
+  let reply = "250"
+  for (let hop = 0; reply.startsWith("250") && hop < 200; hop++) {
+    reply = await (hop % 2 === 0 ? first : second).send("a@b.example", ["alice@example.test"], `${message}.\r\n`)
+    const last = gates[hop % 2]?.acceptance.accepted.at(-1)
+    message = `${last?.entry.received}${last?.content}`
+  }
+  expect(reply).toMatch(/^554 5\.4\.6 /)
+  expect(gates.map(({ acceptance }) => acceptance.accepted.length)).toEqual([51, 50])
+})
+
 describe("a session", () => {
   test("accepts a message and names its queue id", async () => {
     await using gate = await openGate("mx")

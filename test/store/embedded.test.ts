@@ -2,7 +2,11 @@ import { readdirSync, readFileSync } from "node:fs"
 import { join } from "node:path"
 import { DatabaseSync } from "node:sqlite"
 import { describe, expect, test } from "vitest"
-import { openState } from "../../src/store/state.ts"
+import { hmacKey, hmacSha256 } from "../../src/crypto/primitives/hash.ts"
+import { octetsIn } from "../../src/store/database.ts"
+import { hashPassword, People } from "../../src/store/people.ts"
+import { openDatabase } from "../../src/store/sqlite.ts"
+import { openState, STATE_MIGRATIONS } from "../../src/store/state.ts"
 import { UpstreamCredentials } from "../../src/store/upstream-credentials.ts"
 import { temporaryFolder } from "../harness/peers.ts"
 import { databaseConformance } from "./conformance/database.ts"
@@ -36,6 +40,35 @@ describe("the state in SQLite", () => {
   describe("policies of MTA-STS", () => stsPoliciesConformance(embedded))
   describe("results of TLS", () => tlsResultsConformance(embedded))
 })
+
+test.each(STATE_MIGRATIONS.map((_, version) => version).slice(1))(
+  "people and devices of a state of version %i are there, and log in; a program of that version leaves the new one alone",
+  async (version) => {
+    await using folder = await temporaryFolder()
+    const path = folder.file("state.db")
+    const older = () => openDatabase(path, STATE_MIGRATIONS.slice(0, version))
+    const before = older()
+    before.sql.run`
+      INSERT INTO account (address, name, formats, root, intermediate, profile, added_at)
+      VALUES ('a@example.test', '', 'smime', ${Uint8Array.of(1)}, ${Uint8Array.of(1)}, '{}', 0)`
+    const key = octetsIn(before.sql.get`SELECT value FROM setting WHERE name = 'password key'`, "value")
+    const password = hmacSha256(hmacKey(key)).update(hashPassword("secret")).digest()
+    before.sql.run`
+      INSERT INTO device (id, account, name, read_only, password, added_at)
+      VALUES ('one', 'a@example.test', 'phone', 0, ${password}, 0)`
+    before.close()
+    const logsIn = () => {
+      const state = openState({ data: folder.path, store: { kind: "embedded" } })
+      const people = new People(state, { domains: ["example.test"], postmaster: null, recryptionKeys: null })
+      const found = people.authenticate("a@example.test", "secret")
+      state.close()
+      return found?.device.name
+    }
+    expect(logsIn()).toBe("phone")
+    expect(older).toThrow(expect.objectContaining({ code: "STATE_VERSION" }))
+    expect(logsIn()).toBe("phone")
+  },
+)
 
 test("a claim reads the time when nobody else can claim, or another of that moment looked like one of a clock put back", async () => {
   await using folder = await temporaryFolder()

@@ -1,8 +1,11 @@
+import { X509Certificate } from "node:crypto"
 import { writeFile } from "node:fs/promises"
 import { join } from "node:path"
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest"
 import { parseConfig } from "../../src/config/load.ts"
+import { Counters } from "../../src/log/counters.ts"
 import { createLog } from "../../src/log/log.ts"
+import { describeCertificates } from "../../src/wire/gauges.ts"
 import { drawTicketKeys, LiveTls, type ServerTls } from "../../src/wire/tls.ts"
 import { type TestCertificate, testCertificate } from "../harness/certificate.ts"
 import { type TemporaryFolder, temporaryFolder } from "../harness/peers.ts"
@@ -62,6 +65,24 @@ test("a renewed certificate is handed on, with the same ticket keys; one that di
   tls.reload()
   expect(seen).toEqual([{ ...own, names: new Map([["mail.example.test", other]]), ticketKeys }])
   expect(tls.current).toBe(seen[0])
+})
+
+test("the metrics say how long each certificate holds still", async () => {
+  using tls = open()
+  const counters = new Counters()
+  const ends = (pem: string) => new X509Certificate(pem).validToDate.getTime()
+  const day = new Date(ends(own.certificate) - 86_400_000)
+  describeCertificates(
+    counters,
+    "mx.example.test",
+    () => tls.current,
+    () => day,
+  )
+  const left = Math.floor((ends(mail.certificate) - day.getTime()) / 1_000)
+  expect((await counters.text()).match(/^postern_certificate.*$/gm)).toEqual([
+    'postern_certificate_seconds_left{name="mx.example.test"} 86400',
+    `postern_certificate_seconds_left{name="mail.example.test"} ${left}`,
+  ])
 })
 
 test("half of a renewal changes nothing, and says so without the key", async () => {

@@ -5,6 +5,11 @@ export function certificateNames(der: Uint8Array, host: string): boolean {
   return new X509Certificate(der).checkHost(host, { subject: "never" }) !== undefined
 }
 
+/** When a certificate (DER) ends. @throws Error what is no certificate */
+export function certificateEnd(der: Uint8Array): Date {
+  return new X509Certificate(der).validToDate
+}
+
 /** A certificate in the forms that others refer to it by. */
 export interface CertificateForms {
   /** DER of the certificate. */

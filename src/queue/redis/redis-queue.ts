@@ -318,7 +318,8 @@ export class RedisQueue implements WorkQueue, Leases {
     for (const held of leased) this.#leased.set(jobIn(held).id, held)
     const judged = leased.map(async (held) => {
       const job = this.#tried(held)
-      return (await this.#stands(job, owner, hasIntents)) ? [job] : []
+      const stands = this.#stands(job, owner, hasIntents)
+      return (await stands.catch((error: unknown) => this.#putBack(held, owner, error))) ? [job] : []
     })
     return (await Promise.all(judged)).flat()
   }
@@ -334,6 +335,15 @@ export class RedisQueue implements WorkQueue, Leases {
     if (intent === null) return true
     await this.#obey(intent, job, owner)
     return false
+  }
+
+  /** Nobody can say whether it is to be tried: it waits for the next claim. */
+  async #putBack(held: Held, owner: string, error: unknown): Promise<never> {
+    this.#leased.delete(jobIn(held).id)
+    // An attempt was counted that is none.
+    await held.updateData({ ...held.data, attempt: held.data.attempt - 1 })
+    await held.moveToWait(owner)
+    throw error
   }
 
   async #obey(intent: Intent, job: Job, owner: string): Promise<void> {

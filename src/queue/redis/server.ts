@@ -22,6 +22,8 @@ const BORN = `${PREFIX}:born`
 const CONNECT_MS = 3_000
 const COMMAND_MS = 10_000
 const LAST_PAUSE_MS = 2_000
+/** A server that does not answer is left without a word. */
+const GOODBYE_MS = 1_000
 /** Jobs of workers that are silent are looked for so often. */
 const STALLED_EVERY_MS = 30_000
 /** A job is never given up for having stalled: mail is not lost to a counter. */
@@ -78,8 +80,8 @@ export class RedisServer implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#ending = true
-    // Not waited for while the server is away: nobody is there to say goodbye to.
-    if (this.isThere) await Promise.all([this.#bull?.worker.close(true), this.#bull?.queue.close()])
+    // Also while the server is away: the worker has a connection of its own, which would try for ever to come about.
+    await Promise.race([Promise.all([this.#bull?.worker.close(true), this.#bull?.queue.close()]), goodbye()])
     this.#redis.disconnect()
   }
 
@@ -142,6 +144,10 @@ export class RedisServer implements AsyncDisposable {
     const found = await this.#redis.config("GET", name)
     return Array.isArray(found) && typeof found[1] === "string" ? found[1] : null
   }
+}
+
+function goodbye(): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, GOODBYE_MS).unref())
 }
 
 function bullOn(connection: Redis, log: Log): Bull {

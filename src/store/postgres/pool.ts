@@ -1,4 +1,13 @@
-import { type ClientConfig, Pool, type PoolClient, type QueryConfig, type QueryResult, type QueryResultRow } from "pg"
+import { Socket } from "node:net"
+import {
+  type ClientConfig,
+  Pool,
+  type PoolClient,
+  type PoolConfig,
+  type QueryConfig,
+  type QueryResult,
+  type QueryResultRow,
+} from "pg"
 import { systemCode } from "../durable.ts"
 import { postgresError } from "./connection.ts"
 import { migrate } from "./migrate.ts"
@@ -8,10 +17,36 @@ const IDLE_MS = 30_000
 const STATEMENT_MS = 20_000
 /** The server ends what takes too long; one that does not answer at all is given up. */
 const ANSWER_MS = STATEMENT_MS + 5_000
+/** What is under way when the pool is ended, and the goodbyes. */
+const END_MS = 1_000
+
+/** A pool whose end comes in any case: connections to a server that does not say goodbye are cut. */
+class CutPool extends Pool {
+  readonly #sockets: ReadonlySet<Socket>
+
+  constructor(options: PoolConfig) {
+    const sockets = new Set<Socket>()
+    super({ ...options, stream: () => kept(new Socket(), sockets) })
+    this.#sockets = sockets
+  }
+
+  override async end(): Promise<void> {
+    const cut = setTimeout(() => {
+      for (const socket of this.#sockets) socket.destroy()
+    }, END_MS)
+    await super.end()
+    clearTimeout(cut)
+  }
+}
+
+function kept(socket: Socket, sockets: Set<Socket>): Socket {
+  sockets.add(socket)
+  return socket.once("close", () => sockets.delete(socket))
+}
 
 /** A pool of up to `connections`; none is made before it is needed. */
 export function openPool(options: ClientConfig, connections: number): Pool {
-  const pool = new Pool({
+  const pool = new CutPool({
     ...options,
     max: connections,
     idleTimeoutMillis: IDLE_MS,

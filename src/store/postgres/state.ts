@@ -87,6 +87,10 @@ export class PostgresState implements State {
     return known ?? numberIn(this.sql.get`SELECT sequence FROM change`, "sequence")
   }
 
+  get connection(): number {
+    return this.#cells.connection
+  }
+
   get isOpen(): boolean {
     return this.#open
   }
