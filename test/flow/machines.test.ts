@@ -4,14 +4,14 @@ import { redisPossible } from "../harness/redis.ts"
 import { killMachines, type MachinesLedger, machineFaults } from "../soak/machines.ts"
 
 /** As many as the suite has time for; `npm run soak machines` has more, of Redis and PostgreSQL too. */
-const KILLS = 2
+const KILLS = 1
 
 describe.skipIf(!postgresPossible || !redisPossible)("two machines on one PostgreSQL and one Redis", () => {
-  test("killed in turn while mail flows: what was answered 250 arrives, once, and the record says so", {
+  test("one killed while mail flows: what was answered 250 arrives, once, and the record says so", {
     timeout: 240_000,
   }, async () => {
-    const ledger = await killMachines(KILLS, ["one", "two"])
-    expect(ledger.acknowledged.size).toBeGreaterThan(KILLS)
+    const ledger = await killMachines(KILLS, ["one"])
+    expect(ledger.acknowledged.size).toBeGreaterThan(0)
     expect(machineFaults(ledger)).toEqual({ lost: [], doubled: [], invented: [] })
     expect(ledger.recorded).toEqual({ pairs: ledger.received.size, unbalanced: 0 })
   })

@@ -2,7 +2,7 @@ import fc from "fast-check"
 import { expect, test } from "vitest"
 import { type Given, verdictOf } from "../smtp-in/verdict-of.ts"
 
-const RUNS = Number(process.env["FUZZ_RUNS"] ?? 500)
+const RUNS = Number(process.env["FUZZ_RUNS"] ?? 250)
 const SIGNED: Given = {
   sender: "bounce@other.test",
   sign: [["author.test", "ed", "ed25519"]],
