@@ -61,9 +61,9 @@ async function workUntil(
   return seen
 }
 
-/** The promises of every {@link Queue}. */
-export function queueConformance(name: string, open: () => Promise<Driver>): void {
-  const suite = (title: string, act: (driver: Driver) => Promise<void>) =>
+/** Tests, each with a driver of its own. */
+function suiteOn<D extends Driver>(open: () => Promise<D>) {
+  return (title: string, act: (driver: D) => Promise<void>) =>
     test(title, async () => {
       const driver = await open()
       try {
@@ -72,6 +72,11 @@ export function queueConformance(name: string, open: () => Promise<Driver>): voi
         await driver.close()
       }
     })
+}
+
+/** The promises of every {@link Queue}. */
+export function queueConformance(name: string, open: () => Promise<Driver>): void {
+  const suite = suiteOn(open)
   const counts = async (driver: Driver) => await driver.queue.counts()
 
   describe(`${name} keeps the promises of a queue`, () => {
@@ -215,15 +220,7 @@ export function administrationConformance(
   name: string,
   open: () => Promise<Driver<Queue & QueueAdministration & Ledger>>,
 ): void {
-  const suite = (title: string, act: (driver: Driver<Queue & QueueAdministration & Ledger>) => Promise<void>) =>
-    test(title, async () => {
-      const driver = await open()
-      try {
-        await act(driver)
-      } finally {
-        await driver.close()
-      }
-    })
+  const suite = suiteOn(open)
 
   describe(`${name} obeys its administrator`, () => {
     suite("lists and shows jobs with their last status", async (driver) => {
@@ -347,15 +344,7 @@ export const TWO_AT_SLOW: DestinationLimit = {
 
 /** How the places of a worker are shared out; the driver is opened with {@link TWO_AT_SLOW}. */
 export function fairnessConformance(name: string, open: () => Promise<Driver>): void {
-  const suite = (title: string, act: (driver: Driver) => Promise<void>) =>
-    test(title, async () => {
-      const driver = await open()
-      try {
-        await act(driver)
-      } finally {
-        await driver.close()
-      }
-    })
+  const suite = suiteOn(open)
   const later = (minutes: number) => new Date(START.getTime() + minutes * 60_000)
 
   describe(`${name} is fair`, () => {
