@@ -140,10 +140,10 @@ export class EmbeddedQueue implements WorkQueue {
       },
       settle: (job, owner, outcome) => commits.run(() => jobs.settle(job, owner, outcome, now())),
       putOff: (job, owner, at) => commits.run(() => jobs.putOff(job, owner, at, now())),
-      renew: (owner) => commits.run(() => jobs.renew(owner, now().getTime() + LEASE_MS)),
-      takeOver: async (owner) => {
+      renew: (owner, ids) => commits.run(() => jobs.renew(owner, ids, now().getTime() + LEASE_MS)),
+      takeOver: async (owner, ids) => {
         jobs.mendDueTimes(now())
-        const orphans = jobs.orphans(owner, now())
+        const orphans = jobs.orphans(owner, ids, now())
         const emptied = orphans.length > 0 ? await commits.run(() => jobs.takeOver(orphans, now())) : []
         return { jobs: orphans.length, emptied }
       },

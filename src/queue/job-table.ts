@@ -90,8 +90,10 @@ export class JobTable {
     return rows.map(jobIn)
   }
 
-  renew(owner: string, untilMs: number): void {
-    this.#database.sql.run`UPDATE job SET lease_until = ${untilMs} WHERE state = 'active' AND owner = ${owner}`
+  renew(owner: string, ids: readonly string[], untilMs: number): void {
+    this.#database.sql.run`
+      UPDATE job SET lease_until = ${untilMs}
+      WHERE state = 'active' AND owner = ${owner} AND id IN (SELECT value FROM json_each(${JSON.stringify(ids)}))`
   }
 
   settle(job: Job, owner: string, outcome: Outcome, now: Date): Settlement {
@@ -115,12 +117,13 @@ export class JobTable {
     return queued === undefined ? "lost" : this.#leave(queued, at, now)
   }
 
-  /** Ids of leased jobs whose worker is dead, or silent for too long; `self` knows its own. */
-  orphans(self: string, now: Date): string[] {
+  /** Ids of leased jobs whose worker is dead, or silent for too long, or `self` and has given them up: `busy` are those under way. */
+  orphans(self: string, busy: readonly string[], now: Date): string[] {
     const owners = this.#database.sql.all`SELECT DISTINCT owner FROM job WHERE state = 'active' AND owner <> ${self}`
     const dead = owners.map((row) => textIn(row, "owner")).filter((owner) => lifeOf(owner) === "dead")
     const rows = this.#database.sql.all`
-      SELECT id FROM job WHERE state = 'active' AND owner <> ${self}
+      SELECT id FROM job WHERE state = 'active'
+        AND NOT (owner = ${self} AND id IN (SELECT value FROM json_each(${JSON.stringify(busy)})))
         AND (lease_until < ${now.getTime()} OR owner IN (SELECT value FROM json_each(${JSON.stringify(dead)})))`
     return rows.map((row) => textIn(row, "id"))
   }

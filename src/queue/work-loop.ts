@@ -22,14 +22,21 @@ export type Settlement = "more" | "emptied" | "lost"
 
 /** Leases of jobs, as a driver gives them out; `owner` is one run of {@link WorkLoop.work}. */
 export interface Leases {
-  /** Up to `limit` jobs that are due, those due longest first. */
+  /** Up to `limit` jobs that are due, in the order of their ranks. */
   claim(owner: string, limit: number): Promise<readonly Job[]>
   settle(job: Job, owner: string, outcome: Outcome): Promise<Settlement>
   /** Gives a job back of which nothing was tried, until `at`. */
   putOff(job: Job, owner: string, at: Date): Promise<Settlement>
-  renew(owner: string): Promise<void>
-  /** Makes jobs of dead workers due. @returns how many, and spool ids whose last job was to be dropped */
-  takeOver(owner: string): Promise<{ readonly jobs: number; readonly emptied: readonly string[] }>
+  /** `ids`: the jobs under way. What is not among them was given up, and its lease runs out. */
+  renew(owner: string, ids: readonly string[]): Promise<void>
+  /**
+   * Makes jobs due of workers that are dead, and those of `owner` itself that it has given up: all but `ids`, once their lease has run out.
+   * @returns how many, and spool ids whose last job was to be dropped
+   */
+  takeOver(
+    owner: string,
+    ids: readonly string[],
+  ): Promise<{ readonly jobs: number; readonly emptied: readonly string[] }>
   /** Milliseconds until a job is due, as far as is known without asking anybody; null: not known, or none waits. */
   dueInMs(): number | null
 }
@@ -61,11 +68,12 @@ export class WorkLoop {
     { concurrency, signal }: { readonly concurrency: number; readonly signal: AbortSignal },
   ): Promise<void> {
     const owner = `${thisProcess()}/${Buffer.from(randomOctets(6)).toString("hex")}`
-    const running = new Set<Promise<void>>()
+    const running = new Set<{ readonly job: Job; readonly ended: Promise<void> }>()
+    const ids = () => [...running].map(({ job }) => job.id)
     const destinations = new Destinations(this.#options.destinations)
     using attempts = drainable(signal)
-    const renew = () => this.#quietly("queue.lease-not-renewed", () => this.#leases.renew(owner))
-    const rescue = () => this.#quietly("queue.not-taken-over", () => this.#takeOver(owner))
+    const renew = () => this.#quietly("queue.lease-not-renewed", () => this.#leases.renew(owner, ids()))
+    const rescue = () => this.#quietly("queue.not-taken-over", () => this.#takeOver(owner, ids()))
     using _renewal = every(RENEW_EVERY_MS, renew)
     using _rescue = every(POLL_MS, rescue)
     await rescue()
@@ -74,16 +82,17 @@ export class WorkLoop {
       const jobs = free > 0 ? await this.#claim(owner, free) : []
       const admitted = await this.#admit(jobs, owner, destinations)
       for (const job of admitted) {
-        const attempt = this.#attempt(job, owner, handler, attempts.signal).finally(() => {
+        const ended = this.#attempt(job, owner, handler, attempts.signal).finally(() => {
           destinations.release(job, this.#options.now())
           running.delete(attempt)
           this.wake()
         })
+        const attempt = { job, ended }
         running.add(attempt)
       }
       if (jobs.length === 0) await this.#idle(free > 0, signal)
     }
-    await Promise.all(running)
+    await Promise.all([...running].map(({ ended }) => ended))
     await Promise.all(this.#clearing)
   }
 
@@ -124,8 +133,8 @@ export class WorkLoop {
     return judged.filter(({ again }) => again === null).map(({ job }) => job)
   }
 
-  async #takeOver(owner: string): Promise<void> {
-    const { jobs, emptied } = await this.#leases.takeOver(owner)
+  async #takeOver(owner: string, ids: readonly string[]): Promise<void> {
+    const { jobs, emptied } = await this.#leases.takeOver(owner, ids)
     if (jobs > 0) this.#options.log.warn("queue.taken-over", { jobs })
     if (jobs > 0) this.wake()
     for (const spoolId of emptied) await this.emptied(spoolId)

@@ -3,6 +3,7 @@ import { once } from "node:events"
 import { copyFileSync, mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
+import { DatabaseSync } from "node:sqlite"
 import { afterEach, beforeEach, describe, expect, test } from "vitest"
 import { silentLog } from "../../src/log/log.ts"
 import { type EmbeddedQueue, openEmbeddedQueue } from "../../src/queue/embedded.ts"
@@ -167,6 +168,31 @@ describe("the embedded queue", () => {
     // Only a worker mends: that it gets the job at all is the proof.
     await retry(START)
     expect(await driver.queue.list()).toMatchObject([{ attempt: 2 }])
+    await driver.close()
+  })
+
+  test("what an attempt came to and could not be written is tried again when the lease has run out", async () => {
+    const driver = await embedded()
+    await driver.queue.add(jobFor("m1", "a@example.test", START))
+    const full = new DatabaseSync(join(folder, "queue.db"))
+    full.exec("CREATE TRIGGER full BEFORE DELETE ON job BEGIN SELECT RAISE(ABORT, 'disk is full'); END")
+    const attempts: number[] = []
+    const end = new AbortController()
+    const working = driver.queue.work(
+      async ({ attempt, recipient }) => {
+        attempts.push(attempt)
+        return { kind: "done", status: { recipient, action: "delivered", status: "2.0.0", diagnostic: "ok" } }
+      },
+      { concurrency: 1, signal: end.signal },
+    )
+    await expect.poll(() => attempts).toEqual([0])
+    full.exec("DROP TRIGGER full")
+    full.close()
+    driver.clock.now = new Date(START.getTime() + 121_000)
+    await expect.poll(() => driver.emptied, { timeout: 5_000 }).toEqual(["m1"])
+    expect(attempts).toEqual([0, 1])
+    end.abort()
+    await working
     await driver.close()
   })
 

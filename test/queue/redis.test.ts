@@ -113,6 +113,39 @@ describe.skipIf(!redisPossible)("on Redis", () => {
     expect({ attempts, faults, left: await queue.list() }).toEqual({ attempts: [0], faults: [], left: [] })
   })
 
+  test("of jobs that are taken together, one that cannot be looked up does not keep the others", async () => {
+    await redis.command("FLUSHALL")
+    await using folder = await temporaryFolder()
+    const record = openEmbeddedAudit(folder.path, "at once", silentLog())
+    const unknown = new Set<string>()
+    const audit: AuditLog = Object.assign(Object.create(record), {
+      settled: async (id: string) => {
+        if (unknown.delete(id)) throw new GatewayError("STATE_CORRUPT", id)
+        return record.settled(id)
+      },
+      write: (...rows: AuditRow[]) => record.write(...rows),
+      [Symbol.asyncDispose]: () => record[Symbol.asyncDispose](),
+    })
+    const emptied: string[] = []
+    await using queue = await queueWith(redis, audit, { now: () => new Date(), emptied })
+    const jobs = Array.from({ length: 12 }, (_, index) => jobFor(`message${index}`, "a@example.test", new Date()))
+    await queue.add(...jobs)
+    for (const index of [3, 5, 8]) unknown.add(`message${index}`)
+    const attempts: number[] = []
+    const ending = new AbortController()
+    const working = queue.work(
+      async ({ attempt, recipient }) => {
+        attempts.push(attempt)
+        return { kind: "done", status: { recipient, action: "delivered", status: "2.0.0", diagnostic: "ok" } }
+      },
+      { concurrency: 12, signal: ending.signal },
+    )
+    await expect.poll(() => emptied.length, { timeout: 10_000 }).toBe(12)
+    ending.abort()
+    await working
+    expect(attempts).toEqual(Array(12).fill(0))
+  })
+
   test("a thread whose Redis is gone ends all the same", async () => {
     const thread = new Worker(new URL("./redis-thread.ts", import.meta.url), { workerData: redis.url })
     const ended = once(thread, "exit")

@@ -242,11 +242,11 @@ export class RedisQueue implements WorkQueue, Leases {
     )
   }
 
-  async renew(owner: string): Promise<void> {
-    await Promise.all([...this.#leased.values()].map((held) => held.extendLock(owner, LEASE_MS)))
+  async renew(owner: string, ids: readonly string[]): Promise<void> {
+    await Promise.all(ids.map((id) => this.#leased.get(id)?.extendLock(owner, LEASE_MS)))
   }
 
-  /** Of workers on this host that are gone; BullMQ sees to the others when their leases have run out. */
+  /** Of workers on this host that are gone; BullMQ sees to all others when their leases have run out. */
   async takeOver(owner: string): Promise<{ readonly jobs: number; readonly emptied: readonly string[] }> {
     if (!this.#server.isThere) return { jobs: 0, emptied: [] }
     await this.#server.look()
@@ -316,12 +316,18 @@ export class RedisQueue implements WorkQueue, Leases {
 
   async #standing(leased: readonly Held[], owner: string, hasIntents: boolean): Promise<readonly Job[]> {
     for (const held of leased) this.#leased.set(jobIn(held).id, held)
-    const judged = leased.map(async (held) => {
-      const job = this.#tried(held)
-      const stands = this.#stands(job, owner, hasIntents)
-      return (await stands.catch((error: unknown) => this.#putBack(held, owner, error))) ? [job] : []
-    })
-    return (await Promise.all(judged)).flat()
+    const judged = await Promise.allSettled(
+      leased.map(async (held) => {
+        const job = this.#tried(held)
+        const stands = this.#stands(job, owner, hasIntents)
+        return (await stands.catch((error: unknown) => this.#putBack(held, owner, error))) ? [job] : []
+      }),
+    )
+    const standing = judged.flatMap((one) => (one.status === "fulfilled" ? one.value : []))
+    const failed = judged.find((one) => one.status === "rejected")
+    // What stands is worked on, whatever became of the others of the same claim.
+    if (failed && standing.length === 0) throw failed.reason
+    return standing
   }
 
   /** Whether a leased job is to be tried: it may be settled already, or an administrator has decided otherwise. */
