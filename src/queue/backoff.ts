@@ -19,3 +19,5 @@ export const GIVE_UP_AFTER_MS = 5 * 24 * 3_600_000
 const WAITS_MINUTES: readonly number[] = [2, 5, 10, 20, 30, 60, 90, 120]
 /** RFC 5321 §4.5.4.1 allows two or three hours between tries of old mail. */
 const LONGEST_WAIT_MINUTES = 180
+/** A wait that is longer than this comes from a clock that ran ahead. */
+export const LONGEST_WAIT_MS = 6 * 3_600_000

@@ -2,6 +2,7 @@ import type { DeliveryStatus } from "../message/status.ts"
 import { type Database, dateIn, numberIn, optionalTextIn, type Row, textIn } from "../store/database.ts"
 import { lifeOf } from "../store/process.ts"
 import { AuditTable, statusIn } from "./audit-table.ts"
+import { LONGEST_WAIT_MS } from "./backoff.ts"
 import type { AuditRow, Counts, FinalOutcome, Job, Outcome, QueuedJob } from "./queue.ts"
 import { rankOf, STANDS_BEHIND_MS } from "./rank.ts"
 import type { Settlement } from "./work-loop.ts"
@@ -42,9 +43,6 @@ export const QUEUE_MIGRATIONS = [
   CREATE INDEX job_rank ON job (rank) WHERE state = 'waiting';
   `,
 ]
-
-/** A job that waits longer than this was put off by a clock that ran ahead; no wait of the backoff is as long. */
-const LONGEST_WAIT_MS = 6 * 3_600_000
 
 /** The queue's SQL. All methods are synchronous; those that write run in the caller's transaction. */
 export class JobTable {

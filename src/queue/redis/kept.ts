@@ -1,7 +1,7 @@
 import type { Job as BullJob } from "bullmq"
 import { GatewayError } from "../../errors.ts"
 import type { DeliveryStatus } from "../../message/status.ts"
-import type { AuditRow, Job } from "../queue.ts"
+import type { Job } from "../queue.ts"
 
 /** Of all our keys. */
 export const PREFIX = "postern"
@@ -24,6 +24,9 @@ export interface Kept {
 
 /** A job as BullMQ hands it out. */
 export type Held = BullJob<Kept>
+
+/** How many jobs were ever added: {@link Kept.place} of the last one. */
+export const PLACE = `${PREFIX}:place`
 
 /** The set of a message's jobs. */
 export function messageKey(spoolId: string): string {
@@ -49,13 +52,9 @@ export function jobIn({ id = "", data }: Held): Job {
   return { id, spoolId, recipient, attempt, queuedAt: new Date(queuedAt) }
 }
 
-export function row(
-  { spoolId, recipient }: Job,
-  outcome: AuditRow["outcome"],
-  status: DeliveryStatus | null,
-  at: Date,
-): AuditRow {
-  return { spoolId, recipient, outcome, status, at }
+/** What is kept of a job whose last attempt was counted and is none. */
+export function untried(kept: Kept): Kept {
+  return { ...kept, attempt: kept.attempt - 1 }
 }
 
 /** BullMQ says so by a negative code: the job, or our lock of it, is gone. */
