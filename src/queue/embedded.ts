@@ -1,10 +1,6 @@
-import { join } from "node:path"
-import type { Database } from "../store/database.ts"
-import { makePrivateFolder } from "../store/durable.ts"
-import { type CommitsReachDisk, openDatabase } from "../store/sqlite.ts"
+import type { CommitsReachDisk } from "../store/sqlite.ts"
 import { pagedPairs } from "./audit-log.ts"
-import { GroupCommit } from "./group-commit.ts"
-import { JobTable, QUEUE_MIGRATIONS } from "./job-table.ts"
+import { JobTable } from "./job-table.ts"
 import {
   type AuditRow,
   type Counts,
@@ -15,7 +11,7 @@ import {
   spoolIdOf,
   type WorkQueue,
 } from "./queue.ts"
-import { WalSync } from "./wal-sync.ts"
+import { QueueFile } from "./queue-file.ts"
 import { LEASE_MS, type Leases, type QueueOptions, WorkLoop } from "./work-loop.ts"
 
 /** What the queue needs to know of the rest. */
@@ -31,19 +27,15 @@ const PAGE = 1_000
 
 /** The queue in SQLite; any number of processes may share it. */
 export class EmbeddedQueue implements WorkQueue {
-  readonly #database: Database
+  readonly #file: QueueFile
   readonly #jobs: JobTable
-  readonly #commits: GroupCommit
-  readonly #sync: WalSync | null
-  readonly #options: EmbeddedQueueOptions
+  readonly #options: QueueOptions
   readonly #loop: WorkLoop
 
-  /** Use {@link openEmbeddedQueue}. `sync` null: commits are on the disk when they return. */
-  constructor(database: Database, sync: WalSync | null, options: EmbeddedQueueOptions) {
-    this.#database = database
-    this.#jobs = new JobTable(database)
-    this.#commits = new GroupCommit(database, () => sync?.committed())
-    this.#sync = sync
+  /** Use {@link openEmbeddedQueue}. */
+  constructor(file: QueueFile, jobs: JobTable, options: QueueOptions) {
+    this.#file = file
+    this.#jobs = jobs
     this.#options = options
     this.#loop = new WorkLoop(this.#leases(), options)
   }
@@ -55,7 +47,7 @@ export class EmbeddedQueue implements WorkQueue {
 
   async add(...jobs: readonly Job[]): Promise<void> {
     const now = this.#options.now()
-    await this.#commits.run(() => {
+    await this.#file.commits.run(() => {
       for (const job of jobs) this.#jobs.add(job, jobs.length, now)
     })
     this.#loop.wake()
@@ -116,7 +108,7 @@ export class EmbeddedQueue implements WorkQueue {
   }
 
   prune(before: Date): Promise<number> {
-    return this.#commits.run(() => this.#jobs.prune(before))
+    return this.#file.commits.run(() => this.#jobs.prune(before))
   }
 
   async *pairs(since: Date): AsyncIterable<RecordedPair> {
@@ -124,14 +116,11 @@ export class EmbeddedQueue implements WorkQueue {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    // Behind whatever still waits for the next commit.
-    await this.#commits.run(() => "written")
-    await this.#sync?.sync()
-    this.#database.close()
+    await this.#file[Symbol.asyncDispose]()
   }
 
   #leases(): Leases {
-    const [jobs, commits, { now }] = [this.#jobs, this.#commits, this.#options]
+    const [jobs, { commits }, { now }] = [this.#jobs, this.#file, this.#options]
     return {
       claim: async (owner, limit) => {
         const dueInMs = jobs.dueInMs(now())
@@ -153,7 +142,7 @@ export class EmbeddedQueue implements WorkQueue {
 
   async #administer(id: string, act: (job: QueuedJob, now: Date) => void): Promise<number> {
     const now = this.#options.now()
-    const met = await this.#commits.run(() => {
+    const met = await this.#file.commits.run(() => {
       const jobs = this.#jobs.list(now, id)
       for (const job of jobs) act(job, now)
       return jobs.length
@@ -168,12 +157,10 @@ export class EmbeddedQueue implements WorkQueue {
  * @throws GatewayError STATE_VERSION, STATE_CORRUPT
  */
 export function openEmbeddedQueue(data: string, options: EmbeddedQueueOptions): EmbeddedQueue {
-  makePrivateFolder(data)
-  const path = join(data, "queue.db")
-  const database = openDatabase(path, QUEUE_MIGRATIONS, options.commitsReachDisk)
-  if (options.commitsReachDisk !== "later") return new EmbeddedQueue(database, null, options)
+  const { commitsReachDisk = "at once", log } = options
+  const file = QueueFile.open(data, commitsReachDisk, log)
+  const jobs = new JobTable(file.database)
   // A power cut may have taken the note of their first attempt.
-  new JobTable(database).suspectAttempts()
-  const sync = new WalSync(path, (error) => options.log.error("queue.not-synced", {}, error))
-  return new EmbeddedQueue(database, sync, options)
+  if (commitsReachDisk === "later") jobs.suspectAttempts()
+  return new EmbeddedQueue(file, jobs, options)
 }
