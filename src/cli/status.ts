@@ -1,6 +1,7 @@
 import { connect } from "node:net"
 import type { Command } from "commander"
 import type { ListenAddress } from "../config/config.ts"
+import { written } from "../config/values.ts"
 import type { QueuedJob } from "../queue/queue.ts"
 import { presentProcesses } from "../store/presence.ts"
 import { serverCertificateView, viewLines } from "./acme-view.ts"
@@ -66,10 +67,9 @@ function processesOf({ database }: OpenInstance) {
 
 async function listenerOf(name: string, address: ListenAddress) {
   const reason = await whyClosed(address)
-  const { host, port } = address
   return {
     name,
-    address: `${host.includes(":") ? `[${host}]` : host}:${port}`,
+    address: written(address),
     ...(reason === null ? { accepts: true } : { accepts: false, reason }),
   }
 }

@@ -1,6 +1,6 @@
 /** PURE. The notations of postern.toml's `[scan]`. The message goes there in clear: only over TLS, or within this machine. */
 import type { ScanConfig } from "./config.ts"
-import { isLoopback, readEndpoint, wrong } from "./values.ts"
+import { hostIn, isLoopback, readEndpoint, wrong } from "./values.ts"
 
 /** `clamd://host:3310` on this machine, or `clamd:/path` of a Unix socket. */
 export function readClamd(value: unknown): NonNullable<ScanConfig["clamd"]> {
@@ -15,8 +15,7 @@ export function readClamd(value: unknown): NonNullable<ScanConfig["clamd"]> {
 /** `https://…`, or `http://…` on this machine; without user and password. */
 export function readHttp(value: unknown): string {
   const url = typeof value === "string" ? URL.parse(value) : null
-  const host = url?.hostname.replace(/^\[|\]$/g, "") ?? ""
-  const safe = url?.protocol === "https:" || (url?.protocol === "http:" && isLoopback(host))
+  const safe = url?.protocol === "https:" || (url?.protocol === "http:" && isLoopback(hostIn(url)))
   if (url === null || !safe || url.username !== "" || url.password !== "" || url.hash !== "")
     throw wrong('"https://…", or "http://…" on this machine, without user and password')
   return url.href

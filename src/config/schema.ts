@@ -21,6 +21,7 @@ import type {
 } from "./config.ts"
 import { Document, type Mistake } from "./document.ts"
 import { postgresWarning, readPostgresUrl } from "./postgres-url.ts"
+import { readRedisUrl, redisWarning } from "./redis-url.ts"
 import { readClamd, readHttp, readHttpRoot, readScanned } from "./scan.ts"
 import {
   isLocalDnsServer,
@@ -219,9 +220,8 @@ function readStore(document: Document, path: (value: unknown) => string): StoreC
 function readQueue(document: Document, path: (value: unknown) => string): QueueConfig {
   const read = (value: unknown): string => {
     const url = urlOf("embedded:", "redis", "rediss")(value)
-    const host = url === "embedded:" ? "localhost" : new URL(url).hostname.replace(/^\[|\]$/g, "")
-    if (url.startsWith("redis:") && !isLoopback(host))
-      document.warnings.push("queue.url: recipients and password go to another machine in clear: use rediss://")
+    const warning = url === "embedded:" ? null : redisWarning(readRedisUrl(url))
+    if (warning !== null) document.warnings.push(`queue.url: ${warning}`)
     return url
   }
   const url = document.optional("queue.url", read, "embedded:")

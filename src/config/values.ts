@@ -209,6 +209,16 @@ export function isLoopback(host: string): boolean {
   return host === "::1" || host.toLowerCase() === "localhost" || /^127(?:\.\d{1,3}){3}$/.test(host)
 }
 
+/** The host of a URL: an address literal without its brackets. */
+export function hostIn({ hostname }: URL): string {
+  return hostname.replace(/^\[(.*)\]$/, "$1")
+}
+
+/** `host:port`, an IPv6 address in brackets. */
+export function written({ host, port }: ListenAddress): string {
+  return `${host.includes(":") ? `[${host}]` : host}:${port}`
+}
+
 /** The mistake "not `what`". */
 export function wrong(what: string): GatewayError {
   return new GatewayError("CONFIG_INVALID", `must be ${what}`)

@@ -1,5 +1,6 @@
 import { createServer } from "node:net"
 import type { ListenAddress } from "../config/config.ts"
+import { written } from "../config/values.ts"
 import { GatewayError } from "../errors.ts"
 
 /**
@@ -10,7 +11,7 @@ export const SHARES_PORTS = process.platform === "linux" || process.platform ===
 
 /**
  * Makes sure that nobody listens there: who does would share the port with us, and get some of our connections.
- * @param held what we listen on already, as {@link written}
+ * @param held what we listen on already, as `written`
  * @returns the address; its port the free one that the system chose where it was 0
  * @throws GatewayError LISTEN_FAILED
  */
@@ -32,9 +33,4 @@ export async function claim(
   const bound = server.address()
   await new Promise((closed) => server.close(closed))
   return bound === null || typeof bound === "string" ? address : { host, port: bound.port }
-}
-
-/** `host:port`, an IPv6 address in brackets. */
-export function written({ host, port }: ListenAddress): string {
-  return `${host.includes(":") ? `[${host}]` : host}:${port}`
 }

@@ -390,6 +390,11 @@ describe("mistakes", () => {
       `${FILE}:3: queue.url: must be "embedded:" or "redis://…" or "rediss://…" without a password`,
     ],
     [
+      "a queue URL whose database is no number",
+      `${DOMAINS}[queue]\nurl = "redis://127.0.0.1/mail"\n`,
+      `${FILE}:3: queue.url: must be a Redis URL whose path is the number of a database`,
+    ],
+    [
       "lmtp without a port",
       `${DOMAINS}[mailboxes]\ndeliver = "lmtp://host"\n`,
       `${FILE}:3: mailboxes.deliver: must be a URL such as "lmtp://host:port"`,

@@ -1,6 +1,7 @@
 import { createServer } from "node:net"
 import { expect, test } from "vitest"
-import { claim, written } from "../../src/wire/shared-ports.ts"
+import { written } from "../../src/config/values.ts"
+import { claim } from "../../src/wire/shared-ports.ts"
 
 test("a port that others share already is not shared with them, unless they are ours", async () => {
   const free = await claim("imap", { host: "127.0.0.1", port: 0 })

@@ -37,7 +37,7 @@ export class RedisLeases implements Leases {
   readonly #emptied: (spoolId: string) => Promise<void>
   readonly #leased = new Map<string, Held>()
   /** Jobs that are asked for side by side: each question is a round trip, and one in vain costs as much as another. */
-  #atOnce = 1
+  #atOnce = MOST_AT_ONCE
   /** Jobs up to this place were there before the last absence of the server: whether they were tried, it may have forgotten. */
   #doubtful = Number.POSITIVE_INFINITY
 

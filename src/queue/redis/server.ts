@@ -3,6 +3,7 @@ import { Queue, Worker } from "bullmq"
 import { Redis, type RedisOptions } from "ioredis"
 import type { QueueConfig } from "../../config/config.ts"
 import { readNamed, readSecretText } from "../../config/load.ts"
+import { readRedisUrl } from "../../config/redis-url.ts"
 import { randomOctets } from "../../crypto/primitives/random.ts"
 import { GatewayError } from "../../errors.ts"
 import type { Log } from "../../log/log.ts"
@@ -173,15 +174,14 @@ function bullOn(connection: Redis, log: Log): Bull {
 }
 
 function optionsOf({ url, password, caFile }: QueueConfig & { readonly kind: "redis" }) {
-  const { protocol, hostname, port, username, pathname } = new URL(url)
-  const host = hostname.replace(/^\[|\]$/g, "")
+  const { host, port, user, database, tls } = readRedisUrl(url)
   return {
     host,
-    port: port === "" ? 6379 : Number(port),
-    db: Number(pathname.slice(1) || "0"),
-    ...(username === "" ? {} : { username: decodeURIComponent(username) }),
+    port,
+    db: database,
+    ...(user === null ? {} : { username: user }),
     ...(password === null ? {} : { password: readSecretText(password) }),
-    ...(protocol === "rediss:" ? { tls: tlsOf(host, caFile) } : {}),
+    ...(tls ? { tls: tlsOf(host, caFile) } : {}),
     connectionName: "postern",
     lazyConnect: true,
     connectTimeout: CONNECT_MS,
