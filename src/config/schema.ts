@@ -44,8 +44,8 @@ import {
   readSize,
   readText,
   readVariable,
+  urlOf,
   wholeNumber,
-  wrong,
 } from "./values.ts"
 
 /** The checked configuration, or everything that is wrong with it. */
@@ -388,17 +388,4 @@ function readSecret(document: Document, name: string, path: (value: unknown) => 
   if (file !== null && variable !== null) document.mistake(`${name}Env`, `stands beside ${name}File: give one of them`)
   if (file !== null) return { kind: "file", path: file }
   return variable === null ? null : { kind: "environment", name: variable }
-}
-
-function urlOf(embedded: string, ...schemes: readonly string[]): (value: unknown) => string {
-  const expected = wrong(
-    `"${embedded}" or ${schemes.map((scheme) => `"${scheme}://…"`).join(" or ")} without a password`,
-  )
-  return (value) => {
-    if (value === embedded) return embedded
-    const url = typeof value === "string" ? URL.parse(value) : null
-    if (url === null || !schemes.includes(url.protocol.slice(0, -1)) || url.password !== "" || url.hostname === "")
-      throw expected
-    return url.href
-  }
 }

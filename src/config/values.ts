@@ -209,6 +209,20 @@ export function isLoopback(host: string): boolean {
   return host === "::1" || host.toLowerCase() === "localhost" || /^127(?:\.\d{1,3}){3}$/.test(host)
 }
 
+/** `embedded`, or a URL of one of these schemes without a password. */
+export function urlOf(embedded: string, ...schemes: readonly string[]): (value: unknown) => string {
+  const expected = wrong(
+    `"${embedded}" or ${schemes.map((scheme) => `"${scheme}://…"`).join(" or ")} without a password`,
+  )
+  return (value) => {
+    if (value === embedded) return embedded
+    const url = typeof value === "string" ? URL.parse(value) : null
+    if (url === null || !schemes.includes(url.protocol.slice(0, -1)) || url.password !== "" || url.hostname === "")
+      throw expected
+    return url.href
+  }
+}
+
 /** The host of a URL: an address literal without its brackets. */
 export function hostIn({ hostname }: URL): string {
   return hostname.replace(/^\[(.*)\]$/, "$1")
