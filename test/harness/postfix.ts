@@ -43,7 +43,7 @@ export class Postfix {
     const settings = { ...(await mainSettings(folder, options)), ...trusted, ...options.more }
     const lines = Object.entries(settings).map(([key, value]) => `${key} = ${value}\n`)
     writeFileSync(join(folder, "etc/main.cf"), lines.join(""))
-    writeFileSync(join(folder, "etc/master.cf"), services(options.addresses))
+    writeFileSync(join(folder, "etc/master.cf"), services(options.addresses.map(listenerOn)))
     const [command = "", ...args] = [...internet.deepInside, "postfix", "-c", join(folder, "etc"), "start"]
     await mustRun(command, args)
     return new Postfix(folder)
@@ -87,22 +87,12 @@ async function mainSettings(
 ): Promise<Readonly<Record<string, string>>> {
   const [ipv4 = "", ipv6] = addresses
   return {
-    compatibility_level: "3.6",
-    queue_directory: join(folder, "spool"),
-    data_directory: join(folder, "data"),
-    command_directory: "/usr/sbin",
-    daemon_directory: "/usr/lib/postfix/sbin",
-    mail_owner: "postfix",
-    setgid_group: "postdrop",
-    maillog_file: join(folder, "maillog"),
-    maillog_file_prefixes: folder,
+    ...baseSettings(folder),
     inet_interfaces: "loopback-only",
     inet_protocols: "all",
     myhostname: hostname,
-    mydestination: "",
     // Whoever injects for its own people.
     mynetworks: "11.0.2.50/32",
-    alias_maps: "",
     smtp_bind_address: ipv4,
     ...(ipv6 === undefined ? {} : { smtp_bind_address6: ipv6 }),
     smtp_tls_security_level: "dane",
@@ -123,10 +113,27 @@ async function mainSettings(
   }
 }
 
-function services(addresses: readonly string[]): string {
-  const listeners = addresses.map((address) => `${address.includes(":") ? `[${address}]` : address}:25`)
+/** What main.cf says of any Postfix that lives in a folder of its own: `spool`, `data` (of its user) and `etc`. */
+export function baseSettings(folder: string): Readonly<Record<string, string>> {
+  return {
+    compatibility_level: "3.6",
+    queue_directory: join(folder, "spool"),
+    data_directory: join(folder, "data"),
+    command_directory: "/usr/sbin",
+    daemon_directory: "/usr/lib/postfix/sbin",
+    mail_owner: "postfix",
+    setgid_group: "postdrop",
+    maillog_file: join(folder, "maillog"),
+    maillog_file_prefixes: folder,
+    mydestination: "",
+    alias_maps: "",
+  }
+}
+
+/** master.cf of a Postfix with these listeners. */
+export function services(listeners: readonly string[]): string {
   return [
-    ...listeners.map((listener) => `${listener} inet n - n - - smtpd`),
+    ...listeners,
     "cleanup unix n - n - 0 cleanup",
     "qmgr unix n - n 300 1 qmgr",
     "rewrite unix - - n - - trivial-rewrite",
@@ -146,4 +153,8 @@ function services(addresses: readonly string[]): string {
     "pickup unix n - n 60 1 pickup",
     "",
   ].join("\n")
+}
+
+function listenerOn(address: string): string {
+  return `${address.includes(":") ? `[${address}]` : address}:25 inet n - n - - smtpd`
 }
