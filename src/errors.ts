@@ -50,6 +50,8 @@ export type ErrorCode =
   | "NOT_CONFIRMED"
   | "JOB_UNKNOWN"
   | "JOB_STATE"
+  // profiles
+  | "KEY_SOURCE_SILENT"
   // flow and edges
   | "MESSAGE_TOO_LARGE"
   | "UPLOADS_FULL"

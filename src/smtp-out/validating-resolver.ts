@@ -1,5 +1,4 @@
-import type { Answer as AnyAnswer, RecordType } from "dns-packet"
-import type { Ask } from "./dns-client.ts"
+import type { AnyAnswer, Ask, RecordType } from "../net/dns-client.ts"
 import type { Answer, Resolver } from "./hop.ts"
 
 /** Mail routing by servers that validate DNSSEC and are reached over a path that nobody else has a hand on: their AD bit is believed. */

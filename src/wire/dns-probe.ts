@@ -1,4 +1,4 @@
-import { dnsClient, validates } from "../smtp-out/dns-client.ts"
+import { dnsClient, validates } from "../net/dns-client.ts"
 import type { Core } from "./core.ts"
 import { startRounds } from "./rounds.ts"
 

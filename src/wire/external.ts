@@ -10,7 +10,7 @@ import { externalUpstream, type UpstreamLogins } from "../imap-proxy/upstream.ts
 import type { MailStore } from "../mailbox/store.ts"
 import type { Mailboxes } from "../pipeline/ports.ts"
 import { isOwnAddress, plainResolver } from "../smtp-out/dns.ts"
-import { dnsClient } from "../smtp-out/dns-client.ts"
+import { dnsClient } from "../net/dns-client.ts"
 import type { Hop, HostHop, Resolver } from "../smtp-out/hop.ts"
 import type { Relay } from "../smtp-out/relay.ts"
 import { validatingResolver } from "../smtp-out/validating-resolver.ts"

@@ -1,6 +1,6 @@
 import { parsePolicy, validateMx } from "mailauth/lib/mta-sts.js"
 import { describe, expect, test } from "vitest"
-import { isPublicAddress } from "../../src/smtp-out/public-address.ts"
+import { isPublicAddress } from "../../src/net/public-address.ts"
 import { MAX_AGE_SECONDS, matchesMx, parseStsPolicy, stsIdOf, stsPolicyLines } from "../../src/smtp-out/sts-policy.ts"
 
 describe("the TXT record", () => {

@@ -3,6 +3,8 @@ import { connect, isIP, type Socket } from "node:net"
 import dnsPacket, { type Answer as AnyAnswer, type DecodedPacket, type RecordType } from "dns-packet"
 import { randomOctets } from "../crypto/primitives/random.ts"
 
+export type { AnyAnswer, RecordType }
+
 /** A question to DNS servers, asked so that they say what they validated; node:dns shows no AD bit. */
 export type Ask = (name: string, type: RecordType) => Promise<DnsAnswer>
 

@@ -1,0 +1,79 @@
+/** PURE. The words of key discovery: what sources give, and what is made of it. */
+import type { Address } from "../message/address.ts"
+
+export type KeyFormat = "smime" | "openpgp"
+
+/** How far a source is believed, best first. */
+export const TRUST = ["pinned", "directory", "dnssec", "domain", "harvested", "keyserver"] as const
+/**
+ * `pinned`: an administrator vouches for it. `directory`: one that an administrator named. `dnssec`: signed by the domain (DANE). `domain`: published
+ * by the domain over HTTPS (mail profile, WKD). `harvested`: came with authenticated mail. `keyserver`: anybody may have put it there.
+ */
+export type Trust = (typeof TRUST)[number]
+
+/** What the holder of the key asks of those who write to him (mail profile: prefer, require; Autocrypt: prefer-encrypt). null: nothing. */
+export type Wish = "require" | "prefer" | "clear" | null
+
+/** A key as a source gave it: nothing in it is believed yet. */
+export interface KeyCandidate {
+  readonly format: KeyFormat
+  /** S/MIME: DER of one certificate. OpenPGP: one certificate, binary. */
+  readonly octets: Uint8Array
+  /** S/MIME: DER of certificates that came beside it, to build its path with. */
+  readonly chain: readonly Uint8Array[]
+  /** Name of the source. */
+  readonly source: string
+  readonly trust: Trust
+  /** Where it stood: a URL, a DNS name, a distinguished name. */
+  readonly place: string
+  readonly wish: Wish
+}
+
+/** What a source said of an address. */
+export interface SourceAnswer {
+  /** Empty: it answered that there is none. */
+  readonly candidates: readonly KeyCandidate[]
+  /** For people: what was odd, or what stood there instead of a key. */
+  readonly remarks: readonly string[]
+}
+
+/** One place where keys are published. */
+export interface KeySource {
+  readonly name: string
+  readonly trust: Trust
+  /**
+   * @returns null when this source is not for such addresses, and was not asked
+   * @throws GatewayError KEY_SOURCE_SILENT when it could not answer: then nobody knows whether there is a key
+   */
+  lookup(address: Address, signal: AbortSignal): Promise<SourceAnswer | null>
+}
+
+declare const judged: unique symbol
+
+/** A key that mail may be encrypted to. Only {@link file://./usable.ts} makes one. */
+export interface UsableKey extends KeyCandidate {
+  readonly [judged]: true
+  /** S/MIME: the certificate as it came. OpenPGP: reduced to what its signatures vouch for, as `openPgpRecipient` wants it. */
+  readonly octets: Uint8Array
+  /** Hexadecimal. S/MIME: SHA-256 of SubjectPublicKeyInfo. OpenPGP: of the primary key. */
+  readonly fingerprint: string
+  /** For people: `RSA 3072`, `P-256`, `X25519`. */
+  readonly algorithm: string
+  /** null: never. */
+  readonly expiresAt: Date | null
+  /** What its holder's programs read beside what everybody reads (RFC 8551 §2.5.2, RFC 9580 §5.2.3.32). */
+  readonly reads: { readonly aesGcm: boolean; readonly seipdV2: boolean }
+}
+
+/** A candidate that is not used. */
+export interface RejectedKey {
+  readonly candidate: KeyCandidate
+  /** One sentence for people. */
+  readonly because: string
+}
+
+export type Judged =
+  | { readonly kind: "usable"; readonly key: UsableKey }
+  | ({ readonly kind: "rejected" } & RejectedKey)
+  /** Whether it is revoked could not be learned, and the rules want to know. */
+  | ({ readonly kind: "undecided" } & RejectedKey)
