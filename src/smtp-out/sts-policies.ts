@@ -1,7 +1,7 @@
 import type { Log } from "../log/log.ts"
+import { askHttps, type HttpsRules } from "../net/https.ts"
 import type { StsFinding, StsPolicies } from "./demands.ts"
 import type { ExchangeHop } from "./hop.ts"
-import { askHttps, type HttpsRules } from "../net/https.ts"
 import { parseStsPolicy, type StsPolicy, stsIdOf } from "./sts-policy.ts"
 import { resultOfCode, type TlsResultType } from "./tls-result.ts"
 
