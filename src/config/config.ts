@@ -1,3 +1,5 @@
+import type { PolicyRules } from "../profiles/policy.ts"
+
 /** "host:port" of a listener. */
 export interface ListenAddress {
   /** Name or address literal without brackets; `::` means every address of the machine. */
@@ -141,8 +143,22 @@ interface RelayLogin {
   readonly password: SecretSource
 }
 
+/** Where keys of other people are looked for. */
+export interface KeysConfig {
+  /** `profile`: signed mail profiles; `wkd`: OpenPGP Web Key Directories. */
+  readonly sources: readonly ("pinned" | "profile" | "wkd")[]
+  /** What one source may take, milliseconds. */
+  readonly timeoutMs: number
+  /** How long an answer with keys holds, milliseconds; it is asked for again after half of it. */
+  readonly keepFoundMs: number
+  /** How long an answer without keys holds, milliseconds. */
+  readonly keepNoneMs: number
+}
+
 /** Who gets what. */
 interface PolicyConfig {
+  /** Leaving mail. */
+  readonly outgoing: PolicyRules
   /** Subject outside the encryption: as it came, or replaced by "...". */
   readonly subject: "clear" | "hidden"
   /** A stored message whose marker does not fit: report it, or end the connection before its last octets. */
@@ -230,6 +246,8 @@ export interface LimitsConfig {
   readonly deliveriesPerDomain: number
   /** How long delivery is tried before the sender is told that it failed, milliseconds. */
   readonly queueLifetimeMs: number
+  /** When the sender is told that a message is not delivered yet, milliseconds; 0: never. */
+  readonly delayWarningMs: number
   /** Distinct wrong passwords of one network within 15 minutes, after which its logins are not looked at; 0: as many as it likes. */
   readonly loginFailures: number
   /** The same for one account, from all networks together: then only networks without wrong passwords are heard. */
@@ -300,6 +318,7 @@ export interface Config {
   /** Domains that ask for it are told daily what TLS with them came to (TLS-RPT, RFC 8460). */
   readonly tlsReports: boolean
   readonly policy: PolicyConfig
+  readonly keys: KeysConfig
   readonly dns: DnsConfig
   readonly scan: ScanConfig
   readonly limits: LimitsConfig

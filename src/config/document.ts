@@ -46,6 +46,16 @@ export class Document {
     return this.#valueOf(key) !== undefined
   }
 
+  /** The names in a table that has whatever names somebody gives. [] where it is absent or none. */
+  keys(table: string): readonly string[] {
+    const value = this.#valueOf(table)
+    if (value === undefined) return []
+    if (isTable(value)) return Object.keys(value)
+    this.#known.add(table)
+    this.mistake(table, "must be a table")
+    return []
+  }
+
   /** The keys of the tables in an array of tables: `key[0]` and so on. [] where it is absent or wrong. */
   tables(key: string): readonly string[] {
     this.#known.add(key)
@@ -120,8 +130,10 @@ const TABLES: readonly string[] = [
   "mailboxes",
   "relay",
   "policy",
+  "policy.groups",
+  "keys",
   "dns",
   "scan",
   "limits",
 ]
-const TABLE_ARRAYS: readonly string[] = ["tls.names", "relay.domains"]
+const TABLE_ARRAYS: readonly string[] = ["tls.names", "relay.domains", "policy.rules"]

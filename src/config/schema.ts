@@ -20,6 +20,8 @@ import type {
   TransportRule,
 } from "./config.ts"
 import { Document, type Mistake } from "./document.ts"
+import { readKeys } from "./keys.ts"
+import { readOutgoing } from "./outgoing.ts"
 import { postgresWarning, readPostgresUrl } from "./postgres-url.ts"
 import { readRedisUrl, redisWarning } from "./redis-url.ts"
 import { readClamd, readHttp, readHttpRoot, readScanned } from "./scan.ts"
@@ -112,6 +114,7 @@ function readConfig(document: Document, file: string): Config | null {
     ...readRelays(document, path),
     tlsReports: document.optional("relay.tlsReports", readFlag, true),
     policy: {
+      outgoing: readOutgoing(document),
       subject: document.optional("policy.subject", oneOf("clear", "hidden"), "clear"),
       integrity: document.optional("policy.integrity", oneOf("report", "strict"), "report"),
       mtaSts: document.optional("policy.mtaSts", oneOf("off", "testing", "enforce"), "off"),
@@ -119,6 +122,7 @@ function readConfig(document: Document, file: string): Config | null {
       trusted: document.optional("policy.trusted", readNetworks, LOOPBACK),
       trustedSealers: document.optional("policy.trustedSealers", readDomainsOrNone, []),
     },
+    keys: readKeys(document),
     dns: readDns(document),
     scan: readScan(document, limits),
     limits,
@@ -374,6 +378,7 @@ function readLimits(document: Document): LimitsConfig {
     deliveries: document.optional("limits.deliveries", wholeNumber(1, 1_000), 48),
     deliveriesPerDomain: document.optional("limits.deliveriesPerDomain", wholeNumber(1, 1_000), 20),
     queueLifetimeMs: document.optional("limits.queueLifetime", readDuration, 5 * 86_400e3),
+    delayWarningMs: document.optional("limits.delayWarning", readDurationOrOff, 4 * 3_600e3),
     loginFailures: document.optional("limits.loginFailures", countOrNone, 20),
     loginFailuresPerAccount: document.optional("limits.loginFailuresPerAccount", countOrNone, 100),
     smtpIdleMs: document.optional("limits.smtpIdle", readDuration, 300e3),

@@ -42,12 +42,12 @@ interface Report {
 
 /**
  * May the sender hear of this outcome? Never about a message with the null reverse-path (RFC 5321 §6.1), and only what NOTIFY
- * (RFC 3461 §4.1) asks for: failures when nothing is said, success and delay when they are named.
+ * (RFC 3461 §4.1) asks for: failures and delays when nothing is said, success when it is named.
  */
 export function shouldReport(envelope: Envelope, status: DeliveryStatus): boolean {
   if (envelope.sender === null) return false
   const recipient = envelope.recipients.find((one) => formatAddress(one.address) === status.recipient)
-  const notify = recipient?.notify ?? ["FAILURE"]
+  const notify = recipient?.notify ?? ["FAILURE", "DELAY"]
   switch (status.action) {
     case "failed":
       return notify.includes("FAILURE")

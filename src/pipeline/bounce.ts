@@ -18,8 +18,10 @@ export async function report(
   const { sender } = entry.envelope
   const status = { ...outcome, recipient: formatAddress(recipient.address) }
   if (sender === null || !shouldReport(entry.envelope, status)) return
-  // Named after what it reports, so that an attempt repeated after a crash reports once.
-  const name = Buffer.from(sha256(ascii(encodeURIComponent(`${entry.receivedAt.toISOString()} ${status.recipient} `))))
+  // Named after what it reports, so that an attempt repeated after a crash reports once. A delay is not the end.
+  const kind = status.action === "delayed" ? "delayed" : ""
+  const what = `${entry.receivedAt.toISOString()} ${status.recipient} ${kind}`
+  const name = Buffer.from(sha256(ascii(encodeURIComponent(what))))
   const unique = Buffer.from(sha256(Buffer.concat([name, entry.seed])))
     .toString("hex")
     .slice(0, 24)

@@ -2,9 +2,10 @@ import { GatewayError } from "../errors.ts"
 import type { Log } from "../log/log.ts"
 import { type Address, addressKey } from "../message/address.ts"
 import type { Envelope, Recipient } from "../message/envelope.ts"
+import type { PolicyRules } from "../profiles/policy.ts"
 import type { Job } from "../queue/queue.ts"
 import type { SpoolEntry } from "../store/spool.ts"
-import type { Directory, Mailboxes, Relay, Reports, Signatories } from "./ports.ts"
+import type { Correspondents, Directory, Mailboxes, Relay, Reports, Signatories } from "./ports.ts"
 
 /** A spooled message, open for reading. */
 export interface OpenMessage extends AsyncDisposable {
@@ -17,6 +18,9 @@ export interface Gateway {
   /** @returns null when the message is no longer in the spool: all its recipients were settled */
   open(spoolId: string): Promise<OpenMessage | null>
   readonly directory: Directory
+  readonly correspondents: Correspondents
+  /** What is wanted of leaving mail. */
+  readonly policy: PolicyRules
   readonly mailboxes: Mailboxes
   readonly relay: Relay
   readonly signatories: Signatories
@@ -27,6 +31,8 @@ export interface Gateway {
   readonly postmaster: Address
   /** How long delivery is tried. */
   readonly lifetimeMs: number
+  /** After this the sender hears that a message has not been delivered yet; 0: never. */
+  readonly delayWarningMs: number
   readonly now: () => Date
   readonly log: Log
 }

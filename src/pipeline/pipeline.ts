@@ -2,7 +2,7 @@ import type { Job, Outcome } from "../queue/queue.ts"
 import { report } from "./bounce.ts"
 import { type Gateway, recipientOf } from "./gateway.ts"
 import { relay } from "./relay.ts"
-import { failed, gone, settle } from "./settle.ts"
+import { delayOf, failed, gone, settle } from "./settle.ts"
 import { store } from "./store.ts"
 
 /**
@@ -25,6 +25,8 @@ export async function deliver(job: Job, gateway: Gateway, signal: AbortSignal): 
   const outcome = settle(result, job, message.entry.receivedAt, gateway.now(), gateway.lifetimeMs)
   if (outcome.kind === "failed") await report(message, recipient, outcome.status, gateway)
   if (result.kind === "done" && !result.notifies) await confirm(message, recipient, result.status, gateway)
+  const delay = delayOf(result, outcome, job, message.entry.receivedAt, gateway.now(), gateway.delayWarningMs)
+  if (delay !== null) await confirm(message, recipient, delay, gateway)
   gateway.log.info("mail.attempt", {
     id: job.spoolId,
     recipient: job.recipient,
@@ -37,7 +39,7 @@ export async function deliver(job: Job, gateway: Gateway, signal: AbortSignal): 
   return outcome
 }
 
-/** RFC 3461 §4.1: NOTIFY=SUCCESS. A confirmation that fails must not make the message come twice. */
+/** RFC 3461 §4.1: NOTIFY=SUCCESS, DELAY. A confirmation that fails must not make the message come twice. */
 async function confirm(...[message, recipient, status, gateway]: Parameters<typeof report>): Promise<void> {
   // Which account an alias leads to, and how its mail is stored, is for our log only.
   const told = status.action === "delivered" ? { ...status, diagnostic: "delivered" } : status

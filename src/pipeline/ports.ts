@@ -3,8 +3,9 @@ import type { Address } from "../message/address.ts"
 import type { Envelope, Recipient } from "../message/envelope.ts"
 import type { DeliveryStatus } from "../message/status.ts"
 import type { DkimIdentity } from "../mime/dkim-signature.ts"
+import type { Resolution } from "../profiles/resolution.ts"
 import type { Prepared } from "./prepared.ts"
-import type { AtRest, EncryptionTarget } from "./protect.ts"
+import type { AtRest } from "./protect.ts"
 
 /** What an attempt at one recipient came to: a value, never a thrown error. */
 export type Result =
@@ -21,21 +22,30 @@ export type Result =
       readonly fault?: true
     }
   | { readonly kind: "failed"; readonly status: DeliveryStatus }
-  | { readonly kind: "hold"; readonly reason: string }
+  | {
+      readonly kind: "hold"
+      readonly reason: string
+      /** Its sender is told that it waits, and why. */
+      readonly told?: true
+    }
 
 /** Who a recipient is. */
-export type Resolution =
+export type Standing =
   | { readonly kind: "accounts"; readonly accounts: readonly string[] }
   | { readonly kind: "unknown" }
   | { readonly kind: "foreign" }
 
 /** Our people and the keys we know. */
 export interface Directory {
-  resolve(address: Address): Resolution
+  resolve(address: Address): Standing
   /** @returns null when the account is gone */
   atRest(account: string): AtRest | null
-  /** A certificate that an administrator pinned for somebody else, or null. */
-  pinned(address: Address): EncryptionTarget | null
+}
+
+/** Keys of other people. */
+export interface Correspondents {
+  /** Never throws for what those do who are asked. */
+  resolve(address: Address): Promise<Resolution>
 }
 
 /** Where mail of our people is stored. */
@@ -58,7 +68,13 @@ export interface Mailboxes {
 
 /** Where mail for other domains goes. */
 export interface Relay {
-  send(message: Prepared, envelope: Envelope, recipient: Recipient, signal: AbortSignal): Promise<Result>
+  /** `verified`: over TLS to a mail exchanger whose name is verified, or not at all. */
+  send(
+    message: Prepared,
+    envelope: Envelope,
+    recipient: Recipient,
+    options: { readonly verified: boolean; readonly signal: AbortSignal },
+  ): Promise<Result>
 }
 
 /** Who signs mail of our domains. */

@@ -1,14 +1,19 @@
 import { type ErrorCode, GatewayError } from "../errors.ts"
 import type { Recipient } from "../message/envelope.ts"
+import { MAX_HEADER_OCTETS, readHeader } from "../mime/header.ts"
+import type { Decision } from "../profiles/decide.ts"
+import type { UsableKey } from "../profiles/key.ts"
 import type { Job } from "../queue/queue.ts"
+import { encryptionTarget } from "./at-rest.ts"
 import { signed } from "./dkim.ts"
 import type { Gateway, OpenMessage } from "./gateway.ts"
+import { leaving } from "./leaving.ts"
 import type { Result } from "./ports.ts"
-import { type Prepared, prefixed } from "./prepared.ts"
-import { protectOutgoing } from "./protect.ts"
-import { deferred } from "./settle.ts"
+import { atHand, type Prepared, prefixed } from "./prepared.ts"
+import { classify, protectOutgoing } from "./protect.ts"
+import { deferred, failed } from "./settle.ts"
 
-/** Sends a message of our people to another domain: encrypted where a certificate is pinned for the recipient, then signed. */
+/** Sends a message to another domain, as policy and the recipient's keys say: encrypted, in clear, or not now. What leaves is signed (DKIM) last. */
 export async function relay(
   message: OpenMessage,
   job: Job,
@@ -17,15 +22,72 @@ export async function relay(
   signal: AbortSignal,
 ): Promise<Result> {
   const { entry } = message
-  const original = { sizeOctets: entry.sizeOctets, content: () => message.content() }
-  const trace = [Buffer.from(entry.received)]
-  const target = gateway.directory.pinned(recipient.address)
-  const outgoing = target
-    ? await protectOutgoing(original, trace, entry.seed, job.recipient, target)
-    : prefixed(trace, original)
-  const leaving = await asLeaving(outgoing, message, job, gateway)
-  if (leaving instanceof Error) return { ...deferred(job.recipient, "4.3.5", leaving.message), fault: true }
-  return gateway.relay.send(leaving, entry.envelope, recipient, signal)
+  const original = await atHand({ sizeOctets: entry.sizeOctets, content: () => message.content() })
+  const plain = prefixed([Buffer.from(entry.received)], original)
+  const send = (outgoing: Prepared, verified = false) =>
+    sendSigned(outgoing, verified, message, job, recipient, gateway, signal)
+  // What its sender encrypted stays as it is, whatever we know of the recipient.
+  if ((await classify(original)) !== "clear") return send(plain)
+
+  const decision = await decided(message, await headerOf(original), recipient, gateway)
+  gateway.log.info("mail.decided", {
+    id: job.spoolId,
+    recipient: job.recipient,
+    decision: decision.kind,
+    because: decision.because,
+  })
+  switch (decision.kind) {
+    case "encrypt":
+      return send(await encrypted(original, message, job, decision.key))
+    case "send":
+      return send(plain)
+    case "tls":
+      return send(plain, true)
+    case "wait":
+      // Whoever keeps silent must not make it leave in clear, nor come back as undeliverable: at last a person decides.
+      return { ...deferred(job.recipient, "4.7.5", decision.because), fault: true }
+    case "hold":
+      return { kind: "hold", reason: decision.because, told: true }
+    case "refuse":
+      return failed(job.recipient, "5.7.10", decision.because)
+    default:
+      return decision satisfies never
+  }
+}
+
+/** A report of ours is encrypted where a key is known, and never kept back: it tells its reader nothing that he did not write. */
+async function decided(...[message, header, recipient, gateway]: Parameters<typeof leaving>): Promise<Decision> {
+  const { decision } = await leaving(message, header, recipient, gateway)
+  const isReport = message.entry.envelope.sender === null
+  return isReport && decision.kind !== "encrypt" ? { kind: "send", because: "a report" } : decision
+}
+
+function encrypted(original: Prepared, { entry }: OpenMessage, job: Job, key: UsableKey): Promise<Prepared> {
+  const target = encryptionTarget(key.format, key.octets)
+  return protectOutgoing(original, [Buffer.from(entry.received)], entry.seed, job.recipient, target)
+}
+
+async function sendSigned(
+  outgoing: Prepared,
+  verified: boolean,
+  message: OpenMessage,
+  job: Job,
+  recipient: Recipient,
+  gateway: Gateway,
+  signal: AbortSignal,
+): Promise<Result> {
+  const leaves = await asLeaving(outgoing, message, job, gateway)
+  if (leaves instanceof Error) return { ...deferred(job.recipient, "4.3.5", leaves.message), fault: true }
+  return gateway.relay.send(leaves, message.entry.envelope, recipient, { verified, signal })
+}
+
+async function headerOf(message: Prepared): Promise<Uint8Array> {
+  const octets = message.content()[Symbol.asyncIterator]()
+  try {
+    return (await readHeader(octets, MAX_HEADER_OCTETS)).header
+  } finally {
+    await octets.return?.()
+  }
 }
 
 /**

@@ -1,3 +1,4 @@
+import type { DeliveryStatus } from "../message/status.ts"
 import { nextAttempt } from "../queue/backoff.ts"
 import type { Job, Outcome } from "../queue/queue.ts"
 import type { Result } from "./ports.ts"
@@ -47,4 +48,26 @@ export function settle(result: Result, job: Job, receivedAt: Date, now: Date, li
       diagnostic: `delivery time expired; last: ${status.diagnostic}`,
     },
   }
+}
+
+/**
+ * What the sender hears of a message that is not delivered yet; null: nothing now. Once, at the last attempt before `delayWarningMs` have passed since
+ * it was accepted (RFC 3461 §4.1 DELAY); and where it waits for a person, at once.
+ */
+export function delayOf(
+  result: Result,
+  outcome: Outcome,
+  job: Job,
+  receivedAt: Date,
+  now: Date,
+  delayWarningMs: number,
+): DeliveryStatus | null {
+  if (outcome.kind === "hold" && result.kind === "hold" && result.told)
+    return { recipient: job.recipient, action: "delayed", status: "4.7.0", diagnostic: outcome.reason }
+  if (outcome.kind !== "retry" || delayWarningMs === 0) return null
+  const warnAtMs = receivedAt.getTime() + delayWarningMs
+  const isLastBefore = now.getTime() < warnAtMs && outcome.at.getTime() >= warnAtMs
+  // Nobody tried in time: the gateway was not running.
+  const isLate = job.attempt === 0 && now.getTime() >= warnAtMs
+  return isLastBefore || isLate ? outcome.status : null
 }

@@ -27,6 +27,8 @@ export interface KeyCandidate {
   /** Where it stood: a URL, a DNS name, a distinguished name. */
   readonly place: string
   readonly wish: Wish
+  /** What stays when the key is renewed, where the source knows it (the fingerprint of a personal root); null: the key itself. */
+  readonly lineage: string | null
 }
 
 /** What a source said of an address. */
@@ -41,6 +43,8 @@ export interface SourceAnswer {
 export interface KeySource {
   readonly name: string
   readonly trust: Trust
+  /** It knows what it knows, at once: its answers are not kept. */
+  readonly isLocal?: true
   /**
    * @returns null when this source is not for such addresses, and was not asked
    * @throws GatewayError KEY_SOURCE_SILENT when it could not answer: then nobody knows whether there is a key
@@ -57,6 +61,7 @@ export interface UsableKey extends KeyCandidate {
   readonly octets: Uint8Array
   /** Hexadecimal. S/MIME: SHA-256 of SubjectPublicKeyInfo. OpenPGP: of the primary key. */
   readonly fingerprint: string
+  readonly lineage: string
   /** For people: `RSA 3072`, `P-256`, `X25519`. */
   readonly algorithm: string
   /** null: never. */

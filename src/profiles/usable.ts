@@ -15,7 +15,10 @@ export async function judge(candidate: KeyCandidate, address: Address, at: Date)
     const key = candidate.format === "smime" ? smime(candidate, at) : await openPgp(candidate, at)
     const named = candidate.trust === "pinned" || key.addresses.some((other) => isSame(other, address))
     if (!named) return { kind: "rejected", candidate, because: `it names ${key.addresses.join(", ") || "nobody"}` }
-    return { kind: "usable", key: { ...candidate, ...key.facts } as UsableKey }
+    return {
+      kind: "usable",
+      key: { ...candidate, ...key.facts, lineage: candidate.lineage ?? key.facts.fingerprint } as UsableKey,
+    }
   } catch (error) {
     if (!(error instanceof GatewayError)) throw error
     return { kind: "rejected", candidate, because: error.message }

@@ -32,6 +32,8 @@ const TABLES: readonly Table[] = [
     "day, domain, policy, result, mx, address, reason",
   ),
   table("applied_request", "id, account, applied_at", "id"),
+  table("key_answer", "address, source, answer, asked_at", "address, source"),
+  table("key_memory", "address, format, lineage, source, trust, first_seen, last_seen", "address, format, lineage"),
 ]
 /** A new state has one of its own. */
 const MADE_ANEW = "setting"

@@ -75,6 +75,16 @@ export const STATE_MIGRATIONS = [
   `
   CREATE TABLE IF NOT EXISTS applied_request (id TEXT PRIMARY KEY, account TEXT NOT NULL, applied_at INTEGER NOT NULL) STRICT;
   `,
+  `
+  CREATE TABLE key_answer (
+    address TEXT NOT NULL, source TEXT NOT NULL, answer TEXT NOT NULL, asked_at INTEGER NOT NULL,
+    PRIMARY KEY (address, source)) STRICT, WITHOUT ROWID;
+  CREATE INDEX key_answer_age ON key_answer (asked_at);
+
+  CREATE TABLE key_memory (
+    address TEXT NOT NULL, format TEXT NOT NULL, lineage TEXT NOT NULL, source TEXT NOT NULL, trust TEXT NOT NULL,
+    first_seen INTEGER NOT NULL, last_seen INTEGER NOT NULL, PRIMARY KEY (address, format, lineage)) STRICT, WITHOUT ROWID;
+  `,
 ]
 
 /** Where the state is: what the configuration says of it. */

@@ -9,6 +9,7 @@ import { DkimSigners } from "../store/dkim-signers.ts"
 import { KeptPolicies } from "../store/sts-policies.ts"
 import { KeptTlsResults } from "../store/tls-results.ts"
 import type { Core } from "./core.ts"
+import { correspondentsOf } from "./correspondents.ts"
 import { hopsOf, mailboxesOf } from "./external.ts"
 import type { KnownPeople } from "./known-people.ts"
 import { attempts, smtpRelay } from "./worker.ts"
@@ -30,5 +31,7 @@ export function openAttempts(core: Core, { queue, known, store }: AttemptParts, 
   const mailboxes = mailboxesOf(core, store, connections)
   const relay = smtpRelay(connections, hopsOf(config))
   const signatories = new DkimSigners(new DkimKeys(join(config.secrets, "dkim")))
-  return attempts(core, { queue, directory: known.directory, mailboxes, relay, signatories })
+  const correspondents = correspondentsOf(core)
+  known.presence.onChange(() => correspondents.forget())
+  return attempts(core, { queue, directory: known.directory, correspondents, mailboxes, relay, signatories })
 }

@@ -1,9 +1,8 @@
 import type { Config } from "../config/config.ts"
 import type { HmacKey } from "../crypto/primitives/hash.ts"
-import { addressKey } from "../message/address.ts"
-import { atRestOf, encryptionTarget } from "../pipeline/at-rest.ts"
+import { atRestOf } from "../pipeline/at-rest.ts"
 import type { Directory } from "../pipeline/ports.ts"
-import type { AtRest, EncryptionTarget } from "../pipeline/protect.ts"
+import type { AtRest } from "../pipeline/protect.ts"
 import type { People } from "../store/people.ts"
 import type { AccountRecryptors } from "./recryptors.ts"
 
@@ -40,11 +39,6 @@ export class PeopleDirectory implements Directory {
     })
     this.#atRest.set(address, made)
     return made
-  }
-
-  pinned(address: Parameters<Directory["pinned"]>[0]): EncryptionTarget | null {
-    const [newest] = this.#people.pinned(addressKey(address))
-    return newest ? encryptionTarget(newest.format, newest.certificate) : null
   }
 
   /** Forgets everything when people or devices have changed. */

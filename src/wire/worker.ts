@@ -2,7 +2,15 @@ import type { MailStore } from "../mailbox/store.ts"
 import { addressKey, parseAddress } from "../message/address.ts"
 import type { Gateway } from "../pipeline/gateway.ts"
 import { deliver } from "../pipeline/pipeline.ts"
-import type { Directory, Mailboxes, Relay as RelayPort, Reports, Result, Signatories } from "../pipeline/ports.ts"
+import type {
+  Correspondents,
+  Directory,
+  Mailboxes,
+  Relay as RelayPort,
+  Reports,
+  Result,
+  Signatories,
+} from "../pipeline/ports.ts"
 import { stored } from "../pipeline/settle.ts"
 import { type Handler, jobsFor, type Queue } from "../queue/queue.ts"
 import type { Hop } from "../smtp-out/hop.ts"
@@ -14,6 +22,7 @@ export interface DeliveryParts {
   /** Where reports are queued. */
   readonly queue: Pick<Queue, "add">
   readonly directory: Directory
+  readonly correspondents: Correspondents
   readonly mailboxes: Mailboxes
   readonly relay: RelayPort
   readonly signatories: Signatories
@@ -24,6 +33,8 @@ export function attempts(core: Core, parts: DeliveryParts): Handler {
   const gateway: Gateway = {
     open: (id) => core.spool.open(id),
     directory: parts.directory,
+    correspondents: parts.correspondents,
+    policy: core.config.policy.outgoing,
     mailboxes: parts.mailboxes,
     relay: parts.relay,
     signatories: parts.signatories,
@@ -32,6 +43,7 @@ export function attempts(core: Core, parts: DeliveryParts): Handler {
     // Not of the host's name: postmaster of a domain is read by somebody (RFC 5321 §4.5.1), and its mail is signed.
     postmaster: parseAddress(`postmaster@${core.config.domains[0] ?? core.config.hostname}`),
     lifetimeMs: core.config.limits.queueLifetimeMs,
+    delayWarningMs: core.config.limits.delayWarningMs,
     now: core.now,
     log: core.log,
   }
@@ -68,7 +80,10 @@ export function embeddedMailboxes(store: MailStore): Mailboxes {
 /** Mail for other domains, over SMTP. */
 export function smtpRelay(relay: Relay, hopFor: (domain: string) => Hop): RelayPort {
   return {
-    async send(message, envelope, recipient, signal): Promise<Result> {
+    async send(message, envelope, recipient, { verified, signal }): Promise<Result> {
+      const usual = hopFor(recipient.address.domain)
+      const hop = verified ? verifiedHop(usual) : usual
+      if (hop === null) return { kind: "hold", reason: UNVERIFIABLE, told: true }
       const outcome = await relay.relayMessage(
         {
           sender: envelope.sender,
@@ -82,13 +97,21 @@ export function smtpRelay(relay: Relay, hopFor: (domain: string) => Hop): RelayP
           sizeOctets: message.sizeOctets,
           content: () => message.content(),
         },
-        hopFor(recipient.address.domain),
+        hop,
         signal,
       )
       return outcome.kind === "relayed" ? { ...outcome, kind: "done" } : outcome
     },
   }
 }
+
+/** The same hop, but only over TLS with a verified name. @returns null where what is behind it cannot be known: a next hop of ours is not the recipient's. */
+function verifiedHop(hop: Hop): Hop | null {
+  if (hop.kind !== "mx") return null
+  return { ...hop, level: { tls: hop.level?.tls === "dane" ? "dane" : "required", mx: hop.level?.mx ?? [] } }
+}
+
+const UNVERIFIABLE = "policy wants TLS to the recipient's own server, and mail leaves by another (relay.next)"
 
 /** Reports go the way of all mail: sealed into the spool, then the queue. */
 export function reportsOf(core: Core, queue: Pick<Queue, "add">): Reports {

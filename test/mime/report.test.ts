@@ -155,7 +155,8 @@ describe("whether to report", () => {
     ["only success asked", envelope(["SUCCESS"]), "failed", false],
     ["success asked", envelope(["SUCCESS", "FAILURE"]), "relayed", true],
     ["success, nothing asked", envelope(null), "delivered", false],
-    ["delay, nothing asked", envelope(null), "delayed", false],
+    ["delay, nothing asked", envelope(null), "delayed", true],
+    ["delay, only failures asked", envelope(["FAILURE"]), "delayed", false],
     ["delay asked", envelope(["DELAY"]), "delayed", true],
   ]
   test.each(rows)("%s", (_name, given, action, want) => {

@@ -1,4 +1,5 @@
 import { expect, test } from "vitest"
+import { parseConfig } from "../../src/config/load.ts"
 import { makeDkimKey, readDkimKey } from "../../src/crypto/primitives/dkim-key.ts"
 import { silentLog } from "../../src/log/log.ts"
 import { parseAddress } from "../../src/message/address.ts"
@@ -117,7 +118,12 @@ async function relayedFrom(kind: "mx" | "submission"): Promise<string> {
     jobFor("0123456789", "b@else.test", AT),
     {
       open: async () => open,
-      directory: { resolve: () => ({ kind: "foreign" }), atRest: () => null, pinned: () => null },
+      directory: { resolve: () => ({ kind: "foreign" }), atRest: () => null },
+      correspondents: { resolve: () => Promise.reject(new Error("nobody is asked")) },
+      policy: {
+        base: { ...parseConfig('domains = ["one.test"]', "/x").policy.outgoing.base, encrypt: "off" },
+        rules: [],
+      },
       mailboxes: { deliver: () => Promise.reject(new Error("is no mailbox")) },
       relay: {
         async send(message) {
@@ -133,6 +139,7 @@ async function relayedFrom(kind: "mx" | "submission"): Promise<string> {
       hostname: "mail.one.test",
       postmaster: parseAddress("postmaster@one.test"),
       lifetimeMs: 1_000,
+      delayWarningMs: 0,
       now: () => AT,
       log: silentLog(),
     },

@@ -70,4 +70,14 @@ export const POSTGRES_STATE_MIGRATIONS = [
 
   CREATE TABLE applied_request (id TEXT COLLATE "C" PRIMARY KEY, account TEXT NOT NULL, applied_at BIGINT NOT NULL);
   `,
+  `
+  CREATE TABLE key_answer (
+    address TEXT COLLATE "C" NOT NULL, source TEXT COLLATE "C" NOT NULL, answer TEXT NOT NULL, asked_at BIGINT NOT NULL,
+    PRIMARY KEY (address, source));
+  CREATE INDEX key_answer_age ON key_answer (asked_at);
+
+  CREATE TABLE key_memory (
+    address TEXT COLLATE "C" NOT NULL, format TEXT COLLATE "C" NOT NULL, lineage TEXT COLLATE "C" NOT NULL, source TEXT NOT NULL,
+    trust TEXT NOT NULL, first_seen BIGINT NOT NULL, last_seen BIGINT NOT NULL, PRIMARY KEY (address, format, lineage));
+  `,
 ]

@@ -1,0 +1,234 @@
+import { sha256 } from "../crypto/primitives/hash.ts"
+import { GatewayError } from "../errors.ts"
+import { type Address, addressKey } from "../message/address.ts"
+import type { Judged, KeyCandidate, KeySource, RejectedKey, SourceAnswer, UsableKey } from "./key.ts"
+import { TRUST } from "./key.ts"
+import { Remembering } from "./remembering.ts"
+import type { RememberedKey, Resolution, SourceReport } from "./resolution.ts"
+
+/** What a source said, and when. */
+export interface KeptAnswer {
+  readonly answer: SourceAnswer
+  readonly askedAt: Date
+}
+
+/** Answers that outlive the process. */
+export interface KeptAnswers {
+  find(address: string, source: string): KeptAnswer | null
+  keep(address: string, source: string, kept: KeptAnswer): void
+}
+
+/** Keys that addresses had. */
+export interface KeyMemory {
+  of(address: string): readonly RememberedKey[]
+  saw(address: string, keys: readonly UsableKey[], at: Date): void
+}
+
+export interface DiscoveryOptions {
+  /** Asked at the same time. */
+  readonly sources: readonly KeySource[]
+  readonly judge: (candidate: KeyCandidate, address: Address, at: Date) => Promise<Judged>
+  readonly answers: KeptAnswers
+  readonly memory: KeyMemory
+  /** How long an answer with keys holds; after half of it the source is asked again, and the old answer holds while it is. */
+  readonly keepFoundMs: number
+  /** How long an answer without keys holds. */
+  readonly keepNoneMs: number
+  /** What one source may take. */
+  readonly timeoutMs: number
+  readonly now: () => Date
+}
+
+/** Who a recipient is, by everybody who may know it. */
+export class Discovery {
+  readonly #options: DiscoveryOptions
+  /** Recipients that were resolved a moment ago: all messages of a burst are decided by one look. */
+  readonly #recent: Remembering<Resolution>
+  readonly #judged: Remembering<Judged>
+  readonly #asking = new Map<string, Promise<Asked>>()
+  /** Sources that said nothing are left alone for a while. */
+  readonly #silent: Remembering<Asked>
+
+  constructor(options: DiscoveryOptions) {
+    this.#options = options
+    this.#recent = new Remembering(MAX_RECENT, RECENT_MS)
+    this.#judged = new Remembering(MAX_RECENT, JUDGED_MS)
+    this.#silent = new Remembering(MAX_RECENT, SILENT_MS)
+  }
+
+  /** Takes no longer than the slowest source may. Never throws for what sources do. */
+  async resolve(address: Address): Promise<Resolution> {
+    const key = addressKey(address)
+    const nowMs = this.#options.now().getTime()
+    const recent = this.#recent.find(key, nowMs)
+    if (recent !== null) return recent
+    const resolution = await this.#resolveNow(address, key)
+    if (resolution.unanswered.length === 0) this.#recent.keep(key, resolution, nowMs)
+    return resolution
+  }
+
+  /** Asks everybody, whatever is kept; for people who want to know. */
+  async ask(address: Address): Promise<Resolution> {
+    const asked = await Promise.all(this.#options.sources.map((source) => this.#askOnce(source, address)))
+    return this.#resolutionOf(address, addressKey(address), asked)
+  }
+
+  /** Somebody changed what is known here. */
+  forget(): void {
+    this.#recent.forget()
+  }
+
+  async #resolveNow(address: Address, key: string): Promise<Resolution> {
+    const { sources } = this.#options
+    const asked = await Promise.all(sources.map((source) => this.#answerOf(source, address)))
+    const resolution = await this.#resolutionOf(address, key, asked)
+    // Before it is said that there is no key, everybody is asked again: a new one may have taken the place of the one that is kept.
+    if (resolution.keys.length > 0 || !asked.some(({ kept, answer }) => kept && (answer?.candidates.length ?? 0) > 0))
+      return resolution
+    return this.#resolutionOf(address, key, await Promise.all(sources.map((source) => this.#askOnce(source, address))))
+  }
+
+  async #answerOf(source: KeySource, address: Address): Promise<Asked> {
+    if (source.isLocal) return this.#askOnce(source, address)
+    const { answers, now } = this.#options
+    const key = addressKey(address)
+    const nowMs = now().getTime()
+    const silent = this.#silent.find(keyOf(source, key), nowMs)
+    const kept = answers.find(key, source.name)
+    const age = kept === null ? Number.POSITIVE_INFINITY : nowMs - kept.askedAt.getTime()
+    const keepMs = this.#keepMs(kept?.answer ?? null)
+    const held: Asked | null =
+      kept !== null && age >= 0 && age < keepMs
+        ? { source, answer: kept.answer, kept: true, ms: 0, silence: null }
+        : null
+    if (held !== null) {
+      // Not waited for: the old answer holds.
+      if (age > keepMs / 2 && silent === null) void this.#askOnce(source, address)
+      return held
+    }
+    return silent ?? this.#askOnce(source, address)
+  }
+
+  /** Those who want the same at the same time wait for one question. */
+  #askOnce(source: KeySource, address: Address): Promise<Asked> {
+    const key = keyOf(source, addressKey(address))
+    const running = this.#asking.get(key)
+    if (running !== undefined) return running
+    const asking = this.#askNow(source, address).finally(() => this.#asking.delete(key))
+    this.#asking.set(key, asking)
+    return asking
+  }
+
+  async #askNow(source: KeySource, address: Address): Promise<Asked> {
+    const { answers, now, timeoutMs } = this.#options
+    const key = addressKey(address)
+    const begun = performance.now()
+    const ms = () => Math.round(performance.now() - begun)
+    const limit = AbortSignal.timeout(timeoutMs)
+    try {
+      const answer = await withinLimit(source.lookup(address, limit), limit)
+      if (answer !== null && !source.isLocal) answers.keep(key, source.name, { answer, askedAt: now() })
+      return { source, answer, kept: false, ms: ms(), silence: null }
+    } catch (error) {
+      const because = limit.aborted ? `no answer within ${timeoutMs / 1000} s` : messageOf(error)
+      const asked: Asked = { source, answer: null, kept: false, ms: ms(), silence: because }
+      this.#silent.keep(keyOf(source, key), asked, now().getTime())
+      return asked
+    }
+  }
+
+  async #resolutionOf(address: Address, key: string, asked: readonly Asked[]): Promise<Resolution> {
+    const { memory, now } = this.#options
+    const at = now()
+    const candidates = asked.flatMap(({ answer }) => answer?.candidates ?? []).slice(0, MAX_CANDIDATES)
+    const judged = await Promise.all(candidates.map((candidate) => this.#judge(candidate, address, at)))
+    const keys = judged.flatMap((one) => (one.kind === "usable" ? [one.key] : []))
+    const rejected: RejectedKey[] = judged.flatMap((one) => (one.kind === "usable" ? [] : [one]))
+    const undecided = judged.flatMap((one) =>
+      one.kind === "undecided"
+        ? [{ source: one.candidate.source, trust: one.candidate.trust, because: one.because }]
+        : [],
+    )
+    const silent = asked.flatMap(({ source, silence }) =>
+      silence === null ? [] : [{ source: source.name, trust: source.trust, because: silence }],
+    )
+    const remembered = memory.of(key)
+    if (keys.length > 0) memory.saw(key, keys, at)
+    return {
+      address: key,
+      keys,
+      rejected,
+      unanswered: [...silent, ...undecided],
+      remembered,
+      answers: asked.map(reportOf),
+    }
+  }
+
+  /** Judging costs milliseconds: the same key for the same address is not judged again for a while. */
+  async #judge(candidate: KeyCandidate, address: Address, at: Date): Promise<Judged> {
+    const digest = Buffer.from(sha256(candidate.octets)).toString("base64")
+    const key = `${addressKey(address)} ${candidate.source} ${candidate.format} ${digest}`
+    const known = this.#judged.find(key, at.getTime())
+    if (known !== null && !isOver(known, at)) return known
+    const judged = await this.#options.judge(candidate, address, at)
+    if (judged.kind !== "undecided") this.#judged.keep(key, judged, at.getTime())
+    return judged
+  }
+
+  #keepMs(answer: SourceAnswer | null): number {
+    const { keepFoundMs, keepNoneMs } = this.#options
+    return (answer?.candidates.length ?? 0) > 0 ? keepFoundMs : keepNoneMs
+  }
+}
+
+/** What came of asking one source. */
+interface Asked {
+  readonly source: KeySource
+  /** null: it is not for such addresses, or it was silent. */
+  readonly answer: SourceAnswer | null
+  readonly kept: boolean
+  readonly ms: number
+  /** Why there is no answer; null: there is one, or none was wanted. */
+  readonly silence: string | null
+}
+
+function reportOf({ source, answer, kept, ms, silence }: Asked): SourceReport {
+  const outcome =
+    silence !== null ? "silent" : answer === null ? "passed" : answer.candidates.length > 0 ? "found" : "none"
+  const remarks = silence !== null ? [silence] : (answer?.remarks ?? [])
+  return { source: source.name, trust: source.trust, outcome, kept, ms, remarks }
+}
+
+/** A source that does not heed the signal is not waited for either. */
+async function withinLimit<T>(work: Promise<T>, limit: AbortSignal): Promise<T> {
+  const { promise, reject } = Promise.withResolvers<never>()
+  const end = (): void => reject(new GatewayError("KEY_SOURCE_SILENT", "keys: time is over"))
+  if (limit.aborted) end()
+  limit.addEventListener("abort", end, { once: true })
+  try {
+    return await Promise.race([work, promise])
+  } finally {
+    limit.removeEventListener("abort", end)
+    promise.catch(() => undefined)
+    work.catch(() => undefined)
+  }
+}
+
+function isOver(judged: Judged, at: Date): boolean {
+  return judged.kind === "usable" && judged.key.expiresAt !== null && judged.key.expiresAt.getTime() <= at.getTime()
+}
+
+function keyOf(source: KeySource, address: string): string {
+  return `${source.name} ${address}`
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
+}
+
+/** Of all sources together; an address has one or two. */
+const MAX_CANDIDATES = 4 * TRUST.length
+const MAX_RECENT = 10_000
+const RECENT_MS = 30_000
+const JUDGED_MS = 3_600_000
+const SILENT_MS = 60_000

@@ -1,0 +1,133 @@
+/** PURE. What an administrator wants of leaving mail: which words hold for one message to one recipient, and which rule says so. */
+import { type Address, addressKey } from "../message/address.ts"
+import type { KeyFormat, Trust } from "./key.ts"
+
+/** What is wanted for one message to one recipient. */
+export interface Policy {
+  /** `require`: encrypted, or `otherwise`. `prefer`: encrypted where a key is known, unless its holder would rather not. `off`: as it came. */
+  readonly encrypt: "require" | "prefer" | "off"
+  readonly sign: "require" | "prefer" | "off"
+  /** Which forms of encryption count; earlier ones are taken where a recipient has keys of equal trust. `tls`: in clear over verified TLS. */
+  readonly methods: readonly Method[]
+  /** What becomes of a message for which no method is left. `tls`: sent over verified TLS or not at all. */
+  readonly otherwise: "hold" | "refuse" | "tls" | "send"
+  /** Keys of sources that are believed less are not used. */
+  readonly minTrust: Trust
+  /** An address that had keys has none any more. `forget`: as if it never had one. */
+  readonly lostKeys: "hold" | "forget"
+  /** An address has another key, which neither the old one nor an authority vouches for. */
+  readonly changedKeys: "hold" | "use"
+  /** Subject and other fields of an encrypted message stand inside it only (RFC 9788). */
+  readonly protectHeaders: boolean
+  /** OpenPGP as PGP/MIME, or as text within the body. */
+  readonly pgp: "mime" | "inline"
+}
+
+export type Method = KeyFormat | "tls"
+
+/** Words that a rule can state. */
+export type PolicyWord = keyof Policy
+
+/** A condition and what holds where it is met. A rule without conditions is met by every message. */
+export interface PolicyRule {
+  /** For people. */
+  readonly name: string
+  /** Met by any of these senders; null: by all. */
+  readonly from: readonly AddressPattern[] | null
+  /** Met by any of these recipients; null: by all. */
+  readonly to: readonly AddressPattern[] | null
+  /** Stands in the subject, whatever its case, as `[secure]`; null: need not. */
+  readonly subjectTag: string | null
+  /** Any of these values of the Sensitivity field (RFC 2156 §5.3.4), lower case; null: need not. */
+  readonly sensitivity: readonly string[] | null
+  /** A field with this name, lower case, whose text contains this, whatever its case; null: need not. */
+  readonly header: { readonly name: string; readonly contains: string } | null
+  readonly words: Partial<Policy>
+}
+
+/** `alice@example.org`, `*@example.org`, or `*@*.example.org` for every domain below it. */
+export interface AddressPattern {
+  /** As {@link addressKey} writes it; null: any local part. */
+  readonly address: string | null
+  readonly domain: string
+  readonly below: boolean
+}
+
+/** Everything an administrator says of leaving mail. */
+export interface PolicyRules {
+  /** Holds where no rule says otherwise. */
+  readonly base: Policy
+  /** For each word the first rule that is met and states it. */
+  readonly rules: readonly PolicyRule[]
+}
+
+/** What rules look at. */
+export interface MessageFacts {
+  /** null: a report of ours. */
+  readonly sender: Address | null
+  readonly recipient: Address
+  /** Decoded; empty: there is none. */
+  readonly subject: string
+  /** Text of every field with this name, lower case. */
+  fields(name: string): readonly string[]
+}
+
+/** The policy of a message, and which rule states each word; null: none does, it is the base's. */
+export interface StatedPolicy {
+  readonly policy: Policy
+  readonly statedBy: Readonly<Record<PolicyWord, string | null>>
+}
+
+export function policyFor(facts: MessageFacts, { base, rules }: PolicyRules): StatedPolicy {
+  const met = rules.filter((rule) => isMet(rule, facts))
+  const words = Object.keys(base) as PolicyWord[]
+  const stating = (word: PolicyWord) => met.find((rule) => rule.words[word] !== undefined)
+  const stated = Object.fromEntries(
+    words.map((word) => [word, stating(word)?.words[word] ?? base[word]]),
+  ) as unknown as Policy
+  const statedBy = Object.fromEntries(words.map((word) => [word, stating(word)?.name ?? null]))
+  return { policy: stated, statedBy: statedBy as StatedPolicy["statedBy"] }
+}
+
+/** Whether rules need the header of messages: without such rules a recipient can be judged before there is a message. */
+export function needsHeader({ rules }: PolicyRules): boolean {
+  return rules.some(isAboutMessage)
+}
+
+/** The rules that can be met before there is a message. */
+export function envelopeRules({ base, rules }: PolicyRules): PolicyRules {
+  return { base, rules: rules.filter((rule) => !isAboutMessage(rule)) }
+}
+
+function isAboutMessage({ subjectTag, sensitivity, header }: PolicyRule): boolean {
+  return subjectTag !== null || sensitivity !== null || header !== null
+}
+
+function isMet(rule: PolicyRule, facts: MessageFacts): boolean {
+  return (
+    (rule.from === null || (facts.sender !== null && isAmong(facts.sender, rule.from))) &&
+    (rule.to === null || isAmong(facts.recipient, rule.to)) &&
+    (rule.subjectTag === null || contains(facts.subject, rule.subjectTag)) &&
+    (rule.sensitivity === null || hasSensitivity(facts, rule.sensitivity)) &&
+    (rule.header === null || hasField(facts, rule.header))
+  )
+}
+
+function isAmong(address: Address, patterns: readonly AddressPattern[]): boolean {
+  return patterns.some(({ address: exact, domain, below }) => {
+    if (exact !== null) return exact === addressKey(address)
+    return below ? address.domain.endsWith(`.${domain}`) : address.domain === domain
+  })
+}
+
+function hasSensitivity(facts: MessageFacts, wanted: readonly string[]): boolean {
+  return facts.fields("sensitivity").some((value) => wanted.includes(value.trim().toLowerCase()))
+}
+
+function hasField(facts: MessageFacts, { name, contains: text }: NonNullable<PolicyRule["header"]>): boolean {
+  return facts.fields(name).some((value) => contains(value, text))
+}
+
+function contains(text: string, part: string): boolean {
+  return text.toLowerCase().includes(part.toLowerCase())
+}

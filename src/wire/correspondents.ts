@@ -1,0 +1,59 @@
+import { answerOf, answerText } from "../profiles/answer-text.ts"
+import { Discovery, type KeptAnswers, type KeyMemory } from "../profiles/discover.ts"
+import { type KeyFormat, type KeySource, TRUST, type Trust } from "../profiles/key.ts"
+import { pinnedSource } from "../profiles/sources/pinned.ts"
+import { judge } from "../profiles/usable.ts"
+import { KeptKeyAnswers } from "../store/key-answers.ts"
+import { KeptKeyMemory } from "../store/key-memory.ts"
+import type { Core } from "./core.ts"
+
+/** Looks for keys of other people where the configuration says. */
+export function correspondentsOf(core: Pick<Core, "config" | "database" | "people" | "now">): Discovery {
+  const { config, database, now } = core
+  const { timeoutMs, keepFoundMs, keepNoneMs } = config.keys
+  return new Discovery({
+    sources: sourcesOf(core),
+    judge,
+    answers: answersIn(new KeptKeyAnswers(database)),
+    memory: memoryIn(new KeptKeyMemory(database)),
+    timeoutMs,
+    keepFoundMs,
+    keepNoneMs,
+    now,
+  })
+}
+
+function sourcesOf({ config, people }: Pick<Core, "config" | "people">): readonly KeySource[] {
+  return config.keys.sources.flatMap((name) => (name === "pinned" ? [pinnedSource(people)] : []))
+}
+
+function answersIn(kept: KeptKeyAnswers): KeptAnswers {
+  return {
+    find(address, source) {
+      const found = kept.find(address, source)
+      return found === null ? null : { answer: answerOf(found.text), askedAt: found.askedAt }
+    },
+    keep: (address, source, { answer, askedAt }) => kept.keep(address, source, { text: answerText(answer), askedAt }),
+  }
+}
+
+function memoryIn(kept: KeptKeyMemory): KeyMemory {
+  return {
+    // What this program wrote is read back; what another version wrote and this one does not know is no memory.
+    of: (address) =>
+      kept
+        .of(address)
+        .flatMap((row) =>
+          isTrust(row.trust) && isFormat(row.format) ? [{ ...row, trust: row.trust, format: row.format }] : [],
+        ),
+    saw: (address, keys, at) => kept.saw(address, keys, at),
+  }
+}
+
+function isTrust(word: string): word is Trust {
+  return (TRUST as readonly string[]).includes(word)
+}
+
+function isFormat(word: string): word is KeyFormat {
+  return word === "smime" || word === "openpgp"
+}
