@@ -9,9 +9,9 @@ type Groups = ReadonlyMap<string, readonly AddressPattern[]>
 export function readOutgoing(document: Document): PolicyRules {
   const groups = readGroups(document)
   const words = readWords(document, "policy")
+  refuseContradiction(document, "policy", words)
   const base: Policy = { ...DEFAULT_POLICY, otherwise: words.encrypt === "require" ? "hold" : "send", ...words }
   const rules = document.tables("policy.rules").map((at, index) => readRule(document, at, index, groups))
-  refuseContradictions(document, base, rules)
   return { base, rules }
 }
 
@@ -75,6 +75,7 @@ function readRule(document: Document, at: string, index: number, groups: Groups)
       "is missing: header and contains belong together",
     )
   const words = readWords(document, at)
+  refuseContradiction(document, at, words)
   if (Object.keys(words).length === 0)
     document.mistake(at, `says nothing: state one of ${Object.keys(READERS).join(", ")}`)
   return {
@@ -89,16 +90,9 @@ function readRule(document: Document, at: string, index: number, groups: Groups)
 }
 
 /** Sending in clear where encryption is demanded: somebody would believe the one word and get the other. */
-function refuseContradictions(document: Document, base: Policy, rules: readonly PolicyRule[]): void {
-  const check = (at: string, { encrypt, otherwise }: Partial<Policy>): void => {
-    if (encrypt === "require" && otherwise === "send")
-      document.mistake(
-        `${at}.otherwise`,
-        '"send" contradicts encrypt = "require": say "prefer", or hold, refuse or tls',
-      )
-  }
-  check("policy", base)
-  for (const [index, { words }] of rules.entries()) check(`policy.rules[${index}]`, words)
+function refuseContradiction(document: Document, at: string, { encrypt, otherwise }: Partial<Policy>): void {
+  if (encrypt === "require" && otherwise === "send")
+    document.mistake(`${at}.otherwise`, '"send" contradicts encrypt = "require": say "prefer", or hold, refuse or tls')
 }
 
 function patternsOf(value: unknown, groups: Groups): readonly AddressPattern[] {

@@ -86,7 +86,7 @@ function silentBefore(best: UsableKey | null, { minTrust }: Policy, { unanswered
 }
 
 function isChanged(best: UsableKey, { changedKeys, minTrust }: Policy, { remembered }: Resolution): boolean {
-  if (changedKeys === "use" || VOUCHED.includes(best.trust)) return false
+  if (changedKeys === "use" || best.vouched || VOUCHED.includes(best.trust)) return false
   const known = remembered.filter(({ format, trust }) => format === best.format && isTrusted(trust, minTrust))
   return known.length > 0 && !known.some(({ lineage }) => lineage === best.lineage)
 }

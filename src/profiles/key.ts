@@ -62,6 +62,8 @@ export interface UsableKey extends KeyCandidate {
   /** Hexadecimal. S/MIME: SHA-256 of SubjectPublicKeyInfo. OpenPGP: of the primary key. */
   readonly fingerprint: string
   readonly lineage: string
+  /** An authority that an administrator named vouches for it, as for the one before: that it is another one is no surprise. */
+  readonly vouched: boolean
   /** For people: `RSA 3072`, `P-256`, `X25519`. */
   readonly algorithm: string
   /** null: never. */

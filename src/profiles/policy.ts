@@ -86,7 +86,12 @@ export function policyFor(facts: MessageFacts, { base, rules }: PolicyRules): St
     words.map((word) => [word, stating(word)?.words[word] ?? base[word]]),
   ) as unknown as Policy
   const statedBy = Object.fromEntries(words.map((word) => [word, stating(word)?.name ?? null]))
-  return { policy: stated, statedBy: statedBy as StatedPolicy["statedBy"] }
+  return { policy: closed(stated), statedBy: statedBy as StatedPolicy["statedBy"] }
+}
+
+/** Words of several rules may meet: what one demands to be encrypted no other sends in clear. */
+function closed(policy: Policy): Policy {
+  return policy.encrypt === "require" && policy.otherwise === "send" ? { ...policy, otherwise: "hold" } : policy
 }
 
 /** Whether rules need the header of messages: without such rules a recipient can be judged before there is a message. */

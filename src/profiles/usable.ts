@@ -27,7 +27,7 @@ export async function judge(candidate: KeyCandidate, address: Address, at: Date)
 
 interface Read {
   readonly addresses: readonly string[]
-  readonly facts: Pick<UsableKey, "octets" | "fingerprint" | "algorithm" | "expiresAt" | "reads">
+  readonly facts: Pick<UsableKey, "octets" | "fingerprint" | "vouched" | "algorithm" | "expiresAt" | "reads">
 }
 
 function smime({ octets }: KeyCandidate, at: Date): Read {
@@ -40,6 +40,7 @@ function smime({ octets }: KeyCandidate, at: Date): Read {
     facts: {
       octets,
       fingerprint: Buffer.from(sha256(certificate.subjectPublicKeyInfo)).toString("hex"),
+      vouched: false,
       algorithm: certificate.point === null ? "RSA" : "P-256",
       expiresAt: certificate.notAfter,
       reads: { aesGcm: false, seipdV2: false },
@@ -54,6 +55,7 @@ async function openPgp({ octets }: KeyCandidate, at: Date): Promise<Read> {
     facts: {
       octets: verified.binary,
       fingerprint: Buffer.from(verified.fingerprint).toString("hex"),
+      vouched: false,
       algorithm: verified.encryption === null ? "OpenPGP" : "X25519",
       expiresAt: verified.expiresAt,
       reads: { aesGcm: false, seipdV2: false },
