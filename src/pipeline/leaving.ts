@@ -23,7 +23,8 @@ export async function leaving(
   return { ...stated, decision: decide(stated, await correspondents.resolve(address)) }
 }
 
-function factsOf(
+/** What policy looks at, of a header section. */
+export function factsOf(
   sender: MessageFacts["sender"],
   recipient: MessageFacts["recipient"],
   header: Uint8Array,

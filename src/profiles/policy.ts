@@ -94,18 +94,9 @@ function closed(policy: Policy): Policy {
   return policy.encrypt === "require" && policy.otherwise === "send" ? { ...policy, otherwise: "hold" } : policy
 }
 
-/** Whether rules need the header of messages: without such rules a recipient can be judged before there is a message. */
-export function needsHeader({ rules }: PolicyRules): boolean {
-  return rules.some(isAboutMessage)
-}
-
-/** The rules that can be met before there is a message. */
-export function envelopeRules({ base, rules }: PolicyRules): PolicyRules {
-  return { base, rules: rules.filter((rule) => !isAboutMessage(rule)) }
-}
-
-function isAboutMessage({ subjectTag, sensitivity, header }: PolicyRule): boolean {
-  return subjectTag !== null || sensitivity !== null || header !== null
+/** False where no message is ever refused. */
+export function mayRefuse({ base, rules }: PolicyRules): boolean {
+  return base.otherwise === "refuse" || rules.some(({ words }) => words.otherwise === "refuse")
 }
 
 function isMet(rule: PolicyRule, facts: MessageFacts): boolean {

@@ -8,12 +8,14 @@ import { Arrival } from "./arrival.ts"
 import { authenticate } from "./authentication.ts"
 import { GatewayConnection } from "./connection.ts"
 import { type ContentVerdict, inspectContent } from "./content.ts"
+import { departing } from "./departing.ts"
 import { Handshakes } from "./handshakes.ts"
 import type {
   Acceptance,
   ArrivingEntry,
   Authentication,
   Authenticator,
+  Departures,
   Recipients,
   ScanFacts,
   Scanner,
@@ -79,6 +81,8 @@ export interface SmtpInOptions {
   readonly authenticator?: Authenticator
   /** Absent: nobody looks at what messages hold. */
   readonly scanner?: Scanner
+  /** Absent: whatever our people send leaves, or is decided about later. */
+  readonly departures?: Departures
   readonly counters: Pick<Counters, "add" | "observe">
   readonly log: Log
   readonly now?: () => Date
@@ -266,7 +270,9 @@ class Gate implements SmtpListener {
     try {
       const entry = this.#entry(session, () => scanning.beside(arrival.authentication))
       const content = arrival.watch(this.#content(stream, session, verdict))
-      const id = await this.#options.acceptance.accept(entry, scanning.watch(content, scanFacts(entry, session)))
+      const scanned = scanning.watch(content, scanFacts(entry, session))
+      const departed = departing(scanned, entry.envelope, this.#options.departures ?? null, verdict)
+      const id = await this.#options.acceptance.accept(entry, departed)
       // Whatever acceptance says: without the last octet there is no message.
       if (!verdict.complete) throw new GatewayError("PROTOCOL", "smtp: accepted before its end")
       this.#visitor(session)?.accepted()

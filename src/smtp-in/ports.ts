@@ -109,6 +109,16 @@ export interface Scanner {
   begin(facts: ScanFacts): Scan
 }
 
+/** Mail of our people to somebody elsewhere, while its sender waits for the reply to it. */
+export interface Departures {
+  /** @returns null when nothing of it can be refused */
+  begin(envelope: Envelope): {
+    push(octets: Uint8Array): void
+    /** @returns why it must not leave as it is, naming the recipients; null: it may */
+    end(): Promise<string | null>
+  } | null
+}
+
 /** Takes responsibility for a message. */
 export interface Acceptance {
   /**

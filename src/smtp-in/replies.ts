@@ -18,10 +18,17 @@ export function replyError(reply: Reply): ReplyError {
 /** What is said about a message that acceptance or inspection threw back. */
 export function replyFor(error: unknown): Reply {
   if (error instanceof GatewayError) {
+    // 523 is what names this in IANA's registry of enhanced status codes; the sender has to know who it is about.
+    if (error.code === "ENCRYPTION_REQUIRED") return { code: 523, status: "5.7.10", text: asciiLine(error.message) }
     const reply = CONTENT_REPLIES[error.code]
     if (reply) return reply
   }
   return hasCode(error, "SPOOL_FULL") ? NO_SPACE : LOCAL_ERROR
+}
+
+/** RFC 5321 §4.5.3.1.5: 512 octets, code and line end included. */
+function asciiLine(text: string): string {
+  return text.replace(/[^\x20-\x7e]/g, "?").slice(0, 480)
 }
 
 const CONTENT_REPLIES: Readonly<Partial<Record<GatewayError["code"], Reply>>> = {

@@ -1,5 +1,6 @@
 import { join } from "node:path"
 import type { MailStore } from "../mailbox/store.ts"
+import type { Discovery } from "../profiles/discover.ts"
 import type { Handler, Queue } from "../queue/queue.ts"
 import { CountedResults } from "../smtp-out/counted-results.ts"
 import { Relay } from "../smtp-out/relay.ts"
@@ -9,7 +10,6 @@ import { DkimSigners } from "../store/dkim-signers.ts"
 import { KeptPolicies } from "../store/sts-policies.ts"
 import { KeptTlsResults } from "../store/tls-results.ts"
 import type { Core } from "./core.ts"
-import { correspondentsOf } from "./correspondents.ts"
 import { hopsOf, mailboxesOf } from "./external.ts"
 import type { KnownPeople } from "./known-people.ts"
 import { attempts, smtpRelay } from "./worker.ts"
@@ -20,10 +20,15 @@ export interface AttemptParts {
   readonly queue: Pick<Queue, "add">
   readonly known: KnownPeople
   readonly store: MailStore
+  readonly correspondents: Discovery
 }
 
 /** Makes attempts at delivery in this thread; connections to other servers are ended with `stack`. */
-export function openAttempts(core: Core, { queue, known, store }: AttemptParts, stack: AsyncDisposableStack): Handler {
+export function openAttempts(
+  core: Core,
+  { queue, known, store, correspondents }: AttemptParts,
+  stack: AsyncDisposableStack,
+): Handler {
   const { config, database, now, log } = core
   const policies = new FetchedPolicies({ memory: new KeptPolicies(database), now, log })
   const results = stack.use(new CountedResults(new KeptTlsResults(database), now, log))
@@ -31,7 +36,5 @@ export function openAttempts(core: Core, { queue, known, store }: AttemptParts, 
   const mailboxes = mailboxesOf(core, store, connections)
   const relay = smtpRelay(connections, hopsOf(config))
   const signatories = new DkimSigners(new DkimKeys(join(config.secrets, "dkim")))
-  const correspondents = correspondentsOf(core)
-  known.presence.onChange(() => correspondents.forget())
   return attempts(core, { queue, directory: known.directory, correspondents, mailboxes, relay, signatories })
 }

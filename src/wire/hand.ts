@@ -7,6 +7,7 @@ import { openQueue } from "../queue/open.ts"
 import type { Handler, Job } from "../queue/queue.ts"
 import { openAttempts } from "./attempts.ts"
 import { type Core, openCore } from "./core.ts"
+import { correspondentsOf } from "./correspondents.ts"
 import type { Answer, HandData, Order } from "./hands.ts"
 import { knowPeople } from "./known-people.ts"
 
@@ -43,7 +44,9 @@ async function open(core: Core, stack: AsyncDisposableStack): Promise<Handler> {
   const queue = stack.use(await openQueue(config, { now, log, runsOn: true, onEmptied: (id) => spool.remove(id) }))
   const forgetting = setInterval(() => spoolKeys?.forget(), FORGET_KEYS_MS)
   stack.defer(() => clearInterval(forgetting))
-  return openAttempts(core, { queue, known, store }, stack)
+  const correspondents = correspondentsOf(core)
+  known.presence.onChange(() => correspondents.forget())
+  return openAttempts(core, { queue, known, store, correspondents }, stack)
 }
 
 async function answer(job: Job, attempt: Handler, signal: AbortSignal, port: MessagePort): Promise<void> {

@@ -9,6 +9,7 @@ import { PROXY_LIMITS } from "../imap-proxy/ports.ts"
 import { WindowCache } from "../imap-proxy/windows.ts"
 import { MailStore } from "../mailbox/store.ts"
 import { stsPolicyText } from "../message/published-sts.ts"
+import type { Discovery } from "../profiles/discover.ts"
 import { queueName, refuseOtherQueues } from "../queue/one-queue.ts"
 import { openQueue } from "../queue/open.ts"
 import type { WorkQueue } from "../queue/queue.ts"
@@ -16,6 +17,7 @@ import { startSweeping } from "../queue/sweep.ts"
 import { PendingChallenges, startAcme } from "./acme.ts"
 import { openAttempts } from "./attempts.ts"
 import type { Core } from "./core.ts"
+import { correspondentsOf } from "./correspondents.ts"
 import { LiveDevices } from "./devices.ts"
 import { startDnsProbe } from "./dns-probe.ts"
 import { upstreamOf } from "./external.ts"
@@ -68,6 +70,7 @@ interface Shared {
   readonly store: MailStore
   readonly tls: LiveTls
   readonly loginLimits: LoginLimits
+  readonly correspondents: Discovery
 }
 
 /**
@@ -126,7 +129,9 @@ async function openShared(core: Core, stack: AsyncDisposableStack): Promise<Shar
   if (core.roles.has("http")) restoreServerCertificate(config, now())
   const tls = stack.use(new LiveTls(config, log))
   describeCertificates(core.counters, config.hostname, () => tls.current, now)
-  return { queue, devices, known, store, tls, loginLimits: limits }
+  const correspondents = correspondentsOf(core)
+  known.presence.onChange(() => correspondents.forget())
+  return { queue, devices, known, store, tls, loginLimits: limits, correspondents }
 }
 
 /** @returns what ends its work before the stack does */
@@ -159,7 +164,14 @@ async function startListeners(
   const { config, roles } = core
   const started: Listener[] = []
   try {
-    for (const [kind, listener] of await startSmtp(core, shared.queue, shared.devices, shared.tls, held))
+    for (const [kind, listener] of await startSmtp(
+      core,
+      shared.queue,
+      shared.devices,
+      shared.tls,
+      shared.correspondents,
+      held,
+    ))
       started.push(named(kind, listener))
     const served = roles.has("imap") ? startImap(core, imapParts(core, shared), held) : imap?.listen(held)
     for (const [kind, listener] of (await served) ?? []) started.push(named(kind, listener))

@@ -1,12 +1,14 @@
 import type { ListenAddress, ListenerName } from "../config/config.ts"
 import { type Address, addressKey } from "../message/address.ts"
+import type { Discovery } from "../profiles/discover.ts"
 import { jobsFor, type Queue } from "../queue/queue.ts"
 import { type SmtpListener, startSmtpIn } from "../smtp-in/listener.ts"
-import type { Acceptance, ArrivingEntry, Recipients, Submitters, Visitors } from "../smtp-in/ports.ts"
+import type { Acceptance, ArrivingEntry, Departures, Recipients, Submitters, Visitors } from "../smtp-in/ports.ts"
 import type { People } from "../store/people.ts"
 import type { NewEntry } from "../store/spool.ts"
 import { authenticatorOf } from "./authenticator.ts"
 import type { Core } from "./core.ts"
+import { departuresOf } from "./departures.ts"
 import type { LiveDevices } from "./devices.ts"
 import { refuseRevoked } from "./revoked.ts"
 import { scannerOf } from "./scanner.ts"
@@ -20,9 +22,11 @@ export async function startSmtp(
   queue: Queue,
   devices: LiveDevices,
   tls: LiveTls,
+  correspondents: Discovery,
   held: ReadonlySet<string>,
 ): Promise<[string, SmtpListener][]> {
   const { config, roles } = core
+  const departures = departuresOf(config.policy.outgoing, core.people, correspondents)
   const kinds = (["mx", "submission", "submissions"] as const).filter((kind) =>
     roles.has(kind === "mx" ? "mx" : "submission"),
   )
@@ -31,7 +35,7 @@ export async function startSmtp(
   const visitors = { mx: visitorsOf(core), submission: visitorsOf(core) }
   for (const kind of kinds) {
     const listen = config.listen[kind]
-    const shared = { queue, devices, tls, visitors: visitors[kind === "mx" ? "mx" : "submission"] }
+    const shared = { queue, devices, tls, departures, visitors: visitors[kind === "mx" ? "mx" : "submission"] }
     if (listen) listeners.push([kind, await startOne(kind, await claim(kind, listen, held), core, shared)])
   }
   return listeners
@@ -43,13 +47,15 @@ interface Shared {
   readonly devices: LiveDevices
   readonly tls: LiveTls
   readonly visitors: Visitors
+  /** null: nothing that our people send is refused for policy. */
+  readonly departures: Departures | null
 }
 
 async function startOne(
   kind: ListenerName & ("mx" | "submission" | "submissions"),
   listen: ListenAddress,
   core: Core,
-  { queue, devices, tls, visitors }: Shared,
+  { queue, devices, tls, visitors, departures }: Shared,
 ): Promise<SmtpListener> {
   const { config } = core
   const { limits } = config
@@ -76,6 +82,7 @@ async function startOne(
     visitors,
     ...(authenticator ? { authenticator } : {}),
     ...(scanner ? { scanner } : {}),
+    ...(kind !== "mx" && departures ? { departures } : {}),
     counters: core.counters,
     log: core.log,
     now: core.now,

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest"
 import { parseConfig } from "../../src/config/load.ts"
 import { parseAddress } from "../../src/message/address.ts"
-import { type MessageFacts, needsHeader, type Policy, policyFor } from "../../src/profiles/policy.ts"
+import { type MessageFacts, mayRefuse, type Policy, policyFor } from "../../src/profiles/policy.ts"
 
 const rulesOf = (policy: string) =>
   parseConfig(`domains = ["example.test"]\n[policy]\n${policy}`, "/x/postern.toml").policy.outgoing
@@ -118,9 +118,10 @@ encrypt = "off"`)
     expect(policyFor(facts({}), rules).policy).toMatchObject({ encrypt: "require", otherwise: "hold" })
   })
 
-  test("rules that need a message are known", () => {
-    expect(needsHeader(rulesOf('[[policy.rules]]\nto = ["*@a.test"]\nencrypt = "off"'))).toBe(false)
-    expect(needsHeader(rulesOf('[[policy.rules]]\nsubjectTag = "[s]"\nencrypt = "require"'))).toBe(true)
+  test("it is known where nobody is ever refused", () => {
+    expect(mayRefuse(rulesOf('otherwise = "hold"'))).toBe(false)
+    expect(mayRefuse(rulesOf('otherwise = "refuse"'))).toBe(true)
+    expect(mayRefuse(rulesOf('[[policy.rules]]\nsubjectTag = "[s]"\notherwise = "refuse"'))).toBe(true)
   })
 })
 

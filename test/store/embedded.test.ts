@@ -11,6 +11,7 @@ import { UpstreamCredentials } from "../../src/store/upstream-credentials.ts"
 import { temporaryFolder } from "../harness/peers.ts"
 import { databaseConformance } from "./conformance/database.ts"
 import type { StateDriver } from "./conformance/driver.ts"
+import { keysConformance } from "./conformance/keys.ts"
 import { peopleConformance } from "./conformance/people.ts"
 import { presenceConformance } from "./conformance/presence.ts"
 import { stsPoliciesConformance } from "./conformance/sts-policies.ts"
@@ -38,6 +39,7 @@ describe("the state in SQLite", () => {
   describe("presence", () => presenceConformance(embedded))
   describe("upstream credentials", () => upstreamCredentialsConformance(embedded))
   describe("policies of MTA-STS", () => stsPoliciesConformance(embedded))
+  describe("keys of other people", () => keysConformance(embedded))
   describe("results of TLS", () => tlsResultsConformance(embedded))
 })
 

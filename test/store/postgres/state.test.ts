@@ -3,6 +3,7 @@ import { openState } from "../../../src/store/state.ts"
 import { databaseOf, Postgres, postgresPossible } from "../../harness/postgres.ts"
 import { databaseConformance } from "../conformance/database.ts"
 import type { StateDriver } from "../conformance/driver.ts"
+import { keysConformance } from "../conformance/keys.ts"
 import { peopleConformance } from "../conformance/people.ts"
 import { presenceConformance } from "../conformance/presence.ts"
 import { stsPoliciesConformance } from "../conformance/sts-policies.ts"
@@ -52,5 +53,6 @@ describe.skipIf(!postgresPossible)("the state in PostgreSQL", async () => {
   describe("presence", () => presenceConformance(driver))
   describe("upstream credentials", () => upstreamCredentialsConformance(driver))
   describe("policies of MTA-STS", () => stsPoliciesConformance(driver))
+  describe("keys of other people", () => keysConformance(driver))
   describe("results of TLS", () => tlsResultsConformance(driver))
 })

@@ -1,0 +1,194 @@
+import { expect, test } from "vitest"
+import { parseConfig } from "../../src/config/load.ts"
+import { randomOctets } from "../../src/crypto/primitives/random.ts"
+import { makeAccount } from "../../src/identity/account.ts"
+import { silentLog } from "../../src/log/log.ts"
+import { parseAddress } from "../../src/message/address.ts"
+import type { OpenMessage } from "../../src/pipeline/gateway.ts"
+import { deliver } from "../../src/pipeline/pipeline.ts"
+import { collect } from "../../src/pipeline/prepared.ts"
+import type { KeyCandidate, UsableKey } from "../../src/profiles/key.ts"
+import type { Resolution } from "../../src/profiles/resolution.ts"
+import { jobFor, type Outcome } from "../../src/queue/queue.ts"
+
+const AT = new Date("2026-11-26T10:00:00Z")
+const CANARY = "canary-4711"
+const CLEAR = `From: a@one.test\r\nSubject: figures\r\n\r\n${CANARY}\r\n`
+const { person } = await makeAccount(
+  { address: "b@else.test", name: "B", formats: ["smime"] },
+  { now: AT, random: randomOctets },
+)
+const KEY = {
+  format: "smime",
+  octets: person.smime[0]?.certificate ?? new Uint8Array(0),
+  chain: [],
+  source: "wkd",
+  trust: "domain",
+  place: "",
+  wish: null,
+  lineage: "b",
+} satisfies Partial<UsableKey> as unknown as UsableKey
+const SILENT = { source: "wkd", trust: "domain", because: "timed out" } as const
+const LOST = { format: "smime", lineage: "b", source: "wkd", trust: "domain", firstSeen: AT, lastSeen: AT } as const
+const EXPIRED = { candidate: KEY as KeyCandidate, because: "it expired on 2025-01-01" }
+
+interface Given {
+  readonly policy?: string
+  readonly known?: Partial<Resolution>
+  readonly message?: string
+  readonly sender?: string | null
+  readonly notify?: readonly "NEVER"[] | null
+}
+interface Seen {
+  readonly outcome: Outcome
+  readonly sent: string | null
+  readonly verified: boolean
+  readonly reports: readonly string[]
+}
+
+async function relayed({
+  policy = "",
+  known = {},
+  message = CLEAR,
+  sender = "a@one.test",
+  notify = null,
+}: Given): Promise<Seen> {
+  const octets = Buffer.from(message)
+  const to = parseAddress("b@else.test")
+  const open: OpenMessage = {
+    entry: {
+      envelope: {
+        sender: sender === null ? null : parseAddress(sender),
+        recipients: [{ address: to, notify, originalRecipient: null }],
+        smtpUtf8: false,
+        envelopeId: null,
+        returnContent: null,
+      },
+      origin: { kind: "submission", account: "a@one.test", device: "x", remote: "192.0.2.1", helo: "x", tls: true },
+      received: "Received: by us\r\n",
+      receivedAt: AT,
+      seed: new Uint8Array(32),
+      sizeOctets: octets.length,
+    },
+    async *content() {
+      yield octets
+    },
+    [Symbol.asyncDispose]: async () => undefined,
+  }
+  let sent: string | null = null
+  let over = false
+  const reports: string[] = []
+  const outcome = await deliver(
+    jobFor("0123456789", "b@else.test", AT),
+    {
+      open: async () => open,
+      directory: { resolve: () => ({ kind: "foreign" }), atRest: () => null },
+      correspondents: {
+        resolve: async () => ({
+          address: "b@else.test",
+          keys: [],
+          rejected: [],
+          unanswered: [],
+          remembered: [],
+          answers: [],
+          ...known,
+        }),
+      },
+      policy: parseConfig(`domains = ["one.test"]\n[policy]\n${policy}`, "/x").policy.outgoing,
+      mailboxes: { deliver: () => Promise.reject(new Error("is no mailbox")) },
+      relay: {
+        async send(leaving, _envelope, _recipient, { verified }) {
+          sent = Buffer.from(await collect(leaving.content())).toString()
+          over = verified
+          return {
+            kind: "done",
+            status: { recipient: "b@else.test", action: "relayed", status: "2.0.0", diagnostic: "250" },
+          }
+        },
+      },
+      signatories: { of: () => [] },
+      reports: { submit: async ({ octets: report }) => void reports.push(Buffer.from(report).toString()) },
+      hostname: "mail.one.test",
+      postmaster: parseAddress("postmaster@one.test"),
+      lifetimeMs: 86_400e3,
+      delayWarningMs: 0,
+      now: () => AT,
+      log: silentLog(),
+    },
+    new AbortController().signal,
+  )
+  return { outcome, sent, verified: over, reports }
+}
+
+const rows: readonly (readonly [
+  what: string,
+  given: Given,
+  outcome: string,
+  left: "nothing" | "clear" | "encrypted" | "clear, verified",
+])[] = [
+  ["a key: encrypted", { known: { keys: [KEY] } }, "done", "encrypted"],
+  ["no key: in clear", {}, "done", "clear"],
+  ["no answer: nothing leaves", { known: { unanswered: [SILENT] } }, "retry", "nothing"],
+  [
+    "no answer, and demanded: nothing leaves",
+    { policy: 'encrypt = "require"', known: { unanswered: [SILENT] } },
+    "retry",
+    "nothing",
+  ],
+  ["no key, and demanded: held", { policy: 'encrypt = "require"' }, "hold", "nothing"],
+  ["no key, and refused", { policy: 'encrypt = "require"\notherwise = "refuse"' }, "failed", "nothing"],
+  ["no key, over verified TLS", { policy: 'encrypt = "require"\notherwise = "tls"' }, "done", "clear, verified"],
+  ["a key that is gone: held", { known: { remembered: [LOST] } }, "hold", "nothing"],
+  ["a key that has expired: held", { known: { remembered: [LOST], rejected: [EXPIRED] } }, "hold", "nothing"],
+  ["another key: held", { known: { keys: [{ ...KEY, lineage: "c" }], remembered: [LOST] } }, "hold", "nothing"],
+  ["a tag demands it", { policy: '[[policy.rules]]\nsubjectTag = "figures"\nencrypt = "require"' }, "hold", "nothing"],
+  [
+    "a tag in encoded words demands it",
+    {
+      policy: '[[policy.rules]]\nsubjectTag = "[sécret]"\nencrypt = "require"',
+      message: CLEAR.replace("figures", "=?utf-8?q?=5Bs=C3=A9?=\r\n =?utf-8?b?Y3JldF0=?= plans"),
+    },
+    "hold",
+    "nothing",
+  ],
+  ["a report of ours is not kept back", { sender: null, known: { unanswered: [SILENT] } }, "done", "clear"],
+  ["a report of ours is encrypted where there is a key", { sender: null, known: { keys: [KEY] } }, "done", "encrypted"],
+]
+for (const [what, given, outcome, left] of rows)
+  test(what, async () => {
+    const seen = await relayed(given)
+    expect(seen.outcome.kind).toBe(outcome)
+    const clear = seen.sent?.includes(CANARY)
+    const how = seen.sent === null ? "nothing" : !clear ? "encrypted" : seen.verified ? "clear, verified" : "clear"
+    expect(how).toBe(left)
+    if (left === "encrypted") expect(seen.sent).toContain("application/pkcs7-mime")
+    // What is told to senders holds nothing of the message but its outer header.
+    expect(seen.reports.join()).not.toContain(CANARY)
+  })
+
+test("who sent a message that is held is told once that it waits, and why, unless he asked not to be", async () => {
+  const { reports } = await relayed({ known: { remembered: [LOST] } })
+  expect(reports).toHaveLength(1)
+  expect(reports[0]).toMatch(/^To: <a@one\.test>\r\nSubject: Delayed mail\r\n/m)
+  expect(reports[0]).toContain("4.7.0 b@else.test had a key (wkd) and has none now")
+  expect((await relayed({ known: { remembered: [LOST] }, notify: ["NEVER"] })).reports).toEqual([])
+})
+
+test("who is refused is told who it is about", async () => {
+  const { reports } = await relayed({
+    policy: 'encrypt = "require"\notherwise = "refuse"',
+    known: { rejected: [EXPIRED] },
+  })
+  expect(reports[0]).toMatch(
+    /Status: 5\.7\.10\r\nDiagnostic-Code: x-postern; b@else\.test has no key that may be used: wkd has one, but it expired/,
+  )
+})
+
+test("when the time of the queue is over, what waited for an answer waits for a person: it is neither sent nor sent back", async () => {
+  const { outcome } = await relayed({ known: { unanswered: [SILENT] } })
+  expect(outcome).toMatchObject({
+    kind: "retry",
+    fault: true,
+    status: { status: "4.7.5", diagnostic: "no answer from wkd" },
+  })
+})

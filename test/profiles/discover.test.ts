@@ -1,0 +1,231 @@
+import { beforeEach, describe, expect, test } from "vitest"
+import { GatewayError } from "../../src/errors.ts"
+import { parseAddress } from "../../src/message/address.ts"
+import { Discovery, type DiscoveryOptions, type KeptAnswer } from "../../src/profiles/discover.ts"
+import type { Judged, KeyCandidate, KeySource, SourceAnswer, Trust, UsableKey } from "../../src/profiles/key.ts"
+import type { RememberedKey } from "../../src/profiles/resolution.ts"
+
+const BOB = parseAddress("Bob@else.test")
+const HOUR = 3_600e3
+const NONE: SourceAnswer = { candidates: [], remarks: [] }
+
+let nowMs: number
+let kept: Map<string, KeptAnswer>
+let seen: string[]
+let judgements: string[]
+
+beforeEach(() => {
+  nowMs = Date.parse("2026-01-02T03:04:05Z")
+  kept = new Map()
+  seen = []
+  judgements = []
+})
+
+function candidate(name: string, trust: Trust = "domain", source = "wkd"): KeyCandidate {
+  return {
+    format: "openpgp",
+    octets: Buffer.from(name),
+    chain: [],
+    source,
+    trust,
+    place: "",
+    wish: null,
+    lineage: null,
+  }
+}
+const found = (name: string): SourceAnswer => ({ candidates: [candidate(name)], remarks: [] })
+
+/** Answers in turn; the last answer is repeated. An Error is thrown, `null` passes, a promise is waited for. */
+interface Scripted extends KeySource {
+  asked: number
+}
+function source(name: string, ...answers: readonly (SourceAnswer | Error | null | Promise<SourceAnswer>)[]): Scripted {
+  const scripted: Scripted = {
+    name,
+    trust: "domain",
+    asked: 0,
+    async lookup() {
+      const answer = answers[Math.min(scripted.asked, answers.length - 1)] ?? null
+      scripted.asked += 1
+      if (answer instanceof Error) throw answer
+      return answer
+    },
+  }
+  return scripted
+}
+const SILENT = new GatewayError("KEY_SOURCE_SILENT", "wkd: connection refused")
+
+function discovery(sources: readonly KeySource[], given: Partial<DiscoveryOptions> = {}): Discovery {
+  const remembered: RememberedKey[] = []
+  return new Discovery({
+    sources,
+    async judge(one): Promise<Judged> {
+      const name = Buffer.from(one.octets).toString()
+      judgements.push(name)
+      if (name.startsWith("bad")) return { kind: "rejected", candidate: one, because: "it is bad" }
+      if (name.startsWith("unknown"))
+        return { kind: "undecided", candidate: one, because: "no answer from its OCSP responder" }
+      const expiresAt = name.startsWith("short") ? new Date(nowMs + HOUR) : null
+      return { kind: "usable", key: { ...one, fingerprint: name, lineage: name, expiresAt } as unknown as UsableKey }
+    },
+    answers: {
+      find: (address, name) => kept.get(`${name} ${address}`) ?? null,
+      keep: (address, name, answer) => void kept.set(`${name} ${address}`, answer),
+    },
+    memory: {
+      of: () => remembered,
+      saw: (address, keys) => void seen.push(...keys.map((key) => `${address} ${key.fingerprint}`)),
+    },
+    keepFoundMs: 24 * HOUR,
+    keepNoneMs: HOUR,
+    timeoutMs: 30,
+    now: () => new Date(nowMs),
+    ...given,
+  })
+}
+const names = (keys: readonly UsableKey[]): string[] => keys.map(({ fingerprint }) => fingerprint)
+
+describe("asking", () => {
+  test("all sources at the same time; what they give is judged and remembered", async () => {
+    const both = [source("wkd", found("one")), source("profile", found("two"), found("bad"))]
+    const { address, keys, unanswered } = await discovery(both).resolve(BOB)
+    expect([address, names(keys), unanswered]).toEqual(["bob@else.test", ["one", "two"], []])
+    expect(seen).toEqual(["bob@else.test one", "bob@else.test two"])
+  })
+
+  test("one that fails is unanswered, with its reason; none is not", async () => {
+    const { keys, unanswered, answers } = await discovery([source("wkd", SILENT), source("profile", NONE)]).resolve(BOB)
+    expect(keys).toEqual([])
+    expect(unanswered).toEqual([{ source: "wkd", trust: "domain", because: "wkd: connection refused" }])
+    expect(answers.map(({ source: name, outcome }) => [name, outcome])).toEqual([
+      ["wkd", "silent"],
+      ["profile", "none"],
+    ])
+  })
+
+  test("one that never answers is unanswered when its time is over, whatever it does with the signal", async () => {
+    const never = source("wkd", new Promise<SourceAnswer>(() => undefined))
+    const { unanswered } = await discovery([never, source("profile", NONE)]).resolve(BOB)
+    expect(unanswered).toMatchObject([{ source: "wkd", because: "no answer within 0.03 s" }])
+  })
+
+  test("one that is not for such addresses passes: it is neither silent nor asked again", async () => {
+    const { unanswered, answers } = await discovery([source("ldap", null)]).resolve(BOB)
+    expect([unanswered, answers[0]?.outcome]).toEqual([[], "passed"])
+  })
+
+  test("a key that cannot be judged now is no key, and no answer", async () => {
+    const { keys, unanswered, rejected } = await discovery([source("wkd", found("unknown"))]).resolve(BOB)
+    expect([keys, rejected.length]).toEqual([[], 1])
+    expect(unanswered).toMatchObject([{ source: "wkd", because: "no answer from its OCSP responder" }])
+  })
+
+  test("who asks at the same time asks once", async () => {
+    const one = source("wkd", found("one"))
+    const finder = discovery([one])
+    await Promise.all([finder.resolve(BOB), finder.resolve(BOB), finder.resolve(BOB)])
+    expect(one.asked).toBe(1)
+  })
+
+  test("no more than a few candidates are judged, however many are given", async () => {
+    const flood = { candidates: Array.from({ length: 1_000 }, (_, index) => candidate(`bad ${index}`)), remarks: [] }
+    await discovery([source("wkd", flood)]).resolve(BOB)
+    expect(judgements.length).toBeLessThan(50)
+  })
+})
+
+describe("what is kept", () => {
+  test("an answer with keys holds; after half of its time it holds while the source is asked again", async () => {
+    const one = source("wkd", found("old"), found("new"))
+    const finder = discovery([one])
+    await finder.resolve(BOB)
+    nowMs += 11 * HOUR
+    expect(names((await finder.resolve(BOB)).keys)).toEqual(["old"])
+    expect(one.asked).toBe(1)
+    nowMs += 2 * HOUR
+    expect(names((await finder.resolve(BOB)).keys)).toEqual(["old"])
+    expect(one.asked).toBe(2)
+    nowMs += HOUR
+    expect(names((await finder.resolve(BOB)).keys)).toEqual(["new"])
+  })
+
+  test("the old answer holds while the source is silent, until its time is over", async () => {
+    const one = source("wkd", found("old"), SILENT)
+    const finder = discovery([one])
+    await finder.resolve(BOB)
+    nowMs += 23 * HOUR
+    expect(await finder.resolve(BOB)).toMatchObject({ keys: [{ fingerprint: "old" }], unanswered: [] })
+    nowMs += 2 * HOUR
+    expect(await finder.resolve(BOB)).toMatchObject({ keys: [], unanswered: [{ source: "wkd" }] })
+  })
+
+  test("an answer without keys holds for its shorter time", async () => {
+    const one = source("wkd", NONE, found("new"))
+    const finder = discovery([one])
+    await finder.resolve(BOB)
+    nowMs += 0.4 * HOUR
+    expect((await finder.resolve(BOB)).keys).toEqual([])
+    expect(one.asked).toBe(1)
+    nowMs += HOUR
+    expect(names((await finder.resolve(BOB)).keys)).toEqual(["new"])
+  })
+
+  test("before it says that there is no key left, everybody is asked again", async () => {
+    const one = source("wkd", found("short"), found("new"))
+    const finder = discovery([one], {
+      async judge(candidateGiven) {
+        const name = Buffer.from(candidateGiven.octets).toString()
+        return name === "short" && one.asked === 1 && nowMs > Date.parse("2026-01-02T04:00:00Z")
+          ? { kind: "rejected", candidate: candidateGiven, because: "it has expired" }
+          : ({
+              kind: "usable",
+              key: { ...candidateGiven, fingerprint: name, lineage: name, expiresAt: null },
+            } as unknown as Judged)
+      },
+    })
+    expect(names((await finder.resolve(BOB)).keys)).toEqual(["short"])
+    nowMs += 2 * HOUR
+    expect(names((await finder.resolve(BOB)).keys)).toEqual(["new"])
+    expect(one.asked).toBe(2)
+  })
+
+  test("silence is not kept beyond a minute, and never for others", async () => {
+    const one = source("wkd", SILENT, found("one"))
+    const finder = discovery([one])
+    expect((await finder.resolve(BOB)).keys).toEqual([])
+    expect((await finder.resolve(BOB)).unanswered).toHaveLength(1)
+    expect(one.asked).toBe(1)
+    nowMs += 61_000
+    expect(names((await finder.resolve(BOB)).keys)).toEqual(["one"])
+  })
+
+  test("a judgement holds for a while, and not beyond the end of the key", async () => {
+    const finder = discovery([source("wkd", found("short"))])
+    await finder.resolve(BOB)
+    nowMs += 50 * 60_000
+    await finder.resolve(BOB)
+    expect(judgements).toEqual(["short"])
+    nowMs += 20 * 60_000
+    await finder.resolve(BOB)
+    expect(judgements.length).toBeGreaterThan(1)
+  })
+
+  test("what a local source says is never kept, and a change is heard of at once", async () => {
+    const pins = { ...source("pinned", NONE), isLocal: true as const }
+    let pinned = NONE
+    const local: KeySource = { ...pins, lookup: async () => pinned }
+    const finder = discovery([local])
+    expect((await finder.resolve(BOB)).keys).toEqual([])
+    pinned = found("pin")
+    finder.forget()
+    expect(names((await finder.resolve(BOB)).keys)).toEqual(["pin"])
+    expect(kept.size).toBe(0)
+  })
+
+  test("people who want to know ask everybody anew", async () => {
+    const one = source("wkd", found("old"), found("new"))
+    const finder = discovery([one])
+    await finder.resolve(BOB)
+    expect(await finder.ask(BOB)).toMatchObject({ keys: [{ fingerprint: "new" }], answers: [{ kept: false }] })
+  })
+})

@@ -1,0 +1,72 @@
+import { afterEach, beforeEach, describe, expect, test } from "vitest"
+import { KeptKeyAnswers } from "../../../src/store/key-answers.ts"
+import { KeptKeyMemory } from "../../../src/store/key-memory.ts"
+import { type TemporaryFolder, temporaryFolder } from "../../harness/peers.ts"
+import type { StateDriver, TestState } from "./driver.ts"
+
+/** What is kept of other people's keys, whatever keeps it. */
+export function keysConformance(driver: StateDriver): void {
+  const AT = new Date("2026-01-02T03:04:05Z")
+  const DAY_MS = 86_400e3
+  const later = (days: number) => new Date(AT.getTime() + days * DAY_MS)
+  let folder: TemporaryFolder
+  let opened: TestState
+
+  beforeEach(async () => {
+    folder = await temporaryFolder()
+    opened = await driver.empty(folder.file("data"))
+  })
+
+  afterEach(async () => {
+    await opened[Symbol.asyncDispose]()
+    await folder[Symbol.asyncDispose]()
+  })
+
+  describe("answers", () => {
+    test("the last one of each source for each address is read back, until nobody renewed it for a month", () => {
+      const kept = new KeptKeyAnswers(opened.state)
+      expect(kept.find("b@else.test", "wkd")).toBeNull()
+      kept.keep("b@else.test", "wkd", { text: "1", askedAt: AT })
+      kept.keep("b@else.test", "wkd", { text: `{"long":"${"x".repeat(100_000)}"}`, askedAt: later(1) })
+      kept.keep("b@else.test", "profile", { text: "3", askedAt: AT })
+      kept.keep("ü@else.test", "wkd", { text: "4", askedAt: later(20) })
+      expect(kept.find("b@else.test", "wkd")).toMatchObject({ askedAt: later(1) })
+      expect(kept.find("b@else.test", "wkd")?.text).toHaveLength(100_011)
+      expect(kept.find("b@else.test", "profile")?.text).toBe("3")
+      kept.keep("c@else.test", "wkd", { text: "5", askedAt: later(40) })
+      expect(kept.find("b@else.test", "wkd")).toBeNull()
+      expect(kept.find("ü@else.test", "wkd")?.text).toBe("4")
+    })
+  })
+
+  describe("memory", () => {
+    const key = (lineage: string, trust = "domain") => ({ format: "openpgp", lineage, source: "wkd", trust })
+
+    test("keys of an address are told, last seen first, with the first and the last time", () => {
+      const memory = new KeptKeyMemory(opened.state)
+      memory.saw("b@else.test", [key("one")], AT)
+      memory.saw("b@else.test", [key("two")], later(1))
+      memory.saw("b@else.test", [key("one")], later(2))
+      expect(memory.of("b@else.test")).toEqual([
+        { ...key("one"), firstSeen: AT, lastSeen: later(2) },
+        { ...key("two"), firstSeen: later(1), lastSeen: later(1) },
+      ])
+      expect(memory.of("c@else.test")).toEqual([])
+    })
+
+    test("what is known is written once a day, a change of its trust at once", () => {
+      const memory = new KeptKeyMemory(opened.state)
+      memory.saw("b@else.test", [key("one")], AT)
+      memory.saw("b@else.test", [key("one")], later(0.9))
+      expect(memory.of("b@else.test")[0]?.lastSeen).toEqual(AT)
+      memory.saw("b@else.test", [key("one", "dnssec")], later(0.9))
+      expect(memory.of("b@else.test")[0]).toMatchObject({ trust: "dnssec", lastSeen: later(0.9) })
+    })
+
+    test("an administrator may forget an address", () => {
+      const memory = new KeptKeyMemory(opened.state)
+      memory.saw("b@else.test", [key("one"), key("two")], AT)
+      expect([memory.forget("b@else.test"), memory.forget("b@else.test"), memory.of("b@else.test")]).toEqual([2, 0, []])
+    })
+  })
+}
