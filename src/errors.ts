@@ -50,6 +50,18 @@ export type ErrorCode =
   | "NOT_CONFIRMED"
   | "JOB_UNKNOWN"
   | "JOB_STATE"
+  // net
+  | "WEB_NO_NAME"
+  | "WEB_NO_ADDRESS"
+  | "WEB_UNRESOLVED"
+  | "WEB_FORBIDDEN_URL"
+  | "WEB_FORBIDDEN_ADDRESS"
+  | "WEB_REFUSED"
+  | "WEB_TIMEOUT"
+  | "WEB_CERTIFICATE"
+  | "WEB_TOO_LONG"
+  | "WEB_REDIRECT"
+  | "WEB_BROKEN"
   // profiles
   | "KEY_SOURCE_SILENT"
   // flow and edges

@@ -26,9 +26,18 @@ export function contentFingerprint(contentType: string, octets: Uint8Array): str
   return (text.match(/.{4}/g) ?? []).join("-")
 }
 
-/** The 32 characters that stand for a local part in well-known addresses: z-base-32 of SHA-1 of it in lower case, as in WKD. */
+/** The 32 characters that stand for a local part in well-known addresses: z-base-32 of SHA-1 of it in lower case. */
 export function localPartHash(localPart: string): string {
   return encodeBits(sha1(new TextEncoder().encode(localPart.toLowerCase())), ZBASE32)
+}
+
+/**
+ * The same in OpenPGP's Web Key Directory, which maps A to Z to lower case and nothing else (draft-koch-openpgp-webkey-service §3.1): another hash
+ * only where a local part has capitals outside ASCII.
+ */
+export function wkdHash(localPart: string): string {
+  const lower = localPart.replace(/[A-Z]/g, (letter) => letter.toLowerCase())
+  return encodeBits(sha1(new TextEncoder().encode(lower)), ZBASE32)
 }
 
 /** Five bits for a character, most significant first; zero bits fill the last. */
