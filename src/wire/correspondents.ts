@@ -1,7 +1,10 @@
+import { dnsAddresses } from "../net/addresses.ts"
+import { webClient } from "../net/web.ts"
 import { answerOf, answerText } from "../profiles/answer-text.ts"
 import { Discovery, type KeptAnswers, type KeyMemory } from "../profiles/discover.ts"
 import { type KeyFormat, type KeySource, TRUST, type Trust } from "../profiles/key.ts"
 import { pinnedSource } from "../profiles/sources/pinned.ts"
+import { wkd } from "../profiles/sources/wkd.ts"
 import { judge } from "../profiles/usable.ts"
 import { KeptKeyAnswers } from "../store/key-answers.ts"
 import { KeptKeyMemory } from "../store/key-memory.ts"
@@ -24,7 +27,12 @@ export function correspondentsOf(core: Pick<Core, "config" | "database" | "peopl
 }
 
 function sourcesOf({ config, people }: Pick<Core, "config" | "people">): readonly KeySource[] {
-  return config.keys.sources.flatMap((name) => (name === "pinned" ? [pinnedSource(people)] : []))
+  const { sources, timeoutMs } = config.keys
+  const ask = webClient({ resolve: dnsAddresses(config.dns.servers), timeoutMs })
+  return sources.flatMap((name) => {
+    if (name === "pinned") return [pinnedSource(people)]
+    return name === "wkd" ? [wkd(ask)] : []
+  })
 }
 
 function answersIn(kept: KeptKeyAnswers): KeptAnswers {

@@ -40,8 +40,10 @@ function found(body: Uint8Array, url: URL): SourceAnswer {
       trust: "domain",
       place: url.href,
       wish: null,
+      lineage: null,
     })),
-    remarks: isArmored && certificates.length > 0 ? [...remarks, "it stands there in armor, and should be binary"] : remarks,
+    remarks:
+      isArmored && certificates.length > 0 ? [...remarks, "it stands there in armor, and should be binary"] : remarks,
   }
 }
 

@@ -74,6 +74,7 @@ test("the advanced method is asked first, with the hash and the local part as it
         trust: "domain",
         place: ADVANCED,
         wish: null,
+        lineage: null,
       },
     ],
     remarks: [],
