@@ -1,7 +1,7 @@
+import { readRetryAfter } from "../net/retry-after.ts"
 import { type AcmeResponse, type Authority, exchange } from "./exchange.ts"
 import { signRequest } from "./jws.ts"
 import { AcmeError, asObject, readProblem, refusal } from "./problem.ts"
-import { readRetryAfter } from "./retry-after.ts"
 
 export interface AcmeClientOptions {
   /** URL of the directory. */

@@ -143,6 +143,14 @@ interface RelayLogin {
   readonly password: SecretSource
 }
 
+/** A server where anybody may publish keys. */
+export interface KeyserverConfig {
+  readonly protocol: "vks" | "hkps"
+  readonly host: string
+  /** null: 443. */
+  readonly port: number | null
+}
+
 /** Where keys of other people are looked for. */
 export interface KeysConfig {
   /** `profile`: signed mail profiles; `wkd`: OpenPGP Web Key Directories. */
@@ -153,6 +161,8 @@ export interface KeysConfig {
   readonly keepFoundMs: number
   /** How long an answer without keys holds, milliseconds. */
   readonly keepNoneMs: number
+  /** Asked beside the sources. */
+  readonly keyservers: readonly KeyserverConfig[]
 }
 
 /** Who gets what. */

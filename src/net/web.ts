@@ -38,8 +38,8 @@ export interface WebRules {
   readonly timeoutMs?: number
   /** Exchanges with one host at a time; {@link PER_HOST} unless given. */
   readonly perHost?: number
-  /** `own`: 443, and 80 where http is allowed. `any`: what an administrator wrote may have another port. `own` unless given. */
-  readonly ports?: "own" | "any"
+  /** Hosts that an administrator named: they may have addresses inside, and other ports than the scheme's own. */
+  readonly trusted?: ReadonlySet<string>
   /** {@link isPublicAddress} unless given. */
   readonly isAllowed?: (address: string) => boolean
   /** PEM of the authorities to verify against, instead of the system's. */
@@ -112,9 +112,12 @@ async function exchange(
   turns: Turns,
   signal: AbortSignal,
 ): Promise<HttpsResponse> {
-  const refused = refusal(url, allowHttp, rules.ports ?? "own")
+  const isTrusted = rules.trusted?.has(url.hostname) ?? false
+  const refused = refusal(url, allowHttp, isTrusted)
   if (refused !== null) throw new GatewayError("WEB_FORBIDDEN_URL", `${url.host}: ${refused}`)
-  const addresses = await addressesOf(url.hostname, rules, signal)
+  const isAllowed = isTrusted ? () => true : (rules.isAllowed ?? isPublicAddress)
+  const addresses = (await addressesOf(url.hostname, rules.resolve, signal)).filter(isAllowed)
+  if (addresses.length === 0) throw new GatewayError("WEB_FORBIDDEN_ADDRESS", `${url.host}: has no public address`)
   const port = url.port === "" ? rules.port : Number(url.port)
   const request = {
     host: url.hostname,
@@ -127,7 +130,7 @@ async function exchange(
   }
   return await turns.run(url.host, signal, async () => {
     try {
-      return await askHttps(request, { timeoutMs: TIMEOUT_MS, ...rules }, signal)
+      return await askHttps(request, { timeoutMs: TIMEOUT_MS, ...rules, isAllowed }, signal)
     } catch (cause) {
       signal.throwIfAborted()
       throw told(cause, url)
@@ -136,22 +139,20 @@ async function exchange(
 }
 
 /** @returns why nobody is asked there */
-function refusal(url: URL, allowHttp: boolean, ports: "own" | "any"): string | null {
+function refusal(url: URL, allowHttp: boolean, isTrusted: boolean): string | null {
   if (url.protocol !== "https:" && !(allowHttp && url.protocol === "http:")) return `${url.protocol} is not asked`
   if (url.username !== "" || url.password !== "") return "has a name or a password in its URL"
   if (isIP(url.hostname.replace(/^\[|\]$/g, "")) !== 0) return "is no host name"
   // Whoever names a URL must not have us knock at what listens elsewhere on a host: mail, databases, administration.
-  if (url.port !== "" && ports === "own") return "has a port of its own"
+  if (url.port !== "" && !isTrusted) return "has a port of its own"
   return null
 }
 
-async function addressesOf(host: string, rules: WebRules, signal: AbortSignal): Promise<readonly string[]> {
+async function addressesOf(host: string, resolve: ResolveHost, signal: AbortSignal): Promise<readonly string[]> {
   if (host.length > MAX_NAME_OCTETS) throw new GatewayError("WEB_NO_NAME", `${host}: is longer than a name can be`)
-  const found = await resolved(host, rules.resolve, signal)
+  const found = await resolved(host, resolve, signal)
   if (found.kind === "no-name") throw new GatewayError("WEB_NO_NAME", `${host}: does not exist`)
   if (found.kind === "no-address") throw new GatewayError("WEB_NO_ADDRESS", `${host}: has no address`)
-  if (!found.addresses.some(rules.isAllowed ?? isPublicAddress))
-    throw new GatewayError("WEB_FORBIDDEN_ADDRESS", `${host}: has no public address`)
   return found.addresses
 }
 

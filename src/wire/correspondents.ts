@@ -3,7 +3,9 @@ import { webClient } from "../net/web.ts"
 import { answerOf, answerText } from "../profiles/answer-text.ts"
 import { Discovery, type KeptAnswers, type KeyMemory } from "../profiles/discover.ts"
 import { type KeyFormat, type KeySource, TRUST, type Trust } from "../profiles/key.ts"
+import { hkps } from "../profiles/sources/hkps.ts"
 import { pinnedSource } from "../profiles/sources/pinned.ts"
+import { vks } from "../profiles/sources/vks.ts"
 import { wkd } from "../profiles/sources/wkd.ts"
 import { judge } from "../profiles/usable.ts"
 import { KeptKeyAnswers } from "../store/key-answers.ts"
@@ -26,13 +28,20 @@ export function correspondentsOf(core: Pick<Core, "config" | "database" | "peopl
   })
 }
 
-function sourcesOf({ config, people }: Pick<Core, "config" | "people">): readonly KeySource[] {
-  const { sources, timeoutMs } = config.keys
-  const ask = webClient({ resolve: dnsAddresses(config.dns.servers), timeoutMs })
-  return sources.flatMap((name) => {
-    if (name === "pinned") return [pinnedSource(people)]
-    return name === "wkd" ? [wkd(ask)] : []
-  })
+function sourcesOf({ config, people, now }: Pick<Core, "config" | "people" | "now">): readonly KeySource[] {
+  const { sources, keyservers, timeoutMs } = config.keys
+  const trusted = new Set(keyservers.map(({ host }) => host))
+  const ask = webClient({ resolve: dnsAddresses(config.dns.servers), timeoutMs, trusted })
+  return [
+    ...sources.flatMap((name) => {
+      if (name === "pinned") return [pinnedSource(people)]
+      return name === "wkd" ? [wkd(ask)] : []
+    }),
+    ...keyservers.map(({ protocol, host, port }) => {
+      const server = { host: port === null ? host : `${host}:${port}`, ask, now }
+      return protocol === "vks" ? vks(server) : hkps(server)
+    }),
+  ]
 }
 
 function answersIn(kept: KeptKeyAnswers): KeptAnswers {

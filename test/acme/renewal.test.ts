@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest"
 import { type LastFailure, type LastIssued, nextAttempt, planRenewal } from "../../src/acme/renewal.ts"
-import { readRetryAfter } from "../../src/acme/retry-after.ts"
+import { readRetryAfter } from "../../src/net/retry-after.ts"
 
 const WANTED = { directory: "https://ca.example/dir", names: ["example.test", "mail.example.test"] }
 const ISSUED: LastIssued = { ...WANTED, notBefore: new Date("2026-01-01"), notAfter: new Date("2026-04-01") }

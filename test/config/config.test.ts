@@ -127,6 +127,27 @@ describe("defaults", () => {
   })
 })
 
+describe("keyservers", () => {
+  test("are named by their protocol, host and port", () => {
+    const text = `${DOMAINS}[keys]\nkeyservers = ["vks://Keys.example", "hkps://keys.example.org:8443/"]\n`
+    expect(parseConfig(text, FILE).keys.keyservers).toEqual([
+      { protocol: "vks", host: "keys.example", port: null },
+      { protocol: "hkps", host: "keys.example.org", port: 8443 },
+    ])
+  })
+
+  test.each([
+    "https://keys.example",
+    "hkp://keys.example",
+    "vks://",
+    "vks://a@keys.example",
+    "vks://keys.example/path",
+    "hkps://keys.example:70000",
+  ])("%s is none", (url) => {
+    expect(mistakesOf(`${DOMAINS}[keys]\nkeyservers = ["${url}"]\n`)).toMatch(/keys\.keyservers/)
+  })
+})
+
 describe("transport rules", () => {
   test("say how mail for a domain goes; what they leave out is as for the rest", () => {
     const text = `${DOMAINS}[relay]

@@ -321,6 +321,15 @@ test("another address is tried where the first leads nowhere", async () => {
   expect(await ask("https://a.example/", { isAllowed })).toMatchObject({ status: 200 })
 })
 
+test("a host that an administrator named may be inside and have a port of its own; where it redirects to may not", async () => {
+  web.dns.set("b.example", { kind: "addresses", addresses: ["127.0.0.1"] })
+  const rules = { isAllowed: () => false, trusted: new Set(["a.example"]) }
+  web.answer = text("hello")
+  expect(await ask(`https://a.example:${web.port}/`, rules)).toMatchObject({ status: 200 })
+  web.answer = redirect("https://b.example/there")
+  await expect(ask("https://a.example/", rules)).rejects.toMatchObject({ code: "WEB_REDIRECT" })
+})
+
 test("one host is asked so many times at once and no more; another does not wait for it", async () => {
   const held: (() => void)[] = []
   let most = 0

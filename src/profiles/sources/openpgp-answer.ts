@@ -13,14 +13,17 @@ export interface OpenPgpAnswer {
   readonly remarks: readonly string[]
 }
 
-/** Takes certificates apart that were sent one behind the other, binary or in one block of armor. */
-export function readOpenPgpAnswer(body: Uint8Array): OpenPgpAnswer {
+/**
+ * Takes certificates apart that were sent one behind the other, binary or in one block of armor.
+ * @param address only those with a user id that has it; all unless given. Whether it is theirs is for others to judge
+ */
+export function readOpenPgpAnswer(body: Uint8Array, address: string | null = null): OpenPgpAnswer {
   // RFC 9580 §4.2: a packet begins with an octet from 80 on, armor with text.
-  if ((body[0] ?? 0) >= 0x80) return { ...separate(body), isArmored: false }
+  if ((body[0] ?? 0) >= 0x80) return { ...separate(body, address), isArmored: false }
   try {
     const armored = dearmor(body)
     if (armored === null) return { certificates: [], isArmored: false, remarks: [instead(body)] }
-    if (armored.label === "PUBLIC KEY BLOCK") return { ...separate(armored.binary), isArmored: true }
+    if (armored.label === "PUBLIC KEY BLOCK") return { ...separate(armored.binary, address), isArmored: true }
     return { certificates: [], isArmored: true, remarks: [`a ${armored.label} stands there instead of a certificate`] }
   } catch (error) {
     if (error instanceof GatewayError) return { certificates: [body], isArmored: true, remarks: [] }
@@ -28,16 +31,19 @@ export function readOpenPgpAnswer(body: Uint8Array): OpenPgpAnswer {
   }
 }
 
-function separate(binary: Uint8Array): Pick<OpenPgpAnswer, "certificates" | "remarks"> {
+function separate(binary: Uint8Array, address: string | null): Pick<OpenPgpAnswer, "certificates" | "remarks"> {
   const keys = grouped(binary)
   if (keys === null) return { certificates: [binary], remarks: [] }
-  const found = keys.filter(([first]) => first?.tag === PACKET.publicKey)
+  const certificates = keys.filter(([first]) => first?.tag === PACKET.publicKey)
+  const found = address === null ? certificates : certificates.filter((packets) => hasUserId(packets, address))
   return {
     certificates: found
       .slice(0, MAX_CERTIFICATES)
       .map((packets) => Buffer.concat(packets.map(({ tag, body }) => writePacket(tag, body)))),
     remarks: [
-      ...(found.length < keys.length ? ["a secret key stands there: whoever it belongs to should revoke it"] : []),
+      ...(certificates.length < keys.length
+        ? ["a secret key stands there: whoever it belongs to should revoke it"]
+        : []),
       ...(keys.length === 0 ? ["OpenPGP packets stand there that are no certificate"] : []),
       ...(found.length > 1 ? [`${found.length} certificates stand there`] : []),
       ...(found.length > MAX_CERTIFICATES ? [`those behind the first ${MAX_CERTIFICATES} were not looked at`] : []),
@@ -58,6 +64,13 @@ function grouped(binary: Uint8Array): Packet[][] | null {
     if (error instanceof GatewayError) return null
     throw error
   }
+}
+
+function hasUserId(packets: readonly Packet[], address: string): boolean {
+  const wanted = address.toLowerCase()
+  return packets.some(
+    ({ tag, body }) => tag === PACKET.userId && Buffer.from(body).toString().toLowerCase().includes(wanted),
+  )
 }
 
 function instead(body: Uint8Array): string {

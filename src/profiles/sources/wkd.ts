@@ -12,8 +12,8 @@ export function wkd(ask: AskWeb): KeySource {
     trust: "domain",
     async lookup(address, signal) {
       if (address.domain.startsWith("[")) return null
-      const limits = { ask, maxOctets: MAX_OPENPGP_ANSWER_OCTETS }
-      const { answer, remarks } = await askPlaces(NAME, placesOf(address), limits, signal)
+      const asking = { source: NAME, ask, maxOctets: MAX_OPENPGP_ANSWER_OCTETS }
+      const { answer, remarks } = await askPlaces(asking, placesOf(address), signal)
       return answer === null ? { candidates: [], remarks } : found(answer.body, answer.url)
     },
   }
