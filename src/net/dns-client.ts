@@ -1,12 +1,23 @@
 import { createSocket } from "node:dgram"
 import { connect, isIP, type Socket } from "node:net"
-import dnsPacket, { type Answer as AnyAnswer, type DecodedPacket, type RecordType } from "dns-packet"
+import dnsPacket, { type DecodedPacket, type Answer as KnownAnswer, type RecordType as KnownType } from "dns-packet"
 import { randomOctets } from "../crypto/primitives/random.ts"
 
-export type { AnyAnswer, RecordType }
+/** A record as it is read. */
+export type AnyAnswer = KnownAnswer | OctetsAnswer
 
-/** A question to DNS servers, asked so that they say what they validated; node:dns shows no AD bit. */
-export type Ask = (name: string, type: RecordType) => Promise<DnsAnswer>
+/** A type that can be asked for. Of the last two, which the library does not know, the RDATA comes as octets (RFC 3597). */
+export type RecordType = KnownType | OctetsAnswer["type"]
+
+/** A record of OPENPGPKEY (RFC 7929) or SMIMEA (RFC 8162). */
+export interface OctetsAnswer {
+  readonly type: keyof typeof OTHER_TYPES
+  readonly name: string
+  readonly data: Uint8Array
+}
+
+/** A question to DNS servers, asked so that they say what they validated; node:dns shows no AD bit. Throws when the signal aborts. */
+export type Ask = (name: string, type: RecordType, signal?: AbortSignal) => Promise<DnsAnswer>
 
 /** What a server answered: NXDOMAIN and NODATA are answers without records. */
 export interface DnsAnswer {
@@ -21,15 +32,16 @@ export interface DnsAnswer {
  */
 export function dnsClient(servers: readonly string[], timeoutMs = TIMEOUT_MS): Ask {
   const places = servers.map(placeOf)
-  return async (name, type) => {
+  return async (name, type, signal = new AbortController().signal) => {
     if (!isName(name)) return { authentic: false, answers: [] }
     let last: unknown = new Error("dns: there is no server to ask")
     for (const place of [...places, ...places]) {
       try {
-        return await askOne(place, name, type, timeoutMs)
+        return await askOne(place, name, type, { timeoutMs, signal })
       } catch (error) {
         last = error
       }
+      signal.throwIfAborted()
     }
     throw last
   }
@@ -46,15 +58,21 @@ interface Place {
   readonly port: number
 }
 
-async function askOne(place: Place, name: string, type: RecordType, timeoutMs: number): Promise<DnsAnswer> {
+/** How long one try waits at most. */
+interface Patience {
+  readonly timeoutMs: number
+  readonly signal: AbortSignal
+}
+
+async function askOne(place: Place, name: string, type: RecordType, patience: Patience): Promise<DnsAnswer> {
   const id = Buffer.from(randomOctets(2)).readUInt16BE()
   const query = queryOf(id, name, type)
-  const overUdp = await udp(place, query, (reply) => isAnswerTo(reply, id, name, type), timeoutMs)
-  const reply = overUdp.flag_tc ? await tcp(place, query, timeoutMs) : overUdp
+  const overUdp = await udp(place, query, (reply) => isAnswerTo(reply, id, name, type), patience)
+  const reply = overUdp.flag_tc ? await tcp(place, query, patience) : overUdp
   if (!isAnswerTo(reply, id, name, type)) throw new Error(`dns: ${place.host} answers another question`)
   if (reply.rcode !== "NOERROR" && reply.rcode !== "NXDOMAIN")
     throw new Error(`dns: ${place.host} says ${reply.rcode} about ${name} ${type}`)
-  return { authentic: reply.flag_ad, answers: reply.answers ?? [] }
+  return { authentic: reply.flag_ad, answers: (reply.answers ?? []).map(named) }
 }
 
 function queryOf(id: number, name: string, type: RecordType): Buffer {
@@ -63,7 +81,7 @@ function queryOf(id: number, name: string, type: RecordType): Buffer {
     id,
     // RFC 6840 §5.7: AD in a query asks for it in the answer.
     flags: dnsPacket.RECURSION_DESIRED | dnsPacket.AUTHENTIC_DATA,
-    questions: [{ name, type, class: "IN" }],
+    questions: [{ name, type: libraryType(type), class: "IN" }],
     additionals: [
       {
         type: "OPT",
@@ -84,11 +102,14 @@ async function udp(
   { host, port }: Place,
   query: Buffer,
   isOurs: (reply: Reply) => boolean,
-  timeoutMs: number,
+  { timeoutMs, signal }: Patience,
 ): Promise<Reply> {
+  signal.throwIfAborted()
   const { promise, resolve, reject } = Promise.withResolvers<Reply>()
   const socket = createSocket(isIP(host) === 6 ? "udp6" : "udp4")
   const timer = setTimeout(() => reject(new Error(`dns: ${host} does not answer`)), timeoutMs)
+  const abort = (): void => reject(signal.reason)
+  signal.addEventListener("abort", abort)
   socket.on("error", reject)
   socket.on("message", (octets) => {
     const reply = decoded(octets)
@@ -103,12 +124,13 @@ async function udp(
     return await promise
   } finally {
     clearTimeout(timer)
+    signal.removeEventListener("abort", abort)
     socket.close()
   }
 }
 
-async function tcp({ host, port }: Place, query: Buffer, timeoutMs: number): Promise<Reply> {
-  const socket = connect({ host, port })
+async function tcp({ host, port }: Place, query: Buffer, { timeoutMs, signal }: Patience): Promise<Reply> {
+  const socket = connect({ host, port, signal })
   const timer = setTimeout(() => socket.destroy(new Error(`dns: ${host} does not answer`)), timeoutMs)
   try {
     const length = Buffer.alloc(2)
@@ -151,9 +173,19 @@ function isAnswerTo(reply: Reply, id: number, name: string, type: RecordType): b
     reply.type === "response" &&
     reply.id === id &&
     second === undefined &&
-    question?.type === type &&
+    question?.type === libraryType(type) &&
     question.name.toLowerCase() === name.toLowerCase()
   )
+}
+
+function libraryType(type: RecordType): KnownType {
+  return (type in OTHER_TYPES ? OTHER_TYPES[type as OctetsAnswer["type"]] : type) as KnownType
+}
+
+/** The library calls types that it does not know by their number and gives their RDATA as it is; `@types/dns-packet` does not say so. */
+function named(answer: AnyAnswer): AnyAnswer {
+  const type = OTHER_NAMES.get(answer.type)
+  return type === undefined ? answer : { type, name: answer.name, data: (answer as OctetsAnswer).data }
 }
 
 /** What cannot be a name has no records (RFC 1035 §2.3.4). */
@@ -165,6 +197,12 @@ function placeOf(server: string): Place {
   const [, six, four, port] = /^(?:\[([^\]]+)\]|([^:[\]]+))(?::(\d{1,5}))?$/.exec(server) ?? []
   return { host: six ?? four ?? server, port: port === undefined ? 53 : Number(port) }
 }
+
+const OTHER_TYPES = { SMIMEA: "UNKNOWN_53", OPENPGPKEY: "UNKNOWN_61" } as const
+const OTHER_NAMES: ReadonlyMap<string, OctetsAnswer["type"]> = new Map([
+  [OTHER_TYPES.SMIMEA, "SMIMEA"],
+  [OTHER_TYPES.OPENPGPKEY, "OPENPGPKEY"],
+])
 
 /** Of one try; each server is tried twice. A validating resolver may need some seconds for a name that it never heard of. */
 const TIMEOUT_MS = 5_000

@@ -21,6 +21,11 @@ export interface KeyCandidate {
   readonly octets: Uint8Array
   /** S/MIME: DER of certificates that came beside it, to build its path with. */
   readonly chain: readonly Uint8Array[]
+  /**
+   * S/MIME: DER of what its path may end in beside the configured roots, because the domain's own signed records say so (DANE usage 2); the
+   * certificate itself where they vouch for just this one (usage 3).
+   */
+  readonly anchors?: readonly Uint8Array[]
   /** Name of the source. */
   readonly source: string
   readonly trust: Trust

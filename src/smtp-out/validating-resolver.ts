@@ -1,3 +1,4 @@
+import { recordsOf, sameName } from "../net/dns-alias.ts"
 import type { AnyAnswer, Ask, RecordType } from "../net/dns-client.ts"
 import type { Answer, Resolver } from "./hop.ts"
 
@@ -40,7 +41,6 @@ export function validatingResolver(ask: Ask): Resolver {
   }
 }
 
-/** The records of a name, through its aliases (RFC 1034 §3.6.2), and the name that has them. */
 async function records<T>(
   ask: Ask,
   name: string,
@@ -48,22 +48,12 @@ async function records<T>(
   read: (answer: AnyAnswer) => T | null,
 ): Promise<Answer<T> & { readonly canonical: string }> {
   const { answers, authentic } = await ask(name, type)
-  const canonical = canonicalName(name, answers)
-  const found = answers.flatMap((answer) => {
-    const value = sameName(answer.name, canonical) ? read(answer) : null
+  const { canonical, records } = recordsOf(name, answers)
+  const found = records.flatMap((answer) => {
+    const value = read(answer)
     return value === null ? [] : [value]
   })
   return { records: found, secure: authentic, canonical }
-}
-
-function canonicalName(name: string, answers: readonly AnyAnswer[]): string {
-  let at = name
-  for (let steps = 0; steps < MAX_ALIASES; steps++) {
-    const alias = answers.find((answer) => answer.type === "CNAME" && sameName(answer.name, at))
-    if (alias?.type !== "CNAME") break
-    at = alias.data
-  }
-  return at
 }
 
 function joined(data: string | Buffer | readonly (string | Buffer)[]): string {
@@ -72,10 +62,3 @@ function joined(data: string | Buffer | readonly (string | Buffer)[]): string {
     .map((part) => (typeof part === "string" ? part : part.toString("latin1")))
     .join("")
 }
-
-function sameName(a: string, b: string): boolean {
-  return a.replace(/\.$/, "").toLowerCase() === b.replace(/\.$/, "").toLowerCase()
-}
-
-/** Resolvers give up before. */
-const MAX_ALIASES = 16
