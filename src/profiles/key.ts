@@ -26,6 +26,8 @@ export interface KeyCandidate {
    * certificate itself where they vouch for just this one (usage 3).
    */
   readonly anchors?: readonly Uint8Array[]
+  /** S/MIME: DER of SMIMECapabilities (RFC 8551 §2.5.2, as in the extension of RFC 4262) that came beside it, not verified. */
+  readonly capabilities?: Uint8Array
   /** Name of the source. */
   readonly source: string
   readonly trust: Trust
