@@ -9,5 +9,6 @@ process.exitCode = await buildProgram({
   demo: async (options) => (await import("./wire.ts")).demo(options),
   tryUpstream: async (config, account) => (await import("./wire.ts")).tryUpstream(config, account),
   tryScanners: async (config) => (await import("./wire.ts")).tryScanners(config),
+  prospect: async (instance, question) => (await import("./wire/prospect.ts")).prospectOf(instance, question),
   remoteStore: async (config, account) => (await import("./wire/remote-store.ts")).remoteStore(config, account),
 }).run(process.argv.slice(2))

@@ -8,12 +8,14 @@ import { GatewayError } from "../errors.ts"
 import { localPartHash } from "../identity/fingerprint.ts"
 import { type ProfileMailPublic, verifyProfile } from "../identity/profile.ts"
 import { type Address, addressKey, formatAddress, parseAddress } from "../message/address.ts"
+import { KeptKeyMemory } from "../store/key-memory.ts"
 import type { People } from "../store/people.ts"
 import { certificatesOf, knownAccount } from "./account.ts"
-import { type CommonOptions, type OpenInstance, openInstance, optionsOf, print, printJson } from "./shell.ts"
+import { type LookupOptions, lookup } from "./lookup.ts"
+import { type CommonOptions, openInstance, optionsOf, print, printJson, type Shell } from "./shell.ts"
 
 /** `postern profile`. */
-export function registerProfile(program: Command): void {
+export function registerProfile(program: Command, shell: Shell): void {
   const profile = program
     .command("profile")
     .description("Signed mail profiles: what somebody tells all who write to them.")
@@ -25,9 +27,23 @@ export function registerProfile(program: Command): void {
     .action((address: string, _options: unknown, command: Command) => show(address, optionsOf(command)))
   profile
     .command("lookup <address>")
-    .description("Ask every source of keys for an address; tell what each answered, and what would be used.")
+    .description(
+      "Ask every source of keys for an address; tell what each answered, and what would become of mail to it.",
+    )
+    .option("--from <address>", "who would write (rules may look at the sender)")
     .option("--json", "one JSON value on stdout")
-    .action((address: string, _options: unknown, command: Command) => lookup(address, optionsOf(command)))
+    .action(async (address: string, _options: unknown, command: Command) => {
+      const options = optionsOf<LookupOptions>(command)
+      using instance = openInstance(options)
+      await lookup(address, instance, options, shell)
+    })
+  profile
+    .command("forget <address>")
+    .description(
+      "Forget which keys an address had: what was held because they are gone or others may leave (postern queue retry).",
+    )
+    .option("--json", "one JSON value on stdout")
+    .action((address: string, _options: unknown, command: Command) => forget(address, optionsOf(command)))
 }
 
 async function show(written: string, options: CommonOptions & { readonly remote: boolean }): Promise<void> {
@@ -60,67 +76,13 @@ function publishedKeys({ connection }: ProfileMailPublic): { readonly smime?: st
   return { ...(smime === undefined ? {} : { smime }), ...(openpgp === undefined ? {} : { openpgp }) }
 }
 
-/** What one source said. */
-interface Answer {
-  readonly source: string
-  /** "no answer" is not "nothing". */
-  readonly outcome: "found" | "nothing" | "no answer"
-  readonly detail: string
-  readonly ms: number
-}
-
-async function lookup(written: string, options: CommonOptions): Promise<void> {
+/** What is remembered keeps mail back when it is gone; an administrator who knows better says so here. */
+function forget(written: string, options: CommonOptions): void {
   using instance = openInstance(options)
-  const address = parseAddress(written)
-  const answers = [
-    await ask("account here", () => accountAnswer(instance, address)),
-    await ask("pinned certificate", () => pinnedAnswer(instance.people, address)),
-    await ask("mail profile", () => profileAnswer(address, instance.config)),
-  ]
-  const [local, pinned] = answers
-  const used = [local, pinned].find((answer) => answer?.outcome === "found")
-  const decision =
-    used === undefined
-      ? { use: null, why: "no account here and no pinned certificate: relayed as it is" }
-      : { use: used.source, why: `first source that has a key: ${used.detail}` }
-  if (options.json) {
-    printJson({ address: addressKey(address), answers, ...decision })
-    return
-  }
-  for (const { source, outcome, detail, ms } of answers)
-    print(`${source}: ${outcome}${detail === "" ? "" : ` (${detail})`}, ${ms} ms`)
-  print(decision.use === null ? decision.why : `would use: ${decision.use}, ${decision.why}`)
-}
-
-async function ask(source: string, question: () => string | null | Promise<string | null>): Promise<Answer> {
-  const start = performance.now()
-  const ms = () => Math.round(performance.now() - start)
-  try {
-    const detail = await question()
-    return { source, outcome: detail === null ? "nothing" : "found", detail: detail ?? "", ms: ms() }
-  } catch (error) {
-    const detail = error instanceof Error ? error.message : String(error)
-    return { source, outcome: "no answer", detail, ms: ms() }
-  }
-}
-
-function accountAnswer({ people }: OpenInstance, address: Address): string | null {
-  const meaning = people.resolve(address)
-  return meaning.kind === "accounts" ? meaning.accounts.join(", ") : null
-}
-
-function pinnedAnswer(people: People, address: Address): string | null {
-  const pinned = people.pinned(addressKey(address))
-  return pinned.length === 0
-    ? null
-    : pinned.map(({ format, addedAt }) => `${format} since ${addedAt.toISOString()}`).join(", ")
-}
-
-async function profileAnswer(address: Address, config: Config): Promise<string | null> {
-  const text = await remoteProfile(address, config)
-  if (text === null) return null
-  const profile = verifyProfile(text)
-  return `${profile.connection.map((entry) => entry.encrypt).join(", ")}, root ${profile.udf}`
+  const address = addressKey(parseAddress(written))
+  const keys = new KeptKeyMemory(instance.database).forget(address)
+  if (options.json) printJson({ address, forgotten: keys })
+  else print(keys === 0 ? `${address}: nothing was remembered` : `${address}: ${keys} forgotten`)
 }
 
 /** A person waits for the answer. */

@@ -21,6 +21,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Register>>> = {
   alias: async () => (await import("./alias.ts")).registerAlias,
   device: async () => (await import("./device.ts")).registerDevice,
   profile: async () => (await import("./profile.ts")).registerProfile,
+  policy: async () => (await import("./policy.ts")).registerPolicy,
   certificate: async () => (await import("./certificate.ts")).registerCertificate,
   accept: async () => (await import("./accept.ts")).registerAccept,
   queue: async () => (await import("./queue.ts")).registerQueue,

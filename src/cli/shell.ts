@@ -2,6 +2,9 @@ import { join } from "node:path"
 import type { Command } from "commander"
 import type { Config } from "../config/config.ts"
 import { loadConfig } from "../config/load.ts"
+import type { Decision } from "../profiles/decide.ts"
+import type { StatedPolicy } from "../profiles/policy.ts"
+import type { Resolution } from "../profiles/resolution.ts"
 import type { State } from "../store/database.ts"
 import { People } from "../store/people.ts"
 import { RecryptionKeys } from "../store/recryption-keys.ts"
@@ -20,6 +23,8 @@ export interface Starters {
   tryUpstream(config: Config, account: string): Promise<UpstreamTrial>
   /** What each scanner that is configured says of a message with nothing in it. */
   tryScanners(config: Config): Promise<readonly ScannerTrial[]>
+  /** What would become of a message to one recipient; asks for the recipient's keys. */
+  prospect(instance: Instance, question: Question): Promise<Prospect>
   /** The account's mail on that server. @throws GatewayError CONFIG_INVALID when there is none */
   remoteStore(config: Config, account: string): Promise<OpenStore>
 }
@@ -38,6 +43,26 @@ export interface ScannerTrial {
   /** `clean`, `away`, or what else it thinks of the message. */
   readonly outcome: string
   readonly because: string
+}
+
+/** What those need who look something up in an instance. */
+export type Instance = Pick<OpenInstance, "config" | "database" | "people">
+
+/** What a command wants to know of a recipient. */
+interface Question {
+  /** null: somebody. */
+  readonly sender: string | null
+  readonly recipient: string
+  /** Header section of the message; empty where there is none. */
+  readonly header: Uint8Array
+  /** Every source is asked, whatever is kept. */
+  readonly anew: boolean
+}
+
+/** What would become of a message to one recipient, and all that is known for it. */
+export interface Prospect extends StatedPolicy {
+  readonly resolution: Resolution
+  readonly decision: Decision
 }
 
 /** Options of `postern demo`. */

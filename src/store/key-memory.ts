@@ -54,9 +54,13 @@ export class KeptKeyMemory {
     })
   }
 
-  /** @returns how many keys were forgotten */
+  /** Whoever has looked the address up a moment ago hears of it. @returns how many keys were forgotten */
   forget(address: string): number {
-    return Number(this.#database.sql.run`DELETE FROM key_memory WHERE address = ${address}`.changes)
+    return this.#database.transaction(() => {
+      const { changes } = this.#database.sql.run`DELETE FROM key_memory WHERE address = ${address}`
+      this.#database.sql.run`UPDATE change SET sequence = sequence + 1`
+      return Number(changes)
+    })
   }
 }
 

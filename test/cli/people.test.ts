@@ -3,6 +3,7 @@ import { createServer } from "node:https"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
 import { localPartHash } from "../../src/identity/fingerprint.ts"
 import { verifyProfile } from "../../src/identity/profile.ts"
+import { KeptKeyMemory } from "../../src/store/key-memory.ts"
 import { Presence } from "../../src/store/presence.ts"
 import { openEmbeddedState } from "../../src/store/state.ts"
 import { freeRange } from "../harness/ports.ts"
@@ -180,11 +181,68 @@ describe("accounts and devices on one machine", () => {
     expect(found).toMatchObject({
       answers: [
         { source: "account here", outcome: "nothing" },
-        { source: "pinned certificate", outcome: "found" },
-        { source: "mail profile", outcome: "no answer" },
+        {
+          source: "pinned certificate",
+          outcome: "found",
+          detail: expect.stringMatching(/^smime P-256 [0-9a-f]{16} until /),
+        },
       ],
       use: "pinned certificate",
+      decision: "encrypt",
+      keys: [{ format: "smime", trust: "pinned" }],
     })
+    const nobody = await postern(["profile", "lookup", "nobody@localhost", ...instance.config])
+    expect([nobody.code, nobody.stdout.toString()]).toEqual([
+      0,
+      "account here: nothing, 0 ms\npinned certificate: nothing, 0 ms\nwould be sent in clear; nobody@localhost has no key that may be used\n",
+    ])
+  })
+
+  test("policy test explains, for a message and for two people, and sends nothing", async () => {
+    const message = "From: alice@example.test\r\nTo: friend@localhost, nobody@localhost\r\nSubject: x\r\n\r\nbody\r\n"
+    writeFileSync(instance.file("message.eml"), message)
+    const explained = await json("policy", "test", instance.file("message.eml"))
+    expect(explained).toMatchObject({
+      sender: "alice@example.test",
+      recipients: [
+        { recipient: "friend@localhost", decision: "encrypt", key: { source: "pinned certificate" } },
+        {
+          recipient: "nobody@localhost",
+          decision: "send",
+          key: null,
+          policy: { encrypt: "prefer" },
+          statedBy: { encrypt: null },
+        },
+      ],
+    })
+    const between = await postern([
+      "policy",
+      "test",
+      "--from",
+      "alice@example.test",
+      "--to",
+      "nobody@localhost",
+      ...instance.config,
+    ])
+    expect(between.stdout.toString()).toMatch(
+      /^nobody@localhost: send, nobody@localhost has no key that may be used\n {4}encrypt = "prefer"\n/,
+    )
+    expect((await postern(["policy", "test", ...instance.config])).code).toBe(2)
+  })
+
+  test("what was remembered of an address is forgotten when an administrator says so", async () => {
+    const database = openEmbeddedState(instance.file("data"))
+    const key = { format: "smime", lineage: "old", source: "wkd", trust: "domain" }
+    new KeptKeyMemory(database).saw("nobody@localhost", [key], new Date())
+    const before = database.changeSequence()
+    expect(await json("profile", "lookup", "nobody@localhost")).toMatchObject({
+      decision: "hold",
+      remembered: [{ lineage: "old" }],
+    })
+    expect(await json("profile", "forget", "nobody@localhost")).toEqual({ address: "nobody@localhost", forgotten: 1 })
+    expect(database.changeSequence()).toBeGreaterThan(before)
+    expect(await json("profile", "lookup", "nobody@localhost")).toMatchObject({ decision: "send", remembered: [] })
+    database.close()
   })
 
   test("the published profile is fetched over HTTPS with this instance's own authority", async () => {

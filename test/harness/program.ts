@@ -16,6 +16,7 @@ const program = buildProgram({
   demo: async (options) => (await import("../../src/wire.ts")).demo(options),
   tryUpstream: async (config, account) => (await import("../../src/wire.ts")).tryUpstream(config, account),
   tryScanners: async (config) => (await import("../../src/wire.ts")).tryScanners(config),
+  prospect: async (instance, question) => (await import("../../src/wire/prospect.ts")).prospectOf(instance, question),
   remoteStore: async (config, account) => (await import("../../src/wire/remote-store.ts")).remoteStore(config, account),
 })
 

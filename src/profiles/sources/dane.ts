@@ -72,7 +72,7 @@ function candidate(
   found: Pick<KeyCandidate, "octets" | "place"> & Partial<Pick<KeyCandidate, "chain" | "anchors">>,
 ): KeyCandidate {
   const source = format === "smime" ? "smimea" : "openpgpkey"
-  return { format, chain: [], source, trust: "dnssec", wish: null, ...found }
+  return { format, chain: [], source, trust: "dnssec", wish: null, lineage: null, ...found }
 }
 
 /** RFC 1035 §2.3.4, as text without the last dot. */

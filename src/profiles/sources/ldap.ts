@@ -126,7 +126,16 @@ function answerOf({ name, base }: LdapDirectory, { code, entries, references }: 
   const read = entries.slice(0, MAX_ENTRIES).map((entry) => ({ place: printable(entry.dn), ...readEntryKeys(entry) }))
   return {
     candidates: read.flatMap(({ place, keys }) =>
-      keys.map((key): KeyCandidate => ({ ...key, source: `ldap ${name}`, trust: "directory", place, wish: null })),
+      keys.map(
+        (key): KeyCandidate => ({
+          ...key,
+          source: `ldap ${name}`,
+          trust: "directory",
+          place,
+          wish: null,
+          lineage: null,
+        }),
+      ),
     ),
     remarks: [
       ...read.flatMap(({ place, remarks }) => remarks.map((remark) => `${place}: ${remark}`)),

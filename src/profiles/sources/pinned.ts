@@ -14,7 +14,7 @@ interface Pins {
 /** Certificates that an administrator vouches for (`postern certificate add`): the newest of each format. */
 export function pinnedSource(pins: Pins): KeySource {
   return {
-    name: "pinned",
+    name: "pinned certificate",
     trust: "pinned",
     isLocal: true,
     async lookup(address: Address) {
@@ -25,7 +25,7 @@ export function pinnedSource(pins: Pins): KeySource {
           format,
           octets: certificate,
           chain: [],
-          source: "pinned",
+          source: "pinned certificate",
           trust: "pinned",
           place: `added ${addedAt.toISOString()}`,
           wish: null,

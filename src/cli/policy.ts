@@ -1,0 +1,101 @@
+import { readFileSync } from "node:fs"
+import type { Command } from "commander"
+import { GatewayError } from "../errors.ts"
+import { addressKey, parseAddress } from "../message/address.ts"
+import { parseMailboxList } from "../message/mailboxes.ts"
+import { type Field, fieldText, headerEnd, parseFields } from "../mime/header.ts"
+import { type CommonOptions, openInstance, optionsOf, type Prospect, print, printJson, type Shell } from "./shell.ts"
+
+/** `postern policy`. */
+export function registerPolicy(program: Command, shell: Shell): void {
+  const policy = program.command("policy").description("What becomes of mail to other domains, and why.")
+  policy
+    .command("test [message]")
+    .description(
+      "Explain what would become of a message (a file, or - for standard input) or of any between two people; nothing is sent.",
+    )
+    .option("--from <address>", "the sender; default: the message's author")
+    .option("--to <address...>", "the recipients; default: those of the message")
+    .option("--subject <text>", "instead of a message's subject")
+    .option("--json", "one JSON value on stdout")
+    .action((message: string | undefined, _options: unknown, command: Command) =>
+      explain(message ?? null, optionsOf(command), shell),
+    )
+}
+
+interface TestOptions extends CommonOptions {
+  readonly from?: string
+  readonly to?: readonly string[]
+  readonly subject?: string
+}
+
+async function explain(file: string | null, options: TestOptions, shell: Shell): Promise<void> {
+  const header = headerOf(file, options)
+  const fields = parseFields(header)
+  const sender = options.from ?? addressesIn(fields, "from")[0] ?? null
+  const recipients = options.to ?? [...new Set(["to", "cc", "bcc"].flatMap((name) => addressesIn(fields, name)))]
+  if (recipients.length === 0)
+    throw new GatewayError("USAGE", "policy test: nobody to write to; give --to or a message with To")
+  using instance = openInstance(options)
+  const prospects: { readonly recipient: string; readonly prospect: Prospect }[] = []
+  for (const one of recipients) {
+    const recipient = addressKey(parseAddress(one))
+    const prospect = await shell.starters.prospect(instance, { sender, recipient, header, anew: false })
+    prospects.push({ recipient, prospect })
+  }
+  if (options.json) printJson({ sender, recipients: prospects.map(jsonOf) })
+  else for (const one of prospects) show(one)
+}
+
+function headerOf(file: string | null, { subject }: TestOptions): Uint8Array {
+  const octets = file === null ? new Uint8Array(0) : readMessage(file)
+  const header = octets.subarray(0, headerEnd(octets) ?? octets.length)
+  if (subject === undefined) return header
+  const others = parseFields(header).filter(({ name }) => name !== "subject" && name !== "")
+  return Buffer.concat([
+    ...others.map((field) => field.octets),
+    Buffer.from(`Subject: ${subject.replace(/[\r\n]/g, " ")}\r\n\r\n`),
+  ])
+}
+
+function readMessage(file: string): Uint8Array {
+  try {
+    return readFileSync(file === "-" ? 0 : file)
+  } catch (cause) {
+    throw new GatewayError("USAGE", `${file}: cannot read this file`, { cause })
+  }
+}
+
+function addressesIn(fields: readonly Field[], name: string): readonly string[] {
+  return fields
+    .filter((field) => field.name === name)
+    .flatMap((field) => parseMailboxList(fieldText(field)))
+    .map(addressKey)
+}
+
+function jsonOf({
+  recipient,
+  prospect: { decision, policy, statedBy, resolution },
+}: {
+  recipient: string
+  prospect: Prospect
+}) {
+  const { kind, because } = decision
+  const key =
+    decision.kind === "encrypt" ? { source: decision.key.source, fingerprint: decision.key.fingerprint } : null
+  return { recipient, decision: kind, because, key, policy, statedBy, unanswered: resolution.unanswered }
+}
+
+function show({
+  recipient,
+  prospect: { decision, policy, statedBy },
+}: {
+  recipient: string
+  prospect: Prospect
+}): void {
+  print(`${recipient}: ${decision.kind}, ${decision.because}`)
+  for (const [word, value] of Object.entries(policy)) {
+    const rule = statedBy[word as keyof typeof statedBy]
+    print(`    ${word} = ${JSON.stringify(value)}${rule === null ? "" : `, by rule "${rule}"`}`)
+  }
+}
