@@ -1,13 +1,15 @@
+import { lookup as addressOf } from "node:dns/promises"
 import { readFileSync } from "node:fs"
-import { get } from "node:https"
 import { join } from "node:path"
 import { rootCertificates } from "node:tls"
 import type { Command } from "commander"
-import type { Config } from "../config/config.ts"
+import type { Config, ListenAddress } from "../config/config.ts"
 import { GatewayError } from "../errors.ts"
-import { localPartHash } from "../identity/fingerprint.ts"
 import { type ProfileMailPublic, verifyProfile } from "../identity/profile.ts"
-import { type Address, addressKey, formatAddress, parseAddress } from "../message/address.ts"
+import { type Address, addressKey, parseAddress } from "../message/address.ts"
+import { dnsAddresses } from "../net/addresses.ts"
+import { type WebRules, webClient } from "../net/web.ts"
+import { publishedProfile } from "../profiles/sources/mail-profile.ts"
 import { KeptKeyMemory } from "../store/key-memory.ts"
 import type { People } from "../store/people.ts"
 import { certificatesOf, knownAccount } from "./account.ts"
@@ -87,43 +89,29 @@ function forget(written: string, options: CommonOptions): void {
 
 /** A person waits for the answer. */
 const TIMEOUT_MS = 10_000
-const MAX_PROFILE_OCTETS = 1_000_000
 
 /** The profile as the domain's own server publishes it; for our own domains our own listener is asked. @returns null when it says that there is none */
 async function remoteProfile(address: Address, config: Config): Promise<string | null> {
   const ours = config.domains.includes(address.domain) ? config.listen.https : undefined
-  const local = encodeURIComponent(address.localPart)
-  const url = `https://${address.domain}/.well-known/mail-profile/${address.domain}/${localPartHash(address.localPart)}?l=${local}`
-  const own =
+  const ask = webClient(
     ours === undefined
-      ? {}
-      : { hostname: loopbackFor(ours.host), port: ours.port, ca: [...rootCertificates, ...ownAuthority(config)] }
-  return fetchText(
-    url,
-    { ...own, servername: address.domain, headers: { host: address.domain } },
-    formatAddress(address),
+      ? { resolve: dnsAddresses(config.dns.servers), timeoutMs: TIMEOUT_MS }
+      : await ownListener(ours, address.domain, config),
   )
+  const { published } = await publishedProfile(ask, address, AbortSignal.timeout(TIMEOUT_MS))
+  return published?.text ?? null
 }
 
-function fetchText(url: string, options: object, what: string): Promise<string | null> {
-  return new Promise((resolve, reject) => {
-    const fail = (reason: string, cause?: unknown): void =>
-      reject(new GatewayError("UPSTREAM_UNAVAILABLE", `profile of ${what}: ${reason}`, { cause }))
-    const request = get(url, { ...options, signal: AbortSignal.timeout(TIMEOUT_MS) }, (response) => {
-      const pieces: Uint8Array[] = []
-      response.on("data", (piece: Uint8Array) => {
-        pieces.push(piece)
-        if (pieces.reduce((sum, one) => sum + one.length, 0) > MAX_PROFILE_OCTETS) request.destroy()
-      })
-      response.on("error", (cause) => fail(cause.message, cause))
-      response.on("end", () => {
-        if (response.statusCode === 404) return resolve(null)
-        if (response.statusCode !== 200) return fail(`HTTP status ${response.statusCode}`)
-        resolve(Buffer.concat(pieces).toString("utf8"))
-      })
-    })
-    request.on("error", (cause) => fail(cause.message, cause))
-  })
+/** Whatever DNS says of the domain. */
+async function ownListener({ host, port }: ListenAddress, domain: string, config: Config): Promise<WebRules> {
+  const { address } = await addressOf(loopbackFor(host))
+  return {
+    resolve: async (asked) => (asked === domain ? { kind: "addresses", addresses: [address] } : { kind: "no-name" }),
+    port,
+    authority: [...rootCertificates, ...ownAuthority(config)].join("\n"),
+    isAllowed: () => true,
+    timeoutMs: TIMEOUT_MS,
+  }
 }
 
 function loopbackFor(host: string): string {

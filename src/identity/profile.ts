@@ -72,14 +72,22 @@ function readProfile(payload: JsonObject): ProfileMailPublic {
     udf: payload.text("udf"),
     root: payload.octets("root"),
     issuedAt: payload.date("issuedAt"),
-    connection: payload.objects("connection").map((entry) => ({
-      protocol: entry.word("protocol", ["SMTP"]),
-      encrypt: entry.word("encrypt", ["S/MIME", "OpenPGP"]),
-      prefer: entry.word("prefer", ["encrypt", "clear"]),
-      require: entry.optional("require", (object, name) => object.word(name, ["sign", "encrypt", "sign+encrypt"])),
-      key: entry.text("key"),
-    })),
+    connection: payload
+      .objects("connection")
+      .filter(isKnown)
+      .map((entry) => ({
+        protocol: entry.word("protocol", ["SMTP"]),
+        encrypt: entry.word("encrypt", ["S/MIME", "OpenPGP"]),
+        prefer: entry.word("prefer", ["encrypt", "clear"]),
+        require: entry.optional("require", (object, name) => object.word(name, ["sign", "encrypt", "sign+encrypt"])),
+        key: entry.text("key"),
+      })),
   }
+}
+
+/** Others are for other readers. */
+function isKnown(connection: JsonObject): boolean {
+  return connection.text("protocol") === "SMTP" && ["S/MIME", "OpenPGP"].includes(connection.text("encrypt"))
 }
 
 function invalid(what: string): GatewayError {

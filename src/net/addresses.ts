@@ -14,6 +14,8 @@ export function dnsAddresses(servers: readonly string[] = [], timeoutMs = 2_000)
   const dns = new Resolver({ timeout: timeoutMs, tries: 2 })
   if (servers.length > 0) dns.setServers(servers)
   return async (host) => {
+    // RFC 6761 §6.3: nobody is asked about it, and it means this machine.
+    if (/(?:^|\.)localhost\.?$/i.test(host)) return { kind: "addresses", addresses: ["127.0.0.1"] }
     const found = await Promise.all([answerOf(dns.resolve6(host)), answerOf(dns.resolve4(host))])
     const addresses = found.flatMap((one) => (one.kind === "addresses" ? one.addresses : []))
     if (addresses.length > 0) return { kind: "addresses", addresses }

@@ -4,6 +4,7 @@ import { answerOf, answerText } from "../profiles/answer-text.ts"
 import { Discovery, type KeptAnswers, type KeyMemory } from "../profiles/discover.ts"
 import { type KeyFormat, type KeySource, TRUST, type Trust } from "../profiles/key.ts"
 import { hkps } from "../profiles/sources/hkps.ts"
+import { mailProfile } from "../profiles/sources/mail-profile.ts"
 import { pinnedSource } from "../profiles/sources/pinned.ts"
 import { vks } from "../profiles/sources/vks.ts"
 import { wkd } from "../profiles/sources/wkd.ts"
@@ -35,7 +36,7 @@ function sourcesOf({ config, people, now }: Pick<Core, "config" | "people" | "no
   return [
     ...sources.flatMap((name) => {
       if (name === "pinned") return [pinnedSource(people)]
-      return name === "wkd" ? [wkd(ask)] : []
+      return [name === "wkd" ? wkd(ask) : mailProfile(ask)]
     }),
     ...keyservers.map(({ protocol, host, port }) => {
       const server = { host: port === null ? host : `${host}:${port}`, ask, now }

@@ -21,6 +21,7 @@ afterAll(async () => server?.[Symbol.asyncDispose]())
 const answers: [host: string, said: object][] = [
   ["both.example", { kind: "addresses", addresses: ["192.0.2.1", "192.0.2.2"] }],
   ["half.example", { kind: "addresses", addresses: ["192.0.2.3"] }],
+  ["a.localhost", { kind: "addresses", addresses: ["127.0.0.1"] }],
   ["text.example", { kind: "no-address" }],
   ["nowhere.example", { kind: "no-name" }],
 ]
