@@ -51,7 +51,7 @@ function placesOf({ localPart, domain }: Address): readonly URL[] {
   ]
 }
 
-/** PURE. The keys of a profile whose signature holds and which is this address's; of any other none, with a remark. */
+/** The keys of a profile whose signature holds and which is this address's; of any other none, with a remark. */
 export function readProfileAnswer({ text, place }: Published, address: Address): SourceAnswer {
   const profile = verified(text)
   if (typeof profile === "string") return { candidates: [], remarks: [profile] }

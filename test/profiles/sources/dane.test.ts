@@ -100,6 +100,7 @@ describe.skipIf(![...VALIDATING_DNS, "gpg", "openssl"].every(peer))("Unbound, va
           trust: "dnssec",
           place: `${label("anna", "OPENPGPKEY")}.signed.example OPENPGPKEY`,
           wish: null,
+          lineage: null,
         },
       ],
       remarks: [],

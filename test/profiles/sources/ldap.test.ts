@@ -125,6 +125,7 @@ describe.skipIf(![...SLAPD, "openssl", "gpg"].every(peer))("OpenLDAP", () => {
           trust: "directory",
           place: `cn=anna,${PEOPLE}`,
           wish: null,
+          lineage: null,
         },
       ],
       remarks: [],
