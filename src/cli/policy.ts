@@ -1,9 +1,10 @@
 import { readFileSync } from "node:fs"
-import type { Command } from "commander"
+import { type Command, InvalidArgumentError } from "commander"
 import { GatewayError } from "../errors.ts"
 import { addressKey, parseAddress } from "../message/address.ts"
 import { parseMailboxList } from "../message/mailboxes.ts"
 import { type Field, fieldText, headerEnd, parseFields } from "../mime/header.ts"
+import { MAX_DAYS, preview } from "./policy-preview.ts"
 import { type CommonOptions, openInstance, optionsOf, type Prospect, print, printJson, type Shell } from "./shell.ts"
 
 /** `postern policy`. */
@@ -21,6 +22,21 @@ export function registerPolicy(program: Command, shell: Shell): void {
     .action((message: string | undefined, _options: unknown, command: Command) =>
       explain(message ?? null, optionsOf(command), shell),
     )
+  policy
+    .command("preview <file>")
+    .description(
+      "Say what the policy of another postern.toml would have done to the last days' mail; nothing is changed.",
+    )
+    .option("--days <number>", `how many days (up to ${MAX_DAYS} are kept)`, readDays, 30)
+    .option("--json", "one JSON value on stdout")
+    .action((file: string, _options: unknown, command: Command) => preview(file, optionsOf(command)))
+}
+
+function readDays(text: string): number {
+  const days = Number(text)
+  if (!Number.isInteger(days) || days < 1 || days > MAX_DAYS)
+    throw new InvalidArgumentError(`must be a number from 1 to ${MAX_DAYS}`)
+  return days
 }
 
 interface TestOptions extends CommonOptions {

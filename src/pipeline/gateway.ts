@@ -5,7 +5,7 @@ import type { Envelope, Recipient } from "../message/envelope.ts"
 import type { PolicyRules } from "../profiles/policy.ts"
 import type { Job } from "../queue/queue.ts"
 import type { SpoolEntry } from "../store/spool.ts"
-import type { Correspondents, Directory, Mailboxes, Relay, Reports, Signatories } from "./ports.ts"
+import type { Correspondents, Departures, Directory, Mailboxes, Relay, Reports, Signatories } from "./ports.ts"
 
 /** A spooled message, open for reading. */
 export interface OpenMessage extends AsyncDisposable {
@@ -19,6 +19,7 @@ export interface Gateway {
   open(spoolId: string): Promise<OpenMessage | null>
   readonly directory: Directory
   readonly correspondents: Correspondents
+  readonly departures: Departures
   /** What is wanted of leaving mail. */
   readonly policy: PolicyRules
   readonly mailboxes: Mailboxes

@@ -1,13 +1,18 @@
+import type { Address } from "../message/address.ts"
 import type { Recipient } from "../message/envelope.ts"
 import { decodeWords } from "../mime/encoded-words.ts"
 import { fieldText, parseFields } from "../mime/header.ts"
 import { type Decision, decide, inClear } from "../profiles/decide.ts"
 import { type MessageFacts, policyFor, type StatedPolicy } from "../profiles/policy.ts"
+import type { Resolution } from "../profiles/resolution.ts"
 import type { Gateway, OpenMessage } from "./gateway.ts"
 
-/** What becomes of a message to somebody elsewhere, and the policy that says so. */
+/** What becomes of a message to somebody elsewhere, and what says so. */
 export interface Leaving extends StatedPolicy {
   readonly decision: Decision
+  /** null: nobody was asked, since encryption is off. */
+  readonly resolution: Resolution | null
+  readonly facts: MessageFacts
 }
 
 /** Asks for the recipient's keys anew at each attempt: one that was revoked meanwhile is not used, one that was published is. */
@@ -17,18 +22,16 @@ export async function leaving(
   { address }: Recipient,
   { policy, correspondents }: Pick<Gateway, "policy" | "correspondents">,
 ): Promise<Leaving> {
-  const stated = policyFor(factsOf(entry.envelope.sender, address, header), policy)
+  const facts = factsOf(entry.envelope.sender, address, header)
+  const stated = policyFor(facts, policy)
   // Nobody is asked about people whose mail is not to be encrypted.
-  if (stated.policy.encrypt === "off") return { ...stated, decision: inClear(stated) }
-  return { ...stated, decision: decide(stated, await correspondents.resolve(address)) }
+  if (stated.policy.encrypt === "off") return { ...stated, decision: inClear(stated), resolution: null, facts }
+  const resolution = await correspondents.resolve(address)
+  return { ...stated, decision: decide(stated, resolution), resolution, facts }
 }
 
 /** What policy looks at, of a header section. */
-export function factsOf(
-  sender: MessageFacts["sender"],
-  recipient: MessageFacts["recipient"],
-  header: Uint8Array,
-): MessageFacts {
+export function factsOf(sender: Address | null, recipient: Address, header: Uint8Array): MessageFacts {
   const fields = parseFields(header)
   const named = (name: string): readonly string[] =>
     fields.filter((field) => field.name === name).map((field) => fieldText(field))

@@ -4,6 +4,7 @@ import type { Envelope, Recipient } from "../message/envelope.ts"
 import type { DeliveryStatus } from "../message/status.ts"
 import type { DkimIdentity } from "../mime/dkim-signature.ts"
 import type { Resolution } from "../profiles/resolution.ts"
+import type { Departure } from "../store/departures.ts"
 import type { Prepared } from "./prepared.ts"
 import type { AtRest } from "./protect.ts"
 
@@ -46,6 +47,12 @@ export interface Directory {
 export interface Correspondents {
   /** Never throws for what those do who are asked. */
   resolve(address: Address): Promise<Resolution>
+}
+
+/** Remembers what was decided about leaving mail, so that another policy can be tried on it. */
+export interface Departures {
+  /** Never throws, and is not waited for. */
+  note(departure: Departure): void
 }
 
 /** Where mail of our people is stored. */

@@ -1,7 +1,9 @@
 import { type ErrorCode, GatewayError } from "../errors.ts"
+import { addressKey } from "../message/address.ts"
 import type { Recipient } from "../message/envelope.ts"
 import { MAX_HEADER_OCTETS, readHeader } from "../mime/header.ts"
 import type { Decision } from "../profiles/decide.ts"
+import { departureFacts } from "../profiles/departure-facts.ts"
 import type { UsableKey } from "../profiles/key.ts"
 import type { Job } from "../queue/queue.ts"
 import { encryptionTarget } from "./at-rest.ts"
@@ -29,7 +31,7 @@ export async function relay(
   // What its sender encrypted stays as it is, whatever we know of the recipient.
   if ((await classify(original)) !== "clear") return send(plain)
 
-  const decision = await decided(message, await headerOf(original), recipient, gateway)
+  const decision = await decided(message, await headerOf(original), recipient, job, gateway)
   gateway.log.info("mail.decided", {
     id: job.spoolId,
     recipient: job.recipient,
@@ -56,10 +58,25 @@ export async function relay(
 }
 
 /** A report of ours is encrypted where a key is known, and never kept back: it tells its reader nothing that he did not write. */
-async function decided(...[message, header, recipient, gateway]: Parameters<typeof leaving>): Promise<Decision> {
-  const { decision } = await leaving(message, header, recipient, gateway)
-  const isReport = message.entry.envelope.sender === null
-  return isReport && decision.kind !== "encrypt" ? { kind: "send", because: "a report" } : decision
+async function decided(
+  message: OpenMessage,
+  header: Uint8Array,
+  recipient: Recipient,
+  job: Job,
+  gateway: Gateway,
+): Promise<Decision> {
+  const { sender } = message.entry.envelope
+  const { decision, resolution, facts } = await leaving(message, header, recipient, gateway)
+  if (sender === null) return decision.kind === "encrypt" ? decision : { kind: "send", because: "a report" }
+  gateway.departures.note({
+    spoolId: job.spoolId,
+    recipient: addressKey(recipient.address),
+    sender: addressKey(sender),
+    at: message.entry.receivedAt,
+    decision: decision.kind,
+    facts: departureFacts(facts.fields("sensitivity"), resolution),
+  })
+  return decision
 }
 
 function encrypted(original: Prepared, { entry }: OpenMessage, job: Job, key: UsableKey): Promise<Prepared> {

@@ -84,6 +84,11 @@ export const STATE_MIGRATIONS = [
   CREATE TABLE key_memory (
     address TEXT NOT NULL, format TEXT NOT NULL, lineage TEXT NOT NULL, source TEXT NOT NULL, trust TEXT NOT NULL,
     first_seen INTEGER NOT NULL, last_seen INTEGER NOT NULL, PRIMARY KEY (address, format, lineage)) STRICT, WITHOUT ROWID;
+
+  CREATE TABLE departure (
+    spool_id TEXT NOT NULL, recipient TEXT NOT NULL, sender TEXT NOT NULL, at INTEGER NOT NULL, decision TEXT NOT NULL,
+    facts TEXT NOT NULL, PRIMARY KEY (spool_id, recipient)) STRICT, WITHOUT ROWID;
+  CREATE INDEX departure_time ON departure (at, spool_id, recipient);
   `,
 ]
 

@@ -5,6 +5,7 @@ import type { Handler, Queue } from "../queue/queue.ts"
 import { CountedResults } from "../smtp-out/counted-results.ts"
 import { Relay } from "../smtp-out/relay.ts"
 import { FetchedPolicies } from "../smtp-out/sts-policies.ts"
+import { KeptDepartures } from "../store/departures.ts"
 import { DkimKeys } from "../store/dkim-keys.ts"
 import { DkimSigners } from "../store/dkim-signers.ts"
 import { KeptPolicies } from "../store/sts-policies.ts"
@@ -12,6 +13,7 @@ import { KeptTlsResults } from "../store/tls-results.ts"
 import type { Core } from "./core.ts"
 import { hopsOf, mailboxesOf } from "./external.ts"
 import type { KnownPeople } from "./known-people.ts"
+import { NotedDepartures } from "./noted-departures.ts"
 import { attempts, smtpRelay } from "./worker.ts"
 
 /** What attempts at delivery need beside the core. */
@@ -36,5 +38,14 @@ export function openAttempts(
   const mailboxes = mailboxesOf(core, store, connections)
   const relay = smtpRelay(connections, hopsOf(config))
   const signatories = new DkimSigners(new DkimKeys(join(config.secrets, "dkim")))
-  return attempts(core, { queue, directory: known.directory, correspondents, mailboxes, relay, signatories })
+  const departures = stack.use(new NotedDepartures(new KeptDepartures(database), now, log))
+  return attempts(core, {
+    departures,
+    queue,
+    directory: known.directory,
+    correspondents,
+    mailboxes,
+    relay,
+    signatories,
+  })
 }

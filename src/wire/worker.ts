@@ -4,6 +4,7 @@ import type { Gateway } from "../pipeline/gateway.ts"
 import { deliver } from "../pipeline/pipeline.ts"
 import type {
   Correspondents,
+  Departures,
   Directory,
   Mailboxes,
   Relay as RelayPort,
@@ -23,6 +24,7 @@ export interface DeliveryParts {
   readonly queue: Pick<Queue, "add">
   readonly directory: Directory
   readonly correspondents: Correspondents
+  readonly departures: Departures
   readonly mailboxes: Mailboxes
   readonly relay: RelayPort
   readonly signatories: Signatories
@@ -34,6 +36,7 @@ export function attempts(core: Core, parts: DeliveryParts): Handler {
     open: (id) => core.spool.open(id),
     directory: parts.directory,
     correspondents: parts.correspondents,
+    departures: parts.departures,
     policy: core.config.policy.outgoing,
     mailboxes: parts.mailboxes,
     relay: parts.relay,

@@ -3,6 +3,8 @@ import { createServer } from "node:https"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
 import { localPartHash } from "../../src/identity/fingerprint.ts"
 import { verifyProfile } from "../../src/identity/profile.ts"
+import { departureFacts } from "../../src/profiles/departure-facts.ts"
+import { KeptDepartures } from "../../src/store/departures.ts"
 import { KeptKeyMemory } from "../../src/store/key-memory.ts"
 import { Presence } from "../../src/store/presence.ts"
 import { openEmbeddedState } from "../../src/store/state.ts"
@@ -192,7 +194,7 @@ describe("accounts and devices on one machine", () => {
       keys: [{ format: "smime", trust: "pinned" }],
     })
     const nobody = await postern(["profile", "lookup", "nobody@localhost", ...instance.config])
-    expect([nobody.code, nobody.stdout.toString()]).toEqual([
+    expect([nobody.code, nobody.stdout.toString().replace(/\d+ ms/g, "0 ms")]).toEqual([
       0,
       "account here: nothing, 0 ms\npinned certificate: nothing, 0 ms\nwould be sent in clear; nobody@localhost has no key that may be used\n",
     ])
@@ -228,6 +230,43 @@ describe("accounts and devices on one machine", () => {
       /^nobody@localhost: send, nobody@localhost has no key that may be used\n {4}encrypt = "prefer"\n/,
     )
     expect((await postern(["policy", "test", ...instance.config])).code).toBe(2)
+  })
+
+  test("policy preview: what another policy would have done to the last days' mail", async () => {
+    const database = openEmbeddedState(instance.file("data"))
+    const nobody = { keys: [], rejected: [], unanswered: [], remembered: [], answers: [] }
+    const facts = departureFacts([], { ...nobody, address: "" })
+    const at = (days: number) => new Date(Date.now() - days * 86_400e3)
+    const row = (recipient: string, days: number) => ({
+      spoolId: `s${days}`,
+      recipient,
+      sender: "alice@example.test",
+      at: at(days),
+      decision: "send",
+      facts,
+    })
+    const rows = Array.from({ length: 2_005 }, (_, index) => row(`p${index}@partner.test`, 1))
+    new KeptDepartures(database).add([...rows, row("x@other.test", 2), row("y@other.test", 40)], new Date())
+    database.close()
+    const other = '\n[[policy.rules]]\nto = ["*@partner.test"]\nencrypt = "require"\notherwise = "refuse"\n'
+    writeFileSync(instance.file("other.toml"), `domains = ["example.test"]${other}`)
+    expect(await json("policy", "preview", instance.file("other.toml"))).toMatchObject({
+      messages: 2_006,
+      same: 1,
+      changes: [{ was: "send", would: "refuse", messages: 2_005, domains: { "partner.test": 2_005 } }],
+    })
+    const { stdout } = await postern([
+      "policy",
+      "preview",
+      instance.file("other.toml"),
+      "--days",
+      "90",
+      ...instance.config,
+    ])
+    expect(stdout.toString()).toBe(
+      "the last 90 days: 2007 messages to other domains, 2 as before\n2005 that were sent in clear would have been refused (partner.test 2005)\n",
+    )
+    expect((await postern(["policy", "preview", instance.file("none.toml"), ...instance.config])).code).toBe(2)
   })
 
   test("what was remembered of an address is forgotten when an administrator says so", async () => {

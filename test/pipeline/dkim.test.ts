@@ -120,6 +120,7 @@ async function relayedFrom(kind: "mx" | "submission"): Promise<string> {
       open: async () => open,
       directory: { resolve: () => ({ kind: "foreign" }), atRest: () => null },
       correspondents: { resolve: () => Promise.reject(new Error("nobody is asked")) },
+      departures: { note: () => undefined },
       policy: {
         base: { ...parseConfig('domains = ["one.test"]', "/x").policy.outgoing.base, encrypt: "off" },
         rules: [],

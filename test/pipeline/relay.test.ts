@@ -94,6 +94,7 @@ async function relayed({
           ...known,
         }),
       },
+      departures: { note: () => undefined },
       policy: parseConfig(`domains = ["one.test"]\n[policy]\n${policy}`, "/x").policy.outgoing,
       mailboxes: { deliver: () => Promise.reject(new Error("is no mailbox")) },
       relay: {

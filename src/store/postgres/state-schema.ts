@@ -79,5 +79,10 @@ export const POSTGRES_STATE_MIGRATIONS = [
   CREATE TABLE key_memory (
     address TEXT COLLATE "C" NOT NULL, format TEXT COLLATE "C" NOT NULL, lineage TEXT COLLATE "C" NOT NULL, source TEXT NOT NULL,
     trust TEXT NOT NULL, first_seen BIGINT NOT NULL, last_seen BIGINT NOT NULL, PRIMARY KEY (address, format, lineage));
+
+  CREATE TABLE departure (
+    spool_id TEXT COLLATE "C" NOT NULL, recipient TEXT COLLATE "C" NOT NULL, sender TEXT NOT NULL, at BIGINT NOT NULL,
+    decision TEXT NOT NULL, facts TEXT NOT NULL, PRIMARY KEY (spool_id, recipient));
+  CREATE INDEX departure_time ON departure (at, spool_id, recipient);
   `,
 ]
