@@ -366,6 +366,7 @@ function readLimits(document: Document): LimitsConfig {
     smtpConnectionsPerNetwork: document.optional("limits.smtpConnectionsPerNetwork", count, 50),
     smtpMessagesPerNetwork: document.optional("limits.smtpMessagesPerNetwork", countOrNone, 0),
     smtpUnknownRecipients: document.optional("limits.smtpUnknownRecipients", countOrNone, 100),
+    httpUnknownAddresses: document.optional("limits.httpUnknownAddresses", countOrNone, 100),
     smtpRecipientsPerAccount: document.optional("limits.smtpRecipientsPerAccount", countOrNone, 1_000),
     smtpGreylistMs: document.optional("limits.smtpGreylist", readDurationOrOff, 0),
     smtpGreetingDelayMs: document.optional("limits.smtpGreetingDelay", readDelay, 100),

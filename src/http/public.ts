@@ -5,16 +5,12 @@ import { hasCode } from "../errors.ts"
 import type { Log } from "../log/log.ts"
 import { serveAutoconfig } from "./autoconfig.ts"
 import { autodiscoverUrl, serveAutodiscover } from "./autodiscover.ts"
-import { type ClientSetup, hostDomains } from "./client-setup.ts"
+import type { ClientSetup } from "./client-setup.ts"
 import { type ListenAt, listenOn } from "./listen.ts"
+import { serveMailProfiles } from "./mail-profile.ts"
+import { type Askers, KeyAnswers, type PublishedKeys } from "./published.ts"
 import { serveStsPolicy } from "./sts-policy.ts"
-
-/** The signed mail profiles of our people, found by the hash of the local part. */
-export interface Profiles {
-  /** @returns the signed document, or null when nobody of `domain` has this hash. */
-  byHash(domain: string, hash: string): string | null
-  readonly domains: readonly string[]
-}
+import { serveWebKeyDirectory } from "./web-key-directory.ts"
 
 /** PEM. */
 interface PublicIdentity {
@@ -29,19 +25,15 @@ interface PublicTls extends PublicIdentity {
 
 export interface PublicHttpOptions extends ListenAt {
   readonly tls: PublicTls
-  readonly profiles: Profiles
+  readonly keys: PublishedKeys
+  readonly askers: Askers
   readonly clients: ClientSetup
   /** The MTA-STS policy of all our domains; null: none is published. */
   readonly stsPolicy: string | null
   readonly log: Log
 }
 
-/** Key material is fetched by machines that cache; five minutes bounds how long a replaced key is still used. */
-const CACHE_SECONDS = 300
-/** zbase32 of 20 octets of SHA-1. */
-const HASH = /^[ybndrfg8ejkmcpqxot1uwisza345h769]{32}$/
-
-/** The http role's public side, over TLS only: mail profiles at their well-known address (docs/PROFILE.md), and what clients set themselves up with. */
+/** The http role's public side, over TLS only: keys of our people at their well-known addresses, and what clients set themselves up with. */
 export async function startPublicHttp(options: PublicHttpOptions): Promise<FastifyInstance> {
   const { key, certificate } = options.tls
   const server = fastify({
@@ -55,7 +47,9 @@ export async function startPublicHttp(options: PublicHttpOptions): Promise<Fasti
     frameworkErrors: (_error, _request, reply) => void sendText(reply, 400, "bad request"),
   })
   reloadPublicTls(server, options.tls)
-  serveProfiles(server, options.profiles)
+  const answers = new KeyAnswers(options.keys, options.askers)
+  serveMailProfiles(server, answers)
+  serveWebKeyDirectory(server, answers)
   serveAutoconfig(server, options.clients)
   serveAutodiscover(server, options.clients)
   if (options.stsPolicy !== null) serveStsPolicy(server, options.stsPolicy, options.clients.domains)
@@ -79,19 +73,6 @@ export function reloadPublicTls({ server }: FastifyInstance, { key, certificate,
   for (const [name, one] of names ?? []) server.addContext(name, { key: one.key, cert: one.certificate })
 }
 
-function serveProfiles(server: FastifyInstance, profiles: Profiles): void {
-  server.get<{ Params: { hash: string } }>("/.well-known/mail-profile/:hash", async (request, reply) => {
-    const found = hostDomains(request.hostname, profiles.domains)
-      .map((domain) => lookUp(profiles, domain, request.params.hash))
-      .find((profile) => profile !== null)
-    return answer(reply, found ?? null)
-  })
-  server.get<{ Params: { domain: string; hash: string } }>(
-    "/.well-known/mail-profile/:domain/:hash",
-    async (request, reply) => answer(reply, lookUp(profiles, request.params.domain.toLowerCase(), request.params.hash)),
-  )
-}
-
 /** RFC 9110 §15.5.6: a path that is there for other methods says for which. */
 function notFound(server: FastifyInstance, request: FastifyRequest, reply: FastifyReply): FastifyReply {
   const [url = ""] = request.url.split("?")
@@ -111,25 +92,3 @@ function sendText(reply: FastifyReply, status: number, line: string): FastifyRep
 }
 
 const METHODS = ["GET", "HEAD", "POST"] as const
-
-function lookUp(profiles: Profiles, domain: string, hash: string): string | null {
-  return HASH.test(hash) && profiles.domains.includes(domain) ? profiles.byHash(domain, hash) : null
-}
-
-function answer(
-  reply: {
-    code(n: number): typeof reply
-    header(name: string, value: string): typeof reply
-    send(body: string): unknown
-  },
-  profile: string | null,
-): unknown {
-  if (profile === null) return reply.code(404).header("content-type", "text/plain").send("no such profile\n")
-  return reply
-    .code(200)
-    .header("content-type", "application/jose+json; charset=utf-8")
-    .header("cache-control", `public, max-age=${CACHE_SECONDS}`)
-    .header("access-control-allow-origin", "*")
-    .header("x-content-type-options", "nosniff")
-    .send(profile)
-}

@@ -7,6 +7,10 @@ const COUNTERS = {
     help: "Connections, messages and recipients that were one too many from a network or an account.",
     labels: ["limit"],
   },
+  postern_http_limited_total: {
+    help: "Questions for keys that were not answered, by the limit that was met.",
+    labels: ["limit"],
+  },
   postern_smtp_refused_total: { help: "Messages and recipients refused, by reply code.", labels: ["listener", "code"] },
   postern_smtp_auth_total: {
     help: "Results of authenticating messages of other servers, by method.",

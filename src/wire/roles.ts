@@ -27,7 +27,7 @@ import { type ImapParts, onAlteredOf, startImap, uploadMemory } from "./imap.ts"
 import { ImapProcesses } from "./imap-processes.ts"
 import { type KnownPeople, knowPeople } from "./known-people.ts"
 import { type LoginLimits, loginLimits } from "./login-limits.ts"
-import { publishedProfiles } from "./published.ts"
+import { askersOf, publishedKeys } from "./published.ts"
 import { restoreServerCertificate } from "./server-certificate.ts"
 import { claim, SHARES_PORTS } from "./shared-ports.ts"
 import { startSmtp } from "./smtp.ts"
@@ -197,7 +197,8 @@ async function startPublic(core: Core, tls: LiveTls, listen: ListenAddress): Pro
     ...listen,
     sharesPort: SHARES_PORTS,
     tls: tls.current,
-    profiles: publishedProfiles(core.people, core.config.domains),
+    keys: publishedKeys(core.people, core.config.domains),
+    askers: askersOf(core),
     clients: { domains: core.config.domains, services: core.config.clients },
     stsPolicy: stsPolicyOf(core.config),
     log: core.log,

@@ -6,6 +6,7 @@ import { startPublicHttp } from "../../src/http/public.ts"
 import { silentLog } from "../../src/log/log.ts"
 import { type TestCertificate, testCertificate } from "../harness/certificate.ts"
 import { mustRun, peer } from "../harness/peers.ts"
+import { nobodysKeys } from "./published.ts"
 
 /** What a request got. */
 interface Answer {
@@ -40,7 +41,7 @@ async function start(toml: string): Promise<typeof server> {
     host: "127.0.0.1",
     port: 0,
     tls: certificate,
-    profiles: { domains: config.domains, byHash: () => null },
+    ...nobodysKeys(config.domains),
     clients: { domains: config.domains, services: config.clients },
     stsPolicy: null,
     log: silentLog(),

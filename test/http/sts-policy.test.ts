@@ -7,6 +7,7 @@ import { silentLog } from "../../src/log/log.ts"
 import { stsPolicyText, stsRecordText } from "../../src/message/published-sts.ts"
 import { parseStsPolicy, stsIdOf } from "../../src/smtp-out/sts-policy.ts"
 import { testCertificate } from "../harness/certificate.ts"
+import { nobodysKeys } from "./published.ts"
 
 const ENFORCED = { mode: "enforce", mx: "mail.example.test" } as const
 
@@ -17,7 +18,7 @@ beforeAll(async () => {
     host: "127.0.0.1",
     port: 0,
     tls: await testCertificate(),
-    profiles: { domains: config.domains, byHash: () => null },
+    ...nobodysKeys(config.domains),
     clients: { domains: config.domains, services: config.clients },
     stsPolicy: stsPolicyText(ENFORCED),
     log: silentLog(),

@@ -4,6 +4,7 @@ import { expect, test } from "vitest"
 import { reloadPublicTls, startPublicHttp } from "../../src/http/public.ts"
 import { silentLog } from "../../src/log/log.ts"
 import { testCertificate } from "../harness/certificate.ts"
+import { nobodysKeys } from "./published.ts"
 
 test("the public side shows a certificate for each name, and a renewed one at once", async () => {
   const [own, named, renewed] = await Promise.all([testCertificate(), testCertificate(), testCertificate()])
@@ -11,7 +12,7 @@ test("the public side shows a certificate for each name, and a renewed one at on
     host: "127.0.0.1",
     port: 0,
     tls: { ...own, names: new Map([["mail.example.test", named]]) },
-    profiles: { domains: [], byHash: () => null },
+    ...nobodysKeys([]),
     clients: { domains: [], services: { imap: [], imapClient: null, smtp: [], https: null } },
     stsPolicy: null,
     log: silentLog(),
