@@ -1,4 +1,3 @@
-import { Resolver } from "node:dns/promises"
 import { readFileSync, statSync } from "node:fs"
 import { createServer } from "node:net"
 import type { Command } from "commander"
@@ -12,9 +11,9 @@ import { parseAddress } from "../message/address.ts"
 import type { People } from "../store/people.ts"
 import { presentProcesses } from "../store/presence.ts"
 import { lastAttempt, serverCertificateView } from "./acme-view.ts"
-import { dkimDns, dkimFiles } from "./check-dkim.ts"
+import { dkimFiles } from "./check-dkim.ts"
+import { checkDns } from "./check-dns.ts"
 import { type Finding, note, ok, wrong } from "./check-finding.ts"
-import { type DnsRecord, dnsRecords, NOT_SERVED } from "./dns-records.ts"
 import {
   type CommonOptions,
   type OpenInstance,
@@ -30,9 +29,6 @@ import {
 const NEAR_DAYS = 30
 const NEAR_RENEWED_DAYS = 14
 const DAY_MS = 86_400_000
-const DNS_TIMEOUT_MS = 3_000
-/** RFC 2606 §2, RFC 6761: nothing is published for these. */
-const RESERVED = /(?:^|\.)(?:test|example|invalid|localhost|example\.(?:com|net|org))$/
 
 /** `postern check`. */
 export function registerCheck(program: Command, shell: Shell): void {
@@ -70,7 +66,7 @@ async function look(
     ...upstreamCredentials(instance),
     ...(await scanners(config, starters)),
     ...config.domains.flatMap((domain) => dkimFiles(domain, config)),
-    ...(options.dns ? (await Promise.all(config.domains.map((domain) => dns(domain, config)))).flat() : []),
+    ...(options.dns ? (await Promise.all(config.domains.map((domain) => checkDns(domain, instance)))).flat() : []),
   ]
 }
 
@@ -240,75 +236,4 @@ function expiry(about: string, notAfter: Date, nearDays = NEAR_DAYS): Finding {
   const day = notAfter.toISOString().slice(0, 10)
   if (days < 0) return wrong(about, `expired on ${day}`)
   return days < nearDays ? wrong(about, `expires on ${day}, in ${days} days`) : ok(about, `until ${day}`)
-}
-
-async function dns(domain: string, config: Config): Promise<readonly Finding[]> {
-  const { hostname } = config
-  if (RESERVED.test(domain) && config.dns.servers.length === 0)
-    return [note(`DNS of ${domain}`, "a reserved name, nothing is published for it")]
-  const resolver = new Resolver({ timeout: DNS_TIMEOUT_MS, tries: 1 })
-  if (config.dns.servers.length > 0) resolver.setServers(config.dns.servers)
-  const about = (type: string): string => `${type} of ${domain}`
-  const mx = await answer(() => resolver.resolveMx(domain))
-  const txt = await answer(() => resolver.resolveTxt(domain))
-  const dmarc = await answer(() => resolver.resolveTxt(`_dmarc.${domain}`))
-  const texts = (records: readonly (readonly string[])[]): readonly string[] => records.map((parts) => parts.join(""))
-  return [
-    judge(
-      about("MX"),
-      mx,
-      (records) => records.some(({ exchange }) => exchange.toLowerCase() === hostname),
-      `should have: ${domain}. MX 10 ${hostname}.`,
-    ),
-    judge(
-      about("SPF"),
-      txt,
-      (records) => texts(records).some((text) => /^v=spf1(?: |$)/.test(text)),
-      `should have: ${domain}. TXT "v=spf1 mx -all"`,
-    ),
-    judge(
-      about("DMARC"),
-      dmarc,
-      (records) => texts(records).some((text) => text.startsWith("v=DMARC1")),
-      `should have: _dmarc.${domain}. TXT "v=DMARC1; p=quarantine"`,
-    ),
-    ...(await Promise.all(clientRecords(domain, config).map((record) => clientRecord(resolver, record)))),
-    ...(await dkimDns(domain, config)),
-  ]
-}
-
-/** What clients find their servers by; mail works without. */
-function clientRecords(domain: string, config: Config): readonly DnsRecord[] {
-  return dnsRecords(domain, config).filter(({ type, value }) => type === "SRV" && value !== NOT_SERVED)
-}
-
-async function clientRecord(resolver: Resolver, record: DnsRecord): Promise<Finding> {
-  const about = `SRV ${record.name}`
-  const records = await answer(() => resolver.resolveSrv(record.name))
-  if (records === null) return note(about, "no answer from DNS")
-  const [, , port, target] = record.value.split(" ")
-  const found = records.some((one) => String(one.port) === port && `${one.name.toLowerCase()}.` === target)
-  return found
-    ? ok(about, "as it should be")
-    : note(about, `clients could find it by: ${record.name} SRV ${record.value}`)
-}
-
-/** Records; [] where the name or type does not exist; null: no answer. */
-async function answer<T>(question: () => Promise<readonly T[]>): Promise<readonly T[] | null> {
-  try {
-    return await question()
-  } catch (error) {
-    const code = error instanceof Error && "code" in error ? error.code : null
-    return code === "ENODATA" || code === "ENOTFOUND" ? [] : null
-  }
-}
-
-function judge<T>(
-  about: string,
-  records: readonly T[] | null,
-  good: (records: readonly T[]) => boolean,
-  advice: string,
-): Finding {
-  if (records === null) return note(about, `no answer from DNS; ${advice}`)
-  return good(records) ? ok(about, "as it should be") : wrong(about, advice)
 }

@@ -1,11 +1,12 @@
 import type { ClientService, Config } from "../config/config.ts"
+import { isLoopback } from "../config/values.ts"
 import { stsRecordText } from "../message/published-sts.ts"
 
 /** One record of a zone file (RFC 1035 §5.1). */
 export interface DnsRecord {
   /** Absolute, with its last dot. */
   readonly name: string
-  readonly type: "MX" | "SRV" | "CNAME" | "TXT" | "TLSA"
+  readonly type: "MX" | "SRV" | "CNAME" | "TXT" | "TLSA" | "OPENPGPKEY" | "SMIMEA" | `TYPE${number}`
   /** RDATA as a zone file has it; names in it are absolute. */
   readonly value: string
   /** What it is for, in a few words. */
@@ -17,7 +18,8 @@ export const NOT_SERVED = "0 0 0 ."
 
 /** Every record that `domain` should have, as this instance is configured. Each kind is a function below. */
 export function dnsRecords(domain: string, config: Config): readonly DnsRecord[] {
-  return [mx, mtaSts, reading, sending, autoconfig, autodiscover].flatMap((records) => records(domain, config))
+  const kinds = [mx, senders, dmarc, mtaSts, tlsReports, reading, sending, autoconfig, autodiscover, keyHosts]
+  return kinds.flatMap((records) => records(domain, config))
 }
 
 /** A line of a zone file; the comment says what it is for. */
@@ -31,16 +33,47 @@ function mx(domain: string, { hostname, listen }: Config): readonly DnsRecord[] 
   return [{ name: `${domain}.`, type: "MX", value: `10 ${hostname}.`, about: "mail from other servers" }]
 }
 
-/** RFC 8461 §3.1, §3.3; and RFC 8460 §3, so that somebody hears of what does not work. */
+/** RFC 7208: mail of ours comes from the mail exchanger, or from the next hop, of which only its owner knows by which addresses it sends. */
+function senders(domain: string, { hostname, listen, relay }: Config): readonly DnsRecord[] {
+  if (!sends(listen)) return []
+  const own = listen.mx === undefined ? `a:${hostname}` : "mx"
+  const hop = relay.kind === "smtp" && relay.endpoint.kind === "tcp" ? relay.endpoint.host : null
+  const text = hop === null || isLoopback(hop) ? `v=spf1 ${own} -all` : `v=spf1 ${own} a:${hop} ~all`
+  const about = text.endsWith("-all")
+    ? "SPF"
+    : `SPF, a suggestion: put what the owner of ${hop} says in place of a:${hop}`
+  const greeting = {
+    name: `${hostname}.`,
+    type: "TXT",
+    value: '"v=spf1 a -all"',
+    about: "SPF of our greeting",
+  } as const
+  const isBelow = hostname.endsWith(`.${domain}`)
+  return [{ name: `${domain}.`, type: "TXT", value: `"${text}"`, about }, ...(isBelow ? [greeting] : [])]
+}
+
+/** RFC 9989 §4.7. */
+function dmarc(domain: string, { listen }: Config): readonly DnsRecord[] {
+  if (!sends(listen)) return []
+  const text = `v=DMARC1; p=quarantine; rua=mailto:postmaster@${domain}`
+  return [{ name: `_dmarc.${domain}.`, type: "TXT", value: `"${text}"`, about: "DMARC, a suggestion" }]
+}
+
+/** RFC 8461 §3.1, §3.3. */
 function mtaSts(domain: string, { hostname, policy, listen }: Config): readonly DnsRecord[] {
   if (policy.mtaSts === "off" || listen.mx === undefined) return []
   const record = stsRecordText({ mode: policy.mtaSts, mx: hostname })
-  const reports = `v=TLSRPTv1; rua=mailto:postmaster@${domain}`
   return [
     { name: `_mta-sts.${domain}.`, type: "TXT", value: `"${record}"`, about: `MTA-STS, ${policy.mtaSts}` },
     { name: `mta-sts.${domain}.`, type: "CNAME", value: `${hostname}.`, about: "where the MTA-STS policy is" },
-    { name: `_smtp._tls.${domain}.`, type: "TXT", value: `"${reports}"`, about: "reports about TLS" },
   ]
+}
+
+/** RFC 8460 §3, so that somebody hears of what does not work. */
+function tlsReports(domain: string, { listen }: Config): readonly DnsRecord[] {
+  if (listen.mx === undefined) return []
+  const text = `v=TLSRPTv1; rua=mailto:postmaster@${domain}`
+  return [{ name: `_smtp._tls.${domain}.`, type: "TXT", value: `"${text}"`, about: "reports about TLS" }]
 }
 
 /** RFC 6186 §3.2, §3.4. POP3 is named to say that there is none. */
@@ -74,6 +107,18 @@ function autodiscover(domain: string, config: Config): readonly DnsRecord[] {
   if (https === null) return []
   const about = "Outlook's Autodiscover"
   return [...alias(`autodiscover.${domain}`, about, config), service(domain, "_autodiscover", https, 0, about, config)]
+}
+
+/** Where keys of our people are looked for first: the mail profile (docs/PROFILE.md), and OpenPGP's Web Key Directory by its advanced method. */
+function keyHosts(domain: string, config: Config): readonly DnsRecord[] {
+  return [
+    ...alias(`mail-profile.${domain}`, "where the mail profiles are", config),
+    ...alias(`openpgpkey.${domain}`, "where the Web Key Directory is", config),
+  ]
+}
+
+function sends(listen: Config["listen"]): boolean {
+  return [listen.mx, listen.submission, listen.submissions].some((listener) => listener !== undefined)
 }
 
 /** Only for HTTPS at its own port, as nobody looks elsewhere; and never for the name that it points to. */

@@ -8,7 +8,8 @@ import { GatewayError, hasCode } from "../errors.ts"
 import { parseDomain } from "../message/address.ts"
 import { dkimKeysOf, keyRecords } from "./dkim-records.ts"
 import { type DnsRecord, dnsRecords, zoneLine } from "./dns-records.ts"
-import { type CommonOptions, configOf, optionsOf, print, printJson, warn } from "./shell.ts"
+import { keyRecordsOf, personRecord } from "./people-records.ts"
+import { type CommonOptions, configOf, openInstance, optionsOf, print, printJson, warn } from "./shell.ts"
 
 /** `postern dns`. */
 export function registerDns(program: Command): void {
@@ -17,6 +18,8 @@ export function registerDns(program: Command): void {
     .description("The DNS records that the domains should have, ready for a zone file.")
     .option("--domain <domain>", "of this domain only")
     .option("--tlsa", "the mail exchanger's TLSA (DANE) too; it fits no other key than today's")
+    .option("--keys", "OPENPGPKEY and SMIMEA of everybody's current keys too; they count only where the zone is signed")
+    .option("--generic", "write them for programs that do not know these types (RFC 3597)")
     .option("--json", "one JSON value on stdout")
     .action((_options: unknown, command: Command) => show(optionsOf(command)))
 }
@@ -24,6 +27,8 @@ export function registerDns(program: Command): void {
 interface DnsOptions extends CommonOptions {
   readonly domain?: string
   readonly tlsa?: boolean
+  readonly keys?: boolean
+  readonly generic?: boolean
 }
 
 function show(options: DnsOptions): void {
@@ -40,6 +45,7 @@ function show(options: DnsOptions): void {
   const records = [
     ...domains.flatMap((domain) => [...dnsRecords(domain, config), ...signingRecords(domain, config)]),
     ...(options.tlsa ? [exchangerKey(config)] : []),
+    ...(options.keys ? peopleRecords(options, domains) : []),
   ]
   if (options.json) {
     printJson(records)
@@ -47,6 +53,14 @@ function show(options: DnsOptions): void {
   }
   print(`; ${config.hostname} and every other name on the right need A and AAAA records of their own.`)
   for (const record of records) print(zoneLine(record))
+}
+
+function peopleRecords(options: DnsOptions, domains: readonly string[]): readonly DnsRecord[] {
+  using instance = openInstance(options)
+  const accounts = instance.people.accounts()
+  return domains
+    .flatMap((domain) => keyRecordsOf(accounts, domain))
+    .map((record) => personRecord(record, options.generic === true))
 }
 
 /** Those of signing keys; whoever cannot read them gets all the others. */
