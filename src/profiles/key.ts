@@ -22,8 +22,9 @@ export interface KeyCandidate {
   /** S/MIME: DER of certificates that came beside it, to build its path with. */
   readonly chain: readonly Uint8Array[]
   /**
-   * S/MIME: DER of what its path may end in beside the configured roots, because the domain's own signed records say so (DANE usage 2); the
-   * certificate itself where they vouch for just this one (usage 3).
+   * S/MIME: DER of certificates that the source itself vouches for, so that a path may end at one of them as at a configured root; none when it is
+   * missing. DANE-EE (3) gives the certificate itself, DANE-TA (2) its authority, PKIX-EE (1) nothing (RFC 6698 §2.1.1, RFC 8162); the mail profile
+   * its holder's personal root; a directory that an administrator believes, the certificate itself.
    */
   readonly anchors?: readonly Uint8Array[]
   /** S/MIME: DER of SMIMECapabilities (RFC 8551 §2.5.2, as in the extension of RFC 4262) that came beside it, not verified. */
@@ -87,7 +88,14 @@ export interface RejectedKey {
 }
 
 export type Judged =
-  | { readonly kind: "usable"; readonly key: UsableKey }
+  | {
+      readonly kind: "usable"
+      readonly key: UsableKey
+      /** One sentence for people: who vouches for it, and what could not be learned. */
+      readonly because: string
+      /** When the verdict has to be made anew (expiry, next CRL); null: never. */
+      readonly until: Date | null
+    }
   | ({ readonly kind: "rejected" } & RejectedKey)
   /** Whether it is revoked could not be learned, and the rules want to know. */
   | ({ readonly kind: "undecided" } & RejectedKey)

@@ -28,7 +28,16 @@ export interface Certificate {
   readonly emailAddresses: readonly string[]
   /** False when keyUsage (RFC 5280 §4.2.1.3) allows neither key agreement nor key encipherment. */
   readonly mayEncrypt: boolean
+  /** By hexadecimal DER of their OBJECT IDENTIFIER. */
+  readonly extensions: ReadonlyMap<string, Extension>
   readonly der: Uint8Array
+}
+
+/** RFC 5280 §4.1 Extension. */
+export interface Extension {
+  readonly isCritical: boolean
+  /** DER that stands in extnValue. */
+  readonly value: Uint8Array
 }
 
 /** Longest certificate that is read; real ones stay below 10 KB, with post-quantum keys below 30. */
@@ -43,22 +52,23 @@ export function readCertificate(der: Uint8Array): Certificate {
   const whole = readWhole(der, 0, der.length, TAG.sequence)
   if (whole.end !== der.length) throw invalid("octets behind its end")
   const fields = tbsFields(der, whole)
-  const extensions = readExtensions(der, fields.extensions)
+  const extensions = fields.extensions ? readExtensions(der, fields.extensions) : new Map<string, Extension>()
   const subjectPublicKeyInfo = octetsOf(der, fields.subjectPublicKeyInfo)
   const subject = octetsOf(der, fields.subject)
-  const named = alternativeEmails(extensions.get(SUBJECT_ALT_NAME))
+  const named = alternativeEmails(extensions.get(SUBJECT_ALT_NAME)?.value)
   return {
     identity: {
       issuer: octetsOf(der, fields.issuer),
       serial: contentOf(der, fields.serial),
-      subjectKeyIdentifier: keyIdentifier(extensions.get(SUBJECT_KEY_IDENTIFIER)),
+      subjectKeyIdentifier: keyIdentifier(extensions.get(SUBJECT_KEY_IDENTIFIER)?.value),
     },
     subject,
     subjectPublicKeyInfo,
     point: p256Point(subjectPublicKeyInfo),
     ...validity(der, fields.validity),
     emailAddresses: named.length > 0 ? named : subjectEmails(subject),
-    mayEncrypt: mayEncrypt(extensions.get(KEY_USAGE)),
+    mayEncrypt: mayEncrypt(extensions.get(KEY_USAGE)?.value),
+    extensions,
     der,
   }
 }
@@ -109,23 +119,31 @@ function tbsFields(der: Uint8Array, whole: WholeElement): TbsFields {
   return { serial, issuer, validity: dates, subject, subjectPublicKeyInfo: key, extensions }
 }
 
-/** extnValue by hex of the extension's OBJECT IDENTIFIER. */
-function readExtensions(der: Uint8Array, explicitField: WholeElement | null): ReadonlyMap<string, Uint8Array> {
-  const values = new Map<string, Uint8Array>()
-  if (explicitField === null) return values
-  const list = readWhole(der, explicitField.contentStart, explicitField.end, TAG.sequence)
+/**
+ * Extensions (RFC 5280 §4.1) in `outer`, the element with the explicit tag around them, by hexadecimal DER of their OBJECT IDENTIFIER.
+ * @throws GatewayError DER_SYNTAX, CERTIFICATE_INVALID
+ */
+export function readExtensions(der: Uint8Array, outer: WholeElement): ReadonlyMap<string, Extension> {
+  const list = readWhole(der, outer.contentStart, outer.end, TAG.sequence)
+  if (list.end !== outer.end) throw invalid("octets behind the extensions")
+  const extensions = new Map<string, Extension>()
   for (const extension of childrenOf(der, list)) {
     if (extension.tag !== TAG.sequence) throw invalid("extension is no SEQUENCE")
-    const parts = childrenOf(der, extension)
-    const name = parts[0]
-    const value = parts.at(-1)
-    if (name?.tag !== TAG.oid || value?.tag !== TAG.octetString) throw invalid("extension without name or value")
+    const [name, ...rest] = childrenOf(der, extension)
+    const flag = rest.length === 2 ? rest.shift() : undefined
+    const [value, ...more] = rest
+    if (name?.tag !== TAG.oid || value?.tag !== TAG.octetString || more.length > 0)
+      throw invalid("extension without name or value")
+    if (flag && flag.tag !== TAG.boolean) throw invalid("extension whose criticality is no BOOLEAN")
     const key = hex(octetsOf(der, name))
     // RFC 5280 §4.2: no extension twice.
-    if (values.has(key)) throw invalid("the same extension twice")
-    values.set(key, contentOf(der, value))
+    if (extensions.has(key)) throw invalid("the same extension twice")
+    extensions.set(key, {
+      isCritical: flag !== undefined && der[flag.contentStart] !== 0,
+      value: contentOf(der, value),
+    })
   }
-  return values
+  return extensions
 }
 
 function validity(der: Uint8Array, found: WholeElement): { readonly notBefore: Date; readonly notAfter: Date } {
@@ -134,8 +152,8 @@ function validity(der: Uint8Array, found: WholeElement): { readonly notBefore: D
   return { notBefore: readTime(der, from), notAfter: readTime(der, to) }
 }
 
-// RFC 5280 §4.1.2.5: YYMMDDHHMMSSZ or YYYYMMDDHHMMSSZ
-function readTime(der: Uint8Array, found: WholeElement): Date {
+/** Time (RFC 5280 §4.1.2.5): YYMMDDHHMMSSZ or YYYYMMDDHHMMSSZ. @throws GatewayError CERTIFICATE_INVALID */
+export function readTime(der: Uint8Array, found: WholeElement): Date {
   const text = latin1(contentOf(der, found))
   const parts = (found.tag === TAG.utcTime ? UTC_TIME : GENERALIZED_TIME).exec(text)
   if (!parts || (found.tag !== TAG.utcTime && found.tag !== TAG.generalizedTime)) throw invalid("date in no known form")

@@ -1,0 +1,63 @@
+import { constants, createPublicKey, type KeyObject, verify } from "node:crypto"
+
+export type SignatureHash = "sha256" | "sha384" | "sha512"
+
+/** How a signature was made. EdDSA hashes by itself. */
+export type SignatureScheme =
+  | { readonly kind: "rsa"; readonly hash: SignatureHash }
+  /** Mask generation with the same hash. */
+  | { readonly kind: "rsa-pss"; readonly hash: SignatureHash; readonly saltOctets: number }
+  /** The signature as Ecdsa-Sig-Value (RFC 3279 §2.2.3). */
+  | { readonly kind: "ecdsa"; readonly hash: SignatureHash }
+  | { readonly kind: "eddsa" }
+
+/** True when `signature` over `octets` is of the key in `subjectPublicKeyInfo`; false for anything malformed, and for a key of another kind. */
+export function isSignedBy(
+  subjectPublicKeyInfo: Uint8Array,
+  scheme: SignatureScheme,
+  octets: Uint8Array,
+  signature: Uint8Array,
+): boolean {
+  try {
+    const key = createPublicKey({ key: Buffer.from(subjectPublicKeyInfo), format: "der", type: "spki" })
+    if (!KEY_TYPES[scheme.kind].includes(key.asymmetricKeyType ?? "")) return false
+    return verifyWith(key, scheme, octets, signature)
+  } catch {
+    // A key that is none, or one that OpenSSL does not know, signs nothing.
+    return false
+  }
+}
+
+/** Bits of an RSA key's modulus; null for other keys, and for what is none. */
+export function rsaModulusBits(subjectPublicKeyInfo: Uint8Array): number | null {
+  try {
+    const key = createPublicKey({ key: Buffer.from(subjectPublicKeyInfo), format: "der", type: "spki" })
+    return key.asymmetricKeyDetails?.modulusLength ?? null
+  } catch {
+    return null
+  }
+}
+
+function verifyWith(key: KeyObject, scheme: SignatureScheme, octets: Uint8Array, signature: Uint8Array): boolean {
+  switch (scheme.kind) {
+    case "rsa":
+      return verify(scheme.hash, octets, { key, padding: constants.RSA_PKCS1_PADDING }, signature)
+    case "rsa-pss": {
+      const padding = constants.RSA_PKCS1_PSS_PADDING
+      return verify(scheme.hash, octets, { key, padding, saltLength: scheme.saltOctets }, signature)
+    }
+    case "ecdsa":
+      return verify(scheme.hash, octets, { key, dsaEncoding: "der" }, signature)
+    case "eddsa":
+      return verify(null, octets, key, signature)
+  }
+  return scheme satisfies never
+}
+
+/** Of Node's `asymmetricKeyType`. */
+const KEY_TYPES: Readonly<Record<SignatureScheme["kind"], readonly string[]>> = {
+  rsa: ["rsa"],
+  "rsa-pss": ["rsa", "rsa-pss"],
+  ecdsa: ["ec"],
+  eddsa: ["ed25519", "ed448"],
+}
