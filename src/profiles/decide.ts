@@ -106,8 +106,15 @@ function by(rule: string | null): string {
   return rule === null ? "" : ` (rule "${rule}")`
 }
 
+/** A sentence within another one. */
+function clause(sentence: string): string {
+  const [first = "", second = ""] = sentence
+  const isName = second === second.toUpperCase() && /[A-Z]/.test(second)
+  return `${isName ? first : first.toLowerCase()}${sentence.slice(1).replace(/\.$/, "")}`
+}
+
 function reasons({ rejected }: Resolution): string {
   const [first, ...more] = rejected
   if (first === undefined) return ""
-  return `: ${first.candidate.source} has one, but ${first.because}${more.length === 0 ? "" : `, and ${more.length} more`}`
+  return `: ${first.candidate.source} has one, but ${clause(first.because)}${more.length === 0 ? "" : `, and ${more.length} more`}`
 }

@@ -215,7 +215,7 @@ async function withinLimit<T>(work: Promise<T>, limit: AbortSignal): Promise<T> 
 }
 
 function isOver(judged: Judged, at: Date): boolean {
-  return judged.kind === "usable" && judged.key.expiresAt !== null && judged.key.expiresAt.getTime() <= at.getTime()
+  return judged.kind === "usable" && judged.until !== null && judged.until.getTime() <= at.getTime()
 }
 
 function keyOf(source: KeySource, address: string): string {

@@ -8,6 +8,7 @@ import { mailProfile } from "../profiles/sources/mail-profile.ts"
 import { pinnedSource } from "../profiles/sources/pinned.ts"
 import { vks } from "../profiles/sources/vks.ts"
 import { wkd } from "../profiles/sources/wkd.ts"
+import type { KeyRules } from "../profiles/usable/rules.ts"
 import { judge } from "../profiles/usable.ts"
 import { KeptKeyAnswers } from "../store/key-answers.ts"
 import { KeptKeyMemory } from "../store/key-memory.ts"
@@ -19,7 +20,7 @@ export function correspondentsOf(core: Pick<Core, "config" | "database" | "peopl
   const { timeoutMs, keepFoundMs, keepNoneMs } = config.keys
   return new Discovery({
     sources: sourcesOf(core),
-    judge,
+    judge: (candidate, address, at) => judge(candidate, address, rulesAt(at), AbortSignal.timeout(timeoutMs)),
     answers: answersIn(new KeptKeyAnswers(database)),
     memory: memoryIn(new KeptKeyMemory(database)),
     timeoutMs,
@@ -27,6 +28,10 @@ export function correspondentsOf(core: Pick<Core, "config" | "database" | "peopl
     keepNoneMs,
     now,
   })
+}
+
+function rulesAt(at: Date): KeyRules {
+  return { at, roots: [], revocation: { kind: "off" }, tags: false }
 }
 
 function sourcesOf({ config, people, now }: Pick<Core, "config" | "people" | "now">): readonly KeySource[] {

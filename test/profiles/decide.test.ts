@@ -150,7 +150,7 @@ describe("which key", () => {
 
 test("the reason names who was silent, what was wrong with a key, and which rule speaks", () => {
   expect(decided({ unanswered: [silent("domain")] }).because).toBe("no answer from silent domain")
-  const rejected = [{ candidate: key("domain"), because: "it expired on 2025-01-01" }]
+  const rejected = [{ candidate: key("domain"), because: "It expired on 2025-01-01." }]
   expect(decided({ rejected }).because).toBe(
     "b@else.test has no key that may be used: a domain source has one, but it expired on 2025-01-01",
   )

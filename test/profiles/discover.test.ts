@@ -66,7 +66,8 @@ function discovery(sources: readonly KeySource[], given: Partial<DiscoveryOption
       if (name.startsWith("unknown"))
         return { kind: "undecided", candidate: one, because: "no answer from its OCSP responder" }
       const expiresAt = name.startsWith("short") ? new Date(nowMs + HOUR) : null
-      return { kind: "usable", key: { ...one, fingerprint: name, lineage: name, expiresAt } as unknown as UsableKey }
+      const key = { ...one, fingerprint: name, lineage: name, expiresAt } as unknown as UsableKey
+      return { kind: "usable", key, because: "", until: expiresAt }
     },
     answers: {
       find: (address, name) => kept.get(`${name} ${address}`) ?? null,

@@ -5,7 +5,8 @@ import { judge } from "../../src/profiles/usable.ts"
 
 /** A candidate that came with mail, unless told otherwise. */
 export function candidate(format: KeyFormat, octets: Uint8Array, more: Partial<KeyCandidate> = {}): KeyCandidate {
-  return { format, octets, chain: [], source: "test", trust: "harvested", place: "test", wish: null, ...more }
+  const found = { source: "test", trust: "harvested", place: "test", wish: null, lineage: null } as const
+  return { format, octets, chain: [], ...found, ...more }
 }
 
 export function rules(more: Partial<KeyRules> = {}): KeyRules {

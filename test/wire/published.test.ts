@@ -21,6 +21,7 @@ import { type TestCertificate, testCertificate } from "../harness/certificate.ts
 import { temporaryFolder } from "../harness/peers.ts"
 import { LOOPBACK } from "../harness/web-hosts.ts"
 import { makeAlice, makingAt, NOW } from "../identity/people.ts"
+import { rules } from "../profiles/judging.ts"
 
 const never = new AbortController().signal
 const DOMAINS = ["example.test", "second.test"]
@@ -195,7 +196,9 @@ test("what we publish is what we find, by both methods and as a profile, and may
       "profile smime",
       "profile openpgp",
     ])
-    const judged = await Promise.all(candidates.map((candidate) => judge(candidate, address, NOW)))
+    const judged = await Promise.all(
+      candidates.map((candidate) => judge(candidate, address, rules({ at: NOW }), AbortSignal.timeout(10_000))),
+    )
     expect(judged.map(({ kind }) => kind)).toEqual(["usable", "usable", "usable"])
   }
 })

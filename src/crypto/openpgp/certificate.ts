@@ -2,7 +2,7 @@ import { GatewayError } from "../../errors.ts"
 import { dearmor } from "./armor.ts"
 import type { PublicKey } from "./key-packet.ts"
 import { PACKET, type Packet } from "./packet.ts"
-import { ENCRYPTS, SIGNATURE, type Signature } from "./signature.ts"
+import { CERTIFICATIONS, ENCRYPTS, SIGNATURE, type Signature } from "./signature.ts"
 import {
   type Component,
   isRevoked,
@@ -36,7 +36,7 @@ export interface OpenPgpCertificate {
   readonly userIds: readonly string[]
   /** The newest encryption key, if it is on Curve25519Legacy; null otherwise. Expired ones count, revoked ones do not. */
   readonly encryption: OpenPgpEncryptionKey | null
-  /** Every encryption key that is not revoked, of whatever algorithm, newest first. */
+  /** Every encryption key that is not revoked, of whatever algorithm: subkeys, newest first, then the primary key. */
   readonly encryptionKeys: readonly EncryptionKey[]
   /** When the primary key expires; null: never. */
   readonly expiresAt: Date | null
@@ -112,16 +112,16 @@ function publicPacket(component: Component): Packet {
 
 function encryptionKeysOf(certificate: Transferable): EncryptionKey[] {
   const { primary, subkeys } = certificate
+  const newestFirst = subkeys
+    .filter((subkey) => !isRevoked(subkey, primary.key))
+    .toSorted((a, b) => b.key.createdAt.getTime() - a.key.createdAt.getTime())
   const signed: [PublicKey, Signature | null][] = [
+    ...newestFirst.map((subkey): [PublicKey, Signature | null] => [subkey.key, binding(subkey, primary.key)]),
     [primary.key, selfCertification(certificate)],
-    ...subkeys
-      .filter((subkey) => !isRevoked(subkey, primary.key))
-      .map((subkey): [PublicKey, Signature | null] => [subkey.key, binding(subkey, primary.key)]),
   ]
   return signed
     .filter(([, signature]) => ((signature?.keyFlags ?? 0) & ENCRYPTS) !== 0)
     .map(([key, signature]) => ({ key, expiresAt: expiry(key, signature) }))
-    .toSorted((a, b) => b.key.createdAt.getTime() - a.key.createdAt.getTime())
 }
 
 /** @returns null for a key of another kind */
@@ -163,6 +163,3 @@ function onlySignatures<C extends Component>(
 function isSigned({ signatures }: Component): boolean {
   return signatures.length > 0
 }
-
-/** Generic, persona, casual and positive certification (RFC 9580 §5.2.1.4 to §5.2.1.7). */
-const CERTIFICATIONS: readonly number[] = [0x10, 0x11, 0x12, 0x13]

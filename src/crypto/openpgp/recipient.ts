@@ -3,11 +3,11 @@ import { GatewayError } from "../../errors.ts"
 import { digestOf, hkdfSha256 } from "../primitives/hash.ts"
 import { WRAP_OVERHEAD_OCTETS, wrapKey } from "../primitives/keywrap.ts"
 import { clampX25519, x25519Ephemeral } from "../primitives/x25519.ts"
-import { binaryOf, type OpenPgpEncryptionKey, publicOctets, readCertificate } from "./certificate.ts"
+import { appraise } from "./appraise.ts"
+import { type OpenPgpEncryptionKey, readCertificate } from "./certificate.ts"
 import { ALGORITHM, type KeyMaterial, mpi } from "./key-packet.ts"
 import { library } from "./library.ts"
 import { PACKET, packetSize, readPackets, writePacket } from "./packet.ts"
-import { readTransferable } from "./transferable.ts"
 
 /**
  * Who a message is encrypted to: a Curve25519Legacy key, done here and recryptable; or any other, done by the openpgp library,
@@ -45,27 +45,29 @@ export function openPgpRecipient(certificate: Uint8Array, at: Date | null = null
 }
 
 /**
- * A certificate of somebody else reduced to what its own signatures vouch for at `at`: primary key, user ids, and the one encryption key
- * the openpgp library chooses. To be stored instead of what came, so that {@link openPgpRecipient} may believe it.
+ * A certificate of somebody else reduced to what its own signatures vouch for at `at`: primary key, user ids, and the one encryption key. To be
+ * stored instead of what came, so that {@link openPgpRecipient} may believe it.
  * @throws GatewayError OPENPGP_UNSUPPORTED when it is revoked, expired or has no good encryption key; OPENPGP_MALFORMED
  */
 export async function verifiedCertificate(certificate: Uint8Array, at: Date): Promise<Uint8Array> {
-  const binary = binaryOf(certificate)
-  const { primary, users, subkeys } = readTransferable(binary)
+  const found = appraise(certificate, at)
+  if (found.kind === "bad") throw new GatewayError("OPENPGP_UNSUPPORTED", `recipient: ${found.because}`)
+  await checkEncryptable(found.certificate, at)
+  return found.certificate
+}
+
+/**
+ * Checks that a certificate that {@link appraise} has reduced can be encrypted to: keys that are not done here, the openpgp library must take.
+ * @throws GatewayError OPENPGP_UNSUPPORTED
+ */
+export async function checkEncryptable(certificate: Uint8Array, at: Date): Promise<void> {
+  const recipient = openPgpRecipient(certificate, at)
+  if (recipient.kind === "curve25519") return
   const { readKey } = await library()
-  const key = await unsupported(() => readKey({ binaryKey: binary }))
-  const chosen = (await unsupported(() => key.getEncryptionKey(undefined, at))).getKeyID().toHex()
-  const userIds = await verifiedUserIds(key, at)
-  const verified = publicOctets(
-    primary,
-    ...users.filter(({ packet }) => userIds.includes(Buffer.from(packet.body).toString("utf8"))),
-    ...subkeys.filter((subkey) => hex(subkey.key.keyId) === chosen),
-  )
-  const recipient = openPgpRecipient(verified, at)
-  // A primary key that claims under a bad signature to encrypt, and to be newer.
-  if ((recipient.kind === "other" ? recipient.keyId : hex(recipient.key.keyId)) !== chosen)
+  const key = await unsupported(() => readKey({ binaryKey: certificate }))
+  const chosen = await unsupported(() => key.getEncryptionKey(undefined, at))
+  if (chosen.getKeyID().toHex() !== recipient.keyId)
     throw new GatewayError("OPENPGP_UNSUPPORTED", "recipient: certificate is ambiguous")
-  return verified
 }
 
 /** Length in octets of the recipient's PKESK packet. */
@@ -158,14 +160,6 @@ function keyIdOf(key: Key, keyId: string): KeyID {
   const found = key.getKeys().find((candidate) => candidate.getKeyID().toHex() === keyId)
   if (!found) throw new GatewayError("OPENPGP_UNSUPPORTED", "recipient: certificate lost its encryption key")
   return found.getKeyID()
-}
-
-async function verifiedUserIds(key: Key, at: Date): Promise<string[]> {
-  const checked = key.users.map(async (user) => {
-    const isGood = await user.verify(at).catch(() => false)
-    return isGood && user.userID !== null ? [user.userID.userID] : []
-  })
-  return (await Promise.all(checked)).flat()
 }
 
 async function unsupported<T>(attempt: () => Promise<T>): Promise<T> {

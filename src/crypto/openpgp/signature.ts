@@ -7,18 +7,40 @@ export const SIGNATURE = {
   directKey: 0x1f,
   keyRevocation: 0x20,
   subkeyRevocation: 0x28,
+  certificationRevocation: 0x30,
 } as const
+
+/** Generic, persona, casual and positive certification (RFC 9580 §5.2.1.4 to §5.2.1.7). */
+export const CERTIFICATIONS: readonly number[] = [0x10, 0x11, 0x12, 0x13]
 
 /** What a signature says. That it is right has to be checked elsewhere. */
 export interface Signature {
+  readonly version: 4 | 6
   readonly type: number
   readonly createdAt: Date
   /** Key flags (RFC 9580 §5.2.3.29), 0 when there are none. */
   readonly keyFlags: number
   /** Seconds from the key's creation; null: it does not expire. */
   readonly keyExpirationSeconds: number | null
-  /** Key id of the issuer; null when only the fingerprint is named. */
+  /** Seconds from its own creation; null: it does not expire. */
+  readonly expirationSeconds: number | null
+  /** Key id of the issuer; null when none is named. */
   readonly issuer: Uint8Array | null
+  readonly isPrimaryUserId: boolean
+  /** First octet of the features (RFC 9580 §5.2.3.32), 0 when there are none. */
+  readonly features: number
+  /** Code of the reason for revocation (RFC 9580 §5.2.3.31); null when none is given. */
+  readonly revocationReason: number | null
+  /** It has a critical subpacket or notation that is not known here, and so does not count (RFC 9580 §5.2.3.7). */
+  readonly hasUnknownCritical: boolean
+  readonly keyAlgorithm: number
+  readonly hashAlgorithm: number
+  /** The packet's body up to the end of the hashed subpackets. */
+  readonly hashed: Uint8Array
+  /** Version 6; empty in version 4. */
+  readonly salt: Uint8Array
+  /** Algorithm-specific fields. */
+  readonly material: Uint8Array
 }
 
 /** Key flags: encrypts communications or storage. */
@@ -40,22 +62,43 @@ export function readSignature({ tag, body }: Packet): Signature | null {
   const unhashedAt = start + hashedOctets
   if (unhashedAt + countOctets > body.length) throw malformed()
   const unhashedOctets = version === 4 ? view.getUint16(unhashedAt) : view.getUint32(unhashedAt)
-  const hashed = readSubpackets(body.subarray(start, unhashedAt))
-  const unhashed = readSubpackets(body.subarray(unhashedAt + countOctets, unhashedAt + countOctets + unhashedOctets))
-  const expiration = hashed.get(SUBPACKET.keyExpiration)
+  const area = readSubpackets(body.subarray(start, unhashedAt))
+  const { found, hasUnknownCritical } = area
+  const unhashedEnd = unhashedAt + countOctets + unhashedOctets
+  const unhashed = readSubpackets(body.subarray(unhashedAt + countOctets, unhashedEnd)).found
+  const salted = version === 6 ? (body[unhashedEnd + 2] ?? 0) + 1 : 0
   return {
+    version,
     type: body[1] ?? 0,
-    createdAt: new Date(seconds(hashed.get(SUBPACKET.created)) * 1000),
-    keyFlags: hashed.get(SUBPACKET.keyFlags)?.[0] ?? 0,
-    // RFC 9580 §5.2.3.13: zero is never.
-    keyExpirationSeconds: seconds(expiration) === 0 ? null : seconds(expiration),
-    issuer: issuerOf(hashed) ?? issuerOf(unhashed),
+    createdAt: new Date(seconds(found.get(SUBPACKET.created)) * 1000),
+    keyFlags: found.get(SUBPACKET.keyFlags)?.[0] ?? 0,
+    // RFC 9580 §5.2.3.13, §5.2.3.18: zero is never.
+    keyExpirationSeconds: seconds(found.get(SUBPACKET.keyExpiration)) || null,
+    expirationSeconds: seconds(found.get(SUBPACKET.expiration)) || null,
+    issuer: issuerOf(found) ?? issuerOf(unhashed),
+    isPrimaryUserId: (found.get(SUBPACKET.primaryUserId)?.[0] ?? 0) !== 0,
+    features: found.get(SUBPACKET.features)?.[0] ?? 0,
+    revocationReason: found.get(SUBPACKET.revocationReason)?.[0] ?? null,
+    hasUnknownCritical,
+    keyAlgorithm: body[2] ?? 0,
+    hashAlgorithm: body[3] ?? 0,
+    hashed: body.subarray(0, unhashedAt),
+    // Behind the subpackets: two octets of the digest, in version 6 the salt's length and the salt.
+    salt: body.subarray(unhashedEnd + 3, unhashedEnd + 2 + salted),
+    material: body.subarray(unhashedEnd + 2 + salted),
   }
 }
 
-/** The first subpacket of each type, by type (RFC 9580 §5.2.3.7). */
-function readSubpackets(area: Uint8Array): Map<number, Uint8Array> {
+interface Subpackets {
+  /** By type; of two of a type the later one counts (RFC 9580 §5.2.3.9). */
+  readonly found: ReadonlyMap<number, Uint8Array>
+  readonly hasUnknownCritical: boolean
+}
+
+// RFC 9580 §5.2.3.7
+function readSubpackets(area: Uint8Array): Subpackets {
   const found = new Map<number, Uint8Array>()
+  let hasUnknownCritical = false
   for (let at = 0; at < area.length; ) {
     const first = area[at] ?? 0
     const lengthOctets = first < 192 ? 1 : first < 255 ? 2 : 5
@@ -64,14 +107,17 @@ function readSubpackets(area: Uint8Array): Map<number, Uint8Array> {
     const length = first < 192 ? first : first < 255 ? ((first - 192) << 8) + rest + 192 : rest
     const start = at + lengthOctets
     if (length === 0 || start + length > area.length) throw malformed()
-    const type = (area[start] ?? 0) & 0x7f
-    if (!found.has(type)) found.set(type, area.subarray(start + 1, start + length))
+    const octet = area[start] ?? 0
+    const type = octet & 0x7f
+    found.set(type, area.subarray(start + 1, start + length))
+    // No notation is known here: a critical one is unknown.
+    if (octet >= 0x80 && !KNOWN.includes(type)) hasUnknownCritical = true
     at = start + length
   }
-  return found
+  return { found, hasUnknownCritical }
 }
 
-function issuerOf(subpackets: Map<number, Uint8Array>): Uint8Array | null {
+function issuerOf(subpackets: ReadonlyMap<number, Uint8Array>): Uint8Array | null {
   const fingerprint = subpackets.get(SUBPACKET.issuerFingerprint)
   if (fingerprint?.[0] === 4 && fingerprint.length === 21) return fingerprint.subarray(13)
   if (fingerprint?.[0] === 6 && fingerprint.length === 33) return fingerprint.subarray(1, 9)
@@ -87,4 +133,22 @@ function malformed(): GatewayError {
 }
 
 /** Signature subpacket type IDs (RFC 9580 §5.2.3.7). */
-const SUBPACKET = { created: 2, keyExpiration: 9, issuer: 16, keyFlags: 27, issuerFingerprint: 33 } as const
+const SUBPACKET = {
+  created: 2,
+  expiration: 3,
+  keyExpiration: 9,
+  issuer: 16,
+  primaryUserId: 25,
+  keyFlags: 27,
+  revocationReason: 29,
+  features: 30,
+  issuerFingerprint: 33,
+} as const
+/**
+ * Those that may be critical: what is read here, and what does not change what a self-signature says (exportable, trust, regular expression, revocable,
+ * preferences, key server, policy, signer's user id, target, embedded signature, intended recipient).
+ */
+const KNOWN: readonly number[] = [
+  ...Object.values(SUBPACKET),
+  ...[4, 5, 6, 7, 11, 12, 21, 22, 23, 24, 26, 28, 31, 32, 34, 35, 39],
+]

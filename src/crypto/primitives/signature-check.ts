@@ -1,6 +1,7 @@
-import { constants, createPublicKey, type KeyObject, verify } from "node:crypto"
+import { constants, createPublicKey, hash, type KeyObject, verify } from "node:crypto"
 
-export type SignatureHash = "sha256" | "sha384" | "sha512"
+/** Which of them count is for the caller to say. */
+export type SignatureHash = "sha1" | "sha224" | "sha256" | "sha384" | "sha512" | "sha3-256" | "sha3-512"
 
 /** How a signature was made. EdDSA hashes by itself. */
 export type SignatureScheme =
@@ -26,6 +27,11 @@ export function isSignedBy(
     // A key that is none, or one that OpenSSL does not know, signs nothing.
     return false
   }
+}
+
+/** The digest that a signature is made over, where that is a step of its own. */
+export function signedDigest(algorithm: SignatureHash, octets: Uint8Array): Uint8Array {
+  return hash(algorithm, octets, "buffer")
 }
 
 /** Bits of an RSA key's modulus; null for other keys, and for what is none. */

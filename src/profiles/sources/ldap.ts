@@ -129,6 +129,7 @@ function answerOf({ name, base }: LdapDirectory, { code, entries, references }: 
       keys.map(
         (key): KeyCandidate => ({
           ...key,
+          ...(key.format === "smime" ? { anchors: [key.octets] } : {}),
           source: `ldap ${name}`,
           trust: "directory",
           place,

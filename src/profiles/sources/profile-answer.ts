@@ -51,7 +51,7 @@ function keysOf(connection: ProfileConnection, profile: ProfileMailPublic, place
   if (encrypt === "S/MIME") {
     const [octets, ...chain] = pemDecode("CERTIFICATE", key).slice(0, MAX_CHAIN)
     if (octets === undefined) return { candidates: [], remarks: ["its S/MIME connection has no certificate"] }
-    return { candidates: [{ ...common, format: "smime", octets, chain: [...chain, profile.root] }], remarks: [] }
+    return { candidates: [{ ...common, format: "smime", octets, chain, anchors: [profile.root] }], remarks: [] }
   }
   const { certificates, remarks } = readOpenPgpAnswer(Buffer.from(key, "utf8"))
   const candidates = certificates.map((octets): KeyCandidate => ({ ...common, format: "openpgp", octets, chain: [] }))

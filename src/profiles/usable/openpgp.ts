@@ -1,23 +1,47 @@
-import { readCertificate } from "../../crypto/openpgp/certificate.ts"
-import { verifiedCertificate } from "../../crypto/openpgp/recipient.ts"
+import { appraise } from "../../crypto/openpgp/appraise.ts"
+import { checkEncryptable } from "../../crypto/openpgp/recipient.ts"
+import { hasCode } from "../../errors.ts"
 import type { KeyCandidate } from "../key.ts"
 import type { KeyRules } from "./rules.ts"
 import type { Verdict } from "./verdict.ts"
 
-/** @throws GatewayError OPENPGP_MALFORMED, OPENPGP_UNSUPPORTED */
+/**
+ * Whether an OpenPGP certificate is good at all, whoever's it is: see {@link appraise}.
+ * @throws GatewayError OPENPGP_MALFORMED, OPENPGP_UNSUPPORTED
+ */
 export async function judgeOpenPgp({ octets }: KeyCandidate, { at }: KeyRules): Promise<Verdict> {
-  const verified = readCertificate(await verifiedCertificate(octets, at))
+  const found = appraise(octets, at)
+  if (found.kind === "bad") return { kind: "rejected", because: found.because }
+  const { certificate, fingerprint, userIds, algorithm, expiresAt, readsSeipdV2 } = found
+  if (!(await canEncryptTo(certificate, at)))
+    return { kind: "rejected", because: `Postern cannot encrypt to its key (${algorithm})` }
   return {
     kind: "good",
-    addresses: verified.userIds.map((userId) => /<([^<>]+)>$/.exec(userId)?.[1] ?? userId),
+    addresses: userIds.map(mailAddress),
     facts: {
-      octets: verified.binary,
-      fingerprint: Buffer.from(verified.fingerprint).toString("hex"),
-      algorithm: verified.encryption === null ? "OpenPGP" : "X25519",
-      expiresAt: verified.expiresAt,
-      reads: { aesGcm: false, seipdV2: false },
+      vouched: false,
+      octets: certificate,
+      fingerprint: Buffer.from(fingerprint).toString("hex"),
+      algorithm,
+      expiresAt,
+      reads: { aesGcm: false, seipdV2: readsSeipdV2 },
     },
     because: "its own signatures are right",
-    until: verified.expiresAt,
+    until: expiresAt,
+  }
+}
+
+/** By convention (RFC 9580 §5.11) the address in angle brackets at the end, or all of the user id. */
+function mailAddress(userId: string): string {
+  return /<([^<>]*)>$/.exec(userId)?.[1] ?? userId
+}
+
+async function canEncryptTo(certificate: Uint8Array, at: Date): Promise<boolean> {
+  try {
+    await checkEncryptable(certificate, at)
+    return true
+  } catch (error) {
+    if (hasCode(error, "OPENPGP_UNSUPPORTED")) return false
+    throw error
   }
 }

@@ -29,7 +29,8 @@ export async function judgeSmime(candidate: KeyCandidate, rules: KeyRules, signa
   return {
     kind: "good",
     addresses: certificate.emailAddresses,
-    facts: factsOf(certificate),
+    // Under an authority that an administrator named it is not its source alone that says whose it is.
+    facts: { ...factsOf(certificate), vouched: anchor !== certificate && !isVouched },
     because: [issued, ...revocation.remarks].join("; "),
     until: earlier(revocation.until, ends(path.certificates)),
   }
@@ -50,7 +51,7 @@ function pathOf(
   return found.kind === "path" || !self ? found : findPath(certificate, { ...search, anchors: [self] })
 }
 
-function factsOf(certificate: Certificate): KeyFacts {
+function factsOf(certificate: Certificate): Omit<KeyFacts, "vouched"> {
   return {
     octets: certificate.der,
     fingerprint: Buffer.from(publicKeyFingerprint(certificate)).toString("hex"),

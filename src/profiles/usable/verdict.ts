@@ -12,7 +12,7 @@ export type Verdict =
     }
   | { readonly kind: "rejected" | "undecided"; readonly because: string }
 
-export type KeyFacts = Pick<UsableKey, "octets" | "fingerprint" | "algorithm" | "expiresAt" | "reads">
+export type KeyFacts = Pick<UsableKey, "octets" | "fingerprint" | "vouched" | "algorithm" | "expiresAt" | "reads">
 
 /** The earlier of two ends, of which null is never. */
 export function earlier(a: Date | null, b: Date | null): Date | null {

@@ -45,7 +45,7 @@ test("its keys are the domain's word for the address, with what their owner asks
   const [own, intermediate] = pemDecode("CERTIFICATE", pem)
   expect(answer).toEqual({
     candidates: [
-      { ...common, format: "smime", octets: own, chain: [intermediate, profile.root] },
+      { ...common, format: "smime", octets: own, chain: [intermediate], anchors: [profile.root] },
       { ...common, format: "openpgp", octets: expect.anything(), chain: [] },
     ],
     remarks: [],

@@ -10,6 +10,7 @@ import { wkd } from "../../../src/profiles/sources/wkd.ts"
 import { judge } from "../../../src/profiles/usable.ts"
 import { type WebHandler, WebHosts } from "../../harness/web-hosts.ts"
 import { makingAt, NOW } from "../../identity/people.ts"
+import { rules } from "../judging.ts"
 
 const never = new AbortController().signal
 // draft-koch-openpgp-webkey-service §3.1 has this one as its example.
@@ -185,7 +186,7 @@ describe("answers", () => {
   })
 
   const unusable: [name: string, body: () => Uint8Array, at: Date, because: RegExp][] = [
-    ["a wrong user id", () => other, NOW, /it names other@example\.org/],
+    ["a wrong user id", () => other, NOW, /It is for other@example\.org/],
     ["expired", () => joe, new Date("2036-01-01"), /./],
     ["revoked", () => revoked, NOW, /refused|revoked/],
     ["cut off", () => joe.subarray(0, joe.length - 9), NOW, /cut off/],
@@ -196,7 +197,7 @@ describe("answers", () => {
     web.answer = octets(body())
     const [candidate] = (await lookup())?.candidates ?? []
     if (candidate === undefined) throw new Error("no candidate")
-    expect(await judge(candidate, ADDRESS, at)).toMatchObject({
+    expect(await judge(candidate, ADDRESS, rules({ at }), AbortSignal.timeout(10_000))).toMatchObject({
       kind: "rejected",
       because: expect.stringMatching(because),
     })
@@ -263,7 +264,9 @@ describe("silence: nobody knows whether there is a key", () => {
 })
 
 async function judged(answer: Awaited<ReturnType<typeof lookup>>): Promise<string[]> {
-  const all = (answer?.candidates ?? []).map((candidate) => judge(candidate, ADDRESS, NOW))
+  const all = (answer?.candidates ?? []).map((candidate) =>
+    judge(candidate, ADDRESS, rules({ at: NOW }), AbortSignal.timeout(10_000)),
+  )
   return (await Promise.all(all)).map(({ kind }) => kind)
 }
 
