@@ -1,13 +1,14 @@
 import { GatewayError } from "../../errors.ts"
-import { aes256CbcEncryptor, aes256GcmEncryptor, BLOCK_OCTETS, type StreamCipher } from "../primitives/cipher.ts"
+import { aesCbcEncryptor, aesGcmEncryptor, BLOCK_OCTETS, type StreamCipher } from "../primitives/cipher.ts"
 import { hkdfSha256 } from "../primitives/hash.ts"
 import { p256ScalarFromSeed } from "../primitives/p256.ts"
 import type { Certificate } from "./certificate.ts"
 import { elementSize, header, integer, octetString, oid, sequence, setOf } from "./der.ts"
 import { hasOnlyKeyTransport, recipientInfo, recipientInfoSize } from "./recipient.ts"
+import type { RsaPadding } from "./recipient-key.ts"
 
 /** Content encryption: EnvelopedData (RFC 5652 §6) with CBC, AuthEnvelopedData (RFC 5083, RFC 5084) with GCM. */
-export type EnvelopeCipher = "aes-256-cbc" | "aes-256-gcm"
+export type EnvelopeCipher = "aes-128-cbc" | "aes-256-cbc" | "aes-128-gcm" | "aes-256-gcm"
 
 /** Everything secret in one envelope. Equal secrets may only ever meet equal content. */
 export interface EnvelopeSecrets {
@@ -26,6 +27,13 @@ export interface EnvelopeOptions {
   readonly recipients: readonly Certificate[]
   readonly secrets: EnvelopeSecrets
   readonly cipher: EnvelopeCipher
+  /** For RSA keys that leave it open; PKCS#1 v1.5 unless stated. */
+  readonly rsa?: RsaPadding
+}
+
+/** Whether a cipher authenticates, and so makes AuthEnvelopedData. */
+export function isAuthenticated(cipher: EnvelopeCipher): boolean {
+  return CIPHERS[cipher].authenticated
 }
 
 /**
@@ -43,22 +51,24 @@ export function deriveEnvelopeSecrets(seed: Uint8Array, context: string): Envelo
 
 /**
  * Exact length in octets of what {@link encryptEnveloped} writes.
- * @throws GatewayError CERTIFICATE_UNSUPPORTED for a recipient whose key is neither P-256 nor RSA, or when there is no recipient
+ * @throws GatewayError CERTIFICATE_UNSUPPORTED for a recipient whose key is neither on P-256, P-384 or P-521 nor RSA, or when there is no recipient
  */
 export function envelopedSize(
   contentOctets: number,
   recipients: readonly Certificate[],
   cipher: EnvelopeCipher,
+  rsa: RsaPadding = "pkcs1v15",
 ): number {
   checkRecipients(recipients)
-  const infos = recipients.reduce((sum, recipient) => sum + recipientInfoSize(recipient), 0)
+  const { keyOctets } = CIPHERS[cipher]
+  const infos = recipients.reduce((sum, recipient) => sum + recipientInfoSize(recipient, rsa, keyOctets), 0)
   return layout(contentOctets, elementSize(infos), cipher).total
 }
 
 /**
- * Encrypts to the recipients' certificates: a DER ContentInfo, in as few pieces as the content has. P-256 recipients get a
- * KeyAgreeRecipientInfo each with an ephemeral key of its own (RFC 5753), and for them the result is a function of content and
- * secrets alone. RSA recipients get a KeyTransRecipientInfo whose PKCS#1 v1.5 padding is random: there two runs differ.
+ * Encrypts to the recipients' certificates: a DER ContentInfo, in as few pieces as the content has. Recipients on
+ * P-256, P-384 and P-521 get a KeyAgreeRecipientInfo each with an ephemeral key of its own (RFC 5753), and for them the result is a function of
+ * content and secrets alone. RSA recipients get a KeyTransRecipientInfo whose padding is random: there two runs differ.
  * @throws GatewayError LENGTH_MISMATCH when the content has another length; it is thrown before the last piece is given out
  * @throws GatewayError CERTIFICATE_UNSUPPORTED as {@link envelopedSize}
  */
@@ -100,34 +110,35 @@ interface ContentCipher {
 
 function contentCipher(secrets: EnvelopeSecrets, name: EnvelopeCipher): ContentCipher {
   const key = cipherKey(secrets, name)
-  if (name === "aes-256-cbc") return { cipher: aes256CbcEncryptor(key, secrets.iv), nonce: secrets.iv, tag: () => [] }
+  if (!isAuthenticated(name)) return { cipher: aesCbcEncryptor(key, secrets.iv), nonce: secrets.iv, tag: () => [] }
   const nonce = secrets.iv.subarray(0, GCM_NONCE_OCTETS)
-  const cipher = aes256GcmEncryptor(key, nonce)
+  const cipher = aesGcmEncryptor(key, nonce)
   return { cipher, nonce, tag: () => [octetString(cipher.tag())] }
 }
 
-/** The content-encryption key. A message that changes from CBC to GCM between two attempts must not use one key for both. */
+/** The content-encryption key. A message that changes its cipher between two attempts must not use one key for both (RFC 9709 §1). */
 function cipherKey(secrets: EnvelopeSecrets, name: EnvelopeCipher): Uint8Array {
   if (name === "aes-256-cbc") return secrets.contentKey
-  return hkdfSha256(secrets.contentKey, NO_SALT, "postern/cms/1 aes-256-gcm", 32)
+  return hkdfSha256(secrets.contentKey, NO_SALT, `postern/cms/1 ${name}`, CIPHERS[name].keyOctets)
 }
 
 /** Everything before the encrypted content. */
 function prefix(options: EnvelopeOptions, nonce: Uint8Array): Uint8Array {
   const { contentOctets, recipients, secrets, cipher } = options
   const key = cipherKey(secrets, cipher)
-  const infos = setOf(...recipients.map((recipient, index) => recipientInfo(recipient, index, key, secrets.ephemeral)))
+  const wrapping = { key, ephemeral: secrets.ephemeral, rsa: options.rsa ?? "pkcs1v15" } as const
+  const infos = setOf(...recipients.map((recipient, index) => recipientInfo(recipient, index, wrapping)))
   const sizes = layout(contentOctets, infos.length, cipher)
   return Buffer.concat([
     header(0x30, sizes.contentInfo),
-    cipher === "aes-256-cbc" ? ENVELOPED_DATA : AUTH_ENVELOPED_DATA,
+    isAuthenticated(cipher) ? AUTH_ENVELOPED_DATA : ENVELOPED_DATA,
     header(0xa0, sizes.explicit),
     header(0x30, sizes.enveloped),
     version(recipients, cipher),
     infos,
     header(0x30, sizes.encryptedContentInfo),
     DATA,
-    cipher === "aes-256-cbc" ? cbcAlgorithm(nonce) : gcmAlgorithm(nonce),
+    contentAlgorithm(cipher, nonce),
     header(0x80, sizes.encrypted),
   ])
 }
@@ -143,11 +154,10 @@ interface Layout {
 
 /** Content lengths of the nested elements, from the inside out. */
 function layout(contentOctets: number, infosOctets: number, cipher: EnvelopeCipher): Layout {
-  const cbc = cipher === "aes-256-cbc"
+  const cbc = !isAuthenticated(cipher)
   // RFC 5652 §6.3: CBC always pads, by one to sixteen octets.
   const encrypted = cbc ? contentOctets - (contentOctets % BLOCK_OCTETS) + BLOCK_OCTETS : contentOctets
-  const encryptedContentInfo =
-    DATA.length + (cbc ? CBC_ALGORITHM_OCTETS : GCM_ALGORITHM_OCTETS) + elementSize(encrypted)
+  const encryptedContentInfo = DATA.length + CIPHERS[cipher].algorithmOctets + elementSize(encrypted)
   const mac = cbc ? 0 : elementSize(BLOCK_OCTETS)
   const enveloped = VERSION_OCTETS + infosOctets + elementSize(encryptedContentInfo) + mac
   const explicitOctets = elementSize(enveloped)
@@ -165,16 +175,14 @@ function layout(contentOctets: number, infosOctets: number, cipher: EnvelopeCiph
 
 // RFC 5652 §6.1: 2 as soon as one recipient is not of version 0; RFC 5083 §2.1: always 0.
 function version(recipients: readonly Certificate[], cipher: EnvelopeCipher): Uint8Array {
-  return integer(cipher === "aes-256-cbc" && !recipients.every(hasOnlyKeyTransport) ? 2 : 0)
+  return integer(!isAuthenticated(cipher) && !recipients.every(hasOnlyKeyTransport) ? 2 : 0)
 }
 
-function cbcAlgorithm(iv: Uint8Array): Uint8Array {
-  return sequence(AES256_CBC, octetString(iv))
-}
-
-// RFC 5084 §3.2: GCMParameters ::= SEQUENCE { aes-nonce, aes-ICVlen DEFAULT 12 }
-function gcmAlgorithm(nonce: Uint8Array): Uint8Array {
-  return sequence(AES256_GCM, sequence(octetString(nonce), integer(BLOCK_OCTETS)))
+// RFC 3565 §4.2: the IV; RFC 5084 §3.2: GCMParameters ::= SEQUENCE { aes-nonce, aes-ICVlen DEFAULT 12 }
+function contentAlgorithm(cipher: EnvelopeCipher, nonce: Uint8Array): Uint8Array {
+  const { algorithm, authenticated } = CIPHERS[cipher]
+  const given = octetString(nonce)
+  return sequence(algorithm, authenticated ? sequence(given, integer(BLOCK_OCTETS)) : given)
 }
 
 function checkRecipients(recipients: readonly Certificate[]): void {
@@ -193,7 +201,18 @@ const VERSION_OCTETS = 3
 const DATA = oid("1.2.840.113549.1.7.1")
 const ENVELOPED_DATA = oid("1.2.840.113549.1.7.3")
 const AUTH_ENVELOPED_DATA = oid("1.2.840.113549.1.9.16.1.23")
-const AES256_CBC = oid("2.16.840.1.101.3.4.1.42")
-const AES256_GCM = oid("2.16.840.1.101.3.4.1.46")
-const CBC_ALGORITHM_OCTETS = cbcAlgorithm(new Uint8Array(BLOCK_OCTETS)).length
-const GCM_ALGORITHM_OCTETS = gcmAlgorithm(new Uint8Array(GCM_NONCE_OCTETS)).length
+/** RFC 3565 §4.1, RFC 5084 §3.2. */
+const CIPHERS = {
+  "aes-128-cbc": contentCipherOf("2.16.840.1.101.3.4.1.2", 16, false),
+  "aes-256-cbc": contentCipherOf("2.16.840.1.101.3.4.1.42", 32, false),
+  "aes-128-gcm": contentCipherOf("2.16.840.1.101.3.4.1.6", 16, true),
+  "aes-256-gcm": contentCipherOf("2.16.840.1.101.3.4.1.46", 32, true),
+} as const
+
+function contentCipherOf(identifier: string, keyOctets: number, authenticated: boolean) {
+  const algorithm = oid(identifier)
+  const parameters = authenticated
+    ? elementSize(elementSize(GCM_NONCE_OCTETS) + integer(BLOCK_OCTETS).length)
+    : elementSize(BLOCK_OCTETS)
+  return { algorithm, keyOctets, authenticated, algorithmOctets: elementSize(algorithm.length + parameters) }
+}

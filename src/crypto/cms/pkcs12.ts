@@ -1,5 +1,5 @@
 import { GatewayError } from "../../errors.ts"
-import { aes256CbcEncryptor, type StreamCipher, tripleDesCbcEncryptor } from "../primitives/cipher.ts"
+import { aesCbcEncryptor, type StreamCipher, tripleDesCbcEncryptor } from "../primitives/cipher.ts"
 import { sha1 } from "../primitives/hash.ts"
 import { p256Pkcs8, p256PublicPoint } from "../primitives/p256.ts"
 import { PKCS12_ID, type Pkcs12Digest, pbkdf2Sha256, pkcs12Key, pkcs12Mac } from "../primitives/pkcs12-keys.ts"
@@ -125,7 +125,7 @@ function encryption(profile: Pkcs12Profile, password: string, iterations: number
   const key = pbkdf2Sha256(password, salt, iterations, 32)
   const derivation = sequence(PBKDF2, sequence(octetString(salt), integer(iterations), sequence(HMAC_SHA256, nil())))
   const algorithm = sequence(PBES2, sequence(derivation, sequence(AES256_CBC, octetString(iv))))
-  return { algorithm, octets: whole(aes256CbcEncryptor(key, iv), octets) }
+  return { algorithm, octets: whole(aesCbcEncryptor(key, iv), octets) }
 }
 
 // RFC 7292 §4: MacData ::= SEQUENCE { mac DigestInfo, macSalt, iterations }

@@ -1,68 +1,82 @@
-import { GatewayError } from "../../errors.ts"
+import { type EcCurve, ecEphemeral, ecPointOctets } from "../primitives/ec.ts"
 import { digestOf, hkdfSha256, sha256 } from "../primitives/hash.ts"
-import { type RsaTransport, rsaTransport, WRAP_OVERHEAD_OCTETS, wrapKey } from "../primitives/keywrap.ts"
+import { WRAP_OVERHEAD_OCTETS, wrapKey } from "../primitives/keywrap.ts"
 import { P256_POINT_OCTETS, p256Ephemeral, p256ScalarFromSeed } from "../primitives/p256.ts"
 import type { Certificate } from "./certificate.ts"
 import { bitString, elementSize, explicit, integer, nil, octetString, oid, sequence, TAG, tagged } from "./der.ts"
+import { oaepAlgorithm, type RecipientKey, type RsaPadding, recipientKey } from "./recipient-key.ts"
+
+/** What the recipients of one envelope have in common. */
+export interface Wrapping {
+  /** The content-encryption key. */
+  readonly key: Uint8Array
+  /** P-256 scalar of the first recipient's ephemeral key; those of others are derived from it. */
+  readonly ephemeral: Uint8Array
+  readonly rsa: RsaPadding
+}
 
 /**
- * The RecipientInfo (RFC 5652 §6.2) that gives `key` to the holder of a certificate: KeyAgreeRecipientInfo with ECDH for P-256 (RFC 5753),
- * KeyTransRecipientInfo with PKCS#1 v1.5 for RSA (RFC 3370 §4.2.1). The recipient at `index` 0 gets the ephemeral scalar itself, others one derived from it.
+ * The RecipientInfo (RFC 5652 §6.2) that gives the content-encryption key to the holder of a certificate: KeyAgreeRecipientInfo with ECDH for P-256,
+ * P-384 and P-521 (RFC 5753), KeyTransRecipientInfo for RSA, with PKCS#1 v1.5 (RFC 3370 §4.2.1) or OAEP (RFC 3560). `index`: its place in the envelope.
  * @throws GatewayError CERTIFICATE_UNSUPPORTED for any other kind of key
  */
-export function recipientInfo(
-  recipient: Certificate,
-  index: number,
-  key: Uint8Array,
-  ephemeral: Uint8Array,
-): Uint8Array {
-  if (recipient.point)
-    return keyAgreement(recipient, recipient.point, ephemeralScalar(ephemeral, recipient, index), key)
-  return sequence(
-    integer(0),
-    issuerAndSerialNumber(recipient),
-    sequence(RSA_ENCRYPTION, nil()),
-    octetString(transportOf(recipient).encrypt(key)),
-  )
-}
-
-/** Octets of {@link recipientInfo} for a content-encryption key of 32 octets. Throws GatewayError CERTIFICATE_UNSUPPORTED. */
-export function recipientInfoSize(recipient: Certificate): number {
-  const identifier = issuerAndSerialNumber(recipient).length
-  if (!recipient.point) {
-    const version = integer(0).length
-    const algorithm = sequence(RSA_ENCRYPTION, nil()).length
-    return elementSize(version + identifier + algorithm + elementSize(transportOf(recipient).modulusOctets))
-  }
-  const keys = elementSize(elementSize(identifier + elementSize(CONTENT_KEY_OCTETS + WRAP_OVERHEAD_OCTETS)))
-  return elementSize(ORIGINATOR_HEAD.length + P256_POINT_OCTETS + AGREEMENT_ALGORITHM.length + keys)
-}
-
-/** True for a recipient whose RecipientInfo has version 0 (RFC 5652 §6.2.1). */
-export function hasOnlyKeyTransport(recipient: Certificate): boolean {
-  return recipient.point === null
-}
-
-// RFC 5652 §6.2.2: [1] { version 3, originator [0] { [1] OriginatorPublicKey }, keyEncryptionAlgorithm, recipientEncryptedKeys }
-function keyAgreement(recipient: Certificate, point: Uint8Array, scalar: Uint8Array, key: Uint8Array): Uint8Array {
-  const { ephemeralPoint, sharedX } = p256Ephemeral(scalar, point)
-  // SEC 1 §3.6.1, one block: SHA-256(Z || counter || SharedInfo).
-  const keyEncryptionKey = digestOf("sha256").update(sharedX).update(KDF_SUFFIX).digest()
-  const wrapped = octetString(wrapKey(keyEncryptionKey, key))
+export function recipientInfo(recipient: Certificate, index: number, wrapping: Wrapping): Uint8Array {
+  const key = recipientKey(recipient, wrapping.rsa)
+  if (key.kind === "rsa")
+    return sequence(
+      integer(0),
+      issuerAndSerialNumber(recipient),
+      transportAlgorithm(key),
+      octetString(key.transport.encrypt(wrapping.key)),
+    )
+  const { ephemeralPoint, sharedX } = agree(recipient, index, key, wrapping.ephemeral)
+  const suite = suiteOf(key)
+  // SEC 1 §3.6.1, one block: Hash(Z || counter || SharedInfo), of which AES-256 takes 32 octets.
+  const derived = digestOf(suite.hash).update(sharedX).update(KDF_SUFFIX).digest()
+  const wrapped = octetString(wrapKey(derived.subarray(0, 32), wrapping.key))
+  // RFC 5652 §6.2.2: [1] { version 3, originator [0] { [1] OriginatorPublicKey }, keyEncryptionAlgorithm, recipientEncryptedKeys }
   return explicit(
     1,
-    ORIGINATOR_HEAD,
+    suite.originatorHead,
     ephemeralPoint,
-    AGREEMENT_ALGORITHM,
+    suite.algorithm,
     sequence(sequence(issuerAndSerialNumber(recipient), wrapped)),
   )
 }
 
+/** Octets of {@link recipientInfo} for a content-encryption key of `keyOctets`. Throws GatewayError CERTIFICATE_UNSUPPORTED. */
+export function recipientInfoSize(recipient: Certificate, rsa: RsaPadding = "pkcs1v15", keyOctets = 32): number {
+  const identifier = issuerAndSerialNumber(recipient).length
+  const key = recipientKey(recipient, rsa)
+  if (key.kind === "rsa") {
+    const encrypted = elementSize(key.transport.modulusOctets)
+    return elementSize(integer(0).length + identifier + transportAlgorithm(key).length + encrypted)
+  }
+  const { originatorHead, algorithm, pointOctets } = suiteOf(key)
+  const keys = elementSize(elementSize(identifier + elementSize(keyOctets + WRAP_OVERHEAD_OCTETS)))
+  return elementSize(originatorHead.length + pointOctets + algorithm.length + keys)
+}
+
+/** True for a recipient whose RecipientInfo has version 0 (RFC 5652 §6.2.1). */
+export function hasOnlyKeyTransport(recipient: Certificate): boolean {
+  return recipientKey(recipient, "pkcs1v15").kind === "rsa"
+}
+
 /** One ephemeral key for each recipient: a shared one would tell that two blocks belong together after one was patched. */
-function ephemeralScalar(ephemeral: Uint8Array, recipient: Certificate, index: number): Uint8Array {
-  if (index === 0) return ephemeral
-  const info = `postern/cms/1 recipient ${index}`
-  return p256ScalarFromSeed(hkdfSha256(ephemeral, sha256(recipient.der), info, 48))
+function agree(
+  recipient: Certificate,
+  index: number,
+  key: Exclude<RecipientKey, { kind: "rsa" }>,
+  ephemeral: Uint8Array,
+): { readonly ephemeralPoint: Uint8Array; readonly sharedX: Uint8Array } {
+  const secret = (octets: number): Uint8Array =>
+    hkdfSha256(ephemeral, sha256(recipient.der), `postern/cms/1 recipient ${index}`, octets)
+  if (key.kind === "ec") return ecEphemeral(key.curve, secret, key.point)
+  return p256Ephemeral(index === 0 ? ephemeral : p256ScalarFromSeed(secret(48)), key.point)
+}
+
+function transportAlgorithm({ oaepHash }: RecipientKey & { kind: "rsa" }): Uint8Array {
+  return oaepHash === null ? sequence(RSA_ENCRYPTION, nil()) : oaepAlgorithm(oaepHash)
 }
 
 // RFC 5652 §10.2.4
@@ -71,30 +85,40 @@ function issuerAndSerialNumber(recipient: Certificate): Uint8Array {
   return sequence(recipient.identity.issuer, tagged(TAG.integer, recipient.identity.serial))
 }
 
-function transportOf(recipient: Certificate): RsaTransport {
-  const transport = rsaTransport(recipient.subjectPublicKeyInfo)
-  if (transport === null) throw new GatewayError("CERTIFICATE_UNSUPPORTED", "cms: key is neither P-256 nor RSA")
-  return transport
+/** What a curve's KeyAgreeRecipientInfo is made of. */
+interface Suite {
+  readonly hash: "sha256" | "sha384" | "sha512"
+  /** Version 3 and the originator's key up to its point: id-ecPublicKey without parameters, as OpenSSL and NSS write it (RFC 5753 §3.1.1 allows both). */
+  readonly originatorHead: Uint8Array
+  readonly pointOctets: number
+  /** dhSinglePass-stdDH with the hash's KDF and aes256-wrap (RFC 5753 §7.1.4). */
+  readonly algorithm: Uint8Array
 }
 
-/** AES-256. */
-const CONTENT_KEY_OCTETS = 32
+function suiteOf(key: RecipientKey & { kind: "p256" | "ec" }): Suite {
+  return SUITES[key.kind === "p256" ? "P-256" : key.curve]
+}
+
+function suite(hash: Suite["hash"], scheme: string, pointOctets: number): Suite {
+  const originator = explicit(
+    0,
+    explicit(1, sequence(oid("1.2.840.10045.2.1")), bitString(new Uint8Array(pointOctets))),
+  )
+  const whole = Buffer.concat([integer(3), originator])
+  const originatorHead = whole.subarray(0, whole.length - pointOctets)
+  return { hash, originatorHead, pointOctets, algorithm: sequence(oid(scheme), AES256_WRAP) }
+}
+
 const RSA_ENCRYPTION = oid("1.2.840.113549.1.1.1")
 const AES256_WRAP = sequence(oid("2.16.840.1.101.3.4.1.45"))
-/** dhSinglePass-stdDH-sha256kdf-scheme with aes256-wrap (RFC 5753 §7.1.4). */
-const AGREEMENT_ALGORITHM = sequence(oid("1.3.132.1.11.1"), AES256_WRAP)
 /** RFC 5753 §7.2 ECC-CMS-SharedInfo: keyInfo, no entityUInfo, suppPubInfo [2] = 256 bits; before it the counter of the KDF. */
 const KDF_SUFFIX = Buffer.concat([
   Uint8Array.of(0, 0, 0, 1),
   sequence(AES256_WRAP, explicit(2, octetString(Uint8Array.of(0, 0, 1, 0)))),
 ])
-/** Version 3 and the originator's key up to its point: id-ecPublicKey without parameters, as OpenSSL and NSS write it (RFC 5753 §3.1.1 allows both). */
-const ORIGINATOR_HEAD = originatorHead()
-
-function originatorHead(): Uint8Array {
-  const whole = Buffer.concat([
-    integer(3),
-    explicit(0, explicit(1, sequence(oid("1.2.840.10045.2.1")), bitString(new Uint8Array(P256_POINT_OCTETS)))),
-  ])
-  return whole.subarray(0, whole.length - P256_POINT_OCTETS)
+/** RFC 5753 §8: the hash that fits the curve. OpenSSL and NSS read each with each. */
+const SUITES: Readonly<Record<"P-256" | EcCurve, Suite>> = {
+  "P-256": suite("sha256", "1.3.132.1.11.1", P256_POINT_OCTETS),
+  "P-384": suite("sha384", "1.3.132.1.11.2", ecPointOctets("P-384")),
+  "P-521": suite("sha512", "1.3.132.1.11.3", ecPointOctets("P-521")),
 }

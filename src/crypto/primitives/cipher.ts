@@ -1,4 +1,11 @@
-import { type CipherGCM, createCipheriv, createDecipheriv, createSecretKey, type DecipherGCM } from "node:crypto"
+import {
+  type CipherGCM,
+  type CipherOCB,
+  createCipheriv,
+  createDecipheriv,
+  createSecretKey,
+  type DecipherGCM,
+} from "node:crypto"
 import { GatewayError } from "../../errors.ts"
 
 /** A cipher fed in pieces. */
@@ -18,24 +25,32 @@ export interface AuthenticatedEncryptor extends StreamCipher {
 /** Octets of an AES block, and of the initialization vectors of CBC and CFB. */
 export const BLOCK_OCTETS = 16
 
-/** AES-256-CBC with PKCS#7 padding (RFC 5652 §6.3). */
-export function aes256CbcEncryptor(key: Uint8Array, iv: Uint8Array): StreamCipher {
-  return createCipheriv("aes-256-cbc", createSecretKey(key), iv)
+/** AES-CBC, with a key of 16 or 32 octets and PKCS#7 padding (RFC 5652 §6.3). */
+export function aesCbcEncryptor(key: Uint8Array, iv: Uint8Array): StreamCipher {
+  return createCipheriv(key.length === 16 ? "aes-128-cbc" : "aes-256-cbc", createSecretKey(key), iv)
 }
 
-/** Reverses {@link aes256CbcEncryptor}. Wrong padding must not be told apart from other failures by its caller's peer. */
+/** Reverses {@link aesCbcEncryptor} for keys of 32 octets. Wrong padding must not be told apart from other failures by its caller's peer. */
 export function aes256CbcDecryptor(key: Uint8Array, iv: Uint8Array): StreamCipher {
   return opening(createDecipheriv("aes-256-cbc", createSecretKey(key), iv))
 }
 
-/** AES-256-GCM (NIST SP 800-38D) with a nonce of 12 octets that never repeats under one key. */
-export function aes256GcmEncryptor(
-  key: Uint8Array,
-  nonce: Uint8Array,
-  associated?: Uint8Array,
-): AuthenticatedEncryptor {
-  const cipher: CipherGCM = createCipheriv("aes-256-gcm", createSecretKey(key), nonce)
+/** AES-GCM (NIST SP 800-38D), with a key of 16 or 32 octets and a nonce of 12 that never repeats under one key. */
+export function aesGcmEncryptor(key: Uint8Array, nonce: Uint8Array, associated?: Uint8Array): AuthenticatedEncryptor {
+  const name = key.length === 16 ? "aes-128-gcm" : "aes-256-gcm"
+  const cipher: CipherGCM = createCipheriv(name, createSecretKey(key), nonce)
   if (associated) cipher.setAAD(associated)
+  return authenticated(cipher)
+}
+
+/** AES-256-OCB (RFC 7253) with a nonce of 15 octets that never repeats under one key, and a tag of 16. */
+export function aes256OcbEncryptor(key: Uint8Array, nonce: Uint8Array, associated: Uint8Array): AuthenticatedEncryptor {
+  const cipher = createCipheriv("aes-256-ocb", createSecretKey(key), nonce, { authTagLength: BLOCK_OCTETS })
+  cipher.setAAD(associated)
+  return authenticated(cipher)
+}
+
+function authenticated(cipher: CipherGCM | CipherOCB): AuthenticatedEncryptor {
   return {
     update: (octets) => cipher.update(octets),
     final: () => cipher.final(),
@@ -44,7 +59,7 @@ export function aes256GcmEncryptor(
 }
 
 /**
- * Reverses {@link aes256GcmEncryptor}. What `update` gives is not authentic before `final` has returned.
+ * Reverses {@link aesGcmEncryptor} for keys of 32 octets. What `update` gives is not authentic before `final` has returned.
  * @throws GatewayError DECRYPTION_FAILED when the tag is not 16 octets: a shorter one would be easier to forge
  */
 export function aes256GcmDecryptor(

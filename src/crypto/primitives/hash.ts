@@ -21,7 +21,7 @@ export function sha512(octets: Uint8Array): Uint8Array {
   return hash("sha512", octets, "buffer")
 }
 
-export function digestOf(algorithm: "sha1" | "sha256" | "sha512"): Digest {
+export function digestOf(algorithm: "sha1" | "sha256" | "sha384" | "sha512"): Digest {
   return createHash(algorithm)
 }
 

@@ -43,22 +43,28 @@ export function unwrapKey(keyEncryptionKey: Uint8Array, wrapped: Uint8Array): Ui
 export interface RsaTransport {
   /** Octets of the modulus, and so of every transported key. */
   readonly modulusOctets: number
-  /** RSAES-PKCS1-v1_5 (RFC 8017 §7.2.1). Its padding is random: two calls give two results. */
+  /** The padding is random: two calls give two results. */
   encrypt(key: Uint8Array): Uint8Array
 }
 
+/** Hash of RSAES-OAEP, for the label and for its mask generation function MGF1 alike. */
+export type OaepHash = "sha1" | "sha256" | "sha384" | "sha512"
+
 /**
- * Key transport to an RSA key given as SubjectPublicKeyInfo.
+ * Key transport to an RSA key given as SubjectPublicKeyInfo (rsaEncryption): RSAES-PKCS1-v1_5 (RFC 8017 §7.2.1), or with a hash RSAES-OAEP (§7.1.1).
  * @returns null when the key is not RSA
  * @throws GatewayError CERTIFICATE_INVALID when the key cannot be read
  */
-export function rsaTransport(subjectPublicKeyInfo: Uint8Array): RsaTransport | null {
+export function rsaTransport(subjectPublicKeyInfo: Uint8Array, oaepHash: OaepHash | null = null): RsaTransport | null {
   const key = readPublicKey(subjectPublicKeyInfo)
   const bits = key.asymmetricKeyDetails?.modulusLength
   if (key.asymmetricKeyType !== "rsa" || bits === undefined) return null
   return {
     modulusOctets: Math.ceil(bits / 8),
-    encrypt: (octets) => publicEncrypt({ key, padding: constants.RSA_PKCS1_PADDING }, octets),
+    encrypt: (octets) =>
+      oaepHash === null
+        ? publicEncrypt({ key, padding: constants.RSA_PKCS1_PADDING }, octets)
+        : publicEncrypt({ key, padding: constants.RSA_PKCS1_OAEP_PADDING, oaepHash }, octets),
   }
 }
 
