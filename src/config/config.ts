@@ -151,16 +151,40 @@ export interface KeyserverConfig {
   readonly port: number | null
 }
 
+/** An LDAP directory with keys of people. */
+export interface DirectoryConfig {
+  /** For people. */
+  readonly name: string
+  readonly endpoint: Endpoint & { readonly kind: "tcp" }
+  /** Whose addresses it knows: lower-case A-labels, "*." and a domain for those below it, "*" for all. */
+  readonly domains: readonly string[]
+  /** Distinguished name under which is searched; empty: all that the server has. */
+  readonly base: string
+  /** With `{address}`, `{local}`, `{domain}`; null: by mail address. */
+  readonly filter: string | null
+  /** PEM of the only authority to trust, absolute; null: those of the system. */
+  readonly caFile: string | null
+  /** `user` is a distinguished name; null: anonymous. */
+  readonly login: RelayLogin | null
+}
+
 /** Where keys of other people are looked for. */
 export interface KeysConfig {
-  /** `profile`: signed mail profiles; `wkd`: OpenPGP Web Key Directories. */
-  readonly sources: readonly ("pinned" | "profile" | "wkd")[]
+  /** `profile`: signed mail profiles; `wkd`: OpenPGP Web Key Directories; `dane`: records that DNSSEC proves. */
+  readonly sources: readonly ("pinned" | "profile" | "wkd" | "dane")[]
   /** What one source may take, milliseconds. */
   readonly timeoutMs: number
   /** How long an answer with keys holds, milliseconds; it is asked for again after half of it. */
   readonly keepFoundMs: number
   /** How long an answer without keys holds, milliseconds. */
   readonly keepNoneMs: number
+  readonly directories: readonly DirectoryConfig[]
+  /** PEM of the authorities whose e-mail certificates are believed, absolute; null: none. */
+  readonly rootsFile: string | null
+  /** Whether S/MIME certificates are revoked: not asked; asked, and used where nobody answers; asked, and not used where nobody answers. */
+  readonly revocation: "off" | "soft" | "hard"
+  /** A key for `a@` is good for mail to `a+tag@`. */
+  readonly tags: boolean
   /** Asked beside the sources. */
   readonly keyservers: readonly KeyserverConfig[]
 }

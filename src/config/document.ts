@@ -136,4 +136,4 @@ const TABLES: readonly string[] = [
   "scan",
   "limits",
 ]
-const TABLE_ARRAYS: readonly string[] = ["tls.names", "relay.domains", "policy.rules"]
+const TABLE_ARRAYS: readonly string[] = ["tls.names", "relay.domains", "policy.rules", "keys.directories"]

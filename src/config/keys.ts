@@ -1,20 +1,57 @@
 /** PURE. [keys] of postern.toml: where keys of other people are looked for. */
-import type { KeysConfig, KeyserverConfig } from "./config.ts"
+import type { DirectoryConfig, KeysConfig, KeyserverConfig } from "./config.ts"
 import type { Document } from "./document.ts"
-import { oneOf, readDomain, readDuration, wrong } from "./values.ts"
+import { readSecret } from "./secret.ts"
+import { oneOf, readDomain, readDomainPattern, readDuration, readFlag, readText, wrong } from "./values.ts"
 
-const SOURCES = ["pinned", "profile", "wkd"] as const
+const SOURCES = ["pinned", "profile", "wkd", "dane"] as const
+const LDAP_SCHEMES = { ldap: { security: "starttls", port: 389 }, ldaps: { security: "tls", port: 636 } } as const
 
-export function readKeys(document: Document): KeysConfig {
+/** `path` makes file names absolute. */
+export function readKeys(document: Document, path: (value: unknown) => string): KeysConfig {
   const keys: KeysConfig = {
     sources: document.optional("keys.sources", readSources, ["pinned"]),
     timeoutMs: document.optional("keys.timeout", readDuration, 3e3),
     keepFoundMs: document.optional("keys.keep", readDuration, 86_400e3),
     keyservers: document.optional("keys.keyservers", readKeyservers, []),
     keepNoneMs: document.optional("keys.keepNone", readDuration, 3_600e3),
+    directories: readDirectories(document, path),
+    rootsFile: document.optional<string | null>("keys.roots", path, null),
+    revocation: document.optional("keys.revocation", oneOf("off", "soft", "hard"), "soft"),
+    tags: document.optional("keys.tags", readFlag, false),
   }
+  if (keys.sources.includes("dane") && !document.has("dns.validating"))
+    document.mistake("keys.sources", '"dane" needs dns.validating: what nobody has validated proves nothing')
   if (keys.timeoutMs > MAX_TIMEOUT_MS) document.mistake("keys.timeout", "is over 30s: senders wait for it")
   return keys
+}
+
+function readDirectories(document: Document, path: (value: unknown) => string): readonly DirectoryConfig[] {
+  return document.tables("keys.directories").flatMap((at) => {
+    const url = document.required(`${at}.url`, readText)
+    const endpoint =
+      url === null
+        ? null
+        : document.optional(`${at}.url`, () => document.endpoint(`${at}.url`, url, LDAP_SCHEMES), null)
+    const user = document.optional<string | null>(`${at}.user`, readText, null)
+    const password = readSecret(document, `${at}.password`, path)
+    if ((user === null) !== (password === null))
+      document.mistake(`${at}.user`, `needs ${at}.passwordFile, and the reverse`)
+    const directory = {
+      name: document.optional(`${at}.name`, readText, url ?? at),
+      domains: document.optional<readonly string[]>(`${at}.domains`, readDirectoryDomains, ["*"]),
+      base: document.optional(`${at}.base`, readText, ""),
+      filter: document.optional<string | null>(`${at}.filter`, readText, null),
+      caFile: document.optional<string | null>(`${at}.caFile`, path, null),
+      login: user !== null && password !== null ? { user, password } : null,
+    }
+    return endpoint?.kind === "tcp" ? [{ ...directory, endpoint }] : []
+  })
+}
+
+function readDirectoryDomains(value: unknown): readonly string[] {
+  if (!Array.isArray(value) || value.length === 0) throw wrong('a list of domains, "*.example.org" for those below')
+  return value.map((one) => (one === "*" ? "*" : readDomainPattern(one)))
 }
 
 function readSources(value: unknown): KeysConfig["sources"] {

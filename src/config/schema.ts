@@ -15,7 +15,6 @@ import type {
   QueueConfig,
   RelayConfig,
   ScanConfig,
-  SecretSource,
   StoreConfig,
   TransportRule,
 } from "./config.ts"
@@ -25,6 +24,7 @@ import { readOutgoing } from "./outgoing.ts"
 import { postgresWarning, readPostgresUrl } from "./postgres-url.ts"
 import { readRedisUrl, redisWarning } from "./redis-url.ts"
 import { readClamd, readHttp, readHttpRoot, readScanned } from "./scan.ts"
+import { readSecret } from "./secret.ts"
 import {
   isLocalDnsServer,
   isLoopback,
@@ -45,7 +45,6 @@ import {
   readNetworks,
   readSize,
   readText,
-  readVariable,
   urlOf,
   wholeNumber,
 } from "./values.ts"
@@ -122,7 +121,7 @@ function readConfig(document: Document, file: string): Config | null {
       trusted: document.optional("policy.trusted", readNetworks, LOOPBACK),
       trustedSealers: document.optional("policy.trustedSealers", readDomainsOrNone, []),
     },
-    keys: readKeys(document),
+    keys: readKeys(document, path),
     dns: readDns(document),
     scan: readScan(document, limits),
     limits,
@@ -385,13 +384,4 @@ function readLimits(document: Document): LimitsConfig {
     smtpIdleMs: document.optional("limits.smtpIdle", readDuration, 300e3),
     imapIdleMs: document.optional("limits.imapIdle", readDuration, 1_800e3),
   }
-}
-
-/** `nameFile` or `nameEnv`; never the secret itself. null: neither is given. */
-function readSecret(document: Document, name: string, path: (value: unknown) => string): SecretSource | null {
-  const file = document.optional<string | null>(`${name}File`, path, null)
-  const variable = document.optional<string | null>(`${name}Env`, readVariable, null)
-  if (file !== null && variable !== null) document.mistake(`${name}Env`, `stands beside ${name}File: give one of them`)
-  if (file !== null) return { kind: "file", path: file }
-  return variable === null ? null : { kind: "environment", name: variable }
 }

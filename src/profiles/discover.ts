@@ -37,10 +37,12 @@ export interface DiscoveryOptions {
   /** What one source may take. */
   readonly timeoutMs: number
   readonly now: () => Date
+  /** What sources hold open. */
+  readonly stack?: Disposable
 }
 
 /** Who a recipient is, by everybody who may know it. */
-export class Discovery {
+export class Discovery implements Disposable {
   readonly #options: DiscoveryOptions
   /** Recipients that were resolved a moment ago: all messages of a burst are decided by one look. */
   readonly #recent: Remembering<Resolution>
@@ -71,6 +73,10 @@ export class Discovery {
   async ask(address: Address): Promise<Resolution> {
     const asked = await Promise.all(this.#options.sources.map((source) => this.#askOnce(source, address)))
     return this.#resolutionOf(address, addressKey(address), asked)
+  }
+
+  [Symbol.dispose](): void {
+    this.#options.stack?.[Symbol.dispose]()
   }
 
   /** Somebody changed what is known here. */

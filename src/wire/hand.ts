@@ -44,7 +44,7 @@ async function open(core: Core, stack: AsyncDisposableStack): Promise<Handler> {
   const queue = stack.use(await openQueue(config, { now, log, runsOn: true, onEmptied: (id) => spool.remove(id) }))
   const forgetting = setInterval(() => spoolKeys?.forget(), FORGET_KEYS_MS)
   stack.defer(() => clearInterval(forgetting))
-  const correspondents = correspondentsOf(core)
+  const correspondents = stack.use(correspondentsOf(core))
   known.presence.onChange(() => correspondents.forget())
   return openAttempts(core, { queue, known, store, correspondents }, stack)
 }

@@ -11,7 +11,7 @@ export async function prospectOf(
   core: Pick<Core, "config" | "database" | "people">,
   { sender, recipient, header, anew }: Parameters<Starters["prospect"]>[1],
 ): Promise<Prospect> {
-  const discovery = correspondentsOf({ ...core, now: () => new Date() })
+  using discovery = correspondentsOf({ ...core, now: () => new Date() })
   const address = parseAddress(recipient)
   const facts = factsOf(sender === null ? null : parseAddress(sender), address, header)
   const stated = policyFor(facts, core.config.policy.outgoing)

@@ -129,7 +129,7 @@ async function openShared(core: Core, stack: AsyncDisposableStack): Promise<Shar
   if (core.roles.has("http")) restoreServerCertificate(config, now())
   const tls = stack.use(new LiveTls(config, log))
   describeCertificates(core.counters, config.hostname, () => tls.current, now)
-  const correspondents = correspondentsOf(core)
+  const correspondents = stack.use(correspondentsOf(core))
   known.presence.onChange(() => correspondents.forget())
   return { queue, devices, known, store, tls, loginLimits: limits, correspondents }
 }
