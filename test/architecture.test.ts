@@ -25,6 +25,7 @@ const LAYERS: Readonly<Record<string, number>> = {
   deliver: 3,
   "mesh-out": 3,
   "mesh-in": 3,
+  "ldap-in": 3,
   "imap-proxy": 3,
   mailbox: 3,
   http: 3,

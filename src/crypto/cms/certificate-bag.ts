@@ -1,6 +1,6 @@
 import { GatewayError } from "../../errors.ts"
 import { type BerElement, berChildren, readBer } from "../recryption/ber.ts"
-import { oid, TAG } from "./der.ts"
+import { explicit, integer, oid, sequence, setOf, TAG } from "./der.ts"
 
 /** What a SignedData carries beside what it signs. */
 export interface CertificateBag {
@@ -26,6 +26,14 @@ export function readCertificateBag(octets: Uint8Array): CertificateBag {
     certificates: certificates === undefined ? [] : x509Of(octets, certificates),
     capabilities: signer === undefined ? null : capabilitiesOf(octets, signer),
   }
+}
+
+/** SignedData without content and signers, "certs-only". DER. */
+export function writeCertificateBag(certificates: readonly Uint8Array[]): Uint8Array {
+  // RFC 5652 §5.1: version 1, no digest algorithms, no signers; a SET OF is in order (X.690 §11.6).
+  const inOrder = certificates.toSorted((a, b) => Buffer.compare(a, b))
+  const signedData = sequence(integer(1), setOf(), sequence(DATA), explicit(0, ...inOrder), setOf())
+  return sequence(SIGNED_DATA, explicit(0, signedData))
 }
 
 // ContentInfo ::= SEQUENCE { contentType OBJECT IDENTIFIER, content [0] EXPLICIT SignedData }
@@ -67,6 +75,7 @@ function malformed(what: string): GatewayError {
   return new GatewayError("CMS_MALFORMED", `certificates: ${what}`)
 }
 
+const DATA = oid("1.2.840.113549.1.7.1")
 const SIGNED_DATA = oid("1.2.840.113549.1.7.2")
 const CAPABILITIES = oid("1.2.840.113549.1.9.15")
 const EXPLICIT = 0xa0
