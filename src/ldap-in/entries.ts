@@ -8,6 +8,8 @@ import { ldapString, OPERATION, START_TLS } from "../net/ldap-message.ts"
 import type { Found } from "./ports.ts"
 import type { SearchRequest } from "./requests.ts"
 
+type Substrings = Extract<Filter, { kind: "substrings" }>
+
 export interface Attribute {
   readonly name: string
   readonly values: readonly Uint8Array[]
@@ -19,8 +21,8 @@ export interface Entry {
 }
 
 /**
- * The addresses that a filter names, of which alone an entry can match: `mail=…` whole, and whole with anything behind it, as Outlook asks when it
- * checks names. At most {@link MAX_ADDRESSES}.
+ * The addresses that a filter names, of which alone an entry can match: `mail=…` whole, and whole with anything around it, as Outlook and Thunderbird
+ * ask while somebody writes. At most {@link MAX_ADDRESSES}.
  */
 export function addressesIn(filter: Filter): readonly Address[] {
   const named = new Map(
@@ -129,12 +131,16 @@ function valuesOf(filter: Filter): readonly Uint8Array[] {
     case "equal":
       return baseName(filter.attribute) === "mail" ? [filter.value] : []
     case "substrings":
-      return baseName(filter.attribute) === "mail" && filter.initial !== null ? [filter.initial] : []
+      return baseName(filter.attribute) === "mail" ? partsOf(filter) : []
     case "not":
     case "present":
     case "other":
       return []
   }
+}
+
+function partsOf({ initial, any, final }: Substrings): readonly Uint8Array[] {
+  return [initial, ...any, final].filter((part) => part !== null)
 }
 
 function addressOf(value: Uint8Array): readonly Address[] {
@@ -153,7 +159,7 @@ function compare(entry: Entry, attribute: string, fits: (value: string) => boole
 }
 
 /** The parts in this order, none over another. */
-function hasParts(value: string, { initial, any, final }: Extract<Filter, { kind: "substrings" }>): boolean {
+function hasParts(value: string, { initial, any, final }: Substrings): boolean {
   const [first, last] = [folded(initial ?? NOTHING), folded(final ?? NOTHING)]
   if (!value.startsWith(first) || !value.endsWith(last) || value.length < first.length + last.length) return false
   const end = value.length - last.length

@@ -298,6 +298,33 @@ function bind(name: string, password: string): Uint8Array {
 
 const startTlsRequest = tagged(OPERATION.extendedRequest, tagged(0x80, utf8(START_TLS)))
 
+test("Thunderbird: a login, certificates for three recipients, a name while it is written, and leave", async () => {
+  const raw = await Raw.open(byTls.port, tls.certificate)
+  for (const request of THUNDERBIRD) raw.octets(Buffer.from(request, "hex"))
+  await raw.closed()
+  const operations = await raw.operations(6)
+  const { bindResponse, searchEntry, searchDone } = OPERATION
+  expect(operations.map(({ tag }) => tag)).toEqual([
+    bindResponse,
+    searchEntry,
+    searchEntry,
+    searchDone,
+    searchEntry,
+    searchDone,
+  ])
+  expect(operations.filter(({ tag }) => tag !== searchEntry).map((done) => readResult(done).code)).toEqual([0, 0, 0])
+  const shown = Buffer.from(operations[1]?.content ?? [])
+  expect([shown.includes("usercertificate;binary"), shown.includes(Buffer.from(own))]).toEqual([true, true])
+})
+
+/** What LDAPMessage.sys.mjs of Thunderbird 153.7 makes of the searches of certFetchingStatus.js and of a directory's completion. */
+const THUNDERBIRD = [
+  "302c02010160270201030411616e6e61406578616d706c652e74657374800f6f662d616e6e6127732d70686f6e65",
+  "30818e020102638188040e6f3d6578616d706c652e746573740a01020a0100020106020100010100a14da31704046d61696c040f62657274406f746865722e74657374a31904046d61696c04116e6f626f6479406f746865722e74657374a31704046d61696c040f6361726c406f746865722e74657374301804167573657263657274696669636174653b62696e617279",
+  "30819b020102638195040e6f3d6578616d706c652e746573740a01020a010002016402013c010100a05c870b6f626a656374636c617373a14da4170402636e3011810f62657274406f746865722e74657374a41904046d61696c3011810f62657274406f746865722e74657374a4170402736e3011810f62657274406f746865722e7465737430160402636e040a636f6d6d6f6e6e616d6504046d61696c",
+  "30050201034200",
+]
+
 describe("octets of strangers", () => {
   test("StartTLS with something in clear behind it ends the connection", async () => {
     const raw = await Raw.open(byStartTls.port)
