@@ -16,6 +16,8 @@ export type ListenerName =
   | "imap"
   | "imaps"
   | "imapsClient"
+  | "ldap"
+  | "ldaps"
   | "https"
   | "http"
   | "admin"

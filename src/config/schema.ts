@@ -61,6 +61,8 @@ const LISTENERS: readonly ListenerName[] = [
   "imap",
   "imaps",
   "imapsClient",
+  "ldap",
+  "ldaps",
   "https",
   "http",
   "admin",

@@ -10,6 +10,8 @@ export interface LdapListenerOptions extends DirectoryOptions {
   readonly host: string
   /** 0: any free port. */
   readonly port: number
+  /** Others of ours may listen there, too. */
+  readonly sharesPort?: boolean
   /** TLS from the start, or by StartTLS, without which nobody can log in. */
   readonly security: "tls" | "starttls"
   /** PEM. */
@@ -37,7 +39,7 @@ export class LdapListener implements AsyncDisposable {
     const listener = new LdapListener(options)
     const server = listener.#server
     try {
-      server.listen(options.port, options.host)
+      server.listen({ host: options.host, port: options.port, reusePort: options.sharesPort ?? false })
       await once(server, "listening")
     } catch (cause) {
       throw new GatewayError("LISTEN_FAILED", `ldap: cannot listen on ${options.host}:${options.port}`, { cause })

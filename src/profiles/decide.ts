@@ -53,7 +53,7 @@ function withoutKey(policy: Policy, statedBy: StatedPolicy["statedBy"], resoluti
     }
   const why = `${resolution.address} has no key that may be used${reasons(resolution)}`
   if (policy.methods.includes("tls")) return { kind: "tls", because: why }
-  const said = `${why}${by(statedBy.otherwise)}`
+  const said = `${why}${by(statedBy.otherwise ?? statedBy.encrypt)}`
   switch (policy.otherwise) {
     case "hold":
       return { kind: "hold", because: said, alarm: null }

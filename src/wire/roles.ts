@@ -26,6 +26,7 @@ import { Hands } from "./hands.ts"
 import { type ImapParts, onAlteredOf, startImap, uploadMemory } from "./imap.ts"
 import { ImapProcesses } from "./imap-processes.ts"
 import { type KnownPeople, knowPeople } from "./known-people.ts"
+import { startLdap } from "./ldap.ts"
 import { type LoginLimits, loginLimits } from "./login-limits.ts"
 import { askersOf, publishedKeys } from "./published.ts"
 import { restoreServerCertificate } from "./server-certificate.ts"
@@ -175,6 +176,7 @@ async function startListeners(
       started.push(named(kind, listener))
     const served = roles.has("imap") ? startImap(core, imapParts(core, shared), held) : imap?.listen(held)
     for (const [kind, listener] of (await served) ?? []) started.push(named(kind, listener))
+    if (roles.has("submission")) started.push(...(await startLdap(core, shared, held)))
     const { https, http, admin } = config.listen
     if (roles.has("http") && https) started.push(await startPublic(core, shared.tls, await claim("https", https, held)))
     if (roles.has("http") && http) started.push(await startPlain(core, shared.tls, await claim("http", http, held)))

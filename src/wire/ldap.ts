@@ -1,0 +1,105 @@
+import { written } from "../config/values.ts"
+import { GatewayError } from "../errors.ts"
+import { LdapListener } from "../ldap-in/listener.ts"
+import type { Certificates, Devices, Found } from "../ldap-in/ports.ts"
+import { type Address, addressKey, parseAddress } from "../message/address.ts"
+import type { Discovery } from "../profiles/discover.ts"
+import { TRUST } from "../profiles/key.ts"
+import { type PolicyRules, policyFor } from "../profiles/policy.ts"
+import type { Account } from "../store/account.ts"
+import type { People } from "../store/people.ts"
+import type { Core } from "./core.ts"
+import type { LiveDevices } from "./devices.ts"
+import { claim, SHARES_PORTS } from "./shared-ports.ts"
+import type { LiveTls } from "./tls.ts"
+
+/** What the directory for clients stands on. */
+interface LdapParts {
+  readonly devices: LiveDevices
+  readonly tls: LiveTls
+  readonly correspondents: Discovery
+}
+
+/** One listener as the composition sees it. */
+interface Started {
+  readonly name: string
+  readonly where: string
+  close(): Promise<void>
+}
+
+/** The directories that clients ask for certificates, where the configuration names them. */
+export async function startLdap(core: Core, parts: LdapParts, held: ReadonlySet<string>): Promise<Started[]> {
+  const started: Started[] = []
+  for (const name of ["ldap", "ldaps"] as const) {
+    const listen = core.config.listen[name]
+    if (!listen) continue
+    const { host, port } = await claim(name, listen, held)
+    const { limits, domains, hostname } = core.config
+    const listener = await LdapListener.start({
+      host,
+      port,
+      sharesPort: SHARES_PORTS,
+      security: name === "ldaps" ? "tls" : "starttls",
+      tls: parts.tls.current,
+      maxConnections: limits.smtpConnections,
+      maxConnectionsPerAddress: limits.smtpConnectionsPerNetwork,
+      devices: devicesOf(parts.devices),
+      certificates: certificatesOf(core.people, parts.correspondents, core.config.policy.outgoing),
+      base: `o=${domains[0] ?? hostname}`,
+      allowsAnonymous: false,
+      log: core.log,
+    })
+    parts.tls.onChange((changed) => listener.use(changed))
+    const close = () => listener[Symbol.asyncDispose]()
+    started.push({ name, where: written({ host, port: listener.port }), close })
+  }
+  return started
+}
+
+function devicesOf(devices: LiveDevices): Devices {
+  return {
+    async authenticate(username, password, remote) {
+      const found = await devices.authenticate({ username, password, remote })
+      return found === null || found === "limited" ? found : { account: found.account.address }
+    },
+  }
+}
+
+function certificatesOf(people: People, correspondents: Discovery, policy: PolicyRules): Certificates {
+  return {
+    async find(address, account) {
+      const meaning = people.resolve(address)
+      if (meaning.kind === "unknown") return null
+      if (meaning.kind === "foreign") return foreign(address, account, correspondents, policy)
+      // Of an address that leads to several nobody's certificate is good for all.
+      const [only, another] = meaning.accounts
+      const found = only === undefined || another !== undefined ? null : people.account(only)
+      return found === null ? null : ours(found)
+    },
+  }
+}
+
+function ours({ name, keys, intermediate, root }: Account): Found | null {
+  const current = keys.filter((key) => key.format === "smime" && key.current)
+  if (current.length === 0) return null
+  return { name, certificates: current.map(({ certificate }) => certificate), chain: [intermediate, root] }
+}
+
+/** The keys that mail of this account would be encrypted to, and no others. */
+async function foreign(
+  address: Address,
+  account: string | null,
+  correspondents: Discovery,
+  rules: PolicyRules,
+): Promise<Found | null> {
+  const sender = account === null ? null : parseAddress(account)
+  const { policy } = policyFor({ sender, recipient: address, subject: "", fields: () => [] }, rules)
+  const { keys, unanswered } = await correspondents.resolve(address)
+  const good = keys
+    .filter(({ format, trust }) => format === "smime" && TRUST.indexOf(trust) <= TRUST.indexOf(policy.minTrust))
+    .toSorted((a, b) => TRUST.indexOf(a.trust) - TRUST.indexOf(b.trust))
+  const [best] = good
+  if (best !== undefined) return { name: null, certificates: good.map(({ octets }) => octets), chain: best.chain }
+  if (unanswered.length > 0) throw new GatewayError("KEY_SOURCE_SILENT", `ldap: no answer about ${addressKey(address)}`)
+  return null
+}
