@@ -1,10 +1,11 @@
 import { once } from "node:events"
 import { createServer } from "node:http"
 import type { AddressInfo } from "node:net"
+import fc from "fast-check"
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest"
 import type { WebRequest, WebRules } from "../../src/net/web.ts"
 import { freePorts } from "../harness/ports.ts"
-import { type WebHandler, WebHosts } from "../harness/web-hosts.ts"
+import { LOOPBACK, type WebHandler, WebHosts } from "../harness/web-hosts.ts"
 
 const never = new AbortController().signal
 const HOSTS = ["a.example", "b.example", "uncertified.example"]
@@ -312,6 +313,45 @@ test("a relative redirect leads to the same host; three are followed", async () 
     else response.writeHead(302, { location: String(step + 1) }).end()
   }
   expect(await ask("https://a.example/0")).toMatchObject({ status: 200, url: new URL("https://a.example/3") })
+})
+
+test("wherever a redirect leads, it is followed by the rules or is an error of ours", async () => {
+  const location = fc.oneof(
+    fc.webUrl(),
+    fc.string({ maxLength: 30 }),
+    fc
+      .array(
+        fc.constantFrom(
+          "https:",
+          "//",
+          "/",
+          "b.example",
+          "@",
+          ":",
+          "443",
+          "[::1]",
+          "%",
+          "\\",
+          "#",
+          "?",
+          "..",
+          "localhost",
+        ),
+        { maxLength: 6 },
+      )
+      .map((parts) => parts.join("")),
+  )
+  await fc.assert(
+    fc.asyncProperty(location, async (where) => {
+      web.answer = redirect(Buffer.from(where.replace(/[^ -~]/g, "")).toString())
+      const client = web.client({ resolve: async (host) => (host === "a.example" ? LOOPBACK : { kind: "no-name" }) })
+      const asked = client({ url: new URL("https://a.example/"), maxOctets: 1_000 }, never)
+      const [outcome] = await Promise.allSettled([asked])
+      if (outcome?.status === "rejected") expect(outcome.reason).toMatchObject({ code: "WEB_REDIRECT" })
+      else expect(outcome?.value.url.host).toBe("a.example")
+    }),
+    { numRuns: 100 },
+  )
 })
 
 test("another address is tried where the first leads nowhere", async () => {
