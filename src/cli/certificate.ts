@@ -18,7 +18,7 @@ export function registerCertificate(program: Command): void {
     .description("Certificates of other people that you vouch for.")
     .command("add <address> <file>")
     .description(
-      "Encrypt mail for this address to the certificate in the file: X.509 (PEM, DER) or OpenPGP (armored, binary).",
+      "Encrypt mail for this address to the certificate in the file: X.509 (PEM, DER) or OpenPGP (armored, binary). *@DOMAIN is everybody of a domain whose gateway opens their mail.",
     )
     .option("--json", "one JSON value on stdout")
     .action((address: string, file: string, _options: unknown, command: Command) =>
@@ -37,7 +37,8 @@ async function add(written: string, file: string, options: CommonOptions): Promi
   const now = new Date()
   const address = addressKey(parseAddress(written))
   const found = await readPinnable(file, now)
-  if (!found.addresses.some((other) => other.toLowerCase() === address.toLowerCase()))
+  const isForDomain = address.startsWith("*@")
+  if (!isForDomain && !found.addresses.some((other) => other.toLowerCase() === address.toLowerCase()))
     warn(`${file}: this certificate does not name ${address} but ${found.addresses.join(", ") || "nobody"}`)
   using instance = openInstance(options)
   instance.people.addPinnedCertificate(address, found.format, found.certificate, now)

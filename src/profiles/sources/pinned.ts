@@ -11,23 +11,28 @@ interface Pins {
   }[]
 }
 
-/** Certificates that an administrator vouches for (`postern certificate add`): the newest of each format. */
+/**
+ * Certificates that an administrator vouches for (`postern certificate add`): of each format the newest of the address, else the newest that was pinned
+ * for everybody of its domain, such as that of a gateway there which opens all mail for it.
+ */
 export function pinnedSource(pins: Pins): KeySource {
   return {
-    name: "pinned certificate",
+    name: NAME,
     trust: "pinned",
     isLocal: true,
     async lookup(address: Address) {
-      const found = pins.pinned(addressKey(address))
-      const newest = found.filter(({ format }, index) => found.findIndex((other) => other.format === format) === index)
+      const found = [addressKey(address), `*@${address.domain}`].flatMap((pinnedFor) =>
+        pins.pinned(pinnedFor).map((pin) => ({ ...pin, pinnedFor })),
+      )
+      const best = found.filter(({ format }, index) => found.findIndex((other) => other.format === format) === index)
       return {
-        candidates: newest.map(({ format, certificate, addedAt }) => ({
+        candidates: best.map(({ format, certificate, addedAt, pinnedFor }) => ({
           format,
           octets: certificate,
           chain: [],
-          source: "pinned certificate",
+          source: NAME,
           trust: "pinned",
-          place: `added ${addedAt.toISOString()}`,
+          place: `added ${addedAt.toISOString()} for ${pinnedFor}`,
           wish: null,
           lineage: null,
         })),
@@ -36,3 +41,5 @@ export function pinnedSource(pins: Pins): KeySource {
     },
   }
 }
+
+const NAME = "pinned certificate"
