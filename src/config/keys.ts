@@ -20,7 +20,7 @@ export function readKeys(document: Document, path: (value: unknown) => string): 
     revocation: document.optional("keys.revocation", oneOf("off", "soft", "hard"), "soft"),
     tags: document.optional("keys.tags", readFlag, false),
   }
-  if (keys.sources.includes("dane") && !document.has("dns.validating"))
+  if (keys.sources.includes("dane") && !document.optional("dns.validating", readFlag, false))
     document.mistake("keys.sources", '"dane" needs dns.validating: what nobody has validated proves nothing')
   if (keys.timeoutMs > MAX_TIMEOUT_MS) document.mistake("keys.timeout", "is over 30s: senders wait for it")
   return keys

@@ -149,6 +149,20 @@ describe("keyservers", () => {
   })
 })
 
+describe("keys in DNS", () => {
+  const asked = (validating: string): string =>
+    `${DOMAINS}[keys]\nsources = ["dane"]\n[dns]\nservers = ["127.0.0.1"]\n${validating}`
+
+  test("are asked for where servers validate", () =>
+    expect(parseConfig(asked("validating = true\n"), FILE).keys.sources).toEqual(["dane"]))
+
+  test.each(["", "validating = false\n"])("prove nothing where they do not: %j", (validating) =>
+    expect(mistakesOf(asked(validating))).toBe(
+      `${FILE}:3: keys.sources: "dane" needs dns.validating: what nobody has validated proves nothing`,
+    ),
+  )
+})
+
 describe("transport rules", () => {
   test("say how mail for a domain goes; what they leave out is as for the rest", () => {
     const text = `${DOMAINS}[relay]

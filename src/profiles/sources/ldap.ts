@@ -15,7 +15,7 @@ export interface LdapDirectory {
   readonly server: LdapServer
   /** null: anonymous. The password is read anew for each connection, so that it can change. */
   readonly login: { readonly dn: string; readonly password: () => string } | null
-  /** Distinguished name under which is searched; "" for all that the server has. */
+  /** Distinguished name under which is searched; "" for all that the server has, where it knows such a thing (Active Directory's global catalogue; not OpenLDAP). */
   readonly base: string
   /** With `{address}`, `{local}` and `{domain}` in its values; null: {@link ANY_MAIL_FILTER}. */
   readonly filter: string | null
@@ -25,8 +25,8 @@ export interface LdapDirectory {
 export const ANY_MAIL_FILTER = "(|(mail={address})(gpgMailbox={address}))"
 
 /**
- * Certificates and OpenPGP keys of a directory. One connection is kept and made anew when it is gone. A missing entry is an answer; everything else but
- * success is none: servers that are busy, do not let us in, or send us to another one (which is not followed: nobody vouches for it).
+ * Certificates and OpenPGP keys of a directory. One connection is kept and made anew when it is gone. Everything but success is no answer: servers that
+ * are busy, do not let us in, do not have the base, or send us to another one (which is not followed: nobody vouches for it).
  * @throws GatewayError PROTOCOL when its filter is none
  */
 export function ldapSource(directory: LdapDirectory): KeySource & Disposable {
@@ -121,7 +121,9 @@ async function attempt<T>({ name }: LdapDirectory, ask: () => Promise<T>): Promi
 
 function answerOf({ name, base }: LdapDirectory, { code, entries, references }: SearchAnswer): SourceAnswer {
   const isCut = code === RESULT.sizeLimitExceeded && entries.length > 0
-  if (code === RESULT.noSuchObject) return { candidates: [], remarks: [`${name} has no entry ${base || "(root)"}`] }
+  // A missing person is a success without entries (RFC 4511 §4.5.2). This is about the base, also where access rules hide it.
+  if (code === RESULT.noSuchObject)
+    throw silent(name, `it has no entry "${base}", or hides it: say where people are (base)`)
   if (code !== RESULT.success && !isCut) throw silent(name, `the server says ${resultName(code)}`)
   const read = entries.slice(0, MAX_ENTRIES).map((entry) => ({ place: printable(entry.dn), ...readEntryKeys(entry) }))
   return {

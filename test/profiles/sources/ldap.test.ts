@@ -196,6 +196,12 @@ describe.skipIf(![...SLAPD, "openssl", "gpg"].every(peer))("OpenLDAP", () => {
       () => ({ login: { dn: DIRECTORY_LOGIN.dn, password: () => "" } }),
       /the password is empty/,
     ],
+    [
+      "a base that is not there",
+      () => ({ base: `ou=typo,${DIRECTORY_BASE}` }),
+      /it has no entry "ou=typo,dc=example,dc=test"/,
+    ],
+    ["a base that access rules hide", () => ({ base: `ou=closed,${DIRECTORY_BASE}` }), /or hides it/],
     ["another server is named instead, which is not asked", () => ({ base: "dc=elsewhere" }), /referral \(10\)/],
     [
       "a certificate of nobody that we trust, TLS from the start",
@@ -232,14 +238,6 @@ describe.skipIf(![...SLAPD, "openssl", "gpg"].every(peer))("OpenLDAP", () => {
       expect(error, name).toMatchObject({ code: "KEY_SOURCE_SILENT", message: expect.stringMatching(reason) })
       expect(String(error), name).not.toContain("wrong-and-secret")
     }
-  })
-
-  test("a base that does not exist has no entries, which is remarked", async () => {
-    using source = ldapSource(directory(slapd.port, { base: `ou=typo,${DIRECTORY_BASE}` }))
-    expect(await ask(source, "anna@example.test")).toEqual({
-      candidates: [],
-      remarks: [`test has no entry ou=typo,${DIRECTORY_BASE}`],
-    })
   })
 
   test("other servers within a tree are named and not asked", async () => {
