@@ -9,7 +9,7 @@ import { judgeSmime } from "./usable/smime.ts"
 /**
  * Whether mail for `address` may be encrypted to the key: it can be read, is in force and not revoked, somebody who counts vouches for it, it names
  * the address (unless an administrator pinned it) and is of a kind that is encrypted to here. Whatever the octets are, the answer is a verdict.
- * @throws what `signal` was aborted with
+ * `signal` ends the asking whether it is revoked.
  */
 export async function judge(
   candidate: KeyCandidate,

@@ -160,6 +160,7 @@ export const EXTENSION = {
   extendedKeyUsage: hex(oid("2.5.29.37")),
   inhibitAnyPolicy: hex(oid("2.5.29.54")),
   noRevAvail: hex(oid("2.5.29.56")),
+  ocspNoCheck: hex(oid("1.3.6.1.5.5.7.48.1.5")),
   authorityInfoAccess: hex(oid("1.3.6.1.5.5.7.1.1")),
   smimeCapabilities: hex(oid("1.2.840.113549.1.9.15")),
 } as const

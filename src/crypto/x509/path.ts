@@ -145,8 +145,8 @@ function unfitFor(certificate: Certificate, purpose: PathPurpose): string | null
   return allowsUsage(certificate, ...bits) ? null : `its key usage allows no ${purpose} with such a key`
 }
 
-/** What is asked of every certificate: in force, a key of some strength, no critical extension unknown. */
-function unfit(certificate: Certificate, at: Date): string | null {
+/** Why a certificate of any kind is of no use, for people; null when it is in force, its key has some strength, and no critical extension is unknown. */
+export function unfit(certificate: Certificate, at: Date): string | null {
   const { notBefore, notAfter } = certificate
   if (notAfter.getTime() < at.getTime()) return `it expired on ${day(notAfter)}`
   if (notBefore.getTime() > at.getTime()) return `it is not valid before ${day(notBefore)}`

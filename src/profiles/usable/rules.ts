@@ -18,10 +18,7 @@ export type RevocationRule =
   | { readonly kind: "off" }
   | { readonly kind: "soft" | "hard"; readonly status: RevocationStatusOf }
 
-/**
- * Asks whether `certificate` is revoked by `issuer`, which has signed it.
- * @throws what `signal` was aborted with; nothing else: that nobody answers is an answer
- */
+/** Asks whether `certificate` is revoked by `issuer`, which has signed it. Never rejects: that nobody answers, or not in time, is an answer. */
 export type RevocationStatusOf = (
   certificate: Certificate,
   issuer: Certificate,
