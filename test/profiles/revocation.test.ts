@@ -365,7 +365,7 @@ function serving(things: Readonly<Record<string, Uint8Array>>): Web {
     asked.push(url.href)
     limits.push(maxOctets)
     const body = things[url.href]
-    return { status: body ? 200 : 404, type: "", body: body ?? new Uint8Array(0), url }
+    return { status: body ? 200 : 404, type: "", body: body ?? new Uint8Array(0), url, retryAfter: null }
   }
   return { ask, asked, limits }
 }
@@ -373,7 +373,13 @@ function serving(things: Readonly<Record<string, Uint8Array>>): Web {
 const overLoopback: AskWeb = async ({ url, body }, signal) => {
   const method = body ? { method: "POST", headers: { "content-type": body.type }, body: Buffer.from(body.octets) } : {}
   const response = await fetch(url, { ...method, signal })
-  return { status: response.status, type: "", body: new Uint8Array(await response.arrayBuffer()), url }
+  return {
+    status: response.status,
+    type: "",
+    body: new Uint8Array(await response.arrayBuffer()),
+    url,
+    retryAfter: null,
+  }
 }
 
 interface Answering {
@@ -419,7 +425,7 @@ function answering({ signer = responder, more = [], about, isSpoilt }: Answering
     // The first GeneralizedTime is producedAt; the last digit of its seconds is changed.
     const lastDigit = Buffer.from(octets).indexOf(Buffer.of(0x18, 0x0f)) + 15
     if (isSpoilt) octets[lastDigit] = (octets[lastDigit] ?? 0) ^ 1
-    return { status: 200, type: "", body: octets, url }
+    return { status: 200, type: "", body: octets, url, retryAfter: null }
   }
   return { ask, asked: [], limits: [] }
 }

@@ -84,12 +84,12 @@ async function* answers(
 function askResponder(options: RevocationOptions, question: Question, url: string): Promise<Answer> {
   const key = `ocsp ${url} ${Buffer.from(sha256(question.certificate.der)).toString("base64")}`
   const body = { type: OCSP_REQUEST_TYPE, octets: ocspRequest(question) }
-  const asked = { url: new URL(url), body, maxOctets: MAX_OCSP_OCTETS }
+  const asked = { url: new URL(url), allowHttp: true, body, maxOctets: MAX_OCSP_OCTETS }
   return cachedOrAsked(options, question, { key, asked, read: (octets) => calmly(() => readOcsp(octets, question)) })
 }
 
 function askList(options: RevocationOptions, question: Question, url: string): Promise<Answer> {
-  const asked = { url: new URL(url), maxOctets: MAX_CRL_OCTETS }
+  const asked = { url: new URL(url), allowHttp: true, maxOctets: MAX_CRL_OCTETS }
   const read = (octets: Uint8Array) => calmly(() => readCrl(octets, question))
   return cachedOrAsked(options, question, { key: `crl ${url}`, asked, read })
 }
