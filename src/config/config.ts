@@ -181,14 +181,16 @@ export interface KeysConfig {
   /** How long an answer without keys holds, milliseconds. */
   readonly keepNoneMs: number
   readonly directories: readonly DirectoryConfig[]
-  /** PEM of the authorities whose e-mail certificates are believed, absolute; null: none. */
-  readonly rootsFile: string | null
-  /** Whether S/MIME certificates are revoked: not asked; asked, and used where nobody answers; asked, and not used where nobody answers. */
-  readonly revocation: "off" | "soft" | "hard"
-  /** A key for `a@` is good for mail to `a+tag@`. */
-  readonly tags: boolean
   /** Asked beside the sources. */
   readonly keyservers: readonly KeyserverConfig[]
+  /** PEM files of authorities whose e-mail certificates are believed, absolute. */
+  readonly roots: readonly string[]
+  /** Whether certificates are revoked: not asked; asked, and silence is good; or nothing is used without an answer. */
+  readonly revocation: "off" | "soft" | "hard"
+  /** Files of CRLs, PEM or DER, absolute; read whenever they are needed. */
+  readonly revocationLists: readonly string[]
+  /** A key for a@ is good for a+tag@. */
+  readonly plusTags: boolean
 }
 
 /** Who gets what. */

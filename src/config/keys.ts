@@ -14,11 +14,12 @@ export function readKeys(document: Document, path: (value: unknown) => string): 
     timeoutMs: document.optional("keys.timeout", readDuration, 3e3),
     keepFoundMs: document.optional("keys.keep", readDuration, 86_400e3),
     keyservers: document.optional("keys.keyservers", readKeyservers, []),
+    roots: document.optional("keys.roots", listOf(path), []),
+    revocation: document.optional("keys.revocation", oneOf("off", "soft", "hard"), "soft"),
+    revocationLists: document.optional("keys.revocationLists", listOf(path), []),
+    plusTags: document.optional("keys.plusTags", readFlag, false),
     keepNoneMs: document.optional("keys.keepNone", readDuration, 3_600e3),
     directories: readDirectories(document, path),
-    rootsFile: document.optional<string | null>("keys.roots", path, null),
-    revocation: document.optional("keys.revocation", oneOf("off", "soft", "hard"), "soft"),
-    tags: document.optional("keys.tags", readFlag, false),
   }
   if (keys.sources.includes("dane") && !document.optional("dns.validating", readFlag, false))
     document.mistake("keys.sources", '"dane" needs dns.validating: what nobody has validated proves nothing')
@@ -57,6 +58,13 @@ function readDirectoryDomains(value: unknown): readonly string[] {
 function readSources(value: unknown): KeysConfig["sources"] {
   if (!Array.isArray(value)) throw wrong(`a list of ${SOURCES.map((name) => `"${name}"`).join(", ")}`)
   return [...new Set(value.map(oneOf(...SOURCES)))]
+}
+
+function listOf(read: (value: unknown) => string): (value: unknown) => readonly string[] {
+  return (value) => {
+    if (!Array.isArray(value)) throw wrong("a list of file names")
+    return value.map(read)
+  }
 }
 
 /** `vks://host` or `hkps://host`, with ":port" where it is not 443. */

@@ -172,7 +172,8 @@ export class Discovery implements Disposable {
 
   /** Judging costs milliseconds: the same key for the same address is not judged again for a while. */
   async #judge(candidate: KeyCandidate, address: Address, at: Date): Promise<Judged> {
-    const digest = Buffer.from(sha256(candidate.octets)).toString("base64")
+    const { octets, chain, anchors = [] } = candidate
+    const digest = [octets, ...chain, ...anchors].map((one) => Buffer.from(sha256(one)).toString("base64")).join(" ")
     const key = `${addressKey(address)} ${candidate.source} ${candidate.format} ${digest}`
     const known = this.#judged.find(key, at.getTime())
     if (known !== null && !isOver(known, at)) return known

@@ -1,28 +1,25 @@
-import { readNamed } from "../config/load.ts"
 import { dnsAddresses } from "../net/addresses.ts"
-import { webClient } from "../net/web.ts"
+import { type AskWeb, webClient } from "../net/web.ts"
 import { answerOf, answerText } from "../profiles/answer-text.ts"
 import { Discovery, type KeptAnswers, type KeyMemory } from "../profiles/discover.ts"
 import { type KeyFormat, TRUST, type Trust } from "../profiles/key.ts"
-import { type KeyRules, readRoots } from "../profiles/usable/rules.ts"
 import { judge } from "../profiles/usable.ts"
 import { KeptKeyAnswers } from "../store/key-answers.ts"
 import { KeptKeyMemory } from "../store/key-memory.ts"
 import type { Core } from "./core.ts"
+import { keyRulesOf } from "./key-rules.ts"
 import { keySources } from "./key-sources.ts"
 
 /** Looks for keys of other people where the configuration says. */
 export function correspondentsOf(core: Pick<Core, "config" | "database" | "people" | "now">): Discovery {
   const { config, database, people, now } = core
-  const { timeoutMs, keepFoundMs, keepNoneMs, keyservers, rootsFile, tags } = config.keys
-  const roots = rootsFile === null ? [] : readRoots(readNamed(rootsFile, "roots"))
-  const trusted = new Set(keyservers.map(({ host }) => host))
-  const ask = webClient({ resolve: dnsAddresses(config.dns.servers), timeoutMs, trusted })
+  const { timeoutMs, keepFoundMs, keepNoneMs } = config.keys
   const stack = new DisposableStack()
-  const rulesOf = (at: Date): KeyRules => ({ at, roots, revocation: { kind: "off" }, tags })
+  const ask = webOf(config)
+  const rulesAt = keyRulesOf(config, ask, now)
   return new Discovery({
     sources: keySources({ config, people, ask, now }, stack),
-    judge: (candidate, address, at) => judge(candidate, address, rulesOf(at), AbortSignal.timeout(timeoutMs)),
+    judge: (candidate, address, at) => judge(candidate, address, rulesAt(at), AbortSignal.timeout(timeoutMs)),
     answers: answersIn(new KeptKeyAnswers(database)),
     memory: memoryIn(new KeptKeyMemory(database)),
     timeoutMs,
@@ -31,6 +28,11 @@ export function correspondentsOf(core: Pick<Core, "config" | "database" | "peopl
     now,
     stack,
   })
+}
+
+function webOf({ keys, dns }: Core["config"]): AskWeb {
+  const trusted = new Set(keys.keyservers.map(({ host }) => host))
+  return webClient({ resolve: dnsAddresses(dns.servers), timeoutMs: keys.timeoutMs, trusted })
 }
 
 function answersIn(kept: KeptKeyAnswers): KeptAnswers {

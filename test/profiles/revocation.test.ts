@@ -263,7 +263,7 @@ describe.skipIf(!peer("openssl"))("where nobody says whether it is revoked", () 
   test("under a root that the source vouches for, that is enough", async () => {
     const end = await leaf(SERIAL.good, [])
     const by: KeyRules = rules({
-      revocation: { kind: "hard", status: revocationOver({ ...serving({}), lists: [], cache: nothing }) },
+      revocation: { kind: "hard", status: revocationOver({ ...serving({}), lists: () => [], cache: nothing }) },
     })
     expect(told(await judged({ ...keyOf(end), anchors: [authority.der] }, BOB, by))).toBe(
       "usable: Issued under “authority”.",
@@ -279,7 +279,7 @@ describe.skipIf(!peer("openssl"))("where nobody says whether it is revoked", () 
   test("when time is over, that is no answer", async () => {
     const never: AskWeb = (_, signal) =>
       new Promise((_resolve, reject) => signal.addEventListener("abort", () => reject(signal.reason)))
-    const status = revocationOver({ ask: never, lists: [], cache: nothing })
+    const status = revocationOver({ ask: never, lists: () => [], cache: nothing })
     const end = await leaf(SERIAL.good, [`crlDistributionPoints=URI:${CRL}`])
     const found = await status(
       readCertificate(end.der),
@@ -323,7 +323,7 @@ async function verdict(
   { ask, at = later(0.1), lists = [], cache }: Asking,
   { kind = "hard", chain = [authority] }: { readonly kind?: "soft" | "hard"; readonly chain?: readonly Made[] } = {},
 ): Promise<string> {
-  const status = revocationOver({ ask, lists, cache: cache ?? nothing })
+  const status = revocationOver({ ask, lists: () => lists, cache: cache ?? nothing })
   // Of authorities between only the one that is revoked is asked about: the others name no place.
   const isAbout = ({ subject, emailAddresses }: Certificate) =>
     emailAddresses.length > 0 || Buffer.from(subject).includes("revoked")

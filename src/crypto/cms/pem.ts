@@ -1,5 +1,5 @@
 /** What stands in a PEM label (RFC 7468). */
-export type PemLabel = "CERTIFICATE" | "PRIVATE KEY" | "CMS" | "PKCS12"
+export type PemLabel = "CERTIFICATE" | "X509 CRL" | "PRIVATE KEY" | "CMS" | "PKCS12"
 
 /** RFC 7468: 64 characters a line, LF line ends. */
 export function pemEncode(label: PemLabel, der: Uint8Array): string {

@@ -18,7 +18,7 @@ export interface RevocationOptions {
   readonly ask: AskWeb
   readonly cache: AnswerCache
   /** DER of CRLs that an administrator gives; they are looked at first. */
-  readonly lists: readonly Uint8Array[]
+  readonly lists: () => readonly Uint8Array[]
 }
 
 /** Answers have some 2 KB with the responder's certificate. */
@@ -72,7 +72,7 @@ async function* answers(
   question: Question,
   { ocsp, crl }: { readonly ocsp: readonly string[]; readonly crl: readonly string[] },
 ): AsyncGenerator<Answer> {
-  for (const list of options.lists) {
+  for (const list of options.lists()) {
     const answer = calmly(() => readCrl(list, question))
     // One of somebody else says nothing, not even that it is of no use.
     if (answer.kind !== "unusable") yield answer
