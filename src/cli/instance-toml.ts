@@ -56,6 +56,11 @@ imap = "embedded:"
 [relay]
 next = "mx"
 
+# Keys of other people, to encrypt what leaves: certificates that you pin, signed mail profiles, OpenPGP Web Key Directories.
+# What becomes of mail without a key, and all other words: docs/POLICY.md.
+[keys]
+sources = ${wanted.port === null ? '["pinned", "profile", "wkd"]' : '["pinned"] # "profile" and "wkd" ask the internet'}
+
 [policy]
 # Subject outside the encryption: "clear" or "hidden".
 subject = "clear"
