@@ -1,4 +1,4 @@
-import { type Address, addressKey, parseAddress } from "../message/address.ts"
+import { type Address, addressKey, formatAddress, parseAddress } from "../message/address.ts"
 import type { People } from "../store/people.ts"
 import { type Instance, type Prospect, print, printJson, type Shell } from "./shell.ts"
 
@@ -23,7 +23,8 @@ export async function lookup(written: string, instance: Instance, options: Looku
   const here = accountAnswer(instance.people, address)
   const prospect = await shell.starters.prospect(instance, {
     sender: options.from ?? null,
-    recipient: addressKey(address),
+    // Some sources look for the local part as it is written.
+    recipient: formatAddress(address),
     header: new Uint8Array(0),
     anew: true,
   })

@@ -1,6 +1,10 @@
-import { writeFile } from "node:fs/promises"
+import { once } from "node:events"
+import { readFileSync } from "node:fs"
+import { mkdir, writeFile } from "node:fs/promises"
+import { createServer } from "node:https"
+import { join } from "node:path"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
-import { testCertificate } from "../../harness/certificate.ts"
+import { type TestCertificate, testCertificate } from "../../harness/certificate.ts"
 import { Instance } from "../../harness/instance.ts"
 import { Internet, internetPossible } from "../../harness/internet.ts"
 import { type Finished, peer, run } from "../../harness/peers.ts"
@@ -20,6 +24,12 @@ const PEOPLE = [
   ["bob@example.test", "smime"],
 ] as const
 const GATEWAY = "11.0.0.1"
+/** Somebody with a directory that GnuPG made, on a web server of their own. */
+const DORA = "Dora.Doe@gnupg.test"
+const DIRECTORY = { host: "openpgpkey.gnupg.test", address: "11.0.4.1" } as const
+/** Of "dora.doe", as GnuPG names the file. */
+const HASH = "e7wxcbfetjseopuruic39t1dohdamaai"
+const PROGRAM = join(import.meta.dirname, "../../../src/main.ts")
 /** Who may be asked by name; direct.test has no sub-domain for keys. */
 const HOSTS = [
   "mail.example.test",
@@ -36,7 +46,7 @@ let instance: Instance
 beforeAll(async () => {
   if (!possible) return
   internet = stack.use(await Internet.open())
-  const certificate = await testCertificate(...HOSTS)
+  const certificate = await testCertificate(...HOSTS, DIRECTORY.host)
   instance = stack.use(await Instance.create("--domain", "direct.test"))
   await Promise.all([
     writeFile(`${instance.folder}/tls/server.pem`, certificate.certificate),
@@ -44,6 +54,7 @@ beforeAll(async () => {
     writeFile(internet.folder.file("authority.pem"), certificate.certificate),
   ])
   instance.configure("[listen]", `hostname = "mail.example.test"\n[dns]\nservers = ["127.0.0.1"]\n[listen]`)
+  instance.configure("[policy]", '[keys]\nsources = ["wkd", "profile"]\n[policy]')
   instance.configure(`https = "127.0.0.1:${instance.port + 5}"`, `https = "${GATEWAY}:443"`)
   for (const [address, format] of PEOPLE)
     await instance.must("account", "add", address, "--format", format, "--name", "Somebody")
@@ -53,6 +64,7 @@ beforeAll(async () => {
     { name: "test", state: "unsigned", records: [] },
     { name: "example.test", state: "unsigned", records },
     { name: "direct.test", state: "unsigned", records: [`@ A ${GATEWAY}`] },
+    { name: "gnupg.test", state: "unsigned", records: [`openpgpkey A ${DIRECTORY.address}`] },
   ] as const
   stack.use(await startValidatingDns(zones, { port: 53, within: internet.inside }))
   instance.within = internet.inside
@@ -60,13 +72,35 @@ beforeAll(async () => {
   // GnuPG takes the system's authorities; the mount is this network's own.
   const mounted = await inside("mount", "--bind", internet.folder.file("authority.pem"), AUTHORITIES)
   if (mounted.code !== 0) throw new Error(mounted.stderr)
+  await serveDirectory(certificate)
 })
 afterAll(() => stack.disposeAsync())
 
 /** Runs a program in this network, with GnuPG's home in its folder: the dirmngr that it leaves behind ends with the network. */
 function inside(command: string, ...args: readonly string[]): Promise<Finished> {
   const [enter = "", ...rest] = internet.deepInside
-  return run(enter, [...rest, command, ...args], { env: { GNUPGHOME: internet.folder.path } })
+  return run(enter, [...rest, command, ...args], {
+    env: { GNUPGHOME: internet.folder.path, NODE_EXTRA_CA_CERTS: internet.folder.file("authority.pem") },
+  })
+}
+
+/** Files as they lie there, as any web server would. */
+async function serveDirectory({ key, certificate }: TestCertificate): Promise<void> {
+  const folder = internet.folder.file("directory")
+  const server = createServer({ key, cert: certificate }, (request, response) => {
+    const path = (request.url ?? "").replace(/^\/\.well-known\/openpgpkey\//, "").replace(/\?.*$/, "")
+    try {
+      response.end(readFileSync(join(folder, path)))
+    } catch {
+      response.writeHead(404).end()
+    }
+  })
+  server.listen(await internet.listen(DIRECTORY.address, 443))
+  await once(server, "listening")
+  stack.defer(() => {
+    server.closeAllConnections()
+    server.close()
+  })
 }
 
 const gpg = (...args: readonly string[]): Promise<Finished> =>
@@ -114,5 +148,55 @@ describe.skipIf(!possible)("GnuPG finds our people's keys", () => {
       code: 1,
       stderr: expect.stringContaining("does NOT support WKS"),
     })
+  })
+})
+
+describe.skipIf(!possible)("we find the keys of a directory that GnuPG made", () => {
+  async function lookup(address: string): Promise<Record<string, unknown>> {
+    const { stdout, stderr } = await inside(
+      process.execPath,
+      PROGRAM,
+      "profile",
+      "lookup",
+      address,
+      "--json",
+      "--config",
+      instance.configuration,
+    )
+    expect(stderr).toBe("")
+    return JSON.parse(Buffer.from(stdout).toString()) as Record<string, unknown>
+  }
+
+  test("by DNS, on port 443, by its own hash; and nobody else's", async () => {
+    await mkdir(internet.folder.file("directory/gnupg.test/hu"), { recursive: true })
+    const made = await gpg(
+      "--passphrase",
+      "",
+      "--quick-generate-key",
+      `Dora <${DORA}>`,
+      "future-default",
+      "default",
+      "never",
+    )
+    expect(made).toMatchObject({ code: 0 })
+    const listed = Buffer.from((await gpg("--with-colons", "--list-keys", DORA)).stdout).toString()
+    const fingerprint = /^fpr:+([0-9A-F]{40}):/m.exec(listed)?.[1] ?? ""
+    const installed = await inside(
+      WKS_CLIENT,
+      "-C",
+      internet.folder.file("directory"),
+      "--install-key",
+      fingerprint,
+      DORA,
+    )
+    expect(installed).toMatchObject({ code: 0 })
+    const { keys, rejected, use } = await lookup(DORA)
+    const place = `https://${DIRECTORY.host}/.well-known/openpgpkey/gnupg.test/hu/${HASH}?l=Dora.Doe`
+    expect([use, keys, rejected]).toEqual([
+      "wkd",
+      [expect.objectContaining({ fingerprint: fingerprint.toLowerCase(), trust: "domain", place })],
+      [],
+    ])
+    expect(await lookup("nobody@gnupg.test")).toMatchObject({ use: null, keys: [], rejected: [] })
   })
 })
