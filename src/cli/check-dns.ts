@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs"
 import type { Config } from "../config/config.ts"
 import { pemDecode } from "../crypto/cms/pem.ts"
 import { sha256, sha512 } from "../crypto/primitives/hash.ts"
-import { certificateForms } from "../crypto/primitives/x509.ts"
+import { certificateForms, certificateNames } from "../crypto/primitives/x509.ts"
 import { recordsOf } from "../net/dns-alias.ts"
 import { type Ask, dnsClient } from "../net/dns-client.ts"
 import { dkimDns } from "./check-dkim.ts"
@@ -31,6 +31,7 @@ export async function checkDns(domain: string, { config, people }: OpenInstance)
     // Of the host, so that it is said once.
     ...(domain === config.domains[0] ? await exchangerKeys(resolver, config) : []),
     ...(await Promise.all(records.map((record) => helper(resolver, record)))).flat(),
+    ...(await keyHosts(resolver, records, config)),
     ...(await dkimDns(domain, config)),
     ...(await personKeys(ask, keyRecordsOf(people.accounts(), domain))),
   ]
@@ -114,6 +115,26 @@ async function hasPolicy(resolver: Resolver, name: string, value: string): Promi
   const isSts = name.startsWith("_mta-sts.")
   if (found === null) return null
   return found.some((text) => (isSts ? `"${text}"` === value : text.startsWith("v=TLSRPTv1")))
+}
+
+/** Names in DNS that no certificate of ours is for: who looks for keys there gets no answer, which is worse than "none". */
+async function keyHosts(
+  resolver: Resolver,
+  records: readonly DnsRecord[],
+  { tls }: Config,
+): Promise<readonly Finding[]> {
+  const own = shownAt(tls.certificate)
+  const isNamed = (host: string): boolean =>
+    (own !== null && certificateNames(own.der, host)) || tls.names.some(({ name }) => name === host)
+  const hosts = records
+    .filter(({ type, name }) => type === "CNAME" && /^(?:mail-profile|openpgpkey)\./.test(name))
+    .map(({ name }) => name.slice(0, -1))
+  const inDns = await Promise.all(hosts.map((host) => hasAddress(resolver, host)))
+  return hosts
+    .filter((host, at) => inDns[at] === true && !isNamed(host))
+    .map((host) =>
+      wrong("tls.certificate", `does not name ${host}, which is in DNS: others cannot look for keys there`),
+    )
 }
 
 /** TLSA that is for another key than ours: servers that look do not deliver (RFC 7672 §2.2). Nothing is said where there is none. */

@@ -104,6 +104,8 @@ export class LdapListener implements AsyncDisposable {
 
   /** @returns null when the handshake fails */
   async #secured(socket: Socket): Promise<TLSSocket | null> {
+    // Below TLS nothing is seen of what is read: its silence means nothing from now on.
+    socket.setTimeout(0)
     const secure = new TLSSocket(socket, this.#tls)
     secure.on("error", (error) => this.#options.log.debug("ldap.tls", { reason: error.message }))
     secure.setTimeout(IDLE_MS, () => secure.destroy())

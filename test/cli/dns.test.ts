@@ -184,6 +184,11 @@ test.skipIf(!peers.every(peer))(
     }
     const published = await findings()
     expect(published.filter(([state]) => state !== "ok")).toEqual([])
+    const { stdout } = await postern(["check", ...instance.config])
+    for (const name of ["mail-profile", "openpgpkey"])
+      expect(Buffer.from(stdout).toString()).toMatch(
+        new RegExp(`^wrong .*does not name ${name}\\.example\\.test, which`, "m"),
+      )
     expect(published.map(([, what]) => what)).toEqual(
       expect.arrayContaining([
         "MX of example.test",

@@ -24,6 +24,7 @@ import {
 } from "../../src/net/ldap-message.ts"
 import { ldapSource } from "../../src/profiles/sources/ldap.ts"
 import { type TestCertificate, testCertificate } from "../harness/certificate.ts"
+import { eventually } from "../harness/instance.ts"
 import { type Finished, peer, run, type TemporaryFolder, temporaryFolder } from "../harness/peers.ts"
 
 const BASE = "o=example.test"
@@ -387,6 +388,17 @@ describe("octets of strangers", () => {
     second.send(search("", 0, tagged(0x87, utf8("objectClass")), []))
     expect(await second.operations(2)).toHaveLength(2)
     second.end()
+  })
+
+  test("who has left over TLS has made room", async () => {
+    await using small = await listen({ security: "tls", maxConnectionsPerAddress: 1 })
+    for (let visits = 0; visits < 3; visits++) {
+      const raw = await eventually("room", () => Raw.open(small.port, tls.certificate).catch(() => null))
+      raw.send(bind(ANNA, PASSWORD))
+      const [answer] = await raw.operations(1)
+      expect(answer?.tag).toBe(OPERATION.bindResponse)
+      raw.end()
+    }
   })
 
   test("whoever leaves in the middle of a search harms nobody", async () => {
