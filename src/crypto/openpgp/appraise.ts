@@ -10,14 +10,14 @@ import { type Component, type KeyComponent, readTransferable } from "./transfera
 /** What a certificate's own signatures vouch for at some time. */
 export interface GoodCertificate {
   readonly kind: "good"
-  /** Primary key, the user ids that count and the one key to encrypt to, each with the signature that makes it count. */
+  /** Primary key, the user ids that count and the keys to encrypt to, each with the signature that makes it count. */
   readonly certificate: Uint8Array
   /** Of the primary key. */
   readonly fingerprint: Uint8Array
   readonly userIds: readonly string[]
-  /** Of the key to encrypt to, for people. */
+  /** Of the newest key to encrypt to, for people. */
   readonly algorithm: string
-  /** When it or the key to encrypt to expires, whichever is first; null: never. */
+  /** When it or the newest key to encrypt to expires, whichever is first; null: never. */
   readonly expiresAt: Date | null
   /** Its holder's programs read SEIPD version 2 (RFC 9580 §5.2.3.32). */
   readonly readsSeipdV2: boolean
@@ -25,6 +25,9 @@ export interface GoodCertificate {
 
 /** `because`: one clause for people. */
 export type Appraisal = GoodCertificate | { readonly kind: "bad"; readonly because: string }
+
+/** Keys of one certificate that mail is encrypted to, the newest. Real certificates have one, or one for each device. */
+export const MAX_ENCRYPTION_KEYS = 8
 
 /** Of the primary key itself, checked for one certificate. Those of others are not: anybody can add any number of them. */
 export const MAX_OWN_SIGNATURES = 200
@@ -64,7 +67,7 @@ export function appraise(octets: Uint8Array, at: Date): Appraisal {
     certificate: publicOctets(
       { ...primary, signatures: direct ? [direct.packet] : [] },
       ...named.map(({ user, own }) => ({ ...user, signatures: [own.packet] })),
-      ...(chosen.subkey ? [chosen.subkey] : []),
+      ...chosen.subkeys,
     ),
     fingerprint: primary.key.fingerprint,
     userIds: named.map(({ user }) => Buffer.from(user.packet.body).toString("utf8")),
@@ -91,14 +94,14 @@ interface Own {
 type Chosen =
   | {
       readonly kind: "chosen"
-      /** With its binding alone; null: the primary key. */
-      readonly subkey: KeyComponent | null
+      /** With their bindings alone, newest first; none: it is the primary key. */
+      readonly subkeys: readonly KeyComponent[]
       readonly name: string
       readonly expiresAt: Date | null
     }
   | { readonly kind: "bad"; readonly because: string }
 
-/** The newest subkey that may be encrypted to; without any, the primary key. What is wrong is said of the newest that says it encrypts. */
+/** The newest subkeys that may be encrypted to, described by the first of them; without any, the primary key. What is wrong is said of the newest that says it encrypts. */
 function encryptionKey(
   reader: Reader,
   primary: KeyComponent,
@@ -106,15 +109,18 @@ function encryptionKey(
   primaryFlags: number,
 ): Chosen {
   let because: string | null = null
+  let found: (Chosen & { kind: "chosen" }) | null = null
   const newestFirst = subkeys.toSorted((a, b) => b.key.createdAt.getTime() - a.key.createdAt.getTime())
   for (const subkey of newestFirst) {
     const chosen = encryptionSubkey(reader, subkey)
-    if (chosen?.kind === "chosen") return chosen
-    because ??= chosen?.because ?? null
+    if (chosen?.kind === "chosen") found = found ? { ...found, subkeys: [...found.subkeys, ...chosen.subkeys] } : chosen
+    else because ??= chosen?.because ?? null
+    if (found?.subkeys.length === MAX_ENCRYPTION_KEYS) break
   }
+  if (found) return found
   const { name } = reader.description
   const canEncrypt = (primaryFlags & ENCRYPTS) !== 0 && primary.key.material.kind !== "unsupported"
-  if (because === null && canEncrypt) return { kind: "chosen", subkey: null, name, expiresAt: null }
+  if (because === null && canEncrypt) return { kind: "chosen", subkeys: [], name, expiresAt: null }
   return bad(because ?? "it has no key for encryption")
 }
 
@@ -133,7 +139,7 @@ function encryptionSubkey(reader: Reader, subkey: KeyComponent): Chosen | null {
   if (weakness !== null) return bad(`its key for encryption: ${weakness}`)
   if (subkey.key.material.kind === "unsupported")
     return bad(`its key for encryption is of a kind that Postern does not know: ${name}`)
-  return { kind: "chosen", subkey: { ...subkey, signatures: [own.packet] }, name, expiresAt }
+  return { kind: "chosen", subkeys: [{ ...subkey, signatures: [own.packet] }], name, expiresAt }
 }
 
 /** The user id with its newest certification; [] when there is none, or a revocation that is not older. */

@@ -1,7 +1,7 @@
 import { GatewayError } from "../../errors.ts"
 
 /** What stands after BEGIN and END in the armor lines (RFC 9580 §6.2.1). */
-export type ArmorLabel = "PUBLIC KEY BLOCK" | "PRIVATE KEY BLOCK" | "MESSAGE"
+export type ArmorLabel = "PUBLIC KEY BLOCK" | "PRIVATE KEY BLOCK" | "MESSAGE" | "SIGNATURE"
 
 /** `binary` in ASCII armor with its CRC-24, lines of 64 characters, each ended by CRLF. */
 export function armor(binary: Uint8Array, label: ArmorLabel): Uint8Array {
@@ -10,27 +10,29 @@ export function armor(binary: Uint8Array, label: ArmorLabel): Uint8Array {
 }
 
 /** Length in octets of {@link armor} for `binaryOctets` octets. */
-export function armoredSize(binaryOctets: number, label: ArmorLabel): number {
+export function armoredSize(binaryOctets: number, label: ArmorLabel, checksum = true): number {
   const characters = Math.ceil(binaryOctets / 3) * 4
   const lines = characters + 2 * Math.ceil(characters / LINE_CHARACTERS)
-  return headerOf(label).length + lines + CHECKSUM_OCTETS + footerOf(label).length
+  return headerOf(label).length + lines + (checksum ? CHECKSUM_OCTETS : 0) + footerOf(label).length
 }
 
 /** {@link armor} for content that comes in pieces. */
 export class ArmorEncoder {
   readonly #label: ArmorLabel
+  readonly #checksum: boolean
   #started = false
   #crc = CRC24_INITIAL
   /** Octets that do not fill a line yet, fewer than {@link LINE_OCTETS}. */
   #held: Uint8Array = NOTHING
 
-  constructor(label: ArmorLabel) {
+  constructor(label: ArmorLabel, checksum = true) {
     this.#label = label
+    this.#checksum = checksum
   }
 
   /** Every line that is full now, the armor header before the first. */
   push(octets: Uint8Array): Uint8Array {
-    this.#crc = crc24(octets, this.#crc)
+    if (this.#checksum) this.#crc = crc24(octets, this.#crc)
     const all = this.#held.length === 0 ? octets : Buffer.concat([this.#held, octets])
     const lines = Math.floor(all.length / LINE_OCTETS)
     // A copy: what is held must not keep the caller's buffer, which may be used again.
@@ -38,10 +40,11 @@ export class ArmorEncoder {
     return encodeLines(all, lines, this.#header())
   }
 
-  /** The last line, the checksum and the armor tail. */
+  /** The last line, the checksum (where one is wanted) and the armor tail. */
   end(): Uint8Array {
     const rest = this.#held.length === 0 ? "" : `${base64(this.#held)}\r\n`
-    const text = `${this.#header()}${rest}=${base64(crcOctets(this.#crc))}\r\n${footerOf(this.#label)}`
+    const checksum = this.#checksum ? `=${base64(crcOctets(this.#crc))}\r\n` : ""
+    const text = `${this.#header()}${rest}${checksum}${footerOf(this.#label)}`
     return Buffer.from(text, "latin1")
   }
 

@@ -1,21 +1,11 @@
 import { GatewayError } from "../../errors.ts"
-import { aes256CfbEncryptor, BLOCK_OCTETS, type StreamCipher } from "../primitives/cipher.ts"
-import { type Digest, digestOf, hkdfSha256 } from "../primitives/hash.ts"
+import { hkdfSha256 } from "../primitives/hash.ts"
 import { ArmorEncoder, armoredSize } from "./armor.ts"
-import { PACKET, packetHeader, packetSize } from "./packet.ts"
-import { type OpenPgpRecipient, pkesk, pkeskSize } from "./recipient.ts"
+import { pkesk, pkeskSize } from "./pkesk.ts"
+import { type OpenPgpSecrets, protectedBody, protectedSize, type SeipdVersion } from "./protected-body.ts"
+import type { OpenPgpRecipient } from "./recipient.ts"
 
 export { type OpenPgpRecipient, openPgpRecipient } from "./recipient.ts"
-
-/** Everything secret in one message. Equal secrets may only ever meet equal content. */
-export interface OpenPgpSecrets {
-  /** AES-256, 32 octets. */
-  readonly sessionKey: Uint8Array
-  /** What the plaintext begins with (RFC 9580 §5.13.1), 16 octets. */
-  readonly prefix: Uint8Array
-  /** What the recipients' ephemeral keys are derived from, 32 octets. */
-  readonly ephemeral: Uint8Array
-}
 
 /** What {@link encryptOpenPgp} needs beside the content. */
 export interface OpenPgpOptions {
@@ -23,6 +13,8 @@ export interface OpenPgpOptions {
   readonly contentOctets: number
   readonly recipients: readonly OpenPgpRecipient[]
   readonly secrets: OpenPgpSecrets
+  /** 1 unless stated. 2 is for recipients who say that they read it. */
+  readonly seipd?: SeipdVersion
 }
 
 /**
@@ -30,24 +22,33 @@ export interface OpenPgpOptions {
  * `context` must differ wherever the content does (recipient, format, header policy): the same key over two contents is broken.
  */
 export function deriveOpenPgpSecrets(seed: Uint8Array, context: string): OpenPgpSecrets {
-  const octets = hkdfSha256(seed, new Uint8Array(0), `postern/openpgp/1 ${context}`, 80)
-  return { sessionKey: octets.subarray(0, 32), prefix: octets.subarray(32, 48), ephemeral: octets.subarray(48, 80) }
+  const octets = hkdfSha256(seed, new Uint8Array(0), `postern/openpgp/1 ${context}`, 112)
+  return {
+    sessionKey: octets.subarray(0, 32),
+    prefix: octets.subarray(32, 48),
+    ephemeral: octets.subarray(48, 80),
+    salt: octets.subarray(80, 112),
+  }
 }
 
 /**
  * Exact length in octets of what {@link encryptOpenPgp} writes, armor and all.
  * @throws GatewayError OPENPGP_UNSUPPORTED when there is no recipient
  */
-export function openPgpArmoredSize(contentOctets: number, recipients: readonly OpenPgpRecipient[]): number {
+export function openPgpArmoredSize(
+  contentOctets: number,
+  recipients: readonly OpenPgpRecipient[],
+  seipd: SeipdVersion = 1,
+): number {
   checkRecipients(recipients)
-  const keys = recipients.reduce((sum, recipient) => sum + pkeskSize(recipient), 0)
-  return armoredSize(keys + packetSize(protectedOctets(contentOctets)), "MESSAGE")
+  const keys = recipients.reduce((sum, recipient) => sum + pkeskSize(recipient, seipd), 0)
+  return armoredSize(keys + protectedSize(seipd, contentOctets), "MESSAGE", hasChecksum(seipd))
 }
 
 /**
- * Encrypts to the recipients: an armored message with a PKESK packet of version 3 each, and the content as one literal packet in a SEIPD packet
- * of version 1 (AES-256, SHA-1 MDC), in as few pieces as the content has. To Curve25519Legacy keys alone the result is a function of content and
- * secrets; to other keys two runs differ.
+ * Encrypts to the recipients: an armored message with a PKESK packet for each (version 3 before a SEIPD packet of version 1, 6 before one of version 2),
+ * and the content as one literal packet in the SEIPD packet, in as few pieces as the content has. To Curve25519Legacy and X25519 keys alone the
+ * result is a function of content and secrets; to other keys two runs differ.
  * @throws GatewayError LENGTH_MISMATCH when the content has another length; it is thrown before the last piece is given out
  * @throws GatewayError OPENPGP_UNSUPPORTED when there is no recipient, or the openpgp library refuses one
  */
@@ -56,9 +57,9 @@ export async function* encryptOpenPgp(
   options: OpenPgpOptions,
 ): AsyncGenerator<Uint8Array> {
   checkRecipients(options.recipients)
-  const { contentOctets } = options
-  const armor = new ArmorEncoder("MESSAGE")
-  const body = new ProtectedBody(options.secrets)
+  const { contentOctets, seipd = 1 } = options
+  const armor = new ArmorEncoder("MESSAGE", hasChecksum(seipd))
+  const body = protectedBody(seipd, options.secrets)
   let head: Uint8Array | null = Buffer.concat([await keyPackets(options), body.start(contentOctets)])
   // One piece is held back: the message must not look complete before the content is known to be.
   let held: Uint8Array | null = null
@@ -81,52 +82,15 @@ export async function* encryptOpenPgp(
   yield Buffer.concat([armor.push(Buffer.concat(parts)), armor.end()])
 }
 
-/** Content of a SEIPD packet of version 1 (RFC 9580 §5.13.1): random prefix, literal packet, MDC packet; all of it in CFB. */
-class ProtectedBody {
-  readonly #cipher: StreamCipher
-  readonly #mdc: Digest
-  readonly #prefix: Uint8Array
-
-  constructor({ sessionKey, prefix }: OpenPgpSecrets) {
-    this.#cipher = aes256CfbEncryptor(sessionKey, new Uint8Array(BLOCK_OCTETS))
-    this.#mdc = digestOf("sha1")
-    this.#prefix = prefix
-  }
-
-  /** The SEIPD packet's header, its version, and everything encrypted before the content. */
-  start(contentOctets: number): Uint8Array {
-    const plaintext = Buffer.concat([
-      this.#prefix,
-      this.#prefix.subarray(BLOCK_OCTETS - 2),
-      packetHeader(PACKET.literal, LITERAL_HEAD.length + contentOctets),
-      LITERAL_HEAD,
-    ])
-    const header = packetHeader(PACKET.seipd, protectedOctets(contentOctets))
-    return Buffer.concat([header, Uint8Array.of(1), this.push(plaintext)])
-  }
-
-  push(octets: Uint8Array): Uint8Array {
-    this.#mdc.update(octets)
-    return this.#cipher.update(octets)
-  }
-
-  // RFC 9580 §5.14: the digest covers the MDC packet's own header.
-  end(): Uint8Array {
-    const digest = this.#mdc.update(MDC_HEAD).digest()
-    return Buffer.concat([this.#cipher.update(MDC_HEAD), this.#cipher.update(digest), this.#cipher.final()])
-  }
-}
-
-async function keyPackets({ recipients, secrets }: OpenPgpOptions): Promise<Uint8Array> {
+async function keyPackets({ recipients, secrets, seipd = 1 }: OpenPgpOptions): Promise<Uint8Array> {
   const packets: Uint8Array[] = []
-  for (const recipient of recipients) packets.push(await pkesk(recipient, secrets.sessionKey, secrets.ephemeral))
+  for (const recipient of recipients) packets.push(await pkesk(recipient, secrets, seipd))
   return Buffer.concat(packets)
 }
 
-/** Octets of the body of the SEIPD packet. */
-function protectedOctets(contentOctets: number): number {
-  const literal = packetSize(LITERAL_HEAD.length + contentOctets)
-  return 1 + BLOCK_OCTETS + 2 + literal + MDC_HEAD.length + SHA1_OCTETS
+// RFC 9580 §6.1: none behind a SEIPD packet of version 2; before that, GnuPG of old days wants one.
+function hasChecksum(seipd: SeipdVersion): boolean {
+  return seipd === 1
 }
 
 function checkRecipients(recipients: readonly OpenPgpRecipient[]): void {
@@ -136,9 +100,3 @@ function checkRecipients(recipients: readonly OpenPgpRecipient[]): void {
 function wrongLength(contentOctets: number): GatewayError {
   return new GatewayError("LENGTH_MISMATCH", `openpgp: content is not ${contentOctets} octets long`)
 }
-
-/** RFC 9580 §5.9: binary, no file name, no date (a repeated delivery must write the same octets). */
-const LITERAL_HEAD = Uint8Array.of(0x62, 0, 0, 0, 0, 0)
-/** RFC 9580 §5.14: always this length, always this form. */
-const MDC_HEAD = Uint8Array.of(0xd3, 0x14)
-const SHA1_OCTETS = 20

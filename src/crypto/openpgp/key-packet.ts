@@ -26,7 +26,7 @@ export type KeyMaterial =
   | { readonly kind: "curve25519"; readonly point: Uint8Array; readonly kdfHash: number; readonly kdfCipher: number }
   | { readonly kind: "ecdh"; readonly pointOctets: number }
   | { readonly kind: "rsa"; readonly modulusOctets: number }
-  | { readonly kind: "x25519" }
+  | { readonly kind: "x25519"; readonly point: Uint8Array }
   | { readonly kind: "x448" }
   | { readonly kind: "unsupported" }
 
@@ -102,12 +102,12 @@ function readMaterial(algorithm: number, reader: Reader): KeyMaterial {
   if (algorithm === ALGORITHM.eddsaLegacy || algorithm === ECDSA) {
     reader.octets(reader.number(1))
     reader.mpi()
-  } else if (algorithm === ALGORITHM.x25519 || algorithm === ED25519) reader.octets(32)
+  } else if (algorithm === ALGORITHM.x25519) return { kind: "x25519", point: reader.octets(32) }
+  else if (algorithm === ED25519) reader.octets(32)
   else if (algorithm === ALGORITHM.x448) reader.octets(56)
   else if (algorithm === ED448) reader.octets(57)
   else if (algorithm === DSA || algorithm === ELGAMAL)
     for (let count = algorithm === DSA ? 4 : 3; count > 0; count--) reader.mpi()
-  if (algorithm === ALGORITHM.x25519) return { kind: "x25519" }
   if (algorithm === ALGORITHM.x448) return { kind: "x448" }
   return { kind: "unsupported" }
 }

@@ -38,7 +38,12 @@ export function hmacSha256(key: HmacKey): Digest {
 }
 
 /** HKDF with SHA-256 (RFC 5869). */
-export function hkdfSha256(keyMaterial: Uint8Array, salt: Uint8Array, info: string, lengthOctets: number): Uint8Array {
+export function hkdfSha256(
+  keyMaterial: Uint8Array,
+  salt: Uint8Array,
+  info: string | Uint8Array,
+  lengthOctets: number,
+): Uint8Array {
   return new Uint8Array(hkdfSync("sha256", createSecretKey(keyMaterial), salt, info, lengthOctets))
 }
 
