@@ -73,6 +73,35 @@ export function pgpMimeFrame(boundary: string): {
   }
 }
 
+/** What kind of signature stands behind the signed part (RFC 8551 §3.5.3, RFC 3156 §5). */
+export type SignatureKind = "smime" | "openpgp"
+
+/** What stands before and behind the signed part of a multipart/signed (RFC 1847 §2.1), MIME fields included; `signature` in its transfer form. */
+export function signedParts(
+  kind: SignatureKind,
+  boundary: string,
+): { readonly fields: Uint8Array; readonly before: Uint8Array; after(signature: Uint8Array): Uint8Array } {
+  const { protocol, micalg, part } = SIGNATURES[kind]
+  return {
+    fields: ascii(
+      `MIME-Version: 1.0\r\nContent-Type: multipart/signed; micalg="${micalg}";\r\n` +
+        ` protocol="${protocol}";\r\n boundary="${boundary}"\r\n\r\n`,
+    ),
+    before: ascii(`--${boundary}\r\n`),
+    after: (signature) =>
+      Buffer.concat([ascii(`\r\n--${boundary}\r\n${part}\r\n`), signature, ascii(`\r\n--${boundary}--\r\n`)]),
+  }
+}
+
+/** MIME fields and empty line of a message that is signed with its content inside (RFC 8551 §3.5.2). */
+export function opaqueFields(): Uint8Array {
+  return ascii(
+    "MIME-Version: 1.0\r\n" +
+      'Content-Type: application/pkcs7-mime; smime-type=signed-data;\r\n name="smime.p7m"\r\n' +
+      'Content-Transfer-Encoding: base64\r\nContent-Disposition: attachment; filename="smime.p7m"\r\n\r\n',
+  )
+}
+
 /** Text that is ASCII by construction, as octets. */
 export function ascii(text: string): Uint8Array {
   return Buffer.from(text, "latin1")
@@ -86,3 +115,20 @@ function endLine(octets: Uint8Array): Uint8Array {
 function startsWith(octets: Uint8Array, text: string): boolean {
   return Buffer.from(octets.subarray(0, text.length)).toString("latin1") === text
 }
+
+const SIGNATURES = {
+  smime: {
+    protocol: "application/pkcs7-signature",
+    micalg: "sha-256",
+    part:
+      'Content-Type: application/pkcs7-signature; name="smime.p7s"\r\nContent-Transfer-Encoding: base64\r\n' +
+      'Content-Disposition: attachment; filename="smime.p7s"\r\n',
+  },
+  openpgp: {
+    protocol: "application/pgp-signature",
+    micalg: "pgp-sha256",
+    part:
+      'Content-Type: application/pgp-signature; name="signature.asc"\r\nContent-Description: OpenPGP digital signature\r\n' +
+      'Content-Disposition: attachment; filename="signature.asc"\r\n',
+  },
+} as const

@@ -1,11 +1,19 @@
 import type { Certificate } from "../crypto/cms/certificate.ts"
-import { deriveEnvelopeSecrets, encryptEnveloped, envelopedSize } from "../crypto/cms/enveloped.ts"
+import {
+  deriveEnvelopeSecrets,
+  type EnvelopeCipher,
+  encryptEnveloped,
+  envelopedSize,
+  isAuthenticated,
+} from "../crypto/cms/enveloped.ts"
+import type { RsaPadding } from "../crypto/cms/recipient-key.ts"
 import {
   deriveOpenPgpSecrets,
   encryptOpenPgp,
   type OpenPgpRecipient,
   openPgpArmoredSize,
 } from "../crypto/openpgp/encrypt.ts"
+import type { SeipdVersion } from "../crypto/openpgp/protected-body.ts"
 import { hkdfSha256 } from "../crypto/primitives/hash.ts"
 import { RecryptionStream } from "../crypto/recryption/stream.ts"
 import { base64Lines, base64LinesSize } from "../mime/base64-lines.ts"
@@ -22,9 +30,17 @@ export type EncryptionTarget =
   | {
       readonly format: "smime"
       readonly certificates: readonly Certificate[]
-      readonly cipher: "aes-256-cbc" | "aes-256-gcm"
+      /** GCM is for certificates whose capabilities name it (RFC 8551 §2.5.2). */
+      readonly cipher: EnvelopeCipher
+      /** For RSA keys that leave it open; PKCS#1 v1.5 unless stated. */
+      readonly rsa?: RsaPadding
     }
-  | { readonly format: "openpgp"; readonly recipients: readonly OpenPgpRecipient[] }
+  | {
+      readonly format: "openpgp"
+      readonly recipients: readonly OpenPgpRecipient[]
+      /** 1 unless stated; 2 is for certificates whose features name it (RFC 9580 §5.2.3.32). */
+      readonly seipd?: SeipdVersion
+    }
 
 /** What {@link protectAtRest} needs to know of the account a message is stored for. */
 export interface AtRest extends MarkerMaker {
@@ -64,21 +80,6 @@ export async function protectAtRest(
   return { ...(await marked("unknown", trace, withoutMarker(header), restored, rest)), by: `arrived as ${arrived}` }
 }
 
-/** A message for somebody else's key (a pinned certificate): outside as at rest, no marker. */
-export async function protectOutgoing(
-  message: Prepared,
-  trace: readonly Uint8Array[],
-  seed: Uint8Array,
-  recipient: string,
-  target: EncryptionTarget,
-): Promise<Prepared> {
-  const source = await atHand(message)
-  if ((await classify(source)) !== "clear") return prefixed(trace, source)
-  const { header } = await splitHeader(source)
-  const encrypted = encryptedMessage(source, seed, `relay ${recipient}`, target)
-  return prefixed([...trace, ...outerFields(header, "clear"), ...encrypted.fields], encrypted.body)
-}
-
 /** MIME fields and body of `message`, whole, encrypted to `target`. */
 export function encryptedMessage(
   message: Prepared,
@@ -88,7 +89,7 @@ export function encryptedMessage(
 ): { readonly fields: readonly Uint8Array[]; readonly body: Prepared } {
   return target.format === "smime"
     ? smimeMessage(message, seed, context, target)
-    : pgpMimeMessage(message, seed, context, target.recipients)
+    : pgpMimeMessage(message, seed, context, target)
 }
 
 /** Whether everything in `message` is encrypted already. */
@@ -104,33 +105,30 @@ function smimeMessage(
   context: string,
   target: EncryptionTarget & { format: "smime" },
 ): { fields: Uint8Array[]; body: Prepared } {
-  const recipients = target.certificates
+  const { certificates, cipher, rsa = "pkcs1v15" } = target
   const parameters = {
     contentOctets: message.sizeOctets,
-    recipients,
+    recipients: certificates,
     secrets: deriveEnvelopeSecrets(seed, context),
-    cipher: target.cipher,
+    cipher,
+    rsa,
   }
   const body: Prepared = {
-    sizeOctets: base64LinesSize(envelopedSize(message.sizeOctets, recipients, target.cipher)),
+    sizeOctets: base64LinesSize(envelopedSize(message.sizeOctets, certificates, cipher, rsa)),
     content: () => base64Lines(encryptEnveloped(message.content(), parameters)),
   }
-  return { fields: [smimeFields(target.cipher === "aes-256-gcm")], body }
+  return { fields: [smimeFields(isAuthenticated(cipher))], body }
 }
 
 function pgpMimeMessage(
   message: Prepared,
   seed: Uint8Array,
   context: string,
-  recipients: readonly OpenPgpRecipient[],
+  target: EncryptionTarget & { format: "openpgp" },
 ): { fields: Uint8Array[]; body: Prepared } {
   const boundary = `postern-${Buffer.from(hkdfSha256(seed, new Uint8Array(0), `boundary ${context}`, 18)).toString("hex")}`
   const frame = pgpMimeFrame(boundary)
-  const parameters = { contentOctets: message.sizeOctets, recipients, secrets: deriveOpenPgpSecrets(seed, context) }
-  const armor: Prepared = {
-    sizeOctets: openPgpArmoredSize(message.sizeOctets, recipients),
-    content: () => encryptOpenPgp(message.content(), parameters),
-  }
+  const armor = armoredMessage(message, seed, context, target)
   const body: Prepared = {
     sizeOctets: frame.before.length + armor.sizeOctets + frame.after.length,
     async *content() {
@@ -140,6 +138,21 @@ function pgpMimeMessage(
     },
   }
   return { fields: [frame.fields], body }
+}
+
+/** `message` as an armored OpenPGP message. */
+export function armoredMessage(
+  message: Prepared,
+  seed: Uint8Array,
+  context: string,
+  { recipients, seipd = 1 }: EncryptionTarget & { format: "openpgp" },
+): Prepared {
+  const contentOctets = message.sizeOctets
+  const parameters = { contentOctets, recipients, seipd, secrets: deriveOpenPgpSecrets(seed, context) }
+  return {
+    sizeOctets: openPgpArmoredSize(contentOctets, recipients, seipd),
+    content: () => encryptOpenPgp(message.content(), parameters),
+  }
 }
 
 /** Puts the marker between the outer fields and the rest: made over the body's stable octets, so the body is read once for it. */

@@ -12,7 +12,8 @@ import type { Gateway, OpenMessage } from "./gateway.ts"
 import { leaving } from "./leaving.ts"
 import type { Result } from "./ports.ts"
 import { atHand, type Prepared, prefixed } from "./prepared.ts"
-import { classify, protectOutgoing } from "./protect.ts"
+import { classify } from "./protect.ts"
+import { protectOutgoing } from "./protect-outgoing.ts"
 import { deferred, failed } from "./settle.ts"
 
 /** Sends a message to another domain, as policy and the recipient's keys say: encrypted, in clear, or not now. What leaves is signed (DKIM) last. */
