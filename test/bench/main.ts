@@ -8,6 +8,7 @@ const BENCHES: Readonly<Record<string, () => Promise<{ bench(): Promise<Row[]> }
   recryption: () => import("./recryption.ts"),
   smtp: () => import("./smtp.ts"),
   queue: () => import("./queue.ts"),
+  protect: () => import("./protect.ts"),
   memory: () => import("./memory.ts"),
   imap: () => import("./imap.ts"),
 }
