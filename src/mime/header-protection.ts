@@ -70,7 +70,7 @@ function hpOuter(field: Uint8Array): Uint8Array {
 }
 
 /**
- * The header section with `hp` in its Content-Type, which is made up where there is none.
+ * The header section with the marks of protection in its Content-Type, which is made up where there is none.
  * @returns null when the section is not well-formed, says already that it is protected, or would no longer mean the same
  */
 function withParameter(header: Uint8Array, mode: "cipher" | "clear"): Uint8Array | null {
@@ -79,11 +79,16 @@ function withParameter(header: Uint8Array, mode: "cipher" | "clear"): Uint8Array
   if (fields.some(({ name }) => name === "") || types.length > 1) return null
   const [type] = types
   // RFC 2045 §5.2, without the charset that nobody stated.
-  if (type === undefined) return Buffer.concat([ascii(`Content-Type: text/plain; hp="${mode}"\r\n`), header])
+  if (type === undefined) return Buffer.concat([ascii(`Content-Type: text/plain;\r\n ${marks(mode)}\r\n`), header])
   const written = appended(type.octets, mode)
   const before = parseEntityHeader([type], "text/plain")
   const after = parseEntityHeader([{ name: type.name, octets: written }], "text/plain")
-  if (parameter(before, "hp") !== "" || !isSameBut(before, after, mode)) return null
+  if (
+    parameter(before, "hp") !== "" ||
+    parameter(before, "protected-headers") !== "" ||
+    !isSameBut(before, after, mode)
+  )
+    return null
   const parts = fields.map((field) => (field === type ? written : field.octets))
   return Buffer.concat([...parts, header.subarray(lengthOf(fields))])
 }
@@ -93,12 +98,17 @@ function appended(field: Uint8Array, mode: "cipher" | "clear"): Uint8Array {
   const lineEnd = /\r?\n$/.exec(text)?.[0] ?? ""
   const value = text.slice(0, text.length - lineEnd.length)
   const separator = value.trimEnd().endsWith(";") ? "" : ";"
-  return ascii(`${value}${separator}\r\n hp="${mode}"${lineEnd}`)
+  return ascii(`${value}${separator}\r\n ${marks(mode)}${lineEnd}`)
+}
+
+/** RFC 9788 §2.1, and for Thunderbird (153: OpenPGP only) and K-9 its forerunner, which they know instead. */
+function marks(mode: "cipher" | "clear"): string {
+  return `hp="${mode}"; protected-headers="v1"`
 }
 
 /** A quoted string or comment that does not end would have swallowed what was appended. */
 function isSameBut(before: EntityHeader, after: EntityHeader, mode: "cipher" | "clear"): boolean {
-  const others = after.parameters.filter(([name]) => name.toLowerCase() !== "hp")
+  const others = after.parameters.filter(([name]) => !/^(?:hp|protected-headers)$/i.test(name))
   return (
     parameter(after, "hp") === mode &&
     before.type === after.type &&

@@ -101,6 +101,7 @@ export const SHOW = `
     return {
       encryption: icon("encryptedHdrIcon"), signature: icon("signedHdrIcon"),
       technology: about.document.getElementById("cryptoBox").getAttribute("tech") ?? "",
+      subject: about.document.getElementById("expandedsubjectBox").textContent.replace(/^Subject:/, "").trim(),
       text: about.getMessagePaneBrowser()?.contentDocument?.body?.textContent ?? "",
     };
   };

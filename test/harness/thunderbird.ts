@@ -16,6 +16,8 @@ export interface Shown {
   readonly encryption: string
   readonly signature: string
   readonly technology: string
+  /** As the opened message shows it. */
+  readonly subject: string
   readonly text: string
 }
 

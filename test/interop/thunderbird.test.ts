@@ -1,6 +1,10 @@
 import { readdirSync, readFileSync } from "node:fs"
 import { join } from "node:path"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
+import { pemDecode } from "../../src/crypto/cms/pem.ts"
+import { encryptionTarget } from "../../src/pipeline/at-rest.ts"
+import { collect, preparedOf } from "../../src/pipeline/prepared.ts"
+import { ENCRYPTED_ONLY, protectOutgoing } from "../../src/pipeline/protect-outgoing.ts"
 import { type DeviceSettings, Instance } from "../harness/instance.ts"
 import { peer } from "../harness/peers.ts"
 import { ImapSession, openWithOpenssl, openWithRnp } from "../harness/reading.ts"
@@ -12,6 +16,8 @@ type Device = DeviceSettings & { readonly folder: string }
 const ALICE = "alice@example.test"
 const BOB = "bob@example.test"
 const OK = "message-encrypted-ok.svg"
+const SEED = new Uint8Array(32).fill(1)
+const HIDDEN = { ...ENCRYPTED_ONLY, headers: "hidden" } as const
 const SECRET = "Nobody but a device may read this line."
 
 let gateway: Instance
@@ -83,6 +89,23 @@ describe.skipIf(!installed)("an unmodified Thunderbird", () => {
     }
     // Thunderbird asks in steps of 64 KiB and more when it has not kept the message and it is larger than 98,304 octets.
     expect(laptop.imapLog()).toMatch(/BODY(?:\.PEEK)?\[\]<65536\.\d+>/)
+  })
+
+  test("OpenPGP: shows the subject that stands inside only, as a gateway of ours sends it; S/MIME: it does not", async () => {
+    const targets = [
+      [ALICE, encryptionTarget("smime", await certificateOf(ALICE, "smime")), laptop, "[...]"],
+      [BOB, encryptionTarget("openpgp", await certificateOf(BOB, "openpgp")), desktop, "protected-openpgp"],
+    ] as const
+    for (const [to, target, program, subject] of targets) {
+      const name = `protected-${target.format}`
+      const octets = await collect(
+        (await protectOutgoing(preparedOf(mail(to, name)), [], SEED, to, target, HIDDEN)).content(),
+      )
+      expect(Buffer.from(octets).toString()).toContain("\r\nSubject: [...]\r\n")
+      expect(await sendMail(gateway.port, "carol@elsewhere.test", [to], octets)).toMatch(/^250 2\./)
+      const shown = await program.show("Inbox", `${name}@elsewhere.test`, `The last line of ${name}.`)
+      expect(shown).toMatchObject({ encryption: OK, subject })
+    }
   })
 
   test("S/MIME: its own encrypted and signed message is read on the other device, the copy in Sent too", async () => {
@@ -193,13 +216,24 @@ const filler = (sizeOctets: number): string =>
     "\r\n",
   )
 
+/** The certificate that mail to one of our people is encrypted to. */
+async function certificateOf(address: string, format: "smime" | "openpgp"): Promise<Uint8Array> {
+  const { certificates } = JSON.parse(await gateway.must("account", "show", address, "--json"))
+  const der = format === "smime" ? pemDecode("CERTIFICATE", certificates.smime)[0] : Buffer.from(certificates.openpgp)
+  return der ?? new Uint8Array(0)
+}
+
 /** Mail from outside, through the MX. */
 async function deliver(to: string, name: string, fillerOctets = 0): Promise<void> {
+  expect(await sendMail(gateway.port, "carol@elsewhere.test", [to], mail(to, name, fillerOctets))).toMatch(/^250 2\./)
+}
+
+function mail(to: string, name: string, fillerOctets = 0): Buffer {
   const message =
     `From: Bob <bob@example.test>\r\nTo: ${to}\r\nSubject: ${name}\r\nDate: Sat, 21 Nov 2026 10:00:00 +0000\r\nMessage-ID: <${name}@elsewhere.test>\r\n` +
     "MIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n" +
     `Grüße. ${SECRET}\r\n${filler(fillerOctets)}\r\nThe last line of ${name}.\r\n`
-  expect(await sendMail(gateway.port, "carol@elsewhere.test", [to], Buffer.from(message))).toMatch(/^250 2\./)
+  return Buffer.from(message)
 }
 
 /** The message as it lies on disk. */

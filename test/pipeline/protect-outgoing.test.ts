@@ -33,6 +33,7 @@ const HEADER =
   "Subject: the merger\r\nKeywords: secret\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=iso-2022-jp\r\n"
 const BODY = "\x1b$B$3$s\x1b(B\r\nFrom here trailing \r\n\r\n"
 const MESSAGE = Buffer.from(`${HEADER}\r\n${BODY}`, "latin1")
+const MARK = '\r\n hp="cipher"; protected-headers="v1"'
 const HIDDEN: OutgoingOptions = { ...ENCRYPTED_ONLY, headers: "hidden" }
 
 async function protectedBy(
@@ -58,7 +59,7 @@ describe.each(readers.map((reader) => [reader.name, reader] as const))("%s", (_,
     expect(text(await reader.open(octets))).toBe(
       "HP-Outer: From: alice@example.test\r\nHP-Outer: To: bob@elsewhere.test\r\nHP-Outer: Subject: [...]\r\n" +
         "From: alice@example.test\r\nTo: bob@elsewhere.test\r\nSubject: the merger\r\nKeywords: secret\r\nMIME-Version: 1.0\r\n" +
-        `Content-Type: text/plain; charset=iso-2022-jp;\r\n hp="cipher"\r\n\r\n${BODY}`,
+        `Content-Type: text/plain; charset=iso-2022-jp;${MARK}\r\n\r\n${BODY}`,
     )
   })
 
@@ -166,12 +167,10 @@ const anything = fc.array(piece, { maxLength: 25 }).map((parts) => Buffer.from(p
 /** What was inside before header protection put something in: with or without the semicolon that `hp` may have needed. */
 function unmarked(inside: string): string[] {
   const rest = inside.replace(/^(?:HP-Outer:(?:[^\n]*\n[ \t])*[^\n]*\n)*/, "")
-  const made = 'Content-Type: text/plain; hp="cipher"\r\n'
-  if (rest.startsWith(made)) return [rest.slice(made.length)]
-  return inside.includes(MARK) ? [rest.replace(`;${MARK}`, ""), rest.replace(MARK, "")] : [inside]
+  const made = `Content-Type: text/plain;${MARK}\r\n`
+  const without = rest.startsWith(made) ? [rest.slice(made.length)] : []
+  return inside.includes(MARK) ? [...without, rest.replace(`;${MARK}`, ""), rest.replace(MARK, "")] : [inside]
 }
-
-const MARK = '\r\n hp="cipher"'
 
 /** The message without the fields that are never taken along. */
 function withoutDropped(message: Uint8Array): string {

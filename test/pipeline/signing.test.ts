@@ -113,7 +113,7 @@ function halves(message: Uint8Array): { readonly part: Uint8Array; readonly sign
 }
 
 const marked = (message: string, mode: string): string =>
-  message.replace(/(Content-Type: [^\r]*)/, `$1;\r\n hp="${mode}"`)
+  message.replace(/(Content-Type: [^\r]*)/, `$1;\r\n hp="${mode}"; protected-headers="v1"`)
 
 describe.skipIf(!peer("openssl"))("S/MIME, verified by OpenSSL", () => {
   for (const name of ["ECDSA", "RSA"]) {
