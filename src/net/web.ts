@@ -9,6 +9,8 @@ export interface WebRequest {
   readonly url: URL
   /** The URL may be http: for what is signed itself, such as CRLs and OCSP responses. */
   readonly allowHttp?: boolean
+  /** An administrator named the host: it may have an address inside, and another port than the scheme's own. Where it redirects to may not. */
+  readonly isTrusted?: boolean
   /** POSTed; GET without it. */
   readonly body?: { readonly type: string; readonly octets: Uint8Array }
   /** The answer may be this long. */
@@ -38,8 +40,6 @@ export interface WebRules {
   readonly timeoutMs?: number
   /** Exchanges with one host at a time; {@link PER_HOST} unless given. */
   readonly perHost?: number
-  /** Hosts that an administrator named: they may have addresses inside, and other ports than the scheme's own. */
-  readonly trusted?: ReadonlySet<string>
   /** {@link isPublicAddress} unless given. */
   readonly isAllowed?: (address: string) => boolean
   /** PEM of the authorities to verify against, instead of the system's. */
@@ -74,7 +74,7 @@ async function follow(asked: WebRequest, rules: WebRules, turns: Turns, signal: 
       return { ...rest, url }
     }
     if (redirects === MAX_REDIRECTS) throw redirectError(asked.url, `more than ${MAX_REDIRECTS} redirects`)
-    response = await redirected(asked.url, () => exchange(next, asked, rules, turns, signal))
+    response = await redirected(asked.url, () => exchange(next, { ...asked, isTrusted: false }, rules, turns, signal))
     url = next
   }
 }
@@ -107,12 +107,11 @@ function redirectError(from: URL, what: string, cause?: unknown): GatewayError {
 
 async function exchange(
   url: URL,
-  { allowHttp = false, body, maxOctets }: WebRequest,
+  { allowHttp = false, isTrusted = false, body, maxOctets }: WebRequest,
   rules: WebRules,
   turns: Turns,
   signal: AbortSignal,
 ): Promise<HttpsResponse> {
-  const isTrusted = rules.trusted?.has(url.hostname) ?? false
   const refused = refusal(url, allowHttp, isTrusted)
   if (refused !== null) throw new GatewayError("WEB_FORBIDDEN_URL", `${url.host}: ${refused}`)
   const isAllowed = isTrusted ? () => true : (rules.isAllowed ?? isPublicAddress)

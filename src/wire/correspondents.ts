@@ -31,8 +31,7 @@ export function correspondentsOf(core: Pick<Core, "config" | "database" | "peopl
 }
 
 function webOf({ keys, dns }: Core["config"]): AskWeb {
-  const trusted = new Set(keys.keyservers.map(({ host }) => host))
-  return webClient({ resolve: dnsAddresses(dns.servers), timeoutMs: keys.timeoutMs, trusted })
+  return webClient({ resolve: dnsAddresses(dns.servers), timeoutMs: keys.timeoutMs })
 }
 
 function answersIn(kept: KeptKeyAnswers): KeptAnswers {

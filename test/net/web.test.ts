@@ -363,11 +363,13 @@ test("another address is tried where the first leads nowhere", async () => {
 
 test("a host that an administrator named may be inside and have a port of its own; where it redirects to may not", async () => {
   web.dns.set("b.example", { kind: "addresses", addresses: ["127.0.0.1"] })
-  const rules = { isAllowed: () => false, trusted: new Set(["a.example"]) }
+  const [rules, named] = [{ isAllowed: () => false }, { isTrusted: true }]
   web.answer = text("hello")
-  expect(await ask(`https://a.example:${web.port}/`, rules)).toMatchObject({ status: 200 })
-  web.answer = redirect("https://b.example/there")
-  await expect(ask("https://a.example/", rules)).rejects.toMatchObject({ code: "WEB_REDIRECT" })
+  expect(await ask(`https://a.example:${web.port}/`, rules, named)).toMatchObject({ status: 200 })
+  for (const where of ["https://b.example/there", "https://a.example/there", `https://a.example:${web.port}/there`]) {
+    web.answer = redirect(where)
+    await expect(ask("https://a.example/", rules, named)).rejects.toMatchObject({ code: "WEB_REDIRECT" })
+  }
 })
 
 test("one host is asked so many times at once and no more; another does not wait for it", async () => {

@@ -20,7 +20,7 @@ export function keyserver(
   path: (address: string) => string,
 ): KeySource {
   const name = `${protocol} ${host}`
-  const asking = { source: name, ask, maxOctets: MAX_OPENPGP_ANSWER_OCTETS }
+  const asking = { source: name, ask, maxOctets: MAX_OPENPGP_ANSWER_OCTETS, isTrusted: true } as const
   let pausedUntil = new Date(0)
   return {
     name,

@@ -14,6 +14,8 @@ export interface Asking {
   readonly source: string
   readonly ask: AskWeb
   readonly maxOctets: number
+  /** An administrator named the host. */
+  readonly isTrusted?: boolean
 }
 
 /**
@@ -33,12 +35,12 @@ export async function askPlaces(asking: Asking, places: readonly URL[], signal: 
  * @throws GatewayError KEY_SOURCE_SILENT; its cause is what {@link AskWeb} threw
  */
 export async function askPlace(
-  { source, ask, maxOctets }: Asking,
+  { source, ask, maxOctets, isTrusted = false }: Asking,
   url: URL,
   signal: AbortSignal,
 ): Promise<WebAnswer | null> {
   try {
-    return await ask({ url, maxOctets }, signal)
+    return await ask({ url, maxOctets, isTrusted }, signal)
   } catch (error) {
     signal.throwIfAborted()
     if (!(error instanceof GatewayError)) throw error
