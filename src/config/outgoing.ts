@@ -2,7 +2,7 @@
 import { TRUST } from "../profiles/key.ts"
 import type { AddressPattern, Method, Policy, PolicyRule, PolicyRules, PolicyWord } from "../profiles/policy.ts"
 import type { Document } from "./document.ts"
-import { oneOf, readAddress, readDomain, readFlag, readText, wrong } from "./values.ts"
+import { oneOf, readAddress, readDomain, readText, wrong } from "./values.ts"
 
 type Groups = ReadonlyMap<string, readonly AddressPattern[]>
 
@@ -24,7 +24,7 @@ const DEFAULT_POLICY: Policy = {
   minTrust: "keyserver",
   lostKeys: "hold",
   changedKeys: "hold",
-  protectHeaders: false,
+  headers: "hidden",
   pgp: "mime",
 }
 
@@ -36,7 +36,7 @@ const READERS: { readonly [Word in PolicyWord]: (value: unknown) => Policy[Word]
   minTrust: oneOf(...TRUST),
   lostKeys: oneOf("hold", "forget"),
   changedKeys: oneOf("hold", "use"),
-  protectHeaders: readFlag,
+  headers: oneOf("hidden", "shown", "off"),
   pgp: oneOf("mime", "inline"),
 }
 

@@ -1,6 +1,7 @@
 import { readCertificate } from "../crypto/cms/certificate.ts"
-import { openPgpRecipient } from "../crypto/openpgp/encrypt.ts"
+import { openPgpRecipient, openPgpRecipients } from "../crypto/openpgp/recipient.ts"
 import { GatewayError } from "../errors.ts"
+import type { UsableKey } from "../profiles/key.ts"
 import type { Account, Format } from "../store/account.ts"
 import type { AtRest, EncryptionTarget } from "./protect.ts"
 
@@ -25,4 +26,11 @@ export function encryptionTarget(format: Format, certificate: Uint8Array): Encry
   return format === "smime"
     ? { format, certificates: [readCertificate(certificate)], cipher: "aes-256-cbc" }
     : { format, recipients: [openPgpRecipient(certificate)] }
+}
+
+/** Encryption to somebody else's key, in the newest form that its holder says he reads. */
+export function targetOfKey({ format, octets, reads }: UsableKey, at: Date): EncryptionTarget {
+  return format === "smime"
+    ? { format, certificates: [readCertificate(octets)], cipher: reads.aesGcm ? "aes-256-gcm" : "aes-256-cbc" }
+    : { format, recipients: openPgpRecipients(octets, at), seipd: reads.seipdV2 ? 2 : 1 }
 }

@@ -2,18 +2,18 @@ import { type ErrorCode, GatewayError } from "../errors.ts"
 import { addressKey } from "../message/address.ts"
 import type { Recipient } from "../message/envelope.ts"
 import { MAX_HEADER_OCTETS, readHeader } from "../mime/header.ts"
-import type { Decision } from "../profiles/decide.ts"
 import { departureFacts } from "../profiles/departure-facts.ts"
 import type { UsableKey } from "../profiles/key.ts"
+import type { Policy } from "../profiles/policy.ts"
 import type { Job } from "../queue/queue.ts"
-import { encryptionTarget } from "./at-rest.ts"
+import { targetOfKey } from "./at-rest.ts"
 import { signed } from "./dkim.ts"
 import type { Gateway, OpenMessage } from "./gateway.ts"
-import { leaving } from "./leaving.ts"
+import { type Leaving, leaving } from "./leaving.ts"
 import type { Result } from "./ports.ts"
-import { atHand, type Prepared, prefixed } from "./prepared.ts"
+import { atHand, type Prepared } from "./prepared.ts"
 import { classify } from "./protect.ts"
-import { protectOutgoing } from "./protect-outgoing.ts"
+import { protectOutgoing, signOutgoing } from "./protect-outgoing.ts"
 import { deferred, failed } from "./settle.ts"
 
 /** Sends a message to another domain, as policy and the recipient's keys say: encrypted, in clear, or not now. What leaves is signed (DKIM) last. */
@@ -26,13 +26,12 @@ export async function relay(
 ): Promise<Result> {
   const { entry } = message
   const original = await atHand({ sizeOctets: entry.sizeOctets, content: () => message.content() })
-  const plain = prefixed([Buffer.from(entry.received)], original)
   const send = (outgoing: Prepared, verified = false) =>
     sendSigned(outgoing, verified, message, job, recipient, gateway, signal)
   // What its sender encrypted stays as it is, whatever we know of the recipient.
-  if ((await classify(original)) !== "clear") return send(plain)
+  if ((await classify(original)) !== "clear") return send(await inClear(original, message))
 
-  const decision = await decided(message, await headerOf(original), recipient, job, gateway)
+  const { decision, policy } = await decided(message, await headerOf(original), recipient, job, gateway)
   gateway.log.info("mail.decided", {
     id: job.spoolId,
     recipient: job.recipient,
@@ -41,11 +40,10 @@ export async function relay(
   })
   switch (decision.kind) {
     case "encrypt":
-      return send(await encrypted(original, message, job, decision.key))
+      return send(await encrypted(original, message, job, { key: decision.key, policy, at: gateway.now() }))
     case "send":
-      return send(plain)
     case "tls":
-      return send(plain, true)
+      return send(await inClear(original, message), decision.kind === "tls")
     case "wait":
       // Whoever keeps silent must not make it leave in clear, nor come back as undeliverable: at last a person decides.
       return { ...deferred(job.recipient, "4.7.5", decision.because), fault: true }
@@ -65,10 +63,11 @@ async function decided(
   recipient: Recipient,
   job: Job,
   gateway: Gateway,
-): Promise<Decision> {
+): Promise<Pick<Leaving, "decision" | "policy">> {
   const { sender } = message.entry.envelope
-  const { decision, resolution, facts } = await leaving(message, header, recipient, gateway)
-  if (sender === null) return decision.kind === "encrypt" ? decision : { kind: "send", because: "a report" }
+  const { decision, policy, resolution, facts } = await leaving(message, header, recipient, gateway)
+  if (sender === null)
+    return { decision: decision.kind === "encrypt" ? decision : { kind: "send", because: "a report" }, policy }
   gateway.departures.note({
     spoolId: job.spoolId,
     recipient: addressKey(recipient.address),
@@ -77,12 +76,29 @@ async function decided(
     decision: decision.kind,
     facts: departureFacts(facts.fields("sensitivity"), resolution),
   })
-  return decision
+  return { decision, policy }
 }
 
-function encrypted(original: Prepared, { entry }: OpenMessage, job: Job, key: UsableKey): Promise<Prepared> {
-  const target = encryptionTarget(key.format, key.octets)
-  return protectOutgoing(original, [Buffer.from(entry.received)], entry.seed, job.recipient, target)
+interface Encryption {
+  readonly key: UsableKey
+  readonly policy: Policy
+  readonly at: Date
+}
+
+function encrypted(
+  original: Prepared,
+  { entry }: OpenMessage,
+  job: Job,
+  { key, policy, at }: Encryption,
+): Promise<Prepared> {
+  const options = { headers: policy.headers, form: policy.pgp, signing: null }
+  const trace = [Buffer.from(entry.received)]
+  return protectOutgoing(original, trace, entry.seed, job.recipient, targetOfKey(key, at), options)
+}
+
+/** As it came, but for its Bcc. */
+function inClear(original: Prepared, { entry }: OpenMessage): Promise<Prepared> {
+  return signOutgoing(original, [Buffer.from(entry.received)], entry.seed, { headers: "off", signing: null })
 }
 
 async function sendSigned(

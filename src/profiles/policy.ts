@@ -17,8 +17,8 @@ export interface Policy {
   readonly lostKeys: "hold" | "forget"
   /** An address has another key, which neither the old one nor an authority vouches for. */
   readonly changedKeys: "hold" | "use"
-  /** Subject and other fields of an encrypted message stand inside it only (RFC 9788). */
-  readonly protectHeaders: boolean
+  /** Header fields of an encrypted message (RFC 9788): `hidden`: the subject stands inside only; `shown`: inside and outside; `off`: not marked inside. */
+  readonly headers: "hidden" | "shown" | "off"
   /** OpenPGP as PGP/MIME, or as text within the body. */
   readonly pgp: "mime" | "inline"
 }

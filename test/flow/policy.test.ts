@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, writeFileSync } from "node:fs"
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
 import { type DeviceSettings, eventually, Instance } from "../harness/instance.ts"
@@ -199,6 +199,7 @@ describe.skipIf(!peer("ldapsearch"))("the directory for mail clients", () => {
 /** The header of the newest message in the mailbox that is a report. */
 function storedFor(address: string): string | undefined {
   const folder = join(gateway.folder, "data", "mail", address, "Maildir", "new")
+  if (!existsSync(folder)) return undefined
   return readdirSync(folder)
     .map((name) => readFileSync(join(folder, name), "latin1"))
     .find((text) => text.includes("Subject: Delayed mail"))

@@ -109,7 +109,7 @@ function encryptionKey(
   primaryFlags: number,
 ): Chosen {
   let because: string | null = null
-  let found: (Chosen & { kind: "chosen" }) | null = null
+  let found = null as (Chosen & { kind: "chosen" }) | null
   const newestFirst = subkeys.toSorted((a, b) => b.key.createdAt.getTime() - a.key.createdAt.getTime())
   for (const subkey of newestFirst) {
     const chosen = encryptionSubkey(reader, subkey)
