@@ -54,7 +54,7 @@ beforeAll(async () => {
     writeFile(internet.folder.file("authority.pem"), certificate.certificate),
   ])
   instance.configure("[listen]", `hostname = "mail.example.test"\n[dns]\nservers = ["127.0.0.1"]\n[listen]`)
-  instance.configure("[policy]", '[keys]\nsources = ["wkd", "profile"]\n[policy]')
+  instance.configure('sources = ["pinned"]', 'sources = ["wkd", "profile"]')
   instance.configure(`https = "127.0.0.1:${instance.port + 5}"`, `https = "${GATEWAY}:443"`)
   for (const [address, format] of PEOPLE)
     await instance.must("account", "add", address, "--format", format, "--name", "Somebody")
