@@ -21,7 +21,8 @@ export function decide(stated: StatedPolicy, resolution: Resolution): Decision {
   if (policy.encrypt === "off") return inClear(stated)
   const best = bestKey(policy, resolution)
   const silent = silentBefore(best, policy, resolution)
-  if (silent.length > 0) return { kind: "wait", because: `no answer from ${silent.join(", ")}` }
+  if (silent.length > 0 && !isForgiven(policy, resolution))
+    return { kind: "wait", because: `no answer from ${silent.join(", ")}` }
   if (best === null) return withoutKey(policy, statedBy, resolution)
   return isChanged(best, policy, resolution)
     ? {
@@ -83,6 +84,12 @@ function silentBefore(best: UsableKey | null, { minTrust }: Policy, { unanswered
   return unanswered
     .filter(({ trust }) => isTrusted(trust, minTrust) && (best === null || rank(trust) < rank(best.trust)))
     .map(({ source }) => source)
+}
+
+/** Nothing that is known speaks for a key, and nobody demands one. */
+function isForgiven({ silence, encrypt, minTrust }: Policy, { remembered, domainTrusts }: Resolution): boolean {
+  const known = [...remembered.map(({ trust }) => trust), ...domainTrusts]
+  return silence === "send" && encrypt === "prefer" && !known.some((trust) => isTrusted(trust, minTrust))
 }
 
 function isChanged(best: UsableKey, { changedKeys, minTrust }: Policy, { remembered }: Resolution): boolean {

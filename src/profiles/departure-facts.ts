@@ -2,7 +2,7 @@
 import { GatewayError } from "../errors.ts"
 import { type Address, parseAddress } from "../message/address.ts"
 import { type Decision, decide, inClear } from "./decide.ts"
-import type { UsableKey } from "./key.ts"
+import type { Trust, UsableKey } from "./key.ts"
 import { type MessageFacts, type PolicyRules, policyFor } from "./policy.ts"
 import type { Resolution } from "./resolution.ts"
 
@@ -15,6 +15,7 @@ interface KeptFacts {
         readonly keys: readonly Pick<UsableKey, "format" | "trust" | "source" | "wish" | "lineage" | "vouched">[]
         readonly rejected: readonly { readonly source: string; readonly because: string }[]
         readonly remembered: readonly Pick<UsableKey, "format" | "trust" | "source" | "lineage">[]
+        readonly domainTrusts: readonly Trust[]
       })
     | null
 }
@@ -36,6 +37,7 @@ export function departureFacts(sensitivity: readonly string[], resolution: Resol
             })),
             rejected: resolution.rejected.map(({ candidate, because }) => ({ source: candidate.source, because })),
             unanswered: resolution.unanswered,
+            domainTrusts: resolution.domainTrusts,
             remembered: resolution.remembered.map(({ format, trust, source, lineage }) => ({
               format,
               trust,

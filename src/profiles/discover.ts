@@ -1,7 +1,7 @@
 import { sha256 } from "../crypto/primitives/hash.ts"
 import { GatewayError } from "../errors.ts"
 import { type Address, addressKey } from "../message/address.ts"
-import type { Judged, KeyCandidate, KeySource, RejectedKey, SourceAnswer, UsableKey } from "./key.ts"
+import type { Judged, KeyCandidate, KeySource, RejectedKey, SourceAnswer, Trust, UsableKey } from "./key.ts"
 import { TRUST } from "./key.ts"
 import { Remembering } from "./remembering.ts"
 import type { RememberedKey, Resolution, SourceReport } from "./resolution.ts"
@@ -21,6 +21,8 @@ export interface KeptAnswers {
 /** Keys that addresses had. */
 export interface KeyMemory {
   of(address: string): readonly RememberedKey[]
+  /** How far those were believed who gave keys of anybody at this domain. */
+  trustsOf(domain: string): readonly Trust[]
   saw(address: string, keys: readonly UsableKey[], at: Date): void
 }
 
@@ -166,6 +168,7 @@ export class Discovery implements Disposable {
       rejected,
       unanswered: [...silent, ...undecided],
       remembered,
+      domainTrusts: memory.trustsOf(address.domain),
       answers: asked.map(reportOf),
     }
   }

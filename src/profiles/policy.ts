@@ -13,6 +13,8 @@ export interface Policy {
   readonly otherwise: "hold" | "refuse" | "tls" | "send"
   /** Keys of sources that are believed less are not used. */
   readonly minTrust: Trust
+  /** A source gives no answer. `send`: as if it had no key, where nobody at the recipient's domain ever had one and encryption is not demanded. */
+  readonly silence: "wait" | "send"
   /** An address that had keys has none any more. `forget`: as if it never had one. */
   readonly lostKeys: "hold" | "forget"
   /** An address has another key, which neither the old one nor an authority vouches for. */

@@ -11,6 +11,8 @@ export interface Resolution {
   readonly unanswered: readonly Unanswered[]
   /** Keys that the address had before. */
   readonly remembered: readonly RememberedKey[]
+  /** How far those were believed who ever gave keys of anybody at its domain. */
+  readonly domainTrusts: readonly Trust[]
   /** What each source came to, in the order they are asked. */
   readonly answers: readonly SourceReport[]
 }

@@ -34,7 +34,11 @@ const TABLES: readonly Table[] = [
   table("applied_request", "id, account, applied_at", "id"),
   table("key_answer", "address, source, answer, asked_at", "address, source"),
   table("departure", "spool_id, recipient, sender, at, decision, facts", "spool_id, recipient"),
-  table("key_memory", "address, format, lineage, source, trust, first_seen, last_seen", "address, format, lineage"),
+  table(
+    "key_memory",
+    "address, format, lineage, domain, source, trust, first_seen, last_seen",
+    "address, format, lineage",
+  ),
 ]
 /** A new state has one of its own. */
 const MADE_ANEW = "setting"

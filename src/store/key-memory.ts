@@ -29,6 +29,13 @@ export class KeptKeyMemory {
       ORDER BY last_seen DESC, format, lineage`.map(rememberedIn)
   }
 
+  /** How far those were believed who gave keys of anybody at this domain, each once. */
+  trustsOf(domain: string): readonly string[] {
+    return this.#database.sql.all`SELECT DISTINCT trust FROM key_memory WHERE domain = ${domain} ORDER BY trust`.map(
+      (row) => textIn(row, "trust"),
+    )
+  }
+
   /** Written once a day for a key that is known. */
   saw(address: string, keys: readonly SeenKey[], at: Date): void {
     const nowMs = at.getTime()
@@ -47,8 +54,8 @@ export class KeptKeyMemory {
     this.#database.transaction(() => {
       for (const { format, lineage, source, trust } of news)
         this.#database.sql.run`
-          INSERT INTO key_memory (address, format, lineage, source, trust, first_seen, last_seen)
-          VALUES (${address}, ${format}, ${lineage}, ${source}, ${trust}, ${nowMs}, ${nowMs})
+          INSERT INTO key_memory (address, format, lineage, domain, source, trust, first_seen, last_seen)
+          VALUES (${address}, ${format}, ${lineage}, ${domainOf(address)}, ${source}, ${trust}, ${nowMs}, ${nowMs})
           ON CONFLICT (address, format, lineage) DO UPDATE SET
             source = excluded.source, trust = excluded.trust, last_seen = excluded.last_seen`
     })
@@ -65,6 +72,10 @@ export class KeptKeyMemory {
 }
 
 const WRITTEN_EVERY_MS = 86_400e3
+
+function domainOf(address: string): string {
+  return address.slice(address.lastIndexOf("@") + 1)
+}
 
 function rememberedIn(row: Row): RememberedRow {
   return {

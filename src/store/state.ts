@@ -82,8 +82,9 @@ export const STATE_MIGRATIONS = [
   CREATE INDEX key_answer_age ON key_answer (asked_at);
 
   CREATE TABLE key_memory (
-    address TEXT NOT NULL, format TEXT NOT NULL, lineage TEXT NOT NULL, source TEXT NOT NULL, trust TEXT NOT NULL,
+    address TEXT NOT NULL, format TEXT NOT NULL, lineage TEXT NOT NULL, domain TEXT NOT NULL, source TEXT NOT NULL, trust TEXT NOT NULL,
     first_seen INTEGER NOT NULL, last_seen INTEGER NOT NULL, PRIMARY KEY (address, format, lineage)) STRICT, WITHOUT ROWID;
+  CREATE INDEX key_memory_domain ON key_memory (domain, trust);
 
   CREATE TABLE departure (
     spool_id TEXT NOT NULL, recipient TEXT NOT NULL, sender TEXT NOT NULL, at INTEGER NOT NULL, decision TEXT NOT NULL,

@@ -53,6 +53,7 @@ function memoryIn(kept: KeptKeyMemory): KeyMemory {
         .flatMap((row) =>
           isTrust(row.trust) && isFormat(row.format) ? [{ ...row, trust: row.trust, format: row.format }] : [],
         ),
+    trustsOf: (domain) => kept.trustsOf(domain).filter(isTrust),
     saw: (address, keys, at) => kept.saw(address, keys, at),
   }
 }

@@ -234,7 +234,7 @@ describe("accounts and devices on one machine", () => {
 
   test("policy preview: what another policy would have done to the last days' mail", async () => {
     const database = openEmbeddedState(instance.file("data"))
-    const nobody = { keys: [], rejected: [], unanswered: [], remembered: [], answers: [] }
+    const nobody = { keys: [], rejected: [], unanswered: [], remembered: [], domainTrusts: [], answers: [] }
     const facts = departureFacts([], { ...nobody, address: "" })
     const at = (days: number) => new Date(Date.now() - days * 86_400e3)
     const row = (recipient: string, days: number) => ({

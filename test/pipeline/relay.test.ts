@@ -27,6 +27,7 @@ const KEY = {
   place: "",
   wish: null,
   lineage: "b",
+  reads: { aesGcm: false, seipdV2: false },
 } satisfies Partial<UsableKey> as unknown as UsableKey
 const SILENT = { source: "wkd", trust: "domain", because: "timed out" } as const
 const LOST = { format: "smime", lineage: "b", source: "wkd", trust: "domain", firstSeen: AT, lastSeen: AT } as const
@@ -90,6 +91,7 @@ async function relayed({
           rejected: [],
           unanswered: [],
           remembered: [],
+          domainTrusts: [],
           answers: [],
           ...known,
         }),

@@ -36,6 +36,7 @@ function decided({ policy = {}, ...known }: Given): Decision {
     rejected: [],
     unanswered: [],
     remembered: [],
+    domainTrusts: [],
     answers: [],
     ...known,
   }
@@ -87,6 +88,21 @@ describe("what becomes of a message", () => {
       "a key, and no answer of a lesser source: encrypted",
       { keys: [key("domain")], unanswered: [silent("keyserver")] },
       "encrypt",
+    ],
+    [
+      "no answer, to be sent then, and nothing is known of the domain: in clear",
+      { unanswered: [silent("domain")], policy: { silence: "send" } },
+      "send",
+    ],
+    [
+      "the same where somebody at the domain had a key: not now",
+      { unanswered: [silent("domain")], domainTrusts: ["domain"], policy: { silence: "send" } },
+      "wait",
+    ],
+    [
+      "the same where encryption is demanded: not now",
+      { unanswered: [silent("domain")], policy: { silence: "send", encrypt: "require", otherwise: "hold" } },
+      "wait",
     ],
     ["there was a key and is none: held", { remembered: [remembered("domain")] }, "hold"],
     [
@@ -156,7 +172,14 @@ test("the reason names who was silent, what was wrong with a key, and which rule
   )
   const stated = { policy: { ...base, encrypt: "off" as const }, statedBy: { ...statedBy, encrypt: "newsletters" } }
   expect(
-    decide(stated, { address: "b@else.test", keys: [], rejected: [], unanswered: [], remembered: [], answers: [] })
-      .because,
+    decide(stated, {
+      address: "b@else.test",
+      keys: [],
+      rejected: [],
+      unanswered: [],
+      remembered: [],
+      domainTrusts: [],
+      answers: [],
+    }).because,
   ).toBe('encryption is off (rule "newsletters")')
 })

@@ -11,6 +11,7 @@ const NOBODY: Resolution = {
   rejected: [],
   unanswered: [],
   remembered: [],
+  domainTrusts: [],
   answers: [],
 }
 const KEY = {

@@ -75,6 +75,7 @@ function discovery(sources: readonly KeySource[], given: Partial<DiscoveryOption
     },
     memory: {
       of: () => remembered,
+      trustsOf: () => [],
       saw: (address, keys) => void seen.push(...keys.map((key) => `${address} ${key.fingerprint}`)),
     },
     keepFoundMs: 24 * HOUR,

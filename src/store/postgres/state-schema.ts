@@ -77,8 +77,9 @@ export const POSTGRES_STATE_MIGRATIONS = [
   CREATE INDEX key_answer_age ON key_answer (asked_at);
 
   CREATE TABLE key_memory (
-    address TEXT COLLATE "C" NOT NULL, format TEXT COLLATE "C" NOT NULL, lineage TEXT COLLATE "C" NOT NULL, source TEXT NOT NULL,
-    trust TEXT NOT NULL, first_seen BIGINT NOT NULL, last_seen BIGINT NOT NULL, PRIMARY KEY (address, format, lineage));
+    address TEXT COLLATE "C" NOT NULL, format TEXT COLLATE "C" NOT NULL, lineage TEXT COLLATE "C" NOT NULL,
+    domain TEXT COLLATE "C" NOT NULL, source TEXT NOT NULL, trust TEXT COLLATE "C" NOT NULL, first_seen BIGINT NOT NULL, last_seen BIGINT NOT NULL, PRIMARY KEY (address, format, lineage));
+  CREATE INDEX key_memory_domain ON key_memory (domain, trust);
 
   CREATE TABLE departure (
     spool_id TEXT COLLATE "C" NOT NULL, recipient TEXT COLLATE "C" NOT NULL, sender TEXT NOT NULL, at BIGINT NOT NULL,

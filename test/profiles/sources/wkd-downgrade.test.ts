@@ -39,6 +39,7 @@ beforeEach(() => {
     judge: (candidate, address, at) => judge(candidate, address, rules({ at }), AbortSignal.timeout(10_000)),
     answers: { find: () => null, keep: () => undefined },
     memory: {
+      trustsOf: () => [],
       of: () => remembered,
       saw: (_address, found, at) => {
         remembered = found.map((key) => ({ ...key, firstSeen: at, lastSeen: at }))

@@ -63,6 +63,13 @@ export function keysConformance(driver: StateDriver): void {
       expect(memory.of("b@else.test")[0]).toMatchObject({ trust: "dnssec", lastSeen: later(0.9) })
     })
 
+    test("it is known how far those were believed who gave keys of a domain", () => {
+      const memory = new KeptKeyMemory(opened.state)
+      memory.saw("b@else.test", [key("one"), key("two", "dnssec")], AT)
+      memory.saw("c@other.test", [key("three", "keyserver")], AT)
+      expect([memory.trustsOf("else.test"), memory.trustsOf("st")]).toEqual([["dnssec", "domain"], []])
+    })
+
     test("an administrator may forget an address", () => {
       const memory = new KeptKeyMemory(opened.state)
       memory.saw("b@else.test", [key("one"), key("two")], AT)
