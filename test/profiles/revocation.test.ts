@@ -12,7 +12,6 @@ import { mustRun, peer, peerPath, type TemporaryFolder, temporaryFolder } from "
 import { freePorts } from "../harness/ports.ts"
 import { candidate, judged, rules, told } from "./judging.ts"
 
-const OPENSSL = "openssl"
 const BOB = "bob@example.test"
 const CRL = "http://crl.test/authority.crl"
 const OCSP = "http://ocsp.test/"
@@ -431,9 +430,13 @@ function answering({ signer = responder, more = [], about, isSpoilt }: Answering
 
 async function ocspResponder(port: number): Promise<AsyncDisposable> {
   const by = ["-rsigner", responder.certificateFile, "-rkey", responder.keyFile, "-CA", authority.certificateFile]
-  const child = spawn(OPENSSL, ["ocsp", "-index", folder.file("index"), ...by, "-port", String(port), "-ndays", "1"], {
-    env: { ...process.env, PATH: peerPath() },
-  })
+  const child = spawn(
+    "openssl",
+    ["ocsp", "-index", folder.file("index"), ...by, "-port", String(port), "-ndays", "1"],
+    {
+      env: { ...process.env, PATH: peerPath() },
+    },
+  )
   const ended = new Promise<void>((resolve) => child.once("close", () => resolve()))
   await new Promise<void>((resolve, reject) => {
     child.once("error", reject)
