@@ -109,15 +109,15 @@ function encryptionKey(
   primaryFlags: number,
 ): Chosen {
   let because: string | null = null
-  let found = null as (Chosen & { kind: "chosen" }) | null
+  const found: (Chosen & { kind: "chosen" })[] = []
   const newestFirst = subkeys.toSorted((a, b) => b.key.createdAt.getTime() - a.key.createdAt.getTime())
   for (const subkey of newestFirst) {
     const chosen = encryptionSubkey(reader, subkey)
-    if (chosen?.kind === "chosen") found = found ? { ...found, subkeys: [...found.subkeys, ...chosen.subkeys] } : chosen
+    if (chosen?.kind === "chosen") found.push(chosen)
     else because ??= chosen?.because ?? null
-    if (found?.subkeys.length === MAX_ENCRYPTION_KEYS) break
+    if (found.length === MAX_ENCRYPTION_KEYS) break
   }
-  if (found) return found
+  if (found[0]) return { ...found[0], subkeys: found.flatMap(({ subkeys }) => subkeys) }
   const { name } = reader.description
   const canEncrypt = (primaryFlags & ENCRYPTS) !== 0 && primary.key.material.kind !== "unsupported"
   if (because === null && canEncrypt) return { kind: "chosen", subkeys: [], name, expiresAt: null }
