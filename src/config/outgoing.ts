@@ -25,7 +25,7 @@ const DEFAULT_POLICY: Policy = {
   silence: "wait",
   lostKeys: "hold",
   changedKeys: "hold",
-  headers: "hidden",
+  headers: "auto",
   pgp: "mime",
 }
 
@@ -38,7 +38,7 @@ const READERS: { readonly [Word in PolicyWord]: (value: unknown) => Policy[Word]
   silence: oneOf("wait", "send"),
   lostKeys: oneOf("hold", "forget"),
   changedKeys: oneOf("hold", "use"),
-  headers: oneOf("hidden", "shown", "off"),
+  headers: oneOf("auto", "hidden", "shown", "off"),
   pgp: oneOf("mime", "inline"),
 }
 

@@ -2,6 +2,7 @@ import { type ErrorCode, GatewayError } from "../errors.ts"
 import { addressKey } from "../message/address.ts"
 import type { Recipient } from "../message/envelope.ts"
 import { MAX_HEADER_OCTETS, readHeader } from "../mime/header.ts"
+import type { HeaderPolicy } from "../mime/header-protection.ts"
 import { departureFacts } from "../profiles/departure-facts.ts"
 import type { UsableKey } from "../profiles/key.ts"
 import type { Policy } from "../profiles/policy.ts"
@@ -91,9 +92,14 @@ function encrypted(
   job: Job,
   { key, policy, at }: Encryption,
 ): Promise<Prepared> {
-  const options = { headers: policy.headers, form: policy.pgp, signing: null }
+  const options = { headers: headersFor(key, policy), form: policy.pgp, signing: null }
   const trace = [Buffer.from(entry.received)]
   return protectOutgoing(original, trace, entry.seed, job.recipient, targetOfKey(key, at), options)
+}
+
+function headersFor({ format }: UsableKey, { headers }: Policy): HeaderPolicy {
+  if (headers !== "auto") return headers
+  return format === "openpgp" ? "hidden" : "shown"
 }
 
 /** As it came, but for its Bcc. */

@@ -19,8 +19,11 @@ export interface Policy {
   readonly lostKeys: "hold" | "forget"
   /** An address has another key, which neither the old one nor an authority vouches for. */
   readonly changedKeys: "hold" | "use"
-  /** Header fields of an encrypted message (RFC 9788): `hidden`: the subject stands inside only; `shown`: inside and outside; `off`: not marked inside. */
-  readonly headers: "hidden" | "shown" | "off"
+  /**
+   * Header fields of an encrypted message (RFC 9788): `hidden`: the subject stands inside only; `shown`: inside and outside; `off`: not marked inside.
+   * `auto`: hidden in OpenPGP, shown in S/MIME, whose programs do not show a subject from inside yet.
+   */
+  readonly headers: "auto" | "hidden" | "shown" | "off"
   /** OpenPGP as PGP/MIME, or as text within the body. */
   readonly pgp: "mime" | "inline"
 }
