@@ -13,6 +13,7 @@ import { addressKey, parseAddress } from "../message/address.ts"
 import type { Account, Format } from "../store/people.ts"
 import { confirmChange } from "./confirm.ts"
 import { writeOpenPgpFiles } from "./device-folder.ts"
+import { gatewayKeyView, stateText } from "./gateway-key-view.ts"
 import { type KeyringOptions, openKeyring, warnUnsealed, withKeyringOptions } from "./keyring.ts"
 import { type CommonOptions, openInstance, optionsOf, print, printJson } from "./shell.ts"
 import { printOffline, submit, whenOnline } from "./submit.ts"
@@ -105,7 +106,8 @@ function list(options: CommonOptions): void {
 function show(written: string, options: CommonOptions): void {
   using instance = openInstance(options)
   const account = knownAccount(instance.people.account(written), written)
-  const value = accountView(account)
+  const gatewayKeys = instance.gatewayKeys.of(account.address).map(gatewayKeyView)
+  const value = { ...accountView(account), gatewayKeys }
   if (options.json) {
     printJson(value)
     return
@@ -116,6 +118,7 @@ function show(written: string, options: CommonOptions): void {
     print(
       `${key.format} key ${key.id}${key.current ? "" : " (old)"}, since ${key.addedAt}${key.notAfter === null ? "" : `, certificate until ${key.notAfter}`}`,
     )
+  for (const key of gatewayKeys) print(`${key.format} gateway key ${key.id}, signs for it here: ${stateText(key)}`)
   for (const text of Object.values(value.certificates)) print(text.trimEnd())
 }
 
@@ -130,6 +133,7 @@ async function remove(written: string, options: ChangeOptions): Promise<void> {
   }
   using instance = openInstance(options)
   instance.people.removeAccount(address)
+  instance.gatewayKeys.removeAll(address)
   await confirmChange(instance)
   print(`account ${address}: removed; stored mail and keyring are still there`)
 }

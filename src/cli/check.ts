@@ -6,14 +6,16 @@ import { isLoopback } from "../config/values.ts"
 import { type Certificate, readCertificate } from "../crypto/cms/certificate.ts"
 import { pemDecode } from "../crypto/cms/pem.ts"
 import { certificateNames } from "../crypto/primitives/x509.ts"
-import { hasCode } from "../errors.ts"
+import { GatewayError, hasCode } from "../errors.ts"
 import { parseAddress } from "../message/address.ts"
+import { gatewayKeyState } from "../store/gateway-keys.ts"
 import type { People } from "../store/people.ts"
 import { presentProcesses } from "../store/presence.ts"
 import { lastAttempt, serverCertificateView } from "./acme-view.ts"
 import { dkimFiles } from "./check-dkim.ts"
 import { checkDns } from "./check-dns.ts"
 import { type Finding, note, ok, wrong } from "./check-finding.ts"
+import { gatewayKeyView } from "./gateway-key-view.ts"
 import {
   type CommonOptions,
   type OpenInstance,
@@ -63,6 +65,7 @@ async function look(
     ...serverCertificates(config),
     ...certificateAuthority(config),
     ...accountCertificates(people),
+    ...gatewayKeyFindings(instance),
     ...upstreamCredentials(instance),
     ...(await scanners(config, starters)),
     ...config.domains.flatMap((domain) => dkimFiles(domain, config)),
@@ -197,6 +200,24 @@ function accountCertificates(people: People): readonly Finding[] {
         ),
       ),
     ]
+  })
+}
+
+/** Whether what signs for our people can, and how long. */
+function gatewayKeyFindings({ people, gatewayKeys }: OpenInstance): readonly Finding[] {
+  return people.accounts().flatMap(({ address }) => {
+    const about = `gateway key of ${address}`
+    try {
+      const active = gatewayKeys.of(address).filter((key) => gatewayKeyState(key) === "active")
+      return active.map((key) => {
+        gatewayKeys.secret(key).fill(0)
+        const { notAfter } = gatewayKeyView(key)
+        return notAfter === null ? ok(about, key.format) : expiry(`${about} (${key.format})`, new Date(notAfter))
+      })
+    } catch (error) {
+      if (!(error instanceof GatewayError)) throw error
+      return [wrong(about, `${error.message}; what it would sign waits`)]
+    }
   })
 }
 

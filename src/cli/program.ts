@@ -20,6 +20,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Register>>> = {
   account: async () => (await import("./account.ts")).registerAccount,
   alias: async () => (await import("./alias.ts")).registerAlias,
   device: async () => (await import("./device.ts")).registerDevice,
+  "gateway-key": async () => (await import("./gateway-key.ts")).registerGatewayKey,
   profile: async () => (await import("./profile.ts")).registerProfile,
   policy: async () => (await import("./policy.ts")).registerPolicy,
   certificate: async () => (await import("./certificate.ts")).registerCertificate,

@@ -6,6 +6,7 @@ import type { Decision } from "../profiles/decide.ts"
 import type { StatedPolicy } from "../profiles/policy.ts"
 import type { Resolution } from "../profiles/resolution.ts"
 import type { State } from "../store/database.ts"
+import { GatewayKeys } from "../store/gateway-keys.ts"
 import { People } from "../store/people.ts"
 import { RecryptionKeys } from "../store/recryption-keys.ts"
 import { refuseOtherSecrets } from "../store/shared-secrets.ts"
@@ -90,6 +91,7 @@ export interface OpenInstance extends Disposable {
   readonly config: Config
   readonly database: State
   readonly people: People
+  readonly gatewayKeys: GatewayKeys
   readonly upstreamCredentials: UpstreamCredentials
 }
 
@@ -118,7 +120,9 @@ export function openInstance(options: CommonOptions): OpenInstance {
   const recryptionKeys = new RecryptionKeys(database, join(config.secrets, "recryption"))
   const upstreamCredentials = new UpstreamCredentials(database, join(config.secrets, "upstream"))
   const people = new People(database, { domains, postmaster, recryptionKeys, upstreamCredentials })
-  return { config, database, people, upstreamCredentials, [Symbol.dispose]: () => database.close() }
+  // Commands take turns: state's write lock is theirs while they change something.
+  const gatewayKeys = new GatewayKeys(join(config.secrets, "signing"), (act) => database.transaction(act))
+  return { config, database, people, gatewayKeys, upstreamCredentials, [Symbol.dispose]: () => database.close() }
 }
 
 /** One line for people on stdout. */

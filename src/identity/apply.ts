@@ -3,14 +3,17 @@ import { GatewayError } from "../errors.ts"
 import { addressKey, parseAddress } from "../message/address.ts"
 import type { Account, AccountKey, DeviceLogin } from "../store/account.ts"
 import type { Database } from "../store/database.ts"
+import { type GatewayKeys, gatewayKeyState } from "../store/gateway-keys.ts"
 import type { People } from "../store/people.ts"
+import { unfitToSign } from "./gateway-certificate.ts"
 import { verifyProfile } from "./profile.ts"
 import type { Change, Republished, Request, SignedRequest } from "./requests.ts"
 import { verifyRequest } from "./requests.ts"
 
-/** The state that requests change: people, and the database they live in. */
+/** The state that requests change: people with the keys that sign for them, and the database they live in. */
 export interface RequestTarget {
   readonly people: People
+  readonly gatewayKeys: GatewayKeys
   readonly database: Database
 }
 
@@ -18,26 +21,28 @@ export interface RequestTarget {
  * Checks a signed request against what is known, and applies it whole or not at all. The one way in which an account's keys and
  * devices change. `fingerprint`: only what this personal root signed; null: whichever may sign.
  * @throws GatewayError REQUEST_INVALID (tampered, foreign, applied before, contradicts itself), ACCOUNT_UNKNOWN, ACCOUNT_EXISTS,
- * DEVICE_EXISTS, DEVICE_UNKNOWN
+ * DEVICE_EXISTS, DEVICE_UNKNOWN, GATEWAY_KEY_UNKNOWN, GATEWAY_KEY_STATE
  */
 export function applyRequest(
-  { people, database }: RequestTarget,
+  target: RequestTarget,
   text: string,
   now: Date,
   fingerprint: string | null = null,
 ): SignedRequest {
+  const { people, database } = target
   const signed = verifyRequest(text, (address) => people.account(address)?.root ?? null)
   if (fingerprint !== null && signed.fingerprint !== fingerprint)
     throw invalid(`is signed by ${signed.fingerprint}, not by ${fingerprint}`)
   const { request } = signed
   database.transaction(() => {
     recordOnce(database, request, now)
-    applyChange(people, request, now)
+    applyChange(target, request, now)
   })
   return signed
 }
 
-function applyChange(people: People, { address, change }: Request, now: Date): void {
+function applyChange(target: RequestTarget, { address, change }: Request, now: Date): void {
+  const { people, gatewayKeys } = target
   switch (change.kind) {
     case "account-add":
       addAccount(people, address, change, now)
@@ -52,6 +57,7 @@ function applyChange(people: People, { address, change }: Request, now: Date): v
       return
     case "account-remove":
       people.removeAccount(address)
+      gatewayKeys.removeAll(address)
       return
     case "device-add":
       addDevice(people, known(people, address), change, now)
@@ -61,6 +67,13 @@ function applyChange(people: People, { address, change }: Request, now: Date): v
       return
     case "device-revoke":
       revokeDevice(people, known(people, address), change, now)
+      return
+    case "gateway-key-add":
+      addGatewayKey(target, known(people, address), change, now)
+      return
+    case "gateway-key-remove":
+      gatewayKeys.remove(address, change.key)
+      republish(people, known(people, address), change)
       return
     default:
       change satisfies never
@@ -132,6 +145,24 @@ function revokeDevice(people: People, account: Account, change: ChangeOf<"device
   // An administrator may have been first; then only the owner's certificate is left to change.
   if (device.revokedAt === null) people.revokeDevice(account.address, device.name, now)
   republish(people, account, change)
+}
+
+function addGatewayKey(
+  { people, gatewayKeys }: RequestTarget,
+  account: Account,
+  { key: id, certificate, ...published }: ChangeOf<"gateway-key-add">,
+  now: Date,
+): void {
+  const key = gatewayKeys.of(account.address).find((candidate) => candidate.id === id)
+  if (key === undefined || gatewayKeyState(key) === "retired")
+    throw new GatewayError(
+      "GATEWAY_KEY_UNKNOWN",
+      `gateway key ${id} of ${account.address}: waits for no certificate here`,
+    )
+  const because = unfitToSign(key, certificate, account, now)
+  if (because !== null) throw invalid(`certifies gateway key ${id}, but ${because}`)
+  gatewayKeys.certify(account.address, id, certificate, now)
+  republish(people, account, published)
 }
 
 function republish(people: People, account: Account, change: Republished): void {

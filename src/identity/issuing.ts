@@ -54,24 +54,34 @@ export function issuerOf({ certificate, scalar }: KeyPair): Issuer {
 /** A certificate for the key with this scalar, issued by the person's intermediate; it does not outlive the root. */
 export function issueLeaf(
   person: Pick<Person, "address" | "root" | "intermediate">,
-  leaf: {
-    readonly name: string
-    readonly scalar: Uint8Array
-    readonly serial: Uint8Array
-    readonly usage: "encrypt" | "sign"
-  },
+  leaf: Omit<Leaf, "point"> & { readonly scalar: Uint8Array },
   now: Date,
 ): KeyPair {
-  const certificate = issueEndEntity({
+  const { scalar } = leaf
+  return { certificate: issuePublicLeaf(person, { ...leaf, point: p256PublicPoint(scalar) }, now), scalar }
+}
+
+/** The same, for a key whose scalar somebody else has. */
+export function issuePublicLeaf(
+  person: Pick<Person, "address" | "root" | "intermediate">,
+  leaf: Leaf,
+  now: Date,
+): Uint8Array {
+  return issueEndEntity({
     issuer: issuerOf(person.intermediate),
     address: person.address,
-    name: leaf.name,
-    point: p256PublicPoint(leaf.scalar),
-    serial: leaf.serial,
-    usage: leaf.usage,
+    ...leaf,
     ...leafValidity(now, readCertificate(person.root.certificate).notAfter),
   })
-  return { certificate, scalar: leaf.scalar }
+}
+
+/** What tells one end entity of a person from another. */
+interface Leaf {
+  readonly name: string
+  /** Uncompressed. */
+  readonly point: Uint8Array
+  readonly serial: Uint8Array
+  readonly usage: "encrypt" | "sign"
 }
 
 /** A device's login certificate, issued by the personal root itself. */

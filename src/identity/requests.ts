@@ -67,6 +67,9 @@ export type Change =
     } & Republished)
   | ({ readonly kind: "device-renew"; readonly device: DeviceRecord } & Republished)
   | ({ readonly kind: "device-revoke"; readonly device: string; readonly name: string } & Republished)
+  /** `key`: as the server names it. The certificate makes it sign for the account. */
+  | ({ readonly kind: "gateway-key-add"; readonly key: string; readonly certificate: Uint8Array } & Republished)
+  | ({ readonly kind: "gateway-key-remove"; readonly key: string } & Republished)
 
 /** One change, asked for by the owner of an account. */
 export interface Request {
@@ -168,6 +171,15 @@ function readChange(payload: JsonObject): Change {
       return { kind, device: readDeviceRecord(payload.object("device")), ...readRepublished(payload) }
     case "device-revoke":
       return { kind, device: payload.text("device"), name: payload.text("name"), ...readRepublished(payload) }
+    case "gateway-key-add":
+      return {
+        kind,
+        key: payload.text("key"),
+        certificate: payload.octets("certificate"),
+        ...readRepublished(payload),
+      }
+    case "gateway-key-remove":
+      return { kind, key: payload.text("key"), ...readRepublished(payload) }
     default:
       return kind satisfies never
   }
@@ -232,6 +244,8 @@ const KINDS = [
   "device-add",
   "device-renew",
   "device-revoke",
+  "gateway-key-add",
+  "gateway-key-remove",
 ] as const
 
 function invalid(what: string): GatewayError {

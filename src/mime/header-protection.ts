@@ -30,7 +30,7 @@ export interface ProtectedHeader {
  */
 export function protectHeader(header: Uint8Array, policy: HeaderPolicy, mode: "cipher" | "clear"): ProtectedHeader {
   const own = withoutFields(header, (name) => DROPPED.has(name))
-  if (isSigned(parseEntityHeader(parseFields(own), "text/plain")))
+  if (isSignedByAuthor(own))
     return { outside: outerFields(own, "clear"), payload: own, isProtected: false, isSigned: true }
   const hides = policy === "hidden" && mode === "cipher"
   const outside = hides ? obscured(own) : outerFields(own, "clear")
@@ -43,6 +43,11 @@ export function protectHeader(header: Uint8Array, policy: HeaderPolicy, mode: "c
 /** The header section without Bcc, for what is not protected by us. */
 export function withoutBcc(header: Uint8Array): Uint8Array {
   return withoutFields(header, (name) => BCC.has(name))
+}
+
+/** Whether a header section is that of a message which whoever wrote it has signed. */
+export function isSignedByAuthor(header: Uint8Array): boolean {
+  return isSigned(parseEntityHeader(parseFields(header), "text/plain"))
 }
 
 /** What is signed already by whoever wrote it: clear (RFC 1847) or opaque (RFC 8551 §3.5.2). */

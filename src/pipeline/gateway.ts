@@ -5,7 +5,16 @@ import type { Envelope, Recipient } from "../message/envelope.ts"
 import type { PolicyRules } from "../profiles/policy.ts"
 import type { Job } from "../queue/queue.ts"
 import type { SpoolEntry } from "../store/spool.ts"
-import type { Correspondents, Departures, Directory, Mailboxes, Relay, Reports, Signatories } from "./ports.ts"
+import type {
+  Correspondents,
+  Departures,
+  Directory,
+  Mailboxes,
+  Relay,
+  Reports,
+  Signatories,
+  SigningIdentities,
+} from "./ports.ts"
 
 /** A spooled message, open for reading. */
 export interface OpenMessage extends AsyncDisposable {
@@ -25,6 +34,7 @@ export interface Gateway {
   readonly mailboxes: Mailboxes
   readonly relay: Relay
   readonly signatories: Signatories
+  readonly signingIdentities: SigningIdentities
   readonly reports: Reports
   /** Our name in reports and trace fields. */
   readonly hostname: string

@@ -1,8 +1,11 @@
+import type { CmsIdentity } from "../crypto/cms/signed.ts"
+import type { OpenPgpIdentity } from "../crypto/openpgp/sign.ts"
 import type { DkimSigner } from "../crypto/primitives/dkim-key.ts"
 import type { Address } from "../message/address.ts"
 import type { Envelope, Recipient } from "../message/envelope.ts"
 import type { DeliveryStatus } from "../message/status.ts"
 import type { DkimIdentity } from "../mime/dkim-signature.ts"
+import type { KeyFormat } from "../profiles/key.ts"
 import type { Resolution } from "../profiles/resolution.ts"
 import type { Departure } from "../store/departures.ts"
 import type { Prepared } from "./prepared.ts"
@@ -91,6 +94,21 @@ export interface Signatories {
    * @throws GatewayError DKIM_KEY_UNUSABLE, DKIM_KEYS_CORRUPT when it would sign and cannot
    */
   of(domain: string, at: Date): readonly (DkimIdentity & { readonly signer: DkimSigner })[]
+}
+
+/** A key that signs a message for its author, or one sentence for people why none does. */
+export type FoundSigner =
+  | { readonly kind: "signer"; readonly format: "smime"; readonly signer: CmsIdentity }
+  | { readonly kind: "signer"; readonly format: "openpgp"; readonly signer: OpenPgpIdentity }
+  | { readonly kind: "none"; readonly because: string }
+
+/** Keys with which the gateway signs for our people. */
+export interface SigningIdentities {
+  /**
+   * For mail of `account` that was accepted `at`. `format` null: the first of the account's that has a key.
+   * @throws GatewayError GATEWAY_KEYS_CORRUPT, GATEWAY_KEY_UNUSABLE when it would sign and cannot
+   */
+  of(account: string, format: KeyFormat | null, at: Date): FoundSigner
 }
 
 /** Reports of final failures to the sender. */

@@ -1,23 +1,29 @@
-import { type ErrorCode, GatewayError } from "../errors.ts"
+import { type ErrorCode, GatewayError, hasCode } from "../errors.ts"
 import { addressKey } from "../message/address.ts"
 import type { Recipient } from "../message/envelope.ts"
 import { MAX_HEADER_OCTETS, readHeader } from "../mime/header.ts"
 import type { HeaderPolicy } from "../mime/header-protection.ts"
+import type { Decision } from "../profiles/decide.ts"
 import { departureFacts } from "../profiles/departure-facts.ts"
 import type { UsableKey } from "../profiles/key.ts"
 import type { Policy } from "../profiles/policy.ts"
 import type { Job } from "../queue/queue.ts"
+import type { SpoolEntry } from "../store/spool.ts"
 import { targetOfKey } from "./at-rest.ts"
 import { signed } from "./dkim.ts"
 import type { Gateway, OpenMessage } from "./gateway.ts"
 import { type Leaving, leaving } from "./leaving.ts"
+import { type OutgoingSignature, outgoingSignature, withoutKey } from "./outgoing-signature.ts"
 import type { Result } from "./ports.ts"
 import { atHand, type Prepared } from "./prepared.ts"
 import { classify } from "./protect.ts"
-import { protectOutgoing, signOutgoing } from "./protect-outgoing.ts"
+import { type OutgoingOptions, protectOutgoing, signOutgoing } from "./protect-outgoing.ts"
 import { deferred, failed } from "./settle.ts"
 
-/** Sends a message to another domain, as policy and the recipient's keys say: encrypted, in clear, or not now. What leaves is signed (DKIM) last. */
+/**
+ * Sends a message to another domain, as policy and the recipient's keys say: signed, encrypted, in clear, or not now. What leaves is signed by its domain
+ * (DKIM) last.
+ */
 export async function relay(
   message: OpenMessage,
   job: Job,
@@ -30,9 +36,12 @@ export async function relay(
   const send = (outgoing: Prepared, verified = false) =>
     sendSigned(outgoing, verified, message, job, recipient, gateway, signal)
   // What its sender encrypted stays as it is, whatever we know of the recipient.
-  if ((await classify(original)) !== "clear") return send(await inClear(original, message))
+  if ((await classify(original)) !== "clear")
+    return send(await signOutgoing(original, traceOf(entry), entry.seed, UNSIGNED))
 
-  const { decision, policy } = await decided(message, await headerOf(original), recipient, job, gateway)
+  const header = await headerOf(original)
+  const left = await decided(message, header, recipient, job, gateway)
+  const { decision } = left
   gateway.log.info("mail.decided", {
     id: job.spoolId,
     recipient: job.recipient,
@@ -41,10 +50,11 @@ export async function relay(
   })
   switch (decision.kind) {
     case "encrypt":
-      return send(await encrypted(original, message, job, { key: decision.key, policy, at: gateway.now() }))
     case "send":
-    case "tls":
-      return send(await inClear(original, message), decision.kind === "tls")
+    case "tls": {
+      const outgoing = await asDecided(original, header, message, job, left, gateway)
+      return "kind" in outgoing ? outgoing : send(outgoing, decision.kind === "tls")
+    }
     case "wait":
       // Whoever keeps silent must not make it leave in clear, nor come back as undeliverable: at last a person decides.
       return { ...deferred(job.recipient, "4.7.5", decision.because), fault: true }
@@ -64,11 +74,11 @@ async function decided(
   recipient: Recipient,
   job: Job,
   gateway: Gateway,
-): Promise<Pick<Leaving, "decision" | "policy">> {
+): Promise<Leaving> {
   const { sender } = message.entry.envelope
-  const { decision, policy, resolution, facts } = await leaving(message, header, recipient, gateway)
-  if (sender === null)
-    return { decision: decision.kind === "encrypt" ? decision : { kind: "send", because: "a report" }, policy }
+  const left = await leaving(message, header, recipient, gateway)
+  const { decision, resolution, facts } = left
+  if (sender === null) return decision.kind === "encrypt" ? left : { ...left, decision: AS_REPORT }
   gateway.departures.note({
     spoolId: job.spoolId,
     recipient: addressKey(recipient.address),
@@ -77,34 +87,68 @@ async function decided(
     decision: decision.kind,
     facts: departureFacts(facts.fields("sensitivity"), resolution),
   })
-  return { decision, policy }
+  return left
 }
 
-interface Encryption {
-  readonly key: UsableKey
-  readonly policy: Policy
-  readonly at: Date
-}
-
-function encrypted(
+/** What leaves, signed and encrypted as it was decided; or what is said instead, where it must be signed and cannot be. */
+async function asDecided(
   original: Prepared,
+  header: Uint8Array,
   { entry }: OpenMessage,
   job: Job,
-  { key, policy, at }: Encryption,
+  left: Leaving,
+  { signingIdentities, log, now }: Gateway,
+): Promise<Prepared | Result> {
+  const key = left.decision.kind === "encrypt" ? left.decision.key : null
+  const form = (signature: OutgoingSignature) =>
+    signature.kind === "hold" ? held(signature.because) : protectedAs(original, entry, job, key, left, signature, now())
+  try {
+    const signature = outgoingSignature(entry, header, left, key?.format ?? null, signingIdentities)
+    log.info("mail.signature", { id: job.spoolId, recipient: job.recipient, ...described(signature) })
+    return await form(signature)
+  } catch (error) {
+    if (hasCode(error, "NOT_SIGNABLE"))
+      return form(withoutKey("its lines or octets would not come through every relay as they are", left))
+    return keyFault(error, job, log)
+  }
+}
+
+function protectedAs(
+  original: Prepared,
+  entry: SpoolEntry,
+  job: Job,
+  key: UsableKey | null,
+  { policy }: Leaving,
+  signature: OutgoingSignature,
+  at: Date,
 ): Promise<Prepared> {
-  const options = { headers: headersFor(key, policy), form: policy.pgp, signing: null }
-  const trace = [Buffer.from(entry.received)]
-  return protectOutgoing(original, trace, entry.seed, job.recipient, targetOfKey(key, at), options)
+  const options: OutgoingOptions = {
+    headers: headersFor(key, policy),
+    form: policy.pgp,
+    signing: signature.kind === "sign" ? signature.signing : null,
+  }
+  if (key === null) return signOutgoing(original, traceOf(entry), entry.seed, options)
+  return protectOutgoing(original, traceOf(entry), entry.seed, job.recipient, targetOfKey(key, at), options)
 }
 
-function headersFor({ format }: UsableKey, { headers }: Policy): HeaderPolicy {
+function headersFor(key: UsableKey | null, { headers }: Policy): HeaderPolicy {
+  if (key === null) return "off"
   if (headers !== "auto") return headers
-  return format === "openpgp" ? "hidden" : "shown"
+  return key.format === "openpgp" ? "hidden" : "shown"
 }
 
-/** As it came, but for its Bcc. */
-function inClear(original: Prepared, { entry }: OpenMessage): Promise<Prepared> {
-  return signOutgoing(original, [Buffer.from(entry.received)], entry.seed, { headers: "off", signing: null })
+function described(signature: OutgoingSignature): Readonly<Record<string, string>> {
+  return signature.kind === "sign"
+    ? { signature: signature.signing.identity.format }
+    : { signature: signature.kind, because: signature.because }
+}
+
+function held(reason: string): Result {
+  return { kind: "hold", reason, told: true }
+}
+
+function traceOf({ received }: SpoolEntry): readonly Uint8Array[] {
+  return [Buffer.from(received)]
 }
 
 async function sendSigned(
@@ -117,8 +161,7 @@ async function sendSigned(
   signal: AbortSignal,
 ): Promise<Result> {
   const leaves = await asLeaving(outgoing, message, job, gateway)
-  if (leaves instanceof Error) return { ...deferred(job.recipient, "4.3.5", leaves.message), fault: true }
-  return gateway.relay.send(leaves, message.entry.envelope, recipient, { verified, signal })
+  return "kind" in leaves ? leaves : gateway.relay.send(leaves, message.entry.envelope, recipient, { verified, signal })
 }
 
 async function headerOf(message: Prepared): Promise<Uint8Array> {
@@ -132,22 +175,34 @@ async function headerOf(message: Prepared): Promise<Uint8Array> {
 
 /**
  * Signed, where it is of our people or of ourselves. What came from elsewhere is never signed by us, whoever it names as its author.
- * @returns the error, where it would have to be signed and cannot be
+ * @returns what is said instead, where it would have to be signed and cannot be
  */
 async function asLeaving(
   outgoing: Prepared,
   { entry }: OpenMessage,
   job: Job,
-  gateway: Gateway,
-): Promise<Prepared | GatewayError> {
+  { signatories, log }: Gateway,
+): Promise<Prepared | Result> {
   if (entry.origin.kind !== "submission") return outgoing
   try {
-    return await signed(outgoing, entry.receivedAt, gateway.signatories)
+    return await signed(outgoing, entry.receivedAt, signatories)
   } catch (error) {
-    if (!(error instanceof GatewayError) || !KEY_FAULTS.includes(error.code)) throw error
-    gateway.log.error("mail.not-signed", { id: job.spoolId, recipient: job.recipient }, error)
-    return error
+    return keyFault(error, job, log)
   }
 }
 
-const KEY_FAULTS: readonly ErrorCode[] = ["DKIM_KEY_UNUSABLE", "DKIM_KEYS_CORRUPT"]
+/** A key of ours that cannot be used is ours to repair: the message waits. Throws what is nothing of the kind. */
+function keyFault(error: unknown, job: Job, log: Gateway["log"]): Result {
+  if (!(error instanceof GatewayError) || !KEY_FAULTS.includes(error.code)) throw error
+  log.error("mail.not-signed", { id: job.spoolId, recipient: job.recipient }, error)
+  return { ...deferred(job.recipient, "4.3.5", error.message), fault: true }
+}
+
+const KEY_FAULTS: readonly ErrorCode[] = [
+  "DKIM_KEY_UNUSABLE",
+  "DKIM_KEYS_CORRUPT",
+  "GATEWAY_KEY_UNUSABLE",
+  "GATEWAY_KEYS_CORRUPT",
+]
+const AS_REPORT: Decision = { kind: "send", because: "a report" }
+const UNSIGNED = { headers: "off", signing: null } as const

@@ -3,7 +3,7 @@ import { join } from "node:path"
 import { type DkimAlgorithm, type DkimSigner, readDkimKey } from "../crypto/primitives/dkim-key.ts"
 import { equalConstantTime } from "../crypto/primitives/hash.ts"
 import { GatewayError } from "../errors.ts"
-import { destroyFile, makePrivateFolder, syncFolder, systemCode, writeDurably } from "./durable.ts"
+import { destroyFile, filePrint, makePrivateFolder, syncFolder, systemCode, writeDurably } from "./durable.ts"
 
 /**
  * What a signing key is doing. `pending`: its record is to be published, it does not sign. `active`: it signs. `retired`: it signs only what
@@ -180,7 +180,7 @@ export class DkimKeys {
   /** Changes whenever a file of these keys does: names, octets and modes. */
   print(domain: string, selectors: readonly string[]): string {
     const paths = [this.#manifestPath(domain), ...selectors.map((selector) => this.#pemPath(domain, selector))]
-    return paths.map(printOf).join(" ")
+    return paths.map(filePrint).join(" ")
   }
 
   #manifestPath(domain: string): string {
@@ -250,11 +250,6 @@ function namesIn(folder: string): string[] {
     if (systemCode(error) === "ENOENT") return []
     throw error
   }
-}
-
-function printOf(path: string): string {
-  const found = statSync(path, { throwIfNoEntry: false, bigint: true })
-  return found === undefined ? "absent" : `${found.ino}:${found.size}:${found.mtimeNs}:${found.ctimeNs}`
 }
 
 /** One label (RFC 6376 §3.1 allows several), in lower case: it is a file's name, too. */

@@ -5,6 +5,7 @@ import {
   mkdirSync,
   openSync,
   renameSync,
+  statSync,
   unlink,
   unlinkSync,
   writeSync,
@@ -65,6 +66,12 @@ export function openIfThere(path: string, flags: "r" | "r+" = "r"): number | nul
     if (systemCode(error) === "ENOENT") return null
     throw error
   }
+}
+
+/** Changes whenever the file does: its name, octets or mode. */
+export function filePrint(path: string): string {
+  const found = statSync(path, { throwIfNoEntry: false, bigint: true })
+  return found === undefined ? "absent" : `${found.ino}:${found.size}:${found.mtimeNs}:${found.ctimeNs}`
 }
 
 /** Removes a file, off the main thread: it may wait for the file system's journal. Removing what is not there does nothing. */

@@ -1,4 +1,5 @@
 import { join } from "node:path"
+import { GatewaySigners } from "../identity/gateway-signers.ts"
 import type { MailStore } from "../mailbox/store.ts"
 import type { Discovery } from "../profiles/discover.ts"
 import type { Handler, Queue } from "../queue/queue.ts"
@@ -8,6 +9,7 @@ import { FetchedPolicies } from "../smtp-out/sts-policies.ts"
 import { KeptDepartures } from "../store/departures.ts"
 import { DkimKeys } from "../store/dkim-keys.ts"
 import { DkimSigners } from "../store/dkim-signers.ts"
+import { GatewayKeys } from "../store/gateway-keys.ts"
 import { KeptPolicies } from "../store/sts-policies.ts"
 import { KeptTlsResults } from "../store/tls-results.ts"
 import type { Core } from "./core.ts"
@@ -38,6 +40,8 @@ export function openAttempts(
   const mailboxes = mailboxesOf(core, store, connections)
   const relay = smtpRelay(connections, hopsOf(config))
   const signatories = new DkimSigners(new DkimKeys(join(config.secrets, "dkim")))
+  const gatewayKeys = new GatewayKeys(join(config.secrets, "signing"))
+  const signingIdentities = new GatewaySigners(gatewayKeys, (address) => core.people.account(address), now)
   const departures = stack.use(new NotedDepartures(new KeptDepartures(database), now, log))
   return attempts(core, {
     departures,
@@ -47,5 +51,6 @@ export function openAttempts(
     mailboxes,
     relay,
     signatories,
+    signingIdentities,
   })
 }

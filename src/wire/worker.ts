@@ -11,6 +11,7 @@ import type {
   Reports,
   Result,
   Signatories,
+  SigningIdentities,
 } from "../pipeline/ports.ts"
 import { stored } from "../pipeline/settle.ts"
 import { type Handler, jobsFor, type Queue } from "../queue/queue.ts"
@@ -28,6 +29,7 @@ export interface DeliveryParts {
   readonly mailboxes: Mailboxes
   readonly relay: RelayPort
   readonly signatories: Signatories
+  readonly signingIdentities: SigningIdentities
 }
 
 /** Makes attempts at delivery in this thread. */
@@ -41,6 +43,7 @@ export function attempts(core: Core, parts: DeliveryParts): Handler {
     mailboxes: parts.mailboxes,
     relay: parts.relay,
     signatories: parts.signatories,
+    signingIdentities: parts.signingIdentities,
     reports: reportsOf(core, parts.queue),
     hostname: core.config.hostname,
     // Not of the host's name: postmaster of a domain is read by somebody (RFC 5321 §4.5.1), and its mail is signed.

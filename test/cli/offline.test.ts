@@ -46,6 +46,26 @@ test("an instance whose server never sees a keyring", async () => {
     writeFileSync(at("bent.req"), JSON.stringify({ ...document, signature: `${document.signature.slice(0, -2)}AA` }))
     expect((await accept("bent.req")).code).toBe(1)
 
+    // The server makes a key that signs for Alice; only the desk can certify it, and it does so for nobody else.
+    await mustPostern(["gateway-key", "add", "alice@example.test", "--request", at("key.json"), ...instance.config])
+    const listed = async () => JSON.parse(await mustPostern(["gateway-key", "list", "--json", ...instance.config]))
+    expect(await listed()).toMatchObject([{ state: "pending", notAfter: null }])
+    const wanted = JSON.parse(readFileSync(at("key.json"), "utf8"))
+    writeFileSync(at("other.json"), JSON.stringify({ ...wanted, address: "bob@example.test" }))
+    expect((await offline("no.req", "gateway-key", "certify", at("other.json"))).stderr).toMatch(
+      /gateway key: is not of whoever wrote this file/,
+    )
+    const certified = await offline("key.req", "gateway-key", "certify", at("key.json"), "--json")
+    expect(JSON.parse(Buffer.from(certified.stdout).toString())).toMatchObject({
+      fingerprint: (await listed())[0].fingerprint,
+    })
+    expect((await accept("key.req")).code).toBe(0)
+    const [key] = await listed()
+    expect(key).toMatchObject({ account: "alice@example.test", state: "active" })
+    expect((await offline("gone.req", "gateway-key", "remove", "alice@example.test", key.id)).code).toBe(0)
+    expect((await accept("gone.req")).code).toBe(0)
+    expect(await listed()).toEqual([])
+
     expect((await offline("revoke.req", "device", "revoke", "alice@example.test", "laptop")).code).toBe(0)
     expect((await accept("revoke.req")).code).toBe(0)
     const devices = JSON.parse(

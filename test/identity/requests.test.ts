@@ -7,6 +7,7 @@ import { applyRequest } from "../../src/identity/apply.ts"
 import { renewDevice, revokeDevice } from "../../src/identity/device.ts"
 import { verifyProfile } from "../../src/identity/profile.ts"
 import { signRequest, verifyRequest } from "../../src/identity/requests.ts"
+import { GatewayKeys } from "../../src/store/gateway-keys.ts"
 import { People } from "../../src/store/people.ts"
 import { RecryptionKeys } from "../../src/store/recryption-keys.ts"
 import { openEmbeddedState } from "../../src/store/state.ts"
@@ -20,14 +21,16 @@ async function server() {
   const folder = await temporaryFolder()
   const database = openEmbeddedState(folder.file("data"))
   const recryptionKeys = new RecryptionKeys(database, folder.file("secrets"))
+  const gatewayKeys = new GatewayKeys(folder.file("signing"))
   const people = new People(database, { domains: ["example.test"], postmaster: null, recryptionKeys })
   return {
     people,
+    gatewayKeys,
     database,
-    apply: (request: string) => applyRequest({ people, database }, request, NOW),
+    apply: (request: string) => applyRequest({ people, gatewayKeys, database }, request, NOW),
     codeOf: (request: string): string => {
       try {
-        applyRequest({ people, database }, request, NOW)
+        applyRequest({ people, gatewayKeys, database }, request, NOW)
         return "none"
       } catch (error) {
         return error instanceof GatewayError ? error.code : String(error)

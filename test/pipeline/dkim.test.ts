@@ -136,6 +136,7 @@ async function relayedFrom(kind: "mx" | "submission"): Promise<string> {
         },
       },
       signatories: SIGNATORIES,
+      signingIdentities: { of: () => ({ kind: "none", because: "no key" }) },
       reports: { submit: async () => undefined },
       hostname: "mail.one.test",
       postmaster: parseAddress("postmaster@one.test"),

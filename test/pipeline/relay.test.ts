@@ -1,11 +1,16 @@
-import { expect, test } from "vitest"
+import { describe, expect, test } from "vitest"
 import { parseConfig } from "../../src/config/load.ts"
+import { readCertificate } from "../../src/crypto/cms/certificate.ts"
+import type { CmsIdentity } from "../../src/crypto/cms/signed.ts"
 import { randomOctets } from "../../src/crypto/primitives/random.ts"
+import { signP256 } from "../../src/crypto/primitives/sign.ts"
+import { GatewayError } from "../../src/errors.ts"
 import { makeAccount } from "../../src/identity/account.ts"
 import { silentLog } from "../../src/log/log.ts"
 import { parseAddress } from "../../src/message/address.ts"
 import type { OpenMessage } from "../../src/pipeline/gateway.ts"
 import { deliver } from "../../src/pipeline/pipeline.ts"
+import type { FoundSigner } from "../../src/pipeline/ports.ts"
 import { collect } from "../../src/pipeline/prepared.ts"
 import type { KeyCandidate, UsableKey } from "../../src/profiles/key.ts"
 import type { Resolution } from "../../src/profiles/resolution.ts"
@@ -14,6 +19,7 @@ import { jobFor, type Outcome } from "../../src/queue/queue.ts"
 const AT = new Date("2026-11-26T10:00:00Z")
 const CANARY = "canary-4711"
 const CLEAR = `From: a@one.test\r\nSubject: figures\r\n\r\n${CANARY}\r\n`
+const OTHERS = CLEAR.replace("a@one.test", "sales@one.test")
 const { person } = await makeAccount(
   { address: "b@else.test", name: "B", formats: ["smime"] },
   { now: AT, random: randomOctets },
@@ -39,6 +45,8 @@ interface Given {
   readonly message?: string
   readonly sender?: string | null
   readonly notify?: readonly "NEVER"[] | null
+  /** Who signs for the author. */
+  readonly found?: FoundSigner | Error
 }
 interface Seen {
   readonly outcome: Outcome
@@ -53,6 +61,7 @@ async function relayed({
   message = CLEAR,
   sender = "a@one.test",
   notify = null,
+  found = { kind: "none", because: "no key" },
 }: Given): Promise<Seen> {
   const octets = Buffer.from(message)
   const to = parseAddress("b@else.test")
@@ -110,6 +119,12 @@ async function relayed({
         },
       },
       signatories: { of: () => [] },
+      signingIdentities: {
+        of: () => {
+          if (found instanceof Error) throw found
+          return found
+        },
+      },
       reports: { submit: async ({ octets: report }) => void reports.push(Buffer.from(report).toString()) },
       hostname: "mail.one.test",
       postmaster: parseAddress("postmaster@one.test"),
@@ -195,3 +210,50 @@ test("when the time of the queue is over, what waited for an answer waits for a 
     status: { status: "4.7.5", diagnostic: "no answer from wkd" },
   })
 })
+
+const signer: FoundSigner = { kind: "signer", format: "smime", signer: await gatewayIdentity() }
+describe("mail that is to be signed", () => {
+  const none: FoundSigner = { kind: "none", because: "a@one.test has no S/MIME key at this gateway" }
+  const theirs = CLEAR.replace("Subject", 'Content-Type: multipart/signed; boundary="b"\r\nSubject')
+  const signing: readonly (readonly [what: string, given: Given, found: FoundSigner, outcome: string, sent: RegExp])[] =
+    [
+      ["nothing is said: unsigned", {}, signer, "done", /^Received: by us\r\nFrom: a@one\.test\r\nSubject/],
+      ["preferred: signed", { policy: 'sign = "prefer"' }, signer, "done", /multipart\/signed/],
+      ["preferred, no key: unsigned", { policy: 'sign = "prefer"' }, none, "done", /\r\n\r\ncanary/],
+      ["required, no key: held", { policy: 'sign = "require"' }, none, "hold", /^$/],
+      ["required, another author: held", { policy: 'sign = "require"', message: OTHERS }, signer, "hold", /^$/],
+      ["required, signed by its author", { policy: 'sign = "require"', message: theirs }, none, "done", /boundary="b"/],
+      ["a report of ours is never signed", { policy: 'sign = "require"', sender: null }, signer, "done", /canary/],
+      ["no Bcc", { message: CLEAR.replace("Subject", "Bcc: c@two.test\r\nSubject") }, none, "done", /^(?![^]*Bcc)/],
+    ]
+  for (const [what, given, found, outcome, sent] of signing)
+    test(what, async () => {
+      const seen = await relayed({ ...given, found })
+      expect([seen.outcome.kind, seen.sent ?? ""]).toEqual([outcome, expect.stringMatching(sent)])
+    })
+
+  test("a key that is damaged is ours to repair: the message waits, unsigned mail does not leave", async () => {
+    const { outcome, sent } = await relayed({
+      policy: 'sign = "prefer"',
+      found: new GatewayError("GATEWAY_KEY_UNUSABLE", "gateway key x: is not 32 octets"),
+    })
+    expect([outcome, sent]).toEqual([
+      expect.objectContaining({ kind: "retry", fault: true, status: expect.objectContaining({ status: "4.3.5" }) }),
+      null,
+    ])
+  })
+})
+
+/** A key of the gateway for a@one.test. */
+async function gatewayIdentity(): Promise<CmsIdentity> {
+  const made = await makeAccount(
+    { address: "a@one.test", name: "A", formats: ["smime"] },
+    { now: AT, random: randomOctets },
+  )
+  const { certificate, scalar } = made.person.smime[0] ?? made.person.root
+  return {
+    certificate: readCertificate(certificate),
+    chain: [],
+    key: { algorithm: "ecdsa", sign: async (octets) => signP256(scalar, octets, "der") },
+  }
+}

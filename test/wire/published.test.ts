@@ -13,6 +13,7 @@ import { webClient } from "../../src/net/web.ts"
 import { mailProfile } from "../../src/profiles/sources/mail-profile.ts"
 import { wkd } from "../../src/profiles/sources/wkd.ts"
 import { judge } from "../../src/profiles/usable.ts"
+import { GatewayKeys } from "../../src/store/gateway-keys.ts"
 import { People } from "../../src/store/people.ts"
 import { RecryptionKeys } from "../../src/store/recryption-keys.ts"
 import { openEmbeddedState } from "../../src/store/state.ts"
@@ -48,7 +49,8 @@ beforeAll(async () => {
   const made = await makeAlice("smime", "openpgp")
   alice = minimalCertificate(made.person.openpgp?.certificate ?? new Uint8Array())
   const bob = await makeAccount({ address: "bob@example.test", name: "Bob", formats: ["smime"] }, makingAt())
-  for (const { request } of [made, bob]) applyRequest({ people, database }, request, NOW)
+  const gatewayKeys = new GatewayKeys(folder.file("signing"))
+  for (const { request } of [made, bob]) applyRequest({ people, gatewayKeys, database }, request, NOW)
   people.addAlias("sales@example.test", ["alice@example.test"])
   open = await serve("")
   strict = await serve(`[policy]\ntrusted = []\n[limits]\nhttpUnknownAddresses = 2\n`)

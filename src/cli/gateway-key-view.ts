@@ -1,0 +1,25 @@
+import { readCertificate } from "../crypto/cms/certificate.ts"
+import { gatewayKeyFingerprint } from "../identity/gateway-key.ts"
+import { type GatewayKey, gatewayKeyState } from "../store/gateway-keys.ts"
+
+/** A key as it may be shown. */
+export function gatewayKeyView(key: GatewayKey) {
+  return {
+    account: key.account,
+    id: key.id,
+    format: key.format,
+    state: gatewayKeyState(key),
+    fingerprint: gatewayKeyFingerprint(key),
+    madeAt: key.madeAt.toISOString(),
+    activeAt: key.activeAt?.toISOString() ?? null,
+    retiredAt: key.retiredAt?.toISOString() ?? null,
+    notAfter: key.certificate === null ? null : readCertificate(key.certificate).notAfter.toISOString(),
+  }
+}
+
+/** `active since 2026-11-26, until 2028-11-25`. */
+export function stateText(view: ReturnType<typeof gatewayKeyView>): string {
+  const since = view.retiredAt ?? view.activeAt ?? view.madeAt
+  const until = view.notAfter === null ? "" : `, until ${view.notAfter.slice(0, 10)}`
+  return `${view.state} since ${since.slice(0, 10)}${until}`
+}

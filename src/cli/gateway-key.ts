@@ -1,0 +1,160 @@
+import { readFileSync } from "node:fs"
+import { resolve } from "node:path"
+import type { Command } from "commander"
+import { GatewayError } from "../errors.ts"
+import {
+  certifyGatewayKey,
+  formatKeyToCertify,
+  gatewayKeyFingerprint,
+  type KeyToCertify,
+  makeSmimeGatewayKey,
+  readKeyToCertify,
+  removeGatewayKey,
+} from "../identity/gateway-key.ts"
+import type { Person } from "../identity/person.ts"
+import { addressKey, parseAddress } from "../message/address.ts"
+import { writeDurably } from "../store/durable.ts"
+import { knownAccount, making } from "./account.ts"
+import { gatewayKeyView, stateText } from "./gateway-key-view.ts"
+import { type KeyringOptions, openKeyring, warnUnsealed, withKeyringOptions } from "./keyring.ts"
+import { type CommonOptions, openInstance, optionsOf, print, printJson } from "./shell.ts"
+import { printOffline, submit } from "./submit.ts"
+
+const STEPS = `
+The server makes the key and keeps it; its owner certifies it with the keyring. Nothing secret goes either way.
+  keyring on the server:  gateway-key add ADDRESS
+  keyring elsewhere:      gateway-key add ADDRESS --request FILE     on the server
+                          gateway-key certify FILE --offline REPLY   where the keyring is; compare the fingerprints
+                          accept REPLY                               on the server
+Before it ends:           the same again; the new key takes the old one's place
+It signs where policy says so (sign = "prefer" or "require").`
+
+type ChangeOptions = CommonOptions & KeyringOptions
+
+/** `postern gateway-key`. */
+export function registerGatewayKey(program: Command): void {
+  const command = program
+    .command("gateway-key")
+    .description("Keys with which this gateway signs for an account, where policy asks for it.")
+    .addHelpText("after", STEPS)
+  withKeyringOptions(command.command("add <address>"))
+    .description("Make a key here, and have it certified by the account's keyring.")
+    .option("--request <file>", "only make it, and write what is to be certified to this file")
+    .option("--json", "one JSON value on stdout")
+    .action((address: string, _options: unknown, child: Command) => add(address, optionsOf(child)))
+  withKeyringOptions(command.command("certify <file>"))
+    .description("Certify a key that a server has made, where the keyring is.")
+    .option("--json", "one JSON value on stdout")
+    .action((file: string, _options: unknown, child: Command) => certify(file, optionsOf(child)))
+  command
+    .command("list [address]")
+    .description("All gateway keys, or those of an account, and what they are doing.")
+    .option("--json", "one JSON value on stdout")
+    .action((address: string | undefined, _options: unknown, child: Command) => list(address, optionsOf(child)))
+  withKeyringOptions(command.command("remove <address> <id>"))
+    .description("Destroy a key. What it has signed stays signed; mail that must be signed waits for another.")
+    .option("--json", "one JSON value on stdout")
+    .action((address: string, id: string, _options: unknown, child: Command) => remove(address, id, optionsOf(child)))
+}
+
+async function add(written: string, options: ChangeOptions & { readonly request?: string }): Promise<void> {
+  if (options.offline !== undefined)
+    throw new GatewayError("USAGE", "gateway-key add: a key is made on its server: --request FILE there, then certify")
+  const address = addressKey(parseAddress(written))
+  if (options.request !== undefined) {
+    const key = make(address, options)
+    writeDurably(resolve(options.request), new TextEncoder().encode(formatKeyToCertify(key)))
+    if (options.json) printJson({ ...describe(key), request: options.request })
+    else {
+      printMade(key)
+      print(`where the keyring is: postern gateway-key certify ${options.request} --offline REPLY`)
+    }
+    return
+  }
+  // Opened first: a key that nobody can certify would only lie about.
+  const keyring = await openKeyring(options, address)
+  const person = await keyring.open(address)
+  const key = make(address, options)
+  await submit(options, keyring, person, await certifyGatewayKey(person, key, making()))
+  warnUnsealed(keyring, address)
+  if (options.json) printJson(describe(key))
+  else {
+    printMade(key)
+    print(`it signs for ${address} where policy says so (sign)`)
+  }
+}
+
+function make(address: string, options: CommonOptions): KeyToCertify {
+  using instance = openInstance(options)
+  knownAccount(instance.people.account(address), address)
+  const { now, random } = making()
+  const { key, secret } = makeSmimeGatewayKey(address, { random })
+  const { id, format, publicKey } = key
+  instance.gatewayKeys.add({ account: address, id, format, publicKey, madeAt: now }, secret)
+  secret.fill(0)
+  return key
+}
+
+async function certify(file: string, options: ChangeOptions): Promise<void> {
+  const key = readKeyToCertify(readText(file))
+  const { keyring, person } = await opened(key.address, options)
+  await submit(options, keyring, person, await certifyGatewayKey(person, key, making()))
+  warnUnsealed(keyring, key.address)
+  if (options.json) {
+    printJson(describe(key))
+    return
+  }
+  print(`gateway key ${key.id} of ${key.address}: certified, ${key.format}`)
+  print(`fingerprint: ${gatewayKeyFingerprint(key)}; it must be the one that the server printed`)
+  printOffline(options)
+}
+
+function list(written: string | undefined, options: CommonOptions): void {
+  using instance = openInstance(options)
+  const { people, gatewayKeys } = instance
+  const accounts = written === undefined ? people.accounts() : [knownAccount(people.account(written), written)]
+  const views = accounts.flatMap(({ address }) => gatewayKeys.of(address)).map(gatewayKeyView)
+  if (options.json) {
+    printJson(views)
+    return
+  }
+  if (views.length === 0) print("no keys: mail leaves unsigned, or is held where policy says that it must be signed")
+  for (const view of views) print([view.account, view.format, view.id, stateText(view)].join("\t"))
+}
+
+async function remove(written: string, id: string, options: ChangeOptions): Promise<void> {
+  const address = addressKey(parseAddress(written))
+  if (options.offline !== undefined) {
+    const { keyring, person } = await opened(address, options)
+    await submit(options, keyring, person, await removeGatewayKey(person, id, making()))
+    printOffline(options)
+    return
+  }
+  using instance = openInstance(options)
+  const removed = instance.gatewayKeys.remove(address, id)
+  if (options.json) printJson(gatewayKeyView(removed))
+  else print(`gateway key ${id} of ${address}: destroyed`)
+}
+
+async function opened(address: string, options: ChangeOptions) {
+  const keyring = await openKeyring(options, address)
+  const person: Person = await keyring.open(address)
+  return { keyring, person }
+}
+
+function describe(key: KeyToCertify) {
+  return { address: key.address, id: key.id, format: key.format, fingerprint: gatewayKeyFingerprint(key) }
+}
+
+function printMade(key: KeyToCertify): void {
+  print(`gateway key ${key.id} of ${key.address}: made, ${key.format}`)
+  print(`fingerprint: ${gatewayKeyFingerprint(key)}`)
+}
+
+function readText(file: string): string {
+  try {
+    return readFileSync(resolve(file), "utf8")
+  } catch (cause) {
+    throw new GatewayError("REQUEST_INVALID", `${file}: cannot read this file`, { cause })
+  }
+}
