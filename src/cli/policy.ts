@@ -4,8 +4,9 @@ import { GatewayError } from "../errors.ts"
 import { addressKey, parseAddress } from "../message/address.ts"
 import { parseMailboxList } from "../message/mailboxes.ts"
 import { type Field, fieldText, headerEnd, parseFields } from "../mime/header.ts"
+import { type Prospect, policyView, subjectField } from "../profiles/prospect.ts"
 import { MAX_DAYS, preview } from "./policy-preview.ts"
-import { type CommonOptions, openInstance, optionsOf, type Prospect, print, printJson, type Shell } from "./shell.ts"
+import { type CommonOptions, openInstance, optionsOf, print, printJson, type Shell } from "./shell.ts"
 
 /** `postern policy`. */
 export function registerPolicy(program: Command, shell: Shell): void {
@@ -59,7 +60,8 @@ async function explain(file: string | null, options: TestOptions, shell: Shell):
     const prospect = await shell.starters.prospect(instance, { sender, recipient, header, anew: false })
     prospects.push({ recipient, prospect })
   }
-  if (options.json) printJson({ sender, recipients: prospects.map(jsonOf) })
+  if (options.json)
+    printJson({ sender, recipients: prospects.map(({ recipient, prospect }) => policyView(recipient, prospect)) })
   else for (const one of prospects) show(one)
 }
 
@@ -68,10 +70,7 @@ function headerOf(file: string | null, { subject }: TestOptions): Uint8Array {
   const header = octets.subarray(0, headerEnd(octets) ?? octets.length)
   if (subject === undefined) return header
   const others = parseFields(header).filter(({ name }) => name !== "subject" && name !== "")
-  return Buffer.concat([
-    ...others.map((field) => field.octets),
-    Buffer.from(`Subject: ${subject.replace(/[\r\n]/g, " ")}\r\n\r\n`),
-  ])
+  return Buffer.concat([...others.map((field) => field.octets), subjectField(subject), Buffer.from("\r\n")])
 }
 
 function readMessage(file: string): Uint8Array {
@@ -87,19 +86,6 @@ function addressesIn(fields: readonly Field[], name: string): readonly string[] 
     .filter((field) => field.name === name)
     .flatMap((field) => parseMailboxList(fieldText(field)))
     .map(addressKey)
-}
-
-function jsonOf({
-  recipient,
-  prospect: { decision, policy, statedBy, resolution },
-}: {
-  recipient: string
-  prospect: Prospect
-}) {
-  const { kind, because } = decision
-  const key =
-    decision.kind === "encrypt" ? { source: decision.key.source, fingerprint: decision.key.fingerprint } : null
-  return { recipient, decision: kind, because, key, policy, statedBy, unanswered: resolution.unanswered }
 }
 
 function show({

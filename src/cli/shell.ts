@@ -2,9 +2,7 @@ import { join } from "node:path"
 import type { Command } from "commander"
 import type { Config } from "../config/config.ts"
 import { loadConfig } from "../config/load.ts"
-import type { Decision } from "../profiles/decide.ts"
-import type { StatedPolicy } from "../profiles/policy.ts"
-import type { Resolution } from "../profiles/resolution.ts"
+import type { Prospect, Question } from "../profiles/prospect.ts"
 import type { State } from "../store/database.ts"
 import { GatewayKeys } from "../store/gateway-keys.ts"
 import { People } from "../store/people.ts"
@@ -48,23 +46,6 @@ export interface ScannerTrial {
 
 /** What those need who look something up in an instance. */
 export type Instance = Pick<OpenInstance, "config" | "database" | "people">
-
-/** What a command wants to know of a recipient. */
-interface Question {
-  /** null: somebody. */
-  readonly sender: string | null
-  readonly recipient: string
-  /** Header section of the message; empty where there is none. */
-  readonly header: Uint8Array
-  /** Every source is asked, whatever is kept. */
-  readonly anew: boolean
-}
-
-/** What would become of a message to one recipient, and all that is known for it. */
-export interface Prospect extends StatedPolicy {
-  readonly resolution: Resolution
-  readonly decision: Decision
-}
 
 /** Options of `postern demo`. */
 interface DemoOptions {

@@ -1,5 +1,6 @@
 import { type FastifyInstance, fastify } from "fastify"
 import type { Log } from "../log/log.ts"
+import { type Diagnosis, serveDiagnosis } from "./diagnosis.ts"
 import { type ListenAt, listenOn } from "./listen.ts"
 
 /** What the administration listener can tell. */
@@ -14,10 +15,14 @@ export interface AdminSource {
 
 export interface AdminHttpOptions extends ListenAt {
   readonly source: AdminSource
+  readonly diagnosis: Diagnosis
   readonly log: Log
 }
 
-/** Administration: health, readiness, metrics and status as plain HTTP. Bind it to loopback; nothing in it is secret, nothing is asked. */
+/**
+ * Administration: health, readiness, metrics, status and diagnosis as plain HTTP. Bind it to loopback: nobody is asked who he is, and
+ * whoever reaches it can have keys looked up and read what policy makes of mail.
+ */
 export async function startAdminHttp(options: AdminHttpOptions): Promise<FastifyInstance> {
   const server = fastify({
     logger: false,
@@ -25,6 +30,7 @@ export async function startAdminHttp(options: AdminHttpOptions): Promise<Fastify
     requestTimeout: 10_000,
     keepAliveTimeout: 5_000,
     forceCloseConnections: true,
+    routerOptions: { maxParamLength: MAX_PARAMETER },
   })
   server.get("/healthz", async () => ({ status: "alive" }))
   server.get("/readyz", async (_request, reply) => {
@@ -37,6 +43,7 @@ export async function startAdminHttp(options: AdminHttpOptions): Promise<Fastify
     reply.type("text/plain; version=0.0.4").send(await options.source.metrics()),
   )
   server.get("/status", async () => options.source.status())
+  serveDiagnosis(server, options.diagnosis, options.log)
   server.setErrorHandler((error, _request, reply) => {
     options.log.error("http.failed", { listener: "admin" }, error)
     return reply.code(500).type("text/plain").send("internal error\n")
@@ -44,3 +51,6 @@ export async function startAdminHttp(options: AdminHttpOptions): Promise<Fastify
   await listenOn(server, options, "admin")
   return server
 }
+
+/** An address of 254 octets, each of them escaped. */
+const MAX_PARAMETER = 762

@@ -1,20 +1,30 @@
-import type { Prospect, Starters } from "../cli/shell.ts"
 import { parseAddress } from "../message/address.ts"
 import { factsOf } from "../pipeline/leaving.ts"
 import { decide, inClear } from "../profiles/decide.ts"
+import type { Discovery } from "../profiles/discover.ts"
 import { policyFor } from "../profiles/policy.ts"
+import type { Prospect, Question } from "../profiles/prospect.ts"
 import type { Core } from "./core.ts"
 import { correspondentsOf } from "./correspondents.ts"
 
 /** Answers as delivery would be answered, with an instance that a command has opened. */
 export async function prospectOf(
   core: Pick<Core, "config" | "database" | "people">,
-  { sender, recipient, header, anew }: Parameters<Starters["prospect"]>[1],
+  question: Question,
 ): Promise<Prospect> {
   using discovery = correspondentsOf({ ...core, now: () => new Date() })
+  return await prospectBy(discovery, core.config, question)
+}
+
+/** @throws GatewayError ADDRESS_SYNTAX */
+export async function prospectBy(
+  discovery: Pick<Discovery, "ask" | "resolve">,
+  { policy }: Pick<Core["config"], "policy">,
+  { sender, recipient, header, anew }: Question,
+): Promise<Prospect> {
   const address = parseAddress(recipient)
   const facts = factsOf(sender === null ? null : parseAddress(sender), address, header)
-  const stated = policyFor(facts, core.config.policy.outgoing)
+  const stated = policyFor(facts, policy.outgoing)
   const resolution = await (anew ? discovery.ask(address) : discovery.resolve(address))
   const decision = stated.policy.encrypt === "off" ? inClear(stated) : decide(stated, resolution)
   return { ...stated, resolution, decision }

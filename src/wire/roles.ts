@@ -19,6 +19,7 @@ import { openAttempts } from "./attempts.ts"
 import type { Core } from "./core.ts"
 import { correspondentsOf } from "./correspondents.ts"
 import { LiveDevices } from "./devices.ts"
+import { diagnosisOf } from "./diagnosis.ts"
 import { startDnsProbe } from "./dns-probe.ts"
 import { upstreamOf } from "./external.ts"
 import { describeCertificates, describeProcess } from "./gauges.ts"
@@ -180,7 +181,7 @@ async function startListeners(
     const { https, http, admin } = config.listen
     if (roles.has("http") && https) started.push(await startPublic(core, shared.tls, await claim("https", https, held)))
     if (roles.has("http") && http) started.push(await startPlain(core, shared.tls, await claim("http", http, held)))
-    if (admin) started.push(await startAdmin(core, shared.queue, imap, await claim("admin", admin, held)))
+    if (admin) started.push(await startAdmin(core, shared, imap, await claim("admin", admin, held)))
     return started
   } catch (error) {
     await Promise.all(started.map((listener) => listener.close(0)))
@@ -235,12 +236,13 @@ async function startPlain(core: Core, tls: LiveTls, listen: ListenAddress): Prom
 
 async function startAdmin(
   core: Core,
-  queue: WorkQueue,
+  { queue, correspondents }: Shared,
   imap: ImapProcesses | null,
   listen: ListenAddress,
 ): Promise<Listener> {
   const source = adminSource(core, queue, imap)
-  const server = await startAdminHttp({ ...listen, sharesPort: SHARES_PORTS, source, log: core.log })
+  const diagnosis = diagnosisOf(core, correspondents)
+  const server = await startAdminHttp({ ...listen, sharesPort: SHARES_PORTS, source, diagnosis, log: core.log })
   return { name: "admin", where: server.listeningOrigin.replace(/^https?:\/\//, ""), close: () => server.close() }
 }
 

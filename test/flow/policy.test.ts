@@ -196,6 +196,28 @@ describe.skipIf(!peer("ldapsearch"))("the directory for mail clients", () => {
   })
 })
 
+describe("diagnosis", () => {
+  const ADMIN_OFFSET = 6
+  /** Times differ. */
+  const timeless = (view: object): unknown =>
+    JSON.parse(JSON.stringify(view, (name, value: unknown) => (name === "ms" || name === "lastSeen" ? null : value)))
+  const rows: [name: string, command: readonly string[], path: string][] = [
+    ["who has a key", ["profile", "lookup", "friend@careful.test"], "keys/friend@careful.test"],
+    ["who is here", ["profile", "lookup", ALICE], `keys/${ALICE}`],
+    [
+      "what policy makes of mail",
+      ["policy", "test", "--from", ALICE, "--to", "bob@partner.test", "--subject", "[secure] a"],
+      `policy?from=${ALICE}&to=bob@partner.test&subject=[secure]+a`,
+    ],
+  ]
+  for (const [name, command, path] of rows)
+    test(`the administration listener says what the command says: ${name}`, async () => {
+      const response = await fetch(`http://127.0.0.1:${gateway.port + ADMIN_OFFSET}/api/v1/${path}`)
+      const said = (await response.json()) as object
+      expect(timeless(said)).toEqual(timeless(JSON.parse(await gateway.must(...command, "--json")) as object))
+    })
+})
+
 /** The header of the newest message in the mailbox that is a report. */
 function storedFor(address: string): string | undefined {
   const folder = join(gateway.folder, "data", "mail", address, "Maildir", "new")
