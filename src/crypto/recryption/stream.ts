@@ -29,8 +29,6 @@ export interface RecryptionOptions {
   readonly onStable?: (octets: Uint8Array) => void
   /** The feed was taken out of base64 already: base64 in base64 is not looked into. */
   readonly wrapped?: boolean
-  /** The feed is what may be the head of a block: whether that is one is being found out. */
-  readonly insideHead?: boolean
 }
 
 /**
@@ -45,7 +43,6 @@ export class RecryptionStream {
   readonly #watched: boolean
   readonly #search = new BodySearch()
   readonly #nested: boolean
-  readonly #insideHead: boolean
   readonly #patches: MadePatch[] = []
   readonly #windows: Span[] = []
   readonly #counts: Record<keyof BlockCounts, number> = { patched: 0, foreign: 0, malformed: 0 }
@@ -58,7 +55,6 @@ export class RecryptionStream {
   /** So many octets belong to the block that began before: no other begins in them. */
   #insideOctets = 0
   #ended = false
-  #rescannedOctets = 0
 
   /** @param patching the recryptors, or who else says what changes in a block: asked once for each, in order */
   constructor(patching: readonly Recryptor[] | BlockPatching, options: RecryptionOptions = {}) {
@@ -66,7 +62,6 @@ export class RecryptionStream {
     this.#onStable = options.onStable ?? null
     this.#watched = options.onStable !== undefined || options.wrapped === true
     this.#nested = options.wrapped === true
-    this.#insideHead = options.insideHead === true
   }
 
   /** The window record: what was overwritten, in coordinates of the feed, ascending. */
@@ -143,7 +138,7 @@ export class RecryptionStream {
     }
     const found = this.#search.find(octets, ended)
     if (found === null) {
-      this.#give(octets, [], [])
+      this.#give(octets, octets, [])
       return []
     }
     this.#pass(octets.subarray(0, found.at), [], [])
@@ -175,49 +170,31 @@ export class RecryptionStream {
   }
 
   #examine(candidate: Candidate, octets: Uint8Array, ended: boolean): Uint8Array[] {
-    // Most candidates are none, and show it at once; the head of a block is short. No more is copied and decoded than was needed so far.
-    const size = Math.max(FIRST_OCTETS, candidate.held.length)
+    const size = candidate.missingOctets
     const later = octets.subarray(size)
-    const found = candidate.push(octets.subarray(0, size), ended && later.length === 0)
-    if (found.kind === "more") return [later]
-    const verdict = found.kind === "block" && this.#holdsAnother(candidate, found.endOctets) ? BROKEN : found
+    const verdict = candidate.push(octets.subarray(0, size), ended && later.length === 0)
+    if (verdict.kind === "more") return [later]
     this.#state = SEARCHING
     if (verdict.kind === "block") return [later, this.#giveHead(candidate, verdict)]
-    if (verdict.kind === "none") return [later, this.#release(candidate.held, 1)]
-    this.#count("malformed")
-    return [later, this.#release(candidate.held, verdict.textStart + 1)]
-  }
-
-  /**
-   * A cut-off binary block goes on into whatever stands behind it, and may happen to be read as whole. Were another block in that, the
-   * patches of the one would decide what becomes of the other. Text ends where it is cut off.
-   */
-  #holdsAnother({ encoding, held }: Candidate, endOctets: number): boolean {
-    if (encoding !== "binary" || this.#insideHead) return false
-    const inner = new RecryptionStream([], { insideHead: true })
-    inner.push(held.subarray(1, endOctets))
-    inner.end()
-    return inner.counts.foreign + inner.counts.malformed > 0
+    if (verdict.kind === "malformed") this.#count("malformed")
+    return [later, this.#release(candidate.held, verdict.passedOctets)]
   }
 
   /** A block's head goes out; what follows it is looked at again. */
   #giveHead({ held }: Candidate, block: Verdict & { kind: "block" }): Uint8Array {
-    const changed = block.patches.length > 0
     if (block.delta === null && this.#beginning.isFollowedBy(this.#offset)) this.#wholeBody = true
-    this.#count(changed ? "patched" : "foreign")
+    this.#count(block.outcome)
     this.#pass(held.subarray(0, block.endOctets), block.patches, block.windows)
     this.#insideOctets = block.restOctets
-    if (block.delta !== null && (changed || (this.#watched && block.windows.length > 0)))
+    if (block.delta !== null && (block.patches.length > 0 || (this.#watched && block.windows.length > 0)))
       this.#state = { kind: "armor", tail: new ArmorTail(block.delta), held: EMPTY }
     return held.subarray(block.endOctets)
   }
 
   /** Octets that are not changed: some are passed, in the rest another block may begin. */
   #release(held: Uint8Array, passed: number): Uint8Array {
-    if (held.length > FIRST_OCTETS) this.#rescannedOctets += held.length
-    const end = this.#rescannedOctets > MAX_RESCANNED_OCTETS ? held.length : passed
-    this.#pass(held.subarray(0, end), [], [])
-    return held.subarray(end)
+    this.#pass(held.subarray(0, passed), [], [])
+    return held.subarray(passed)
   }
 
   #follow(tail: ArmorTail, held: Uint8Array, octets: Uint8Array, ended: boolean): Uint8Array[] {
@@ -240,19 +217,20 @@ export class RecryptionStream {
   }
 
   #pass(octets: Uint8Array, patches: readonly Patch[], windows: readonly Span[]): void {
-    this.#search.pass(octets)
-    this.#give(octets, patches, windows)
+    const stable = blanked(octets, windows)
+    this.#search.pass(stable)
+    for (const { start, end } of windows) this.#windows.push({ start: this.#offset + start, end: this.#offset + end })
+    this.#give(octets, stable, patches)
   }
 
-  #give(octets: Uint8Array, patches: readonly Patch[], windows: readonly Span[]): void {
+  #give(octets: Uint8Array, stable: Uint8Array, patches: readonly Patch[]): void {
     if (octets.length === 0) return
     for (const { offset, octets: changed } of patches) {
       const original = Buffer.from(octets.subarray(offset, offset + changed.length))
       this.#patches.push({ offset: this.#offset + offset, octets: changed, original })
     }
-    for (const { start, end } of windows) this.#windows.push({ start: this.#offset + start, end: this.#offset + end })
     this.#out.push(applyPatches(patches, 0, octets))
-    this.#onStable?.(windows.length === 0 ? octets : blanked(octets, windows))
+    this.#onStable?.(stable)
     this.#offset += octets.length
   }
 
@@ -313,7 +291,9 @@ class Beginning {
   }
 }
 
+/** @returns the same view when there are no windows, else a copy */
 function blanked(octets: Uint8Array, windows: readonly Span[]): Uint8Array {
+  if (windows.length === 0) return octets
   const copy = Buffer.from(octets)
   for (const { start, end } of windows) copy.fill(0, start, end)
   return copy
@@ -325,10 +305,4 @@ const CR = 13
 const SPACE = 32
 const COLON = 58
 const SEARCHING: State = { kind: "searching" }
-/** A binary block that is none. */
-const BROKEN: Verdict & { readonly kind: "malformed" } = { kind: "malformed", textStart: 0 }
 const EMPTY = new Uint8Array(0)
-/** Enough to tell a block's first lines from text. */
-const FIRST_OCTETS = 256
-/** What only looked like a block is searched again for others inside it; a message full of such places must not cost a square of its size. */
-const MAX_RESCANNED_OCTETS = 4_194_304

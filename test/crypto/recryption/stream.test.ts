@@ -2,12 +2,13 @@ import { describe, expect, test } from "vitest"
 import { explicit, octetString, readWhole, sequence, tagged } from "../../../src/crypto/cms/der.ts"
 import { armor, dearmor } from "../../../src/crypto/openpgp/armor.ts"
 import { berChildren } from "../../../src/crypto/recryption/ber.ts"
+import { cmsRecryptor } from "../../../src/crypto/recryption/cms.ts"
 import { openPgpRecryptor } from "../../../src/crypto/recryption/openpgp.ts"
 import { applyPatches } from "../../../src/crypto/recryption/patch.ts"
 import type { Recryptor } from "../../../src/crypto/recryption/recryptor.ts"
 import { RecryptionStream } from "../../../src/crypto/recryption/stream.ts"
 import { ascii, CHUNKINGS, feed, lines, text } from "./feeding.ts"
-import { base64, cms, dev1, OPENPGP_KEY_ID, openpgp, openpgpScalar } from "./vectors.ts"
+import { base64, cms, cmsRecryption, dev1, OPENPGP_KEY_ID, openpgp, openpgpScalar } from "./vectors.ts"
 
 const pgp = openPgpRecryptor({ keyId: OPENPGP_KEY_ID, scalar: openpgpScalar })
 const both: readonly Recryptor[] = [dev1, pgp]
@@ -137,6 +138,38 @@ describe("the stable octets", () => {
     const flipped = new Uint8Array(stored)
     flipped[stored.length - 60] = (flipped[stored.length - 60] ?? 0) ^ 1
     expect(text(feed([dev1], flipped, [500]).stable)).not.toBe(text(feed([dev1], stored, [500]).stable))
+  })
+})
+
+describe("the stable octets of a hostile message are the same for the store and for every device", () => {
+  const serial = Uint8Array.from(cmsRecryption("dev1").to.serial).fill(10, -2)
+  const toLineEnds = cmsRecryptor({ ...cmsRecryption("dev1"), to: { ...cmsRecryption("dev1").to, serial } })
+  const rows: [name: string, octets: Uint8Array, counts: { patched: number; malformed: number }, device?: Recryptor][] =
+    [
+      ["a point off the curve", ascii(lines(replacedAt(der.original, 90, 0xff))), { patched: 0, malformed: 1 }],
+      ["a point of small order", ascii(armored(smallOrder(pkesk.original))), { patched: 0, malformed: 1 }],
+      ["an identifier that is no DER", ascii(lines(identifierBroken(der.original))), { patched: 0, malformed: 1 }],
+      ["a block that breaks off within the point of the next", runningInto(der), { patched: 0, malformed: 0 }],
+      [
+        "a head that ends in line ends, a block behind it",
+        binary("", `MI${lines(der.original).slice(2)}`)(endingInIdentifier(der.original, 0).subarray(0, -400)),
+        { patched: 1, malformed: 0 },
+        toLineEnds,
+      ],
+    ]
+  test.each(rows)("%s", (_, octets, counts, device = dev1) => {
+    for (const sizes of CHUNKINGS) {
+      const stored = feed([], octets, sizes)
+      const shown = feed([device, pgp], octets, sizes)
+      expect(shown.counts).toMatchObject(counts)
+      expect(text(shown.stable)).toBe(text(stored.stable))
+      expect(text(feed([], shown.octets, sizes).stable)).toBe(text(stored.stable))
+    }
+  })
+
+  test("a binary block that breaks off hides what stands in it, and no more", () => {
+    const message = (block: Uint8Array) => binary("", `${"-".repeat(300)}\r\n\r\n${lines(block)}`)(runningInto(der))
+    expect(text(feed(both, message(der.original), [77]).octets)).toBe(text(message(der.recrypted)))
   })
 })
 
@@ -318,6 +351,23 @@ function replacedAt(octets: Uint8Array, at: number, octet: number): Uint8Array {
 
 function smallOrder(message: Uint8Array): Uint8Array {
   return new Uint8Array(message).fill(0, 15, 47)
+}
+
+/** The recipient's identifier has the right length and is no element. */
+function identifierBroken(block: Uint8Array): Uint8Array {
+  const serial = Buffer.from(block).indexOf(cmsRecryption("dev1").from.serial)
+  return replacedAt(block, serial - 1, 0xff)
+}
+
+/**
+ * A session key packet in front of a block, whose end is in the block's point: behind it stands no packet in the account's form,
+ * and one in the device's.
+ */
+function runningInto({ original, recrypted }: Block): Uint8Array {
+  const within = original.findIndex((octet, at) => octet < 0x80 && (recrypted[at] ?? 0) >= 0xc4)
+  const packet = Uint8Array.of(0xc1, 10 + 2 + within, 3, 1, 2, 3, 4, 5, 6, 7, 8, 1, 10, 10)
+  expect(within).toBeGreaterThan(60)
+  return new Uint8Array(Buffer.concat([packet, original]))
 }
 
 /** Says that its recipients take 1 MB. */
