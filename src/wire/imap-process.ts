@@ -4,7 +4,7 @@ import { GatewayError } from "../errors.ts"
 import { PROXY_LIMITS } from "../imap-proxy/ports.ts"
 import { type ImapProxy, startImapProxy } from "../imap-proxy/server.ts"
 import { WindowCache } from "../imap-proxy/windows.ts"
-import { createLog } from "../log/log.ts"
+import { createGatheringLog } from "../log/log.ts"
 import { MailStore } from "../mailbox/store.ts"
 import { AskedSeats, type SeatShares } from "./asked-seats.ts"
 import { type Core, openCore } from "./core.ts"
@@ -29,7 +29,7 @@ import { LiveTls } from "./tls.ts"
 /** Listens beside others and serves, until {@link ImapProcesses} says that it is enough, or is gone. */
 async function run({ config, name, secrets }: Order & { kind: "start" }, outbox: Outbox): Promise<void> {
   await using stack = new AsyncDisposableStack()
-  const core = stack.use(await openCore(config, new Set(["imap"]), createLog(config.logLevel)))
+  const core = stack.use(await openCore(config, new Set(["imap"]), createGatheringLog(config.logLevel)))
   const serving = open(core, name, secrets, outbox, stack)
   const { graceMs, spreadMs } = await new Promise<Drain>((resolve) => {
     // Without the main process there is nobody to say what changes, and nobody to end us.
