@@ -44,6 +44,8 @@ export interface Directory {
   resolve(address: Address): Standing
   /** @returns null when the account is gone */
   atRest(account: string): AtRest | null
+  /** The Autocrypt field of mail from the account, line end included; null: it has no OpenPGP key. */
+  autocrypt(account: string): Uint8Array | null
 }
 
 /** Keys of other people. */

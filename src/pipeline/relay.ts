@@ -10,6 +10,7 @@ import type { Policy } from "../profiles/policy.ts"
 import type { Job } from "../queue/queue.ts"
 import type { SpoolEntry } from "../store/spool.ts"
 import { targetOfKey } from "./at-rest.ts"
+import { autocryptFields } from "./autocrypt.ts"
 import { signed } from "./dkim.ts"
 import type { Gateway, OpenMessage } from "./gateway.ts"
 import { type Leaving, leaving } from "./leaving.ts"
@@ -35,11 +36,11 @@ export async function relay(
   const original = await atHand({ sizeOctets: entry.sizeOctets, content: () => message.content() })
   const send = (outgoing: Prepared, verified = false) =>
     sendSigned(outgoing, verified, message, job, recipient, gateway, signal)
-  // What its sender encrypted stays as it is, whatever we know of the recipient.
-  if ((await classify(original)) !== "clear")
-    return send(await signOutgoing(original, traceOf(entry), entry.seed, UNSIGNED))
-
   const header = await headerOf(original)
+  const above = [Buffer.from(entry.received), ...autocryptFields(header, entry.origin.account, gateway.directory)]
+  // What its sender encrypted stays as it is, whatever we know of the recipient.
+  if ((await classify(original)) !== "clear") return send(await signOutgoing(original, above, entry.seed, UNSIGNED))
+
   const left = await decided(message, header, recipient, job, gateway)
   const { decision } = left
   gateway.log.info("mail.decided", {
@@ -52,7 +53,7 @@ export async function relay(
     case "encrypt":
     case "send":
     case "tls": {
-      const outgoing = await asDecided(original, header, message, job, left, gateway)
+      const outgoing = await asDecided({ original, header, above, entry, job }, left, gateway)
       return "kind" in outgoing ? outgoing : send(outgoing, decision.kind === "tls")
     }
     case "wait":
@@ -90,18 +91,26 @@ async function decided(
   return left
 }
 
+/** A message on its way to one recipient. */
+interface Outgoing {
+  readonly original: Prepared
+  readonly header: Uint8Array
+  /** Fields that go on top: its trace, and what we tell of its author. */
+  readonly above: readonly Uint8Array[]
+  readonly entry: SpoolEntry
+  readonly job: Job
+}
+
 /** What leaves, signed and encrypted as it was decided; or what is said instead, where it must be signed and cannot be. */
 async function asDecided(
-  original: Prepared,
-  header: Uint8Array,
-  { entry }: OpenMessage,
-  job: Job,
+  outgoing: Outgoing,
   left: Leaving,
   { signingIdentities, log, now }: Gateway,
 ): Promise<Prepared | Result> {
+  const { header, entry, job } = outgoing
   const key = left.decision.kind === "encrypt" ? left.decision.key : null
   const form = (signature: OutgoingSignature) =>
-    signature.kind === "hold" ? held(signature.because) : protectedAs(original, entry, job, key, left, signature, now())
+    signature.kind === "hold" ? held(signature.because) : protectedAs(outgoing, key, left.policy, signature, now())
   try {
     const signature = outgoingSignature(entry, header, left, key?.format ?? null, signingIdentities)
     log.info("mail.signature", { id: job.spoolId, recipient: job.recipient, ...described(signature) })
@@ -114,11 +123,9 @@ async function asDecided(
 }
 
 function protectedAs(
-  original: Prepared,
-  entry: SpoolEntry,
-  job: Job,
+  { original, above, entry, job }: Outgoing,
   key: UsableKey | null,
-  { policy }: Leaving,
+  policy: Policy,
   signature: OutgoingSignature,
   at: Date,
 ): Promise<Prepared> {
@@ -127,8 +134,8 @@ function protectedAs(
     form: policy.pgp,
     signing: signature.kind === "sign" ? signature.signing : null,
   }
-  if (key === null) return signOutgoing(original, traceOf(entry), entry.seed, options)
-  return protectOutgoing(original, traceOf(entry), entry.seed, job.recipient, targetOfKey(key, at), options)
+  if (key === null) return signOutgoing(original, above, entry.seed, options)
+  return protectOutgoing(original, above, entry.seed, job.recipient, targetOfKey(key, at), options)
 }
 
 function headersFor(key: UsableKey | null, { headers }: Policy): HeaderPolicy {
@@ -145,10 +152,6 @@ function described(signature: OutgoingSignature): Readonly<Record<string, string
 
 function held(reason: string): Result {
   return { kind: "hold", reason, told: true }
-}
-
-function traceOf({ received }: SpoolEntry): readonly Uint8Array[] {
-  return [Buffer.from(received)]
 }
 
 async function sendSigned(

@@ -1,5 +1,7 @@
 import type { Config } from "../config/config.ts"
+import { minimalCertificate } from "../crypto/openpgp/certificate.ts"
 import type { HmacKey } from "../crypto/primitives/hash.ts"
+import { autocryptField } from "../mime/autocrypt.ts"
 import { atRestOf } from "../pipeline/at-rest.ts"
 import type { Directory } from "../pipeline/ports.ts"
 import type { AtRest } from "../pipeline/protect.ts"
@@ -13,6 +15,7 @@ export class PeopleDirectory implements Directory {
   readonly #markerKey: HmacKey
   readonly #recryptors: AccountRecryptors
   readonly #atRest = new Map<string, AtRest>()
+  readonly #autocrypt = new Map<string, Uint8Array | null>()
   #sequence = -1
 
   constructor(people: People, config: Config, markerKey: HmacKey, recryptors: AccountRecryptors) {
@@ -41,11 +44,23 @@ export class PeopleDirectory implements Directory {
     return made
   }
 
+  autocrypt(address: string): Uint8Array | null {
+    this.refresh()
+    const known = this.#autocrypt.get(address)
+    if (known !== undefined) return known
+    const key = this.#people.account(address)?.keys.find(({ format, current }) => format === "openpgp" && current)
+    // Mail to our people is stored so that all their devices read it: they may well be written to encrypted.
+    const made = key === undefined ? null : autocryptField(address, "mutual", minimalCertificate(key.certificate))
+    this.#autocrypt.set(address, made)
+    return made
+  }
+
   /** Forgets everything when people or devices have changed. */
   refresh(): void {
     const sequence = this.#people.changeSequence()
     if (sequence === this.#sequence) return
     this.#sequence = sequence
     this.#atRest.clear()
+    this.#autocrypt.clear()
   }
 }

@@ -118,7 +118,7 @@ async function relayedFrom(kind: "mx" | "submission"): Promise<string> {
     jobFor("0123456789", "b@else.test", AT),
     {
       open: async () => open,
-      directory: { resolve: () => ({ kind: "foreign" }), atRest: () => null },
+      directory: { resolve: () => ({ kind: "foreign" }), atRest: () => null, autocrypt: () => null },
       correspondents: { resolve: () => Promise.reject(new Error("nobody is asked")) },
       departures: { note: () => undefined },
       policy: {

@@ -92,7 +92,11 @@ async function relayed({
     jobFor("0123456789", "b@else.test", AT),
     {
       open: async () => open,
-      directory: { resolve: () => ({ kind: "foreign" }), atRest: () => null },
+      directory: {
+        resolve: () => ({ kind: "foreign" }),
+        atRest: () => null,
+        autocrypt: () => Buffer.from("Autocrypt: addr=a@one.test; keydata=\r\n AAAA\r\n"),
+      },
       correspondents: {
         resolve: async () => ({
           address: "b@else.test",
@@ -217,14 +221,20 @@ describe("mail that is to be signed", () => {
   const theirs = CLEAR.replace("Subject", 'Content-Type: multipart/signed; boundary="b"\r\nSubject')
   const signing: readonly (readonly [what: string, given: Given, found: FoundSigner, outcome: string, sent: RegExp])[] =
     [
-      ["nothing is said: unsigned", {}, signer, "done", /^Received: by us\r\nFrom: a@one\.test\r\nSubject/],
+      [
+        "nothing is said: unsigned",
+        {},
+        signer,
+        "done",
+        /^Received: by us\r\nAutocrypt: [^\r]*\r\n AAAA\r\nFrom: a@one\.test\r\nSubject/,
+      ],
       ["preferred: signed", { policy: 'sign = "prefer"' }, signer, "done", /multipart\/signed/],
       ["preferred, no key: unsigned", { policy: 'sign = "prefer"' }, none, "done", /\r\n\r\ncanary/],
       ["required, no key: held", { policy: 'sign = "require"' }, none, "hold", /^$/],
       ["required, another author: held", { policy: 'sign = "require"', message: OTHERS }, signer, "hold", /^$/],
       ["required, signed by its author", { policy: 'sign = "require"', message: theirs }, none, "done", /boundary="b"/],
       ["a report of ours is never signed", { policy: 'sign = "require"', sender: null }, signer, "done", /canary/],
-      ["no Bcc", { message: CLEAR.replace("Subject", "Bcc: c@two.test\r\nSubject") }, none, "done", /^(?![^]*Bcc)/],
+      ["no Bcc", { message: CLEAR.replace("Subject", "Bcc: c@two.test\r\nSubject") }, none, "done", /^(?![\s\S]*Bcc)/],
     ]
   for (const [what, given, found, outcome, sent] of signing)
     test(what, async () => {
@@ -257,3 +267,11 @@ async function gatewayIdentity(): Promise<CmsIdentity> {
     key: { algorithm: "ecdsa", sign: async (octets) => signP256(scalar, octets, "der") },
   }
 }
+
+test("readers are told the author's own key, in clear and encrypted alike, unless his program does so or it is another author", async () => {
+  for (const known of [{}, { keys: [KEY] }])
+    expect((await relayed({ known })).sent).toMatch(/^Received: by us\r\nAutocrypt: addr=a@one\.test; /)
+  const own = await relayed({ message: `Autocrypt: addr=a@one.test; keydata=BBBB\r\n${CLEAR}` })
+  expect(own.sent?.match(/^Autocrypt:/gm)).toHaveLength(1)
+  expect((await relayed({ message: CLEAR.replace("a@one.test", "a+tag@one.test") })).sent).not.toContain("Autocrypt:")
+})
