@@ -11,6 +11,7 @@ import { dnsAddresses } from "../net/addresses.ts"
 import { type WebRules, webClient } from "../net/web.ts"
 import { publishedProfile } from "../profiles/sources/mail-profile.ts"
 import { KeptKeyMemory } from "../store/key-memory.ts"
+import { MailKeys } from "../store/mail-keys.ts"
 import type { People } from "../store/people.ts"
 import { certificatesOf, knownAccount } from "./account.ts"
 import { type LookupOptions, lookup } from "./lookup.ts"
@@ -42,7 +43,7 @@ export function registerProfile(program: Command, shell: Shell): void {
   profile
     .command("forget <address>")
     .description(
-      "Forget which keys an address had: what was held because they are gone or others may leave (postern queue retry).",
+      "Forget which keys an address had, and those that came with its mail: what was held because they are gone or others may leave (postern queue retry).",
     )
     .option("--json", "one JSON value on stdout")
     .action((address: string, _options: unknown, command: Command) => forget(address, optionsOf(command)))
@@ -82,7 +83,8 @@ function publishedKeys({ connection }: ProfileMailPublic): { readonly smime?: st
 function forget(written: string, options: CommonOptions): void {
   using instance = openInstance(options)
   const address = addressKey(parseAddress(written))
-  const keys = new KeptKeyMemory(instance.database).forget(address)
+  const { database } = instance
+  const keys = new MailKeys(database).forget(address) + new KeptKeyMemory(database).forget(address)
   if (options.json) printJson({ address, forgotten: keys })
   else print(keys === 0 ? `${address}: nothing was remembered` : `${address}: ${keys} forgotten`)
 }

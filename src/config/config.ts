@@ -172,8 +172,11 @@ export interface DirectoryConfig {
 
 /** Where keys of other people are looked for. */
 export interface KeysConfig {
-  /** `profile`: signed mail profiles; `wkd`: OpenPGP Web Key Directories; `dane`: records that DNSSEC proves. */
-  readonly sources: readonly ("pinned" | "profile" | "wkd" | "dane")[]
+  /**
+   * `profile`: signed mail profiles; `wkd`: OpenPGP Web Key Directories; `dane`: records that DNSSEC proves; `autocrypt`: fields of authenticated mail;
+   * `harvested`: verified signatures (S/MIME) and attachments (OpenPGP) of authenticated mail.
+   */
+  readonly sources: readonly ("pinned" | "profile" | "wkd" | "dane" | "autocrypt" | "harvested")[]
   /** What one source may take, milliseconds. */
   readonly timeoutMs: number
   /** How long an answer with keys holds, milliseconds; it is asked for again after half of it. */

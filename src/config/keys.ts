@@ -4,7 +4,7 @@ import type { Document } from "./document.ts"
 import { readSecret } from "./secret.ts"
 import { oneOf, readDomain, readDomainPattern, readDuration, readFlag, readText, wrong } from "./values.ts"
 
-const SOURCES = ["pinned", "profile", "wkd", "dane"] as const
+const SOURCES = ["pinned", "profile", "wkd", "dane", "autocrypt", "harvested"] as const
 const LDAP_SCHEMES = { ldap: { security: "starttls", port: 389 }, ldaps: { security: "tls", port: 636 } } as const
 
 /** `path` makes file names absolute. */

@@ -81,6 +81,17 @@ export class Discovery implements Disposable {
     this.#options.stack?.[Symbol.dispose]()
   }
 
+  /** What all sources say, kept or asked, and not judged: to learn whose a signature is, a key need not be one that mail may be encrypted to. */
+  async candidates(
+    address: Address,
+  ): Promise<{ readonly candidates: readonly KeyCandidate[]; readonly silent: boolean }> {
+    const asked = await Promise.all(this.#options.sources.map((source) => this.#answerOf(source, address)))
+    return {
+      candidates: asked.flatMap(({ answer }) => answer?.candidates ?? []).slice(0, MAX_CANDIDATES),
+      silent: asked.some(({ silence }) => silence !== null),
+    }
+  }
+
   /** Somebody changed what is known here. */
   forget(): void {
     this.#recent.forget()

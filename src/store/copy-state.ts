@@ -39,6 +39,13 @@ const TABLES: readonly Table[] = [
     "address, format, lineage, domain, source, trust, first_seen, last_seen",
     "address, format, lineage",
   ),
+  table("autocrypt_peer", "address, certificate, mutual, said_at, seen_at", "address"),
+  table(
+    "harvested_key",
+    "address, format, digest, certificate, chain, capabilities, sent_at",
+    "address, format, digest",
+  ),
+  table("signature_verdict", "spool_id, field, decided_at", "spool_id"),
 ]
 /** A new state has one of its own. */
 const MADE_ANEW = "setting"

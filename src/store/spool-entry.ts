@@ -21,6 +21,8 @@ interface Authentication {
   readonly field: string
   /** The author's domain asks for suspicion. */
   readonly quarantine: boolean
+  /** The author's domain, where DMARC passed for it; absent: it did not, or an earlier version did not say. */
+  readonly author?: string
 }
 
 /** All that is known of an accepted message but its content. */

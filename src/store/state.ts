@@ -91,6 +91,17 @@ export const STATE_MIGRATIONS = [
     facts TEXT NOT NULL, PRIMARY KEY (spool_id, recipient)) STRICT, WITHOUT ROWID;
   CREATE INDEX departure_time ON departure (at, spool_id, recipient);
   `,
+  `
+  CREATE TABLE autocrypt_peer (
+    address TEXT PRIMARY KEY, certificate BLOB NOT NULL, mutual INTEGER NOT NULL, said_at INTEGER NOT NULL, seen_at INTEGER NOT NULL) STRICT;
+
+  CREATE TABLE harvested_key (
+    address TEXT NOT NULL, format TEXT NOT NULL, digest TEXT NOT NULL, certificate BLOB NOT NULL, chain BLOB NOT NULL,
+    capabilities BLOB NOT NULL, sent_at INTEGER NOT NULL, PRIMARY KEY (address, format, digest)) STRICT;
+
+  CREATE TABLE signature_verdict (spool_id TEXT PRIMARY KEY, field TEXT NOT NULL, decided_at INTEGER NOT NULL) STRICT;
+  CREATE INDEX signature_verdict_age ON signature_verdict (decided_at);
+  `,
 ]
 
 /** Where the state is: what the configuration says of it. */

@@ -6,6 +6,7 @@ import { type KeyFormat, TRUST, type Trust } from "../profiles/key.ts"
 import { judge } from "../profiles/usable.ts"
 import { KeptKeyAnswers } from "../store/key-answers.ts"
 import { KeptKeyMemory } from "../store/key-memory.ts"
+import { MailKeys } from "../store/mail-keys.ts"
 import type { Core } from "./core.ts"
 import { keyRulesOf } from "./key-rules.ts"
 import { keySources } from "./key-sources.ts"
@@ -18,7 +19,7 @@ export function correspondentsOf(core: Pick<Core, "config" | "database" | "peopl
   const ask = webOf(config)
   const rulesAt = keyRulesOf(config, ask, now)
   return new Discovery({
-    sources: keySources({ config, people, ask, now }, stack),
+    sources: keySources({ config, people, mail: new MailKeys(database), ask, now }, stack),
     judge: (candidate, address, at) => judge(candidate, address, rulesAt(at), AbortSignal.timeout(timeoutMs)),
     answers: answersIn(new KeptKeyAnswers(database)),
     memory: memoryIn(new KeptKeyMemory(database)),
@@ -30,7 +31,8 @@ export function correspondentsOf(core: Pick<Core, "config" | "database" | "peopl
   })
 }
 
-function webOf({ keys, dns }: Core["config"]): AskWeb {
+/** Asks other people's web servers, within the time that a source has. */
+export function webOf({ keys, dns }: Pick<Core["config"], "keys" | "dns">): AskWeb {
   return webClient({ resolve: dnsAddresses(dns.servers), timeoutMs: keys.timeoutMs })
 }
 

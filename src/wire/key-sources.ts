@@ -3,19 +3,23 @@ import { readNamed, readSecretText } from "../config/load.ts"
 import { dnsClient } from "../net/dns-client.ts"
 import type { AskWeb } from "../net/web.ts"
 import type { KeySource } from "../profiles/key.ts"
+import { autocryptSource } from "../profiles/sources/autocrypt.ts"
 import { daneSources } from "../profiles/sources/dane.ts"
+import { type HarvestedKey, harvestedSource } from "../profiles/sources/harvested.ts"
 import { hkps } from "../profiles/sources/hkps.ts"
 import { ldapSource } from "../profiles/sources/ldap.ts"
 import { mailProfile } from "../profiles/sources/mail-profile.ts"
 import { pinnedSource } from "../profiles/sources/pinned.ts"
 import { vks } from "../profiles/sources/vks.ts"
 import { wkd } from "../profiles/sources/wkd.ts"
+import type { MailKeys } from "../store/mail-keys.ts"
 import type { People } from "../store/people.ts"
 
 /** What sources stand on. */
 export interface SourceParts {
   readonly config: Pick<Config, "keys" | "dns">
   readonly people: Pick<People, "pinned">
+  readonly mail: Pick<MailKeys, "peer" | "harvested">
   readonly ask: AskWeb
   readonly now: () => Date
 }
@@ -35,7 +39,7 @@ export function keySources(parts: SourceParts, stack: DisposableStack): readonly
 
 function namedSources(
   name: Config["keys"]["sources"][number],
-  { config, people, ask }: SourceParts,
+  { config, people, mail, ask }: SourceParts,
 ): readonly KeySource[] {
   switch (name) {
     case "pinned":
@@ -46,9 +50,19 @@ function namedSources(
       return [wkd(ask)]
     case "dane":
       return daneSources(dnsClient(config.dns.servers))
+    case "autocrypt":
+      return [autocryptSource(mail)]
+    case "harvested":
+      return [harvestedSource({ harvested: (address) => mail.harvested(address).flatMap(keyOf) })]
     default:
       return name satisfies never
   }
+}
+
+/** What another version wrote and this one does not know is no key. */
+function keyOf(row: ReturnType<MailKeys["harvested"]>[number]): readonly HarvestedKey[] {
+  const { format } = row
+  return format === "smime" || format === "openpgp" ? [{ ...row, format }] : []
 }
 
 function directoryOf({ name, endpoint, domains, base, filter, caFile, login }: DirectoryConfig) {

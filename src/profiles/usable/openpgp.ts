@@ -32,7 +32,7 @@ export async function judgeOpenPgp({ octets }: KeyCandidate, { at }: KeyRules): 
 }
 
 /** By convention (RFC 9580 §5.11) the address in angle brackets at the end, or all of the user id. */
-function mailAddress(userId: string): string {
+export function mailAddress(userId: string): string {
   return /<([^<>]*)>$/.exec(userId)?.[1] ?? userId
 }
 

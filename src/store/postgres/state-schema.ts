@@ -86,4 +86,16 @@ export const POSTGRES_STATE_MIGRATIONS = [
     decision TEXT NOT NULL, facts TEXT NOT NULL, PRIMARY KEY (spool_id, recipient));
   CREATE INDEX departure_time ON departure (at, spool_id, recipient);
   `,
+  `
+  CREATE TABLE autocrypt_peer (
+    address TEXT COLLATE "C" PRIMARY KEY, certificate BYTEA NOT NULL, mutual BIGINT NOT NULL, said_at BIGINT NOT NULL,
+    seen_at BIGINT NOT NULL);
+
+  CREATE TABLE harvested_key (
+    address TEXT COLLATE "C" NOT NULL, format TEXT COLLATE "C" NOT NULL, digest TEXT COLLATE "C" NOT NULL, certificate BYTEA NOT NULL,
+    chain BYTEA NOT NULL, capabilities BYTEA NOT NULL, sent_at BIGINT NOT NULL, PRIMARY KEY (address, format, digest));
+
+  CREATE TABLE signature_verdict (spool_id TEXT COLLATE "C" PRIMARY KEY, field TEXT NOT NULL, decided_at BIGINT NOT NULL);
+  CREATE INDEX signature_verdict_age ON signature_verdict (decided_at);
+  `,
 ]

@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest"
 import { KeptKeyAnswers } from "../../../src/store/key-answers.ts"
 import { KeptKeyMemory } from "../../../src/store/key-memory.ts"
+import { KeptVerdicts, MailKeys } from "../../../src/store/mail-keys.ts"
 import { type TemporaryFolder, temporaryFolder } from "../../harness/peers.ts"
 import type { StateDriver, TestState } from "./driver.ts"
 
@@ -74,6 +75,84 @@ export function keysConformance(driver: StateDriver): void {
       const memory = new KeptKeyMemory(opened.state)
       memory.saw("b@else.test", [key("one"), key("two")], AT)
       expect([memory.forget("b@else.test"), memory.forget("b@else.test"), memory.of("b@else.test")]).toEqual([2, 0, []])
+    })
+  })
+
+  describe("keys of mail", () => {
+    const peer = (certificate: number, saidAt: Date, isMutual = true) => ({
+      certificate: Uint8Array.of(certificate, 0, 255),
+      isMutual,
+      saidAt,
+      seenAt: saidAt,
+    })
+    const harvested = (digest: string, sentAt: Date, format = "smime") => ({
+      format,
+      digest,
+      certificate: Uint8Array.of(1, 0, 2),
+      chain: Uint8Array.of(3),
+      capabilities: new Uint8Array(0),
+      sentAt,
+    })
+
+    test("what Autocrypt fields said is read back, and changed by what is known", () => {
+      const kept = new MailKeys(opened.state)
+      expect(kept.peer("b@else.test")).toBeNull()
+      kept.changePeer("b@else.test", (known) => (known === null ? peer(1, AT) : null))
+      expect(kept.peer("b@else.test")).toEqual(peer(1, AT))
+      kept.changePeer("b@else.test", (known) => (known === null ? null : peer(2, later(1), false)))
+      expect(kept.peer("b@else.test")).toEqual(peer(2, later(1), false))
+      kept.changePeer("b@else.test", () => null)
+      expect(kept.peer("b@else.test")).toEqual(peer(2, later(1), false))
+      expect(kept.peer("c@else.test")).toBeNull()
+    })
+
+    test("of each format the three newest keys stay, newest first", () => {
+      const kept = new MailKeys(opened.state)
+      for (const [digest, days] of [
+        ["b", 2],
+        ["a", 1],
+        ["d", 4],
+        ["c", 3],
+      ] as const)
+        kept.harvest("b@else.test", harvested(digest, later(days)))
+      kept.harvest("b@else.test", harvested("o", AT, "openpgp"))
+      expect(kept.harvested("b@else.test")).toEqual([
+        harvested("d", later(4)),
+        harvested("c", later(3)),
+        harvested("b", later(2)),
+        harvested("o", AT, "openpgp"),
+      ])
+      kept.harvest("b@else.test", harvested("a", later(1)))
+      expect(kept.harvested("b@else.test").map(({ digest }) => digest)).toEqual(["d", "c", "b", "o"])
+    })
+
+    test("a key that is known is written once a day", () => {
+      const kept = new MailKeys(opened.state)
+      kept.harvest("b@else.test", harvested("a", AT))
+      kept.harvest("b@else.test", harvested("a", later(0.9)))
+      expect(kept.harvested("b@else.test")).toEqual([harvested("a", AT)])
+      kept.harvest("b@else.test", { ...harvested("a", later(1)), capabilities: Uint8Array.of(9) })
+      expect(kept.harvested("b@else.test")).toEqual([{ ...harvested("a", later(1)), capabilities: Uint8Array.of(9) }])
+    })
+
+    test("an administrator may forget an address", () => {
+      const kept = new MailKeys(opened.state)
+      kept.changePeer("b@else.test", () => peer(1, AT))
+      kept.harvest("b@else.test", harvested("a", AT))
+      expect([kept.forget("b@else.test"), kept.forget("b@else.test")]).toEqual([2, 0])
+      expect([kept.peer("b@else.test"), kept.harvested("b@else.test")]).toEqual([null, []])
+    })
+  })
+
+  describe("verdicts on signatures", () => {
+    test("the first one holds, for two months", () => {
+      const kept = new KeptVerdicts(opened.state)
+      expect(kept.find("id1")).toBeNull()
+      expect(kept.keep("id1", "first", AT)).toBe("first")
+      expect(kept.keep("id1", "second", later(1))).toBe("first")
+      expect(kept.find("id1")).toBe("first")
+      kept.keep("id2", "other", later(61))
+      expect([kept.find("id1"), kept.find("id2")]).toEqual([null, "other"])
     })
   })
 }
