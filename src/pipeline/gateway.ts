@@ -6,6 +6,7 @@ import type { PolicyRules } from "../profiles/policy.ts"
 import type { Job } from "../queue/queue.ts"
 import type { SpoolEntry } from "../store/spool.ts"
 import type {
+  Arrivals,
   Correspondents,
   Departures,
   Directory,
@@ -27,6 +28,7 @@ export interface Gateway {
   /** @returns null when the message is no longer in the spool: all its recipients were settled */
   open(spoolId: string): Promise<OpenMessage | null>
   readonly directory: Directory
+  readonly arrivals: Arrivals
   readonly correspondents: Correspondents
   readonly departures: Departures
   /** What is wanted of leaving mail. */

@@ -8,6 +8,7 @@ import type { DkimIdentity } from "../mime/dkim-signature.ts"
 import type { KeyFormat } from "../profiles/key.ts"
 import type { Resolution } from "../profiles/resolution.ts"
 import type { Departure } from "../store/departures.ts"
+import type { SpoolEntry } from "../store/spool.ts"
 import type { Prepared } from "./prepared.ts"
 import type { AtRest } from "./protect.ts"
 
@@ -58,6 +59,12 @@ export interface Correspondents {
 export interface Departures {
   /** Never throws, and is not waited for. */
   note(departure: Departure): void
+}
+
+/** What arriving mail shows of signatures and of keys. */
+export interface Arrivals {
+  /** @returns Authentication-Results on its signature (CRLF folded, with its final CRLF), the same for every attempt; null: none can be seen */
+  examine(spoolId: string, message: Prepared, entry: SpoolEntry): Promise<string | null>
 }
 
 /** Where mail of our people is stored. */

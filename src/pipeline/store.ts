@@ -1,10 +1,11 @@
-import { sha256 } from "../crypto/primitives/hash.ts"
+import { hkdfSha256, sha256 } from "../crypto/primitives/hash.ts"
 import { formatAddress } from "../message/address.ts"
 import { ascii } from "../mime/compose.ts"
 import type { Job } from "../queue/queue.ts"
 import type { SpoolEntry } from "../store/spool.ts"
 import type { Gateway, OpenMessage } from "./gateway.ts"
 import type { Result } from "./ports.ts"
+import { atHand, type Prepared } from "./prepared.ts"
 import { protectAtRest } from "./protect.ts"
 import { withResults } from "./results.ts"
 import { failed, stored } from "./settle.ts"
@@ -18,31 +19,38 @@ export async function store(
   signal: AbortSignal,
 ): Promise<Result> {
   let last: Result = failed(job.recipient, "5.1.1", "the address leads to nobody")
+  const source = await atHand({ sizeOctets: message.entry.sizeOctets, content: () => message.content() })
+  const onSignature = await gateway.arrivals.examine(job.spoolId, source, message.entry)
+  const arrived = { entry: message.entry, source, onSignature }
   for (const account of accounts) {
-    last = await storeFor(account, message, job, gateway, signal)
+    last = await storeFor(account, arrived, job, gateway, signal)
     if (last.kind !== "done") return last
   }
   return last
 }
 
+/** A message with what was found of its signature. */
+interface ExaminedMessage {
+  readonly entry: SpoolEntry
+  readonly source: Prepared
+  /** Authentication-Results; null: none can be seen. */
+  readonly onSignature: string | null
+}
+
 async function storeFor(
   account: string,
-  message: OpenMessage,
+  message: ExaminedMessage,
   job: Job,
   gateway: Gateway,
   signal: AbortSignal,
 ): Promise<Result> {
-  const { entry } = message
+  const { entry, source, onSignature } = message
   const rest = gateway.directory.atRest(account)
   if (rest === null) return failed(job.recipient, "5.1.1", "no such mailbox here any more")
   const protectedMessage = await protectAtRest(
-    await withResults(
-      { sizeOctets: entry.sizeOctets, content: () => message.content() },
-      entry.authentication?.field ?? null,
-      gateway.hostname,
-    ),
+    await withResults(source, resultsOf(entry, onSignature), gateway.hostname),
     trace(entry),
-    entry.seed,
+    seedFor(entry, onSignature),
     rest,
   )
   const result = await gateway.mailboxes.deliver(account, protectedMessage, {
@@ -54,6 +62,16 @@ async function storeFor(
     signal,
   })
   return result.kind === "done" ? stored(job.recipient, `stored for ${account}, ${protectedMessage.by}`) : result
+}
+
+/** Our fields on top of the message; null: there is nothing to say. */
+function resultsOf({ authentication }: SpoolEntry, onSignature: string | null): string | null {
+  return authentication === undefined ? onSignature : `${onSignature ?? ""}${authentication.field}`
+}
+
+/** No two texts are ever encrypted with the same key and IV, even if what was found of the signature is lost and found differently. */
+function seedFor({ seed }: SpoolEntry, onSignature: string | null): Uint8Array {
+  return onSignature === null ? seed : hkdfSha256(seed, sha256(ascii(onSignature)), "postern arriving", seed.length)
 }
 
 /** The same for every attempt at this account, whatever alias led to it: a repeat replaces. */

@@ -62,7 +62,8 @@ export class Arrival {
       this.#content.refusal = new GatewayError(codeOf(kind, author), `smtp: ${because}`)
       throw this.#content.refusal
     }
-    this.authentication = { field, quarantine: enforced && kind === "quarantine" }
+    const passed = results.dmarc === "pass" && author !== null ? { author } : {}
+    this.authentication = { field, quarantine: enforced && kind === "quarantine", ...passed }
   }
 }
 

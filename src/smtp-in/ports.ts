@@ -37,6 +37,8 @@ export interface Authentication {
   readonly field: string
   /** The author's domain wishes that the message is treated with suspicion (RFC 9989 §4.7). */
   readonly quarantine: boolean
+  /** The author's domain, where DMARC passed for it. */
+  readonly author?: string
 }
 
 /** What is known of a message before its content. */

@@ -12,6 +12,7 @@ import { DkimSigners } from "../store/dkim-signers.ts"
 import { GatewayKeys } from "../store/gateway-keys.ts"
 import { KeptPolicies } from "../store/sts-policies.ts"
 import { KeptTlsResults } from "../store/tls-results.ts"
+import { arrivalsOf } from "./arrivals.ts"
 import type { Core } from "./core.ts"
 import { hopsOf, mailboxesOf } from "./external.ts"
 import type { KnownPeople } from "./known-people.ts"
@@ -47,6 +48,7 @@ export function openAttempts(
     departures,
     queue,
     directory: known.directory,
+    arrivals: arrivalsOf(core, correspondents),
     correspondents,
     mailboxes,
     relay,

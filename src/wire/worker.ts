@@ -3,6 +3,7 @@ import { addressKey, parseAddress } from "../message/address.ts"
 import type { Gateway } from "../pipeline/gateway.ts"
 import { deliver } from "../pipeline/pipeline.ts"
 import type {
+  Arrivals,
   Correspondents,
   Departures,
   Directory,
@@ -24,6 +25,7 @@ export interface DeliveryParts {
   /** Where reports are queued. */
   readonly queue: Pick<Queue, "add">
   readonly directory: Directory
+  readonly arrivals: Arrivals
   readonly correspondents: Correspondents
   readonly departures: Departures
   readonly mailboxes: Mailboxes
@@ -37,6 +39,7 @@ export function attempts(core: Core, parts: DeliveryParts): Handler {
   const gateway: Gateway = {
     open: (id) => core.spool.open(id),
     directory: parts.directory,
+    arrivals: parts.arrivals,
     correspondents: parts.correspondents,
     departures: parts.departures,
     policy: core.config.policy.outgoing,

@@ -1,6 +1,7 @@
 import { generateKeyPairSync } from "node:crypto"
 import { sealMessage } from "mailauth/lib/arc/index.js"
 import { dkimSign } from "mailauth/lib/dkim/sign.js"
+import { createMessage, generateKey, sign } from "openpgp"
 import { afterAll, beforeAll, expect, test } from "vitest"
 import { DnsServer } from "../harness/dns-server.ts"
 import { type DeviceSettings, eventually, Instance } from "../harness/instance.ts"
@@ -32,7 +33,7 @@ beforeAll(async () => {
   device = await gateway.device("alice@example.test", "laptop")
   gateway.configure(
     "[policy]",
-    `[dns]\nservers = ["${dns.address}"]\n\n[policy]\ntrustedSealers = ["list.test"]\ntrusted = []`,
+    `[dns]\nservers = ["${dns.address}"]\n\n[keys]\nsources = ["pinned", "autocrypt", "harvested"]\n\n[policy]\ntrustedSealers = ["list.test"]\ntrusted = []`,
   )
   await gateway.serve()
 })
@@ -179,6 +180,46 @@ test("submission is not authenticated; what it says in our name is removed all t
   const { outside, inside } = await read("submitted")
   for (const part of [outside, inside]) expect(part).not.toMatch(/^Authentication-Results: example\.test/m)
   expect(dns.asked.length).toBe(asked)
+})
+
+test("a certificate in an Autocrypt field of authenticated mail verifies the next signature, and of a forged one nothing is known", async () => {
+  const { privateKey: author, publicKey: certificate } = await generateKey({
+    userIDs: [{ name: "Author", email: "author@author.test" }],
+    date: new Date(Date.now() - 86_400_000),
+    format: "object",
+  })
+  const part = "Content-Type: text/plain\r\n\r\nthe text"
+  const binary = await createMessage({ binary: Buffer.from(part) })
+  const signature = (await sign({ message: binary, signingKeys: author, detached: true })).replace(/\r?\n/g, "\r\n")
+  const type = 'multipart/signed; protocol="application/pgp-signature"; micalg=pgp-sha512; boundary="b"'
+  const keydata = Buffer.from(certificate.write()).toString("base64").replace(/.{70}/g, "$&\r\n ")
+  const field = `Autocrypt: addr=author@author.test; prefer-encrypt=mutual; keydata=\r\n ${keydata}\r\n`
+  const mail = (subject: string) =>
+    `${FORGED}${field}From: author@author.test\r\nTo: alice@example.test\r\nSubject: ${subject}\r\nMIME-Version: 1.0\r\n` +
+    `Content-Type: ${type}\r\n\r\n--b\r\n${part}\r\n--b\r\nContent-Type: application/pgp-signature\r\n\r\n${signature}\r\n--b--\r\n`
+  const lookup = () => gateway.must("profile", "lookup", "author@author.test")
+
+  const forged = mail("forged-key").replace(/author@author\.test/g, "x@other.test")
+  expect(await send("x@somewhere.test", forged)).toMatch(/^250 /)
+  await read("forged-key")
+  expect(await gateway.must("profile", "lookup", "x@other.test")).not.toMatch(/openpgp .*mail of/)
+
+  expect(await send("bounce@author.test", await signed(mail("first-key")))).toMatch(/^250 /)
+  expect((await read("first-key")).outside.replace(/\r\n[ \t]/g, " ")).toMatch(
+    /^Authentication-Results: example\.test; openpgp=neutral /m,
+  )
+  expect(await lookup()).toMatch(/Autocrypt.*openpgp .*mail of /)
+
+  expect(await send("bounce@author.test", await signed(mail("second-key")))).toMatch(/^250 /)
+  const { outside, inside } = await read("second-key")
+  for (const text of [outside, inside]) {
+    expect(text).not.toContain("forged.test")
+    expect(text.replace(/\r\n[ \t]/g, " ")).toMatch(
+      /^Authentication-Results: example\.test; openpgp=pass reason="certificate from Autocrypt" header\.from=author@author\.test policy\.fingerprint=[0-9a-f]{40}\r\n/m,
+    )
+  }
+  // The signature covers what it did.
+  expect(inside).toContain(part)
 })
 
 test('"report" writes down and refuses nothing', async () => {

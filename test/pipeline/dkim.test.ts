@@ -119,6 +119,7 @@ async function relayedFrom(kind: "mx" | "submission"): Promise<string> {
     {
       open: async () => open,
       directory: { resolve: () => ({ kind: "foreign" }), atRest: () => null, autocrypt: () => null },
+      arrivals: { examine: async () => null },
       correspondents: { resolve: () => Promise.reject(new Error("nobody is asked")) },
       departures: { note: () => undefined },
       policy: {

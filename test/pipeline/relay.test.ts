@@ -97,6 +97,7 @@ async function relayed({
         atRest: () => null,
         autocrypt: () => Buffer.from("Autocrypt: addr=a@one.test; keydata=\r\n AAAA\r\n"),
       },
+      arrivals: { examine: async () => null },
       correspondents: {
         resolve: async () => ({
           address: "b@else.test",

@@ -1,0 +1,89 @@
+import { GatewayError } from "../../errors.ts"
+import { type Address, addressKey } from "../../message/address.ts"
+import { parseMailboxList } from "../../message/mailboxes.ts"
+import { transferDecoder } from "../../mime/classify-decode.ts"
+import { type Field, fieldText, MAX_HEADER_OCTETS, parseFields } from "../../mime/header.ts"
+import { type Entity, StructureParser } from "../../mime/structure.ts"
+import { behind, type Prepared } from "../prepared.ts"
+import { splitHeader } from "../protect.ts"
+
+/** A message that has arrived, taken apart as far as what it says of keys and signatures needs. */
+export interface Arrived {
+  readonly message: Prepared
+  /** Of its header section. */
+  readonly fields: readonly Field[]
+  readonly root: Entity
+  /** null: there is none, or more than one, or readers may differ on it. */
+  readonly author: Address | null
+}
+
+/** @throws GatewayError HEADER_TOO_LARGE */
+export async function readArrived(message: Prepared): Promise<Arrived> {
+  const { header } = await splitHeader(message, MAX_HEADER_OCTETS)
+  const parser = new StructureParser()
+  for await (const octets of message.content()) parser.push(octets)
+  const fields = parseFields(header)
+  return { message, fields, root: parser.end(), author: authorOf(fields) }
+}
+
+/** The one author of a message: one From field, with one mailbox (RFC 5322 §3.6.2 allows more). */
+export function authorOf(fields: readonly Field[]): Address | null {
+  const froms = fields.filter(({ octets }) => FROM.test(Buffer.from(octets.subarray(0, 64)).toString("latin1")))
+  const [from, ...more] = froms
+  if (from === undefined || from.name !== "from" || more.length > 0) return null
+  try {
+    const [author, ...others] = parseMailboxList(fieldText(from))
+    return author === undefined || others.length > 0 ? null : author
+  } catch (error) {
+    if (error instanceof GatewayError) return null
+    throw error
+  }
+}
+
+export function isAuthor(author: Address, other: Address): boolean {
+  return addressKey(author) === addressKey(other)
+}
+
+/**
+ * Octets of the message from one offset to another.
+ * @returns null when there are over `limitOctets` of them
+ */
+export async function rangeOf(
+  message: Prepared,
+  [from, to]: readonly [number, number],
+  limitOctets: number,
+): Promise<Uint8Array | null> {
+  if (to - from > limitOctets) return null
+  const parts: Uint8Array[] = []
+  for await (const part of piecesOf(message, from, to)) parts.push(part)
+  return Buffer.concat(parts)
+}
+
+/** The same in pieces, whatever its size. */
+export async function* piecesOf(message: Prepared, from: number, to: number): AsyncGenerator<Uint8Array> {
+  let left = to - from
+  for await (const part of behind(message, from).content()) {
+    if (left <= 0) return
+    yield part.subarray(0, left)
+    left -= part.length
+  }
+}
+
+/**
+ * The body of an entity without its transfer encoding.
+ * @returns null when it is over `limitOctets`, or not what its encoding says
+ */
+export async function bodyOf(message: Prepared, entity: Entity, limitOctets: number): Promise<Uint8Array | null> {
+  const octets = await rangeOf(message, [entity.bodyStart, entity.bodyEnd], limitOctets)
+  if (octets === null) return null
+  try {
+    const decoder = transferDecoder(entity.header.encoding)
+    return Buffer.concat([decoder.push(octets), decoder.end()])
+  } catch (error) {
+    if (error instanceof GatewayError) return null
+    throw error
+  }
+}
+
+/** Also as readers may take it that are less strict: with a line end before the colon. */
+const FROM = /^from[ \t\r\n]*:/i
