@@ -102,7 +102,7 @@ describe("a gateway key", () => {
     const [held] = await queued()
     await gateway.must("queue", "release", held.id)
     const { octets } = await relayed("bob@signed.test", "must")
-    expect(octets.toString()).toMatch(/multipart\/signed;[^]*protocol="application\/pkcs7-signature"/)
+    expect(octets.toString()).toMatch(/multipart\/signed;[\s\S]*protocol="application\/pkcs7-signature"/)
     const { content, signer } = await verified(octets)
     expect(content).toContain(`\r\n${CANARY}\r\n`)
     expect(signer).toMatch(/CN ?= ?Alice Example via gateway\n/)

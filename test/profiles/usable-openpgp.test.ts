@@ -494,7 +494,9 @@ describe.skipIf(!peer("gpg"))("certificates of GnuPG", () => {
     const fingerprint = /^fpr:+([0-9A-F]{40}):/m.exec(text)?.[1] ?? ""
     await gpg("--quick-add-key", fingerprint, "rsa2048", "encr", "1y")
     await gpg("--faked-system-time", "20990101T000000!", "--quick-add-key", fingerprint, "nistp384", "encr", "1y")
-    await gpg("--quick-add-key", fingerprint, "cv25519", "encr", "1y")
+    // Not in the second of the first one.
+    const hourHence = new Date(Date.now() + 3_600e3).toISOString().replace(/[-:]|\.\d+Z/g, "")
+    await gpg("--faked-system-time", `${hourHence}!`, "--quick-add-key", fingerprint, "cv25519", "encr", "1y")
     const octets = await gpg("--export", fingerprint)
     expect(await judged(candidate("openpgp", octets), BOB, rules({ at: later(1, new Date()) }))).toMatchObject({
       kind: "usable",

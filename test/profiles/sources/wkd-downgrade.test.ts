@@ -35,7 +35,7 @@ beforeEach(() => {
   now = NOW
   remembered = []
   discovery = new Discovery({
-    sources: [wkd(web.client({ timeoutMs: 200 }))],
+    sources: [wkd(web.client({ timeoutMs: 1_500 }))],
     judge: (candidate, address, at) => judge(candidate, address, rules({ at }), AbortSignal.timeout(10_000)),
     answers: { find: () => null, keep: () => undefined },
     memory: {
@@ -47,7 +47,7 @@ beforeEach(() => {
     },
     keepFoundMs: DAY_MS,
     keepNoneMs: DAY_MS,
-    timeoutMs: 2_000,
+    timeoutMs: 6_000,
     now: () => now,
   })
 })
