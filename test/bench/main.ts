@@ -9,6 +9,7 @@ const BENCHES: Readonly<Record<string, () => Promise<{ bench(): Promise<Row[]> }
   smtp: () => import("./smtp.ts"),
   queue: () => import("./queue.ts"),
   protect: () => import("./protect.ts"),
+  keys: () => import("./keys.ts"),
   memory: () => import("./memory.ts"),
   imap: () => import("./imap.ts"),
 }
