@@ -31,9 +31,10 @@ beforeAll(async () => {
   gateway = await Instance.create()
   await gateway.must("account", "add", "alice@example.test")
   device = await gateway.device("alice@example.test", "laptop")
+  gateway.configure('sources = ["pinned"]', 'sources = ["pinned", "autocrypt", "harvested"]')
   gateway.configure(
     "[policy]",
-    `[dns]\nservers = ["${dns.address}"]\n\n[keys]\nsources = ["pinned", "autocrypt", "harvested"]\n\n[policy]\ntrustedSealers = ["list.test"]\ntrusted = []`,
+    `[dns]\nservers = ["${dns.address}"]\n\n[policy]\ntrustedSealers = ["list.test"]\ntrusted = []`,
   )
   await gateway.serve()
 })
