@@ -63,10 +63,12 @@ export class RedisLeases implements Leases {
   claim(owner: string, limit: number): Promise<readonly Job[]> {
     return answered(async () => {
       const { worker } = this.#server.bull
-      const hasIntents = await this.#intents.any()
+      // Answered before the others are looked at, since a connection keeps its order. Nobody knows: then each is asked for.
+      const intents = this.#intents.any().catch(() => true)
       const wanted = Math.min(limit, this.#atOnce)
       const asked = Array.from({ length: wanted }, () => worker.getNextJob(owner, { block: false }))
       const answers = await Promise.allSettled(asked)
+      const hasIntents = await intents
       const leased = answers.flatMap((answer) => (answer.status === "fulfilled" && answer.value ? [answer.value] : []))
       this.#atOnce = leased.length === wanted ? Math.min(wanted * 2, MOST_AT_ONCE) : 1
       const failed = answers.find((answer) => answer.status === "rejected")

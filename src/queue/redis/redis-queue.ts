@@ -85,7 +85,10 @@ export class RedisQueue implements WorkQueue {
         priority: priorityOf(job.queuedAt.getTime(), job.attempt, open.length),
       },
     }))
-    await queue.addBulk(added)
+    const [only, ...others] = added
+    // A pipeline for one job costs more than the job: ioredis writes all of BullMQ's scripts into each.
+    if (only !== undefined && others.length === 0) await queue.add(only.name, only.data, only.opts)
+    else await queue.addBulk(added)
     this.#loop.wake()
   }
 
