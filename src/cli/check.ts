@@ -3,12 +3,14 @@ import { createServer } from "node:net"
 import type { Command } from "commander"
 import type { Config, ListenAddress } from "../config/config.ts"
 import { isLoopback } from "../config/values.ts"
-import { type Certificate, readCertificate } from "../crypto/cms/certificate.ts"
+import { readCertificate } from "../crypto/cms/certificate.ts"
 import { pemDecode } from "../crypto/cms/pem.ts"
 import { certificateNames } from "../crypto/primitives/x509.ts"
 import { GatewayError, hasCode } from "../errors.ts"
+import { correspondentEndings, leftText, NEAR_DAYS, nearRenewed, peopleEndings } from "../identity/endings.ts"
 import { parseAddress } from "../message/address.ts"
 import { gatewayKeyState } from "../store/gateway-keys.ts"
+import { KeptKeyMemory } from "../store/key-memory.ts"
 import type { People } from "../store/people.ts"
 import { presentProcesses } from "../store/presence.ts"
 import { lastAttempt, serverCertificateView } from "./acme-view.ts"
@@ -27,9 +29,6 @@ import {
   type Starters,
 } from "./shell.ts"
 
-/** Certificates that end within this time are named. */
-const NEAR_DAYS = 30
-const NEAR_RENEWED_DAYS = 14
 const DAY_MS = 86_400_000
 
 /** `postern check`. */
@@ -64,8 +63,9 @@ async function look(
     ...config.domains.map((domain) => postmaster(people, domain)),
     ...serverCertificates(config),
     ...certificateAuthority(config),
-    ...accountCertificates(people),
     ...gatewayKeyFindings(instance),
+    ...ownKeys(people),
+    ...correspondentKeys(instance),
     ...upstreamCredentials(instance),
     ...(await scanners(config, starters)),
     ...config.domains.flatMap((domain) => dkimFiles(domain, config)),
@@ -152,11 +152,6 @@ function unnamedByPolicy(certificate: Uint8Array, { domains, hostname, policy, t
     .map((host) => state("policy.mtaSts", `no certificate names ${host}: other servers will not deliver`))
 }
 
-/** What is renewed with a third of its lifetime left is late at a quarter of it, and with two weeks left in any case. */
-function nearRenewed({ notBefore, notAfter }: Certificate): number {
-  return Math.min(NEAR_RENEWED_DAYS, (notAfter.getTime() - notBefore.getTime()) / DAY_MS / 4)
-}
-
 /** What the CA said last; wrong while it is not the CA's certificate that is shown. */
 function certificateAuthority(config: Config): readonly Finding[] {
   const { acme } = serverCertificateView(config)
@@ -186,20 +181,10 @@ function unnamed(certificate: Uint8Array, { clients, domains }: Config): readonl
   ]
 }
 
-function accountCertificates(people: People): readonly Finding[] {
-  return people.accounts().flatMap((account) => {
-    const keys = account.keys.filter((key) => key.current && key.format === "smime")
-    const devices = people.devices(account.address).filter((device) => device.revokedAt === null)
-    return [
-      expiry(`root of ${account.address}`, readCertificate(account.root).notAfter),
-      expiry(`intermediate of ${account.address}`, readCertificate(account.intermediate).notAfter),
-      ...keys.map((key) => expiry(`certificate of ${account.address}`, readCertificate(key.certificate).notAfter)),
-      ...devices.flatMap((device) =>
-        [device.certificates[0], device.signingCertificate].flatMap((der) =>
-          der ? [expiry(`device ${device.name} of ${account.address}`, readCertificate(der).notAfter)] : [],
-        ),
-      ),
-    ]
+function ownKeys(people: People): readonly Finding[] {
+  return peopleEndings(people).map(({ about, until, remedy }) => {
+    const found = expiry(about, until)
+    return found.state === "ok" ? found : { ...found, text: `${found.text}: ${remedy}` }
   })
 }
 
@@ -219,6 +204,14 @@ function gatewayKeyFindings({ people, gatewayKeys }: OpenInstance): readonly Fin
       return [wrong(about, `${error.message}; what it would sign waits`)]
     }
   })
+}
+
+/** Only those that are near their end: the rest is other people's business. */
+function correspondentKeys({ database }: OpenInstance): readonly Finding[] {
+  const now = new Date()
+  return correspondentEndings(new KeptKeyMemory(database).endingLately(now, NEAR_DAYS)).map((ending) =>
+    note(ending.about, `ends ${leftText(ending, now)}: ${ending.remedy}`),
+  )
 }
 
 /** Accounts whose mailboxes the proxy cannot open. */
@@ -252,7 +245,7 @@ async function scanners(config: Config, starters: Starters): Promise<readonly Fi
   })
 }
 
-function expiry(about: string, notAfter: Date, nearDays = NEAR_DAYS): Finding {
+function expiry(about: string, notAfter: Date, nearDays: number = NEAR_DAYS): Finding {
   const days = Math.floor((notAfter.getTime() - Date.now()) / DAY_MS)
   const day = notAfter.toISOString().slice(0, 10)
   if (days < 0) return wrong(about, `expired on ${day}`)

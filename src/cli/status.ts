@@ -2,7 +2,9 @@ import { connect } from "node:net"
 import type { Command } from "commander"
 import type { ListenAddress } from "../config/config.ts"
 import { written } from "../config/values.ts"
+import { correspondentEndings, isNear, NEAR_DAYS, peopleEndings, signerEndings } from "../identity/endings.ts"
 import type { QueuedJob } from "../queue/queue.ts"
+import { KeptKeyMemory } from "../store/key-memory.ts"
 import { presentProcesses } from "../store/presence.ts"
 import { serverCertificateView, viewLines } from "./acme-view.ts"
 import { openQueue } from "./open-queue.ts"
@@ -46,6 +48,7 @@ async function statusOf(options: CommonOptions) {
     tls: serverCertificateView(config),
     queue: await open.queue.counts(),
     ...peopleOf(instance),
+    ending: endingOf(instance, new Date()),
     errors: [...heldErrors(jobs), ...(await open.queue.failures(LAST_ERRORS)).map(failureError)],
   }
 }
@@ -100,6 +103,19 @@ function peopleOf({ people }: OpenInstance) {
   return { accounts: accounts.length, devices: devices.filter((device) => device.revokedAt === null).length }
 }
 
+/** Keys that are near their end, the next first. */
+function endingOf({ people, gatewayKeys, database }: OpenInstance, now: Date) {
+  const endings = [
+    ...peopleEndings(people),
+    ...people.accounts().flatMap(({ address }) => signerEndings(gatewayKeys.of(address))),
+    ...correspondentEndings(new KeptKeyMemory(database).endingLately(now, NEAR_DAYS)),
+  ]
+  return endings
+    .filter((ending) => isNear(ending, now))
+    .toSorted((a, b) => a.until.getTime() - b.until.getTime())
+    .map(({ about, fingerprint, until, remedy }) => ({ about, fingerprint, until: until.toISOString(), remedy }))
+}
+
 function heldErrors(jobs: readonly QueuedJob[]) {
   return jobs
     .filter((job) => job.state === "held")
@@ -146,6 +162,10 @@ function statusLines(status: Status): string[] {
     ...labelled("tls", viewLines(status.tls)),
     `queue      ${queue.ready} ready, ${queue.delayed} delayed, ${queue.active} active, ${queue.held} held; ${queue.failed} failed`,
     `people     ${status.accounts} account${plural(status.accounts)}, ${status.devices} device${plural(status.devices)}`,
+    ...labelled(
+      "ending",
+      status.ending.map(({ about, until, remedy }) => `${until}  ${about}: ${remedy}`),
+    ),
     ...labelled(
       "errors",
       status.errors.length === 0

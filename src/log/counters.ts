@@ -53,6 +53,7 @@ const COUNTERS = {
     help: "Times the configuration was read again, by what became of it.",
     labels: ["outcome"],
   },
+  postern_expiry_warnings_total: { help: "Warnings that a key ends, by whose it is.", labels: ["kind"] },
   postern_devices_revoked_total: { help: "Open connections ended by a revocation." },
   postern_state_lost_total: {
     help: "Times that a thread could not learn any more what changes, and let go of all it had let in.",

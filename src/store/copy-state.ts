@@ -36,7 +36,7 @@ const TABLES: readonly Table[] = [
   table("departure", "spool_id, recipient, sender, at, decision, facts", "spool_id, recipient"),
   table(
     "key_memory",
-    "address, format, lineage, domain, source, trust, first_seen, last_seen",
+    "address, format, lineage, domain, source, trust, first_seen, last_seen, fingerprint, expires_at",
     "address, format, lineage",
   ),
   table("autocrypt_peer", "address, certificate, mutual, said_at, seen_at", "address"),
@@ -46,6 +46,7 @@ const TABLES: readonly Table[] = [
     "address, format, digest",
   ),
   table("signature_verdict", "spool_id, field, decided_at", "spool_id"),
+  table("expiry_warning", "name, days, ends_at, told_at", "name"),
 ]
 /** A new state has one of its own. */
 const MADE_ANEW = "setting"

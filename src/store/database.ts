@@ -70,6 +70,11 @@ export function dateIn(row: Row | undefined, column: string): Date {
   return new Date(numberIn(row, column))
 }
 
+/** The same, or NULL. */
+export function optionalDateIn(row: Row | undefined, column: string): Date | null {
+  return row?.[column] === null ? null : dateIn(row, column)
+}
+
 function wrongType(column: string, wanted: string): GatewayError {
   return new GatewayError("STATE_CORRUPT", `database: column ${column} is not ${wanted}`)
 }

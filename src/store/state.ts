@@ -101,6 +101,12 @@ export const STATE_MIGRATIONS = [
 
   CREATE TABLE signature_verdict (spool_id TEXT PRIMARY KEY, field TEXT NOT NULL, decided_at INTEGER NOT NULL) STRICT;
   CREATE INDEX signature_verdict_age ON signature_verdict (decided_at);
+  ALTER TABLE key_memory ADD COLUMN fingerprint TEXT NOT NULL DEFAULT '';
+  ALTER TABLE key_memory ADD COLUMN expires_at INTEGER;
+  CREATE INDEX key_memory_expiry ON key_memory (expires_at);
+
+  CREATE TABLE expiry_warning (
+    name TEXT PRIMARY KEY, days INTEGER NOT NULL, ends_at INTEGER NOT NULL, told_at INTEGER NOT NULL) STRICT, WITHOUT ROWID;
   `,
 ]
 

@@ -21,6 +21,7 @@ import { correspondentsOf } from "./correspondents.ts"
 import { LiveDevices } from "./devices.ts"
 import { diagnosisOf } from "./diagnosis.ts"
 import { startDnsProbe } from "./dns-probe.ts"
+import { startExpiryWarnings } from "./expiry-warnings.ts"
 import { upstreamOf } from "./external.ts"
 import { describeCertificates, describeProcess } from "./gauges.ts"
 import { Hands } from "./hands.ts"
@@ -141,6 +142,7 @@ async function startWorker(core: Core, shared: Shared, stack: AsyncDisposableSta
   const { queue } = shared
   const { spool, spoolKeys, now, log } = core
   stack.use(startTlsReports(core, reportsOf(core, queue)))
+  stack.use(startExpiryWarnings(core, () => shared.tls.current, reportsOf(core, queue)))
   stack.use(startStsRefresh(core))
   stack.use(startDnsProbe(core))
   if (spoolKeys) stack.use(await startSweeping({ spool, queue, spoolKeys, now, log }, shared.known.presence))

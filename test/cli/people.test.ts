@@ -271,7 +271,7 @@ describe("accounts and devices on one machine", () => {
 
   test("what was remembered of an address is forgotten when an administrator says so", async () => {
     const database = openEmbeddedState(instance.file("data"))
-    const key = { format: "smime", lineage: "old", source: "wkd", trust: "domain" }
+    const key = { format: "smime", lineage: "old", source: "wkd", trust: "domain", fingerprint: "", expiresAt: null }
     new KeptKeyMemory(database).saw("nobody@localhost", [key], new Date())
     const before = database.changeSequence()
     expect(await json("profile", "lookup", "nobody@localhost")).toMatchObject({

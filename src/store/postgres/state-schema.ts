@@ -97,5 +97,11 @@ export const POSTGRES_STATE_MIGRATIONS = [
 
   CREATE TABLE signature_verdict (spool_id TEXT COLLATE "C" PRIMARY KEY, field TEXT NOT NULL, decided_at BIGINT NOT NULL);
   CREATE INDEX signature_verdict_age ON signature_verdict (decided_at);
+  ALTER TABLE key_memory ADD COLUMN fingerprint TEXT NOT NULL DEFAULT '';
+  ALTER TABLE key_memory ADD COLUMN expires_at BIGINT;
+  CREATE INDEX key_memory_expiry ON key_memory (expires_at);
+
+  CREATE TABLE expiry_warning (
+    name TEXT COLLATE "C" PRIMARY KEY, days BIGINT NOT NULL, ends_at BIGINT NOT NULL, told_at BIGINT NOT NULL);
   `,
 ]

@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest"
+import { KeptExpiryWarnings } from "../../../src/store/expiry-warnings.ts"
 import { KeptKeyAnswers } from "../../../src/store/key-answers.ts"
 import { KeptKeyMemory } from "../../../src/store/key-memory.ts"
 import { KeptVerdicts, MailKeys } from "../../../src/store/mail-keys.ts"
@@ -40,8 +41,23 @@ export function keysConformance(driver: StateDriver): void {
     })
   })
 
+  describe("warnings", () => {
+    test("the last one of each key is told, until the key has long ended", () => {
+      const warnings = new KeptExpiryWarnings(opened.state)
+      expect(warnings.toldDays("one")).toBeNull()
+      warnings.tell("one", 30, later(30), AT)
+      warnings.tell("one", 14, later(30), later(16))
+      warnings.tell("two", 30, later(60), later(30))
+      expect([warnings.toldDays("one"), warnings.toldDays("two")]).toEqual([14, 30])
+      warnings.tell("two", 3, later(60), later(61))
+      expect([warnings.toldDays("one"), warnings.toldDays("two")]).toEqual([null, 3])
+    })
+  })
+
   describe("memory", () => {
-    const key = (lineage: string, trust = "domain") => ({ format: "openpgp", lineage, source: "wkd", trust })
+    const key = (lineage: string, trust = "domain", expiresAt: Date | null = null) => ({
+      ...{ format: "openpgp", lineage, source: "wkd", trust, fingerprint: `f-${lineage}`, expiresAt },
+    })
 
     test("keys of an address are told, last seen first, with the first and the last time", () => {
       const memory = new KeptKeyMemory(opened.state)
@@ -69,6 +85,30 @@ export function keysConformance(driver: StateDriver): void {
       memory.saw("b@else.test", [key("one"), key("two", "dnssec")], AT)
       memory.saw("c@other.test", [key("three", "keyserver")], AT)
       expect([memory.trustsOf("else.test"), memory.trustsOf("st")]).toEqual([["dnssec", "domain"], []])
+    })
+
+    test("a new end of the same key is written at once", () => {
+      const memory = new KeptKeyMemory(opened.state)
+      memory.saw("b@else.test", [key("one", "domain", later(5))], AT)
+      memory.saw("b@else.test", [key("one", "domain", later(365))], later(0.1))
+      expect(memory.of("b@else.test")).toMatchObject([{ expiresAt: later(365) }])
+    })
+
+    test("keys near their end are those that were met lately and that no other took the place of", () => {
+      const memory = new KeptKeyMemory(opened.state)
+      const ending = () => memory.endingLately(later(40), 30).map(({ address, fingerprint }) => [address, fingerprint])
+      memory.saw("never@else.test", [key("a")], later(40))
+      memory.saw("over@else.test", [key("b", "domain", later(39))], later(38))
+      memory.saw("far@else.test", [key("c", "domain", later(71))], later(40))
+      memory.saw("long-ago@else.test", [key("d", "domain", later(50))], later(9))
+      memory.saw("renewed@else.test", [key("e", "domain", later(50))], later(20))
+      memory.saw("renewed@else.test", [key("f", "domain", later(400))], later(23))
+      memory.saw("two@else.test", [key("g", "domain", later(60)), key("h", "domain", later(400))], later(30))
+      memory.saw("soon@else.test", [key("i", "domain", later(50))], later(30))
+      expect(ending()).toEqual([
+        ["soon@else.test", "f-i"],
+        ["two@else.test", "f-g"],
+      ])
     })
 
     test("an administrator may forget an address", () => {
