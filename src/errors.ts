@@ -67,6 +67,8 @@ export type ErrorCode =
   | "WEB_REDIRECT"
   | "WEB_BROKEN"
   // profiles
+  | "KEYSERVER_MALFORMED"
+  | "KEYSERVER_REFUSED"
   | "KEY_SOURCE_SILENT"
   // flow and edges
   | "MESSAGE_TOO_LARGE"

@@ -15,6 +15,7 @@ import { MailKeys } from "../store/mail-keys.ts"
 import type { People } from "../store/people.ts"
 import { certificatesOf, knownAccount } from "./account.ts"
 import { type LookupOptions, lookup } from "./lookup.ts"
+import { publish } from "./publish.ts"
 import { type CommonOptions, openInstance, optionsOf, print, printJson, type Shell } from "./shell.ts"
 
 /** `postern profile`. */
@@ -40,6 +41,14 @@ export function registerProfile(program: Command, shell: Shell): void {
       using instance = openInstance(options)
       await lookup(address, instance, options, shell)
     })
+  profile
+    .command("publish <address>")
+    .description(
+      "Bring the OpenPGP certificate of an account to a keyserver that asks its reader before it publishes (VKS).",
+    )
+    .option("--keyserver <url>", "vks://HOST, such as vks://keys.openpgp.org (default: those of keys.keyservers)")
+    .option("--json", "one JSON value on stdout")
+    .action((address: string, _options: unknown, command: Command) => publish(address, optionsOf(command)))
   profile
     .command("forget <address>")
     .description(

@@ -72,10 +72,17 @@ function readKeyservers(value: unknown): readonly KeyserverConfig[] {
   const expected = wrong('a list of keyservers such as "vks://keys.openpgp.org" or "hkps://keys.example.org:8443"')
   if (!Array.isArray(value)) throw expected
   return value.map((text: unknown) => {
-    const [, protocol, host, port] = KEYSERVER.exec(typeof text === "string" ? text : "") ?? []
-    if ((protocol !== "vks" && protocol !== "hkps") || Number(port ?? 443) > 65_535) throw expected
-    return { protocol, host: readDomain(host), port: port === undefined ? null : Number(port) }
+    const keyserver = typeof text === "string" ? keyserverIn(text) : null
+    if (keyserver === null) throw expected
+    return keyserver
   })
+}
+
+/** @returns null for what names no keyserver */
+export function keyserverIn(text: string): KeyserverConfig | null {
+  const [, protocol, host, port] = KEYSERVER.exec(text) ?? []
+  if ((protocol !== "vks" && protocol !== "hkps") || Number(port ?? 443) > 65_535) return null
+  return { protocol, host: readDomain(host), port: port === undefined ? null : Number(port) }
 }
 
 const KEYSERVER = /^(vks|hkps):\/\/([^:/@?#]+)(?::([1-9]\d{0,4}))?\/?$/
