@@ -9,6 +9,7 @@ import { KeptKeyMemory } from "../../src/store/key-memory.ts"
 import { Presence } from "../../src/store/presence.ts"
 import { openEmbeddedState } from "../../src/store/state.ts"
 import { freeRange } from "../harness/ports.ts"
+import { UNKNOWN } from "../profiles/unknown.ts"
 import { makeInstance, mustPostern, ownProcess, postern, type TestInstance } from "./postern.ts"
 
 /** Members of a `--json` answer. */
@@ -234,8 +235,7 @@ describe("accounts and devices on one machine", () => {
 
   test("policy preview: what another policy would have done to the last days' mail", async () => {
     const database = openEmbeddedState(instance.file("data"))
-    const nobody = { keys: [], rejected: [], unanswered: [], remembered: [], domainTrusts: [], answers: [] }
-    const facts = departureFacts([], { ...nobody, address: "" })
+    const facts = departureFacts([], UNKNOWN)
     const at = (days: number) => new Date(Date.now() - days * 86_400e3)
     const row = (recipient: string, days: number) => ({
       spoolId: `s${days}`,

@@ -15,6 +15,7 @@ import { collect } from "../../src/pipeline/prepared.ts"
 import type { KeyCandidate, UsableKey } from "../../src/profiles/key.ts"
 import type { Resolution } from "../../src/profiles/resolution.ts"
 import { jobFor, type Outcome } from "../../src/queue/queue.ts"
+import { UNKNOWN } from "../profiles/unknown.ts"
 
 const AT = new Date("2026-11-26T10:00:00Z")
 const CANARY = "canary-4711"
@@ -100,13 +101,7 @@ async function relayed({
       arrivals: { examine: async () => null },
       correspondents: {
         resolve: async () => ({
-          address: "b@else.test",
-          keys: [],
-          rejected: [],
-          unanswered: [],
-          remembered: [],
-          domainTrusts: [],
-          answers: [],
+          ...UNKNOWN,
           ...known,
         }),
       },

@@ -4,6 +4,7 @@ import { type Decision, decide } from "../../src/profiles/decide.ts"
 import type { Trust, UsableKey } from "../../src/profiles/key.ts"
 import { type Policy, policyFor } from "../../src/profiles/policy.ts"
 import type { RememberedKey, Resolution } from "../../src/profiles/resolution.ts"
+import { UNKNOWN } from "./unknown.ts"
 
 const AT = new Date("2026-01-02T03:04:05Z")
 const { base } = parseConfig('domains = ["example.test"]', "/x/postern.toml").policy.outgoing
@@ -31,13 +32,7 @@ interface Given extends Partial<Omit<Resolution, "address">> {
 }
 function decided({ policy = {}, ...known }: Given): Decision {
   const resolution = {
-    address: "b@else.test",
-    keys: [],
-    rejected: [],
-    unanswered: [],
-    remembered: [],
-    domainTrusts: [],
-    answers: [],
+    ...UNKNOWN,
     ...known,
   }
   return decide({ policy: { ...base, ...policy }, statedBy }, resolution)
@@ -171,15 +166,5 @@ test("the reason names who was silent, what was wrong with a key, and which rule
     "b@else.test has no key that may be used: a domain source has one, but it expired on 2025-01-01",
   )
   const stated = { policy: { ...base, encrypt: "off" as const }, statedBy: { ...statedBy, encrypt: "newsletters" } }
-  expect(
-    decide(stated, {
-      address: "b@else.test",
-      keys: [],
-      rejected: [],
-      unanswered: [],
-      remembered: [],
-      domainTrusts: [],
-      answers: [],
-    }).because,
-  ).toBe('encryption is off (rule "newsletters")')
+  expect(decide(stated, UNKNOWN).because).toBe('encryption is off (rule "newsletters")')
 })
