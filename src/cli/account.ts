@@ -106,7 +106,7 @@ function list(options: CommonOptions): void {
 function show(written: string, options: CommonOptions): void {
   using instance = openInstance(options)
   const account = knownAccount(instance.people.account(written), written)
-  const gatewayKeys = instance.gatewayKeys.of(account.address).map(gatewayKeyView)
+  const gatewayKeys = instance.gatewayKeys.of(account.address).map((key) => gatewayKeyView(key, account))
   const value = { ...accountView(account), gatewayKeys }
   if (options.json) {
     printJson(value)

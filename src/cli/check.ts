@@ -190,14 +190,17 @@ function ownKeys(people: People): readonly Finding[] {
 
 /** Whether what signs for our people can, and how long. */
 function gatewayKeyFindings({ people, gatewayKeys }: OpenInstance): readonly Finding[] {
-  return people.accounts().flatMap(({ address }) => {
+  return people.accounts().flatMap((account) => {
+    const { address } = account
     const about = `gateway key of ${address}`
     try {
       const active = gatewayKeys.of(address).filter((key) => gatewayKeyState(key) === "active")
       return active.map((key) => {
         gatewayKeys.secret(key).fill(0)
-        const { notAfter } = gatewayKeyView(key)
-        return notAfter === null ? ok(about, key.format) : expiry(`${about} (${key.format})`, new Date(notAfter))
+        const { notAfter } = gatewayKeyView(key, account)
+        if (notAfter === null)
+          return wrong(about, `${key.format}: may not sign any more: postern gateway-key add ${address}`)
+        return expiry(`${about} (${key.format})`, new Date(notAfter))
       })
     } catch (error) {
       if (!(error instanceof GatewayError)) throw error

@@ -1,9 +1,10 @@
-import { readCertificate } from "../crypto/cms/certificate.ts"
+import { fitnessOf } from "../identity/gateway-certificate.ts"
 import { gatewayKeyFingerprint } from "../identity/gateway-key.ts"
+import type { Account } from "../store/account.ts"
 import { type GatewayKey, gatewayKeyState } from "../store/gateway-keys.ts"
 
 /** A key as it may be shown. */
-export function gatewayKeyView(key: GatewayKey) {
+export function gatewayKeyView(key: GatewayKey, account: Account) {
   return {
     account: key.account,
     id: key.id,
@@ -13,8 +14,14 @@ export function gatewayKeyView(key: GatewayKey) {
     madeAt: key.madeAt.toISOString(),
     activeAt: key.activeAt?.toISOString() ?? null,
     retiredAt: key.retiredAt?.toISOString() ?? null,
-    notAfter: key.certificate === null ? null : readCertificate(key.certificate).notAfter.toISOString(),
+    notAfter: endOf(key, account)?.toISOString() ?? null,
   }
+}
+
+/** null: it is not certified, or may not sign any more. */
+function endOf(key: GatewayKey, account: Account): Date | null {
+  const fitness = key.certificate === null ? null : fitnessOf(key, key.certificate, account, new Date())
+  return fitness?.kind === "fit" ? fitness.until : null
 }
 
 /** `active since 2026-11-26, until 2028-11-25`. */

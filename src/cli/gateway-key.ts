@@ -1,23 +1,26 @@
 import { readFileSync } from "node:fs"
 import { resolve } from "node:path"
-import type { Command } from "commander"
+import { type Command, Option } from "commander"
 import { GatewayError } from "../errors.ts"
 import {
   certifyGatewayKey,
   formatKeyToCertify,
   gatewayKeyFingerprint,
   type KeyToCertify,
+  type MadeGatewayKey,
+  makeOpenPgpGatewayKey,
   makeSmimeGatewayKey,
   readKeyToCertify,
   removeGatewayKey,
 } from "../identity/gateway-key.ts"
 import type { Person } from "../identity/person.ts"
 import { addressKey, parseAddress } from "../message/address.ts"
+import type { Account, Format } from "../store/account.ts"
 import { writeDurably } from "../store/durable.ts"
 import { knownAccount, making } from "./account.ts"
 import { gatewayKeyView, stateText } from "./gateway-key-view.ts"
 import { type KeyringOptions, openKeyring, warnUnsealed, withKeyringOptions } from "./keyring.ts"
-import { type CommonOptions, openInstance, optionsOf, print, printJson } from "./shell.ts"
+import { type CommonOptions, openInstance, optionsOf, print, printJson, warn } from "./shell.ts"
 import { printOffline, submit } from "./submit.ts"
 
 const STEPS = `
@@ -29,7 +32,7 @@ The server makes the key and keeps it; its owner certifies it with the keyring. 
 Before it ends:           the same again; the new key takes the old one's place
 It signs where policy says so (sign = "prefer" or "require").`
 
-type ChangeOptions = CommonOptions & KeyringOptions
+interface ChangeOptions extends CommonOptions, KeyringOptions {}
 
 /** `postern gateway-key`. */
 export function registerGatewayKey(program: Command): void {
@@ -39,6 +42,9 @@ export function registerGatewayKey(program: Command): void {
     .addHelpText("after", STEPS)
   withKeyringOptions(command.command("add <address>"))
     .description("Make a key here, and have it certified by the account's keyring.")
+    .addOption(
+      new Option("--format <format>", "of the account's formats (default: the first)").choices(["smime", "openpgp"]),
+    )
     .option("--request <file>", "only make it, and write what is to be certified to this file")
     .option("--json", "one JSON value on stdout")
     .action((address: string, _options: unknown, child: Command) => add(address, optionsOf(child)))
@@ -57,12 +63,17 @@ export function registerGatewayKey(program: Command): void {
     .action((address: string, id: string, _options: unknown, child: Command) => remove(address, id, optionsOf(child)))
 }
 
-async function add(written: string, options: ChangeOptions & { readonly request?: string }): Promise<void> {
+interface AddOptions extends ChangeOptions {
+  readonly format?: Format
+  readonly request?: string
+}
+
+async function add(written: string, options: AddOptions): Promise<void> {
   if (options.offline !== undefined)
     throw new GatewayError("USAGE", "gateway-key add: a key is made on its server: --request FILE there, then certify")
   const address = addressKey(parseAddress(written))
   if (options.request !== undefined) {
-    const key = make(address, options)
+    const key = await make(address, options)
     writeDurably(resolve(options.request), new TextEncoder().encode(formatKeyToCertify(key)))
     if (options.json) printJson({ ...describe(key), request: options.request })
     else {
@@ -74,7 +85,7 @@ async function add(written: string, options: ChangeOptions & { readonly request?
   // Opened first: a key that nobody can certify would only lie about.
   const keyring = await openKeyring(options, address)
   const person = await keyring.open(address)
-  const key = make(address, options)
+  const key = await make(address, options)
   await submit(options, keyring, person, await certifyGatewayKey(person, key, making()))
   warnUnsealed(keyring, address)
   if (options.json) printJson(describe(key))
@@ -84,15 +95,22 @@ async function add(written: string, options: ChangeOptions & { readonly request?
   }
 }
 
-function make(address: string, options: CommonOptions): KeyToCertify {
+async function make(address: string, options: AddOptions): Promise<KeyToCertify> {
   using instance = openInstance(options)
-  knownAccount(instance.people.account(address), address)
-  const { now, random } = making()
-  const { key, secret } = makeSmimeGatewayKey(address, { random })
+  const account = knownAccount(instance.people.account(address), address)
+  const { key, secret } = await makeOf(account, options.format ?? account.formats[0] ?? "smime")
   const { id, format, publicKey } = key
-  instance.gatewayKeys.add({ account: address, id, format, publicKey, madeAt: now }, secret)
+  instance.gatewayKeys.add({ account: address, id, format, publicKey, madeAt: new Date() }, secret)
   secret.fill(0)
   return key
+}
+
+async function makeOf({ address, formats, keys }: Account, format: Format): Promise<MadeGatewayKey> {
+  if (!formats.includes(format)) throw new GatewayError("USAGE", `account ${address}: has no ${format}`)
+  const certificate = keys.find((key) => key.format === "openpgp" && key.current)?.certificate ?? new Uint8Array(0)
+  return format === "smime"
+    ? makeSmimeGatewayKey(address, making())
+    : makeOpenPgpGatewayKey(address, certificate, making())
 }
 
 async function certify(file: string, options: ChangeOptions): Promise<void> {
@@ -113,7 +131,9 @@ function list(written: string | undefined, options: CommonOptions): void {
   using instance = openInstance(options)
   const { people, gatewayKeys } = instance
   const accounts = written === undefined ? people.accounts() : [knownAccount(people.account(written), written)]
-  const views = accounts.flatMap(({ address }) => gatewayKeys.of(address)).map(gatewayKeyView)
+  const views = accounts.flatMap((account) =>
+    gatewayKeys.of(account.address).map((key) => gatewayKeyView(key, account)),
+  )
   if (options.json) {
     printJson(views)
     return
@@ -131,9 +151,14 @@ async function remove(written: string, id: string, options: ChangeOptions): Prom
     return
   }
   using instance = openInstance(options)
+  const account = knownAccount(instance.people.account(address), address)
   const removed = instance.gatewayKeys.remove(address, id)
-  if (options.json) printJson(gatewayKeyView(removed))
+  if (options.json) printJson(gatewayKeyView(removed, account))
   else print(`gateway key ${id} of ${address}: destroyed`)
+  if (removed.format === "openpgp")
+    warn(
+      `its subkey is still in the certificate: with the keyring, gateway-key remove ${address} ${id} --offline FILE, then accept FILE`,
+    )
 }
 
 async function opened(address: string, options: ChangeOptions) {

@@ -106,7 +106,7 @@ export async function renewAccount(person: Person, making: Making): Promise<Made
 }
 
 /** The signed profile of the person as it is. */
-function profileOf(person: Person, now: Date): string {
+export function profileOf(person: Person, now: Date): string {
   const { address, name, root } = person
   const udf = keyFingerprint(p256PublicPoint(root.scalar))
   const connection = person.formats.map((format) => connectionOf(person, format))

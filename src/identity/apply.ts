@@ -5,7 +5,7 @@ import type { Account, AccountKey, DeviceLogin } from "../store/account.ts"
 import type { Database } from "../store/database.ts"
 import { type GatewayKeys, gatewayKeyState } from "../store/gateway-keys.ts"
 import type { People } from "../store/people.ts"
-import { unfitToSign } from "./gateway-certificate.ts"
+import { fitnessOf } from "./gateway-certificate.ts"
 import { verifyProfile } from "./profile.ts"
 import type { Change, Republished, Request, SignedRequest } from "./requests.ts"
 import { verifyRequest } from "./requests.ts"
@@ -72,8 +72,7 @@ function applyChange(target: RequestTarget, { address, change }: Request, now: D
       addGatewayKey(target, known(people, address), change, now)
       return
     case "gateway-key-remove":
-      gatewayKeys.remove(address, change.key)
-      republish(people, known(people, address), change)
+      removeGatewayKey(target, known(people, address), change)
       return
     default:
       change satisfies never
@@ -159,10 +158,21 @@ function addGatewayKey(
       "GATEWAY_KEY_UNKNOWN",
       `gateway key ${id} of ${account.address}: waits for no certificate here`,
     )
-  const because = unfitToSign(key, certificate, account, now)
-  if (because !== null) throw invalid(`certifies gateway key ${id}, but ${because}`)
-  gatewayKeys.certify(account.address, id, certificate, now)
   republish(people, account, published)
+  const fitness = fitnessOf(key, certificate, known(people, account.address), now)
+  if (fitness.kind === "unfit") throw invalid(`certifies gateway key ${id}, but ${fitness.because}`)
+  gatewayKeys.certify(account.address, id, certificate, now)
+}
+
+function removeGatewayKey(
+  { people, gatewayKeys }: RequestTarget,
+  account: Account,
+  change: ChangeOf<"gateway-key-remove">,
+): void {
+  republish(people, account, change)
+  // An administrator may have been first; then only the owner's certificate is left to change.
+  if (gatewayKeys.of(account.address).some(({ id }) => id === change.key))
+    gatewayKeys.remove(account.address, change.key)
 }
 
 function republish(people: People, account: Account, change: Republished): void {

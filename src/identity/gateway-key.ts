@@ -1,15 +1,18 @@
 /** PURE. Keys with which the gateway signs for a person: the server makes them, the person certifies them, and nobody has a key of the other's. */
+import { makeApartSubkey, subkeyOf } from "../crypto/openpgp/gateway-subkey.ts"
 import { sha256 } from "../crypto/primitives/hash.ts"
 import { p256PublicPoint } from "../crypto/primitives/p256.ts"
-import { signP256, verifyP256 } from "../crypto/primitives/sign.ts"
+import { ED25519_KEY_OCTETS, signP256, verifyP256 } from "../crypto/primitives/sign.ts"
 import { GatewayError } from "../errors.ts"
 import { addressKey, parseAddress } from "../message/address.ts"
 import type { Format } from "../store/account.ts"
-import { type Made, requestOf } from "./account.ts"
+import { type Made, openPgpCertificates, profileOf, requestOf } from "./account.ts"
 import { keyFingerprint } from "./fingerprint.ts"
 import { issuePublicLeaf, type Making, makeScalar, makeSerial } from "./issuing.ts"
 import { formatJson, hex, parseJsonObject } from "./json.ts"
+import { addGatewaySubkey, revokeGatewaySubkey, wholeSeconds } from "./openpgp-keys.ts"
 import type { Person } from "./person.ts"
+import type { Change, Republished } from "./requests.ts"
 
 /** What the server asks a person to certify. Nothing in it is secret. */
 export interface KeyToCertify {
@@ -18,9 +21,9 @@ export interface KeyToCertify {
   /** As the server names it. */
   readonly id: string
   readonly format: Format
-  /** The uncompressed point. */
+  /** The uncompressed point; the body of the subkey's packet. */
   readonly publicKey: Uint8Array
-  /** Made with the key, over itself and the address: who asks has it. */
+  /** Made with the key, over itself and the address, or (OpenPGP) the certificate's primary key: who asks has it. */
   readonly proof: Uint8Array
 }
 
@@ -36,6 +39,18 @@ export function makeSmimeGatewayKey(address: string, { random }: Pick<Making, "r
   const publicKey = p256PublicPoint(secret)
   const proof = signP256(secret, proven(address, publicKey), "raw")
   return { key: { address, id: smimeKeyId(publicKey), format: "smime", publicKey, proof }, secret }
+}
+
+/** A new key for OpenPGP: an Ed25519 subkey that is to stand in the account's certificate. */
+export async function makeOpenPgpGatewayKey(
+  address: string,
+  certificate: Uint8Array,
+  { now, random }: Making,
+): Promise<MadeGatewayKey> {
+  const secret = random(ED25519_KEY_OCTETS)
+  const { body, backSignature } = await makeApartSubkey(certificate, secret, wholeSeconds(now))
+  const id = hex(subkeyOf(body).keyId)
+  return { key: { address, id, format: "openpgp", publicKey: body, proof: backSignature }, secret }
 }
 
 /** The file that goes to where the keyring is. */
@@ -64,8 +79,8 @@ export function readKeyToCertify(text: string): KeyToCertify {
 }
 
 /** What both sides compare. */
-export function gatewayKeyFingerprint({ publicKey }: Pick<KeyToCertify, "publicKey" | "format">): string {
-  return keyFingerprint(publicKey)
+export function gatewayKeyFingerprint({ publicKey, format }: Pick<KeyToCertify, "publicKey" | "format">): string {
+  return format === "smime" ? keyFingerprint(publicKey) : hex(subkeyOf(publicKey).fingerprint).toUpperCase()
 }
 
 /**
@@ -74,6 +89,7 @@ export function gatewayKeyFingerprint({ publicKey }: Pick<KeyToCertify, "publicK
  */
 export async function certifyGatewayKey(person: Person, key: KeyToCertify, making: Making): Promise<Made> {
   if (key.address !== person.address) throw invalid(`is for ${key.address}, not for ${person.address}`)
+  if (key.format === "openpgp") return certifySubkey(person, key, making)
   const { now, random } = making
   const leaf = {
     name: viaGateway(person.name),
@@ -86,10 +102,25 @@ export async function certifyGatewayKey(person: Person, key: KeyToCertify, makin
   return { person, request: requestOf(person, change, making) }
 }
 
-/** The person wants the key destroyed. */
+async function certifySubkey(person: Person, { id, publicKey, proof }: KeyToCertify, making: Making): Promise<Made> {
+  if (person.openpgp === null) throw invalid(`is for OpenPGP, which ${person.address} has not`)
+  const subkey = { body: publicKey, backSignature: proof }
+  const { identity, packets } = await addGatewaySubkey(person.openpgp, subkey, person.address, making.now)
+  const changed: Person = { ...person, openpgp: identity }
+  const change: Change = { kind: "gateway-key-add", key: id, certificate: packets, ...republished(changed, making) }
+  return { person: changed, request: requestOf(changed, change, making) }
+}
+
+/** The person wants the key destroyed. An OpenPGP subkey is revoked as well. */
 export async function removeGatewayKey(person: Person, id: string, making: Making): Promise<Made> {
-  const change = { kind: "gateway-key-remove", key: id, certificates: [], profile: null } as const
-  return { person, request: requestOf(person, change, making) }
+  const openpgp = person.openpgp === null ? null : await revokeGatewaySubkey(person.openpgp, id, making.now)
+  const changed: Person = { ...person, openpgp }
+  const change: Change = { kind: "gateway-key-remove", key: id, ...republished(changed, making) }
+  return { person: changed, request: requestOf(changed, change, making) }
+}
+
+function republished(person: Person, { now }: Making): Republished {
+  return { certificates: openPgpCertificates(person), profile: profileOf(person, now) }
 }
 
 /** Subject key identifier that our certificates have of this point, in hexadecimal. */
@@ -97,7 +128,9 @@ function smimeKeyId(point: Uint8Array): string {
   return hex(sha256(point).subarray(0, 20))
 }
 
-function isProven({ address, id, publicKey, proof }: KeyToCertify): boolean {
+/** Of OpenPGP the proof is over the account's certificate, and is looked at where that is at hand. */
+function isProven({ address, id, format, publicKey, proof }: KeyToCertify): boolean {
+  if (format === "openpgp") return id === hex(subkeyOf(publicKey).keyId)
   return id === smimeKeyId(publicKey) && verifyP256(publicKey, proven(address, publicKey), proof, "raw")
 }
 

@@ -1,13 +1,16 @@
 import { readCertificate } from "../crypto/cms/certificate.ts"
 import type { CmsIdentity } from "../crypto/cms/signed.ts"
+import { apartIdentity } from "../crypto/openpgp/gateway-subkey.ts"
+import type { OpenPgpIdentity } from "../crypto/openpgp/sign.ts"
 import { signP256 } from "../crypto/primitives/sign.ts"
 import type { Account, Format } from "../store/account.ts"
 import { type GatewayKey, type GatewayKeys, gatewayKeyState } from "../store/gateway-keys.ts"
-import { unfitToSign } from "./gateway-certificate.ts"
+import { type Fitness, fitnessOf } from "./gateway-certificate.ts"
 
 /** A gateway key that is ready to sign, or one sentence why there is none. */
 export type FoundSigner =
   | { readonly kind: "signer"; readonly format: "smime"; readonly signer: CmsIdentity }
+  | { readonly kind: "signer"; readonly format: "openpgp"; readonly signer: OpenPgpIdentity }
   | { readonly kind: "none"; readonly because: string }
 
 /** Mail is on its way for days, and is read days later: what signs it must hold then. */
@@ -38,22 +41,27 @@ export class GatewaySigners {
     const known = this.#current(account)
     const formats = format === null ? account.formats : [format]
     const certified = known.keys.filter((key) => formats.includes(key.format))
-    const lasting = certified.filter((key) => endOf(key).getTime() - this.#now().getTime() >= SIGNING_MARGIN_MS)
+    const lasting = certified.filter((key) => this.#lasts(key, known))
     const [key] = formats.flatMap((one) => chosen(lasting, one, at) ?? [])
-    if (key === undefined) return { kind: "none", because: withoutKey(address, formats, certified) }
+    if (key === undefined) return { kind: "none", because: withoutKey(address, formats, certified, known) }
     const signer = known.signers.get(key.id) ?? this.#load(key, account)
     known.signers.set(key.id, signer)
     return signer
   }
 
-  #load(key: CertifiedKey, account: Account): FoundSigner {
-    const because = unfitToSign(key, key.certificate, account, this.#now())
-    if (because !== null) return { kind: "none", because: `${nameOf(key)} may not sign: ${because}` }
-    const scalar = this.#keys.secret(key)
+  #lasts({ id }: CertifiedKey, { fitness }: Known): boolean {
+    const found = fitness.get(id)
+    return found?.kind === "fit" && found.until.getTime() - this.#now().getTime() >= SIGNING_MARGIN_MS
+  }
+
+  #load(key: CertifiedKey, { intermediate, root }: Account): FoundSigner {
+    const secret = this.#keys.secret(key)
+    if (key.format === "openpgp")
+      return { kind: "signer", format: "openpgp", signer: apartIdentity(key.publicKey, secret) }
     const signer: CmsIdentity = {
       certificate: readCertificate(key.certificate),
-      chain: [account.intermediate, account.root],
-      key: { algorithm: "ecdsa", sign: async (octets) => signP256(scalar, octets, "der") },
+      chain: [intermediate, root],
+      key: { algorithm: "ecdsa", sign: async (octets) => signP256(secret, octets, "der") },
     }
     return { kind: "signer", format: "smime", signer }
   }
@@ -64,7 +72,9 @@ export class GatewaySigners {
     const print = this.#keys.print(address)
     if (known?.account === account && known.print === print) return known
     this.#known.delete(address)
-    const current = { account, print, keys: this.#keys.of(address).filter(isCertified), signers: new Map() }
+    const keys = this.#keys.of(address).filter(isCertified)
+    const fitness = new Map(keys.map((key) => [key.id, fitnessOf(key, key.certificate, account, this.#now())]))
+    const current = { account, print, keys, fitness, signers: new Map() }
     this.#known.set(address, current)
     return current
   }
@@ -74,6 +84,7 @@ interface Known {
   readonly account: Account
   readonly print: string
   readonly keys: readonly CertifiedKey[]
+  readonly fitness: ReadonlyMap<string, Fitness>
   readonly signers: Map<string, FoundSigner>
 }
 
@@ -92,14 +103,19 @@ function signedAt({ activeAt, retiredAt }: GatewayKey, at: Date): boolean {
   return activeAt !== null && activeAt <= at && (retiredAt === null || at < retiredAt)
 }
 
-function withoutKey(address: string, formats: readonly Format[], certified: readonly CertifiedKey[]): string {
-  const ended = certified.findLast((key) => gatewayKeyState(key) === "active")
-  if (ended !== undefined) return `${nameOf(ended)} ends on ${endOf(ended).toISOString().slice(0, 10)}`
-  return `${address} has no ${formats.map((format) => NAMES[format]).join(" or ")} key at this gateway`
-}
-
-function endOf({ certificate }: CertifiedKey): Date {
-  return readCertificate(certificate).notAfter
+function withoutKey(
+  address: string,
+  formats: readonly Format[],
+  certified: readonly CertifiedKey[],
+  { fitness }: Known,
+): string {
+  const last = certified.findLast((key) => gatewayKeyState(key) === "active")
+  const found = last && fitness.get(last.id)
+  if (last === undefined || found === undefined)
+    return `${address} has no ${formats.map((format) => NAMES[format]).join(" or ")} key at this gateway`
+  return found.kind === "unfit"
+    ? `${nameOf(last)} may not sign: ${found.because}`
+    : `${nameOf(last)} ends on ${found.until.toISOString().slice(0, 10)}`
 }
 
 function nameOf({ account, format }: GatewayKey): string {

@@ -1,5 +1,6 @@
 /** PURE. The OpenPGP side of a person: one certificate, an encryption subkey for each key of the account, a signing subkey for each device. */
 import {
+  type AccountKeyPair,
   addEncryptionSubkey,
   addSigningSubkey,
   type MadeEncryptionKey,
@@ -10,6 +11,7 @@ import {
 import { armor } from "../crypto/openpgp/armor.ts"
 import { minimalCertificate } from "../crypto/openpgp/certificate.ts"
 import { makeDeviceKey } from "../crypto/openpgp/device-key.ts"
+import { type ApartSubkey, bindApartSubkey, revokeApartSubkey } from "../crypto/openpgp/gateway-subkey.ts"
 import { clampX25519, X25519_OCTETS } from "../crypto/primitives/x25519.ts"
 import { splitX25519 } from "../crypto/recryption/split.ts"
 import type { Making, Random } from "./issuing.ts"
@@ -41,7 +43,8 @@ export async function makeOpenPgpIdentity(
   // A name that is the address would stand in the user id twice.
   const name = person.name === address ? "" : person.name
   const made = await makeAccountKey({ name, address, createdAt: wholeSeconds(now) })
-  return { certificate: made.certificate, secretKey: made.secretKey, keys: [keyOf(made, now)] }
+  const { certificate, secretKey } = made
+  return { certificate, secretKey, gateway: new Uint8Array(0), keys: [keyOf(made, now)] }
 }
 
 /** A new current encryption subkey; devices read with it what they read with the others, once they have their new NAME.asc. */
@@ -55,7 +58,7 @@ export async function addEncryptionKey(
   const keys = [...identity.keys.map((old) => ({ ...old, current: false })), key]
   const changed = devices.map((device) => withKey(device, key, random))
   return {
-    identity: { certificate: made.certificate, secretKey: made.secretKey, keys },
+    identity: { ...changedTo(identity, made), keys },
     devices: changed.map(({ device }) => device),
     scalars: changed.flatMap(({ scalar }) => (scalar === null ? [] : [scalar])),
   }
@@ -74,7 +77,7 @@ export async function addDeviceKeys(
     ...splitX25519(key.scalar, () => clampX25519(random(X25519_OCTETS))),
   }))
   return {
-    identity: { ...identity, certificate: made.certificate, secretKey: made.secretKey },
+    identity: changedTo(identity, made),
     openpgp: {
       scalars: split.map(({ key, device: scalar }) => ({ keyId: key.id, scalar })),
       signingKeyId: made.subkey.keyId,
@@ -90,19 +93,42 @@ export async function revokeDeviceKey(
   device: DeviceOpenPgp,
   now: Date,
 ): Promise<OpenPgpIdentity> {
-  const { certificate, secretKey } = await revokeSubkey(
-    identity.secretKey,
-    device.signingKeyId,
-    "compromised",
-    wholeSeconds(now),
-  )
-  return { ...identity, certificate, secretKey }
+  const { secretKey } = identity
+  return changedTo(identity, await revokeSubkey(secretKey, device.signingKeyId, "compromised", wholeSeconds(now)))
 }
 
 /** The same keys, good for another two years. */
 export async function renewOpenPgpIdentity(identity: OpenPgpIdentity, now: Date): Promise<OpenPgpIdentity> {
-  const { certificate, secretKey } = await renewAccountKey(identity.secretKey, wholeSeconds(now))
-  return { ...identity, certificate, secretKey }
+  return changedTo(identity, await renewAccountKey(identity.secretKey, wholeSeconds(now)))
+}
+
+/** The certificate vouches for a subkey of the gateway's, beside those it has. `packets`: what was added for it. */
+export async function addGatewaySubkey(
+  identity: OpenPgpIdentity,
+  subkey: ApartSubkey,
+  address: string,
+  now: Date,
+): Promise<{ readonly identity: OpenPgpIdentity; readonly packets: Uint8Array }> {
+  const packets = await bindApartSubkey(identity.secretKey, subkey, address, wholeSeconds(now))
+  return { identity: withGateway(identity, Buffer.concat([identity.gateway, packets])), packets }
+}
+
+/** The certificate with a subkey of the gateway's revoked. */
+export async function revokeGatewaySubkey(
+  identity: OpenPgpIdentity,
+  keyId: string,
+  now: Date,
+): Promise<OpenPgpIdentity> {
+  return withGateway(identity, await revokeApartSubkey(identity.secretKey, identity.gateway, keyId, wholeSeconds(now)))
+}
+
+function withGateway(identity: OpenPgpIdentity, gateway: Uint8Array): OpenPgpIdentity {
+  const own = identity.certificate.subarray(0, identity.certificate.length - identity.gateway.length)
+  return { ...identity, certificate: Buffer.concat([own, gateway]), gateway }
+}
+
+function changedTo(identity: OpenPgpIdentity, { certificate, secretKey }: AccountKeyPair): OpenPgpIdentity {
+  return { ...identity, certificate: Buffer.concat([certificate, identity.gateway]), secretKey }
 }
 
 /** What the profile says of the key: armored, without the signing subkeys that would tell how many devices there are. */
@@ -142,6 +168,6 @@ function keyOf(made: MadeEncryptionKey, addedAt: Date): OpenPgpKey {
 }
 
 /** OpenPGP counts whole seconds; a signature must not be older than its key. */
-function wholeSeconds(date: Date): Date {
+export function wholeSeconds(date: Date): Date {
   return new Date(Math.floor(date.getTime() / 1000) * 1000)
 }

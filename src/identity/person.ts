@@ -33,6 +33,8 @@ export interface OpenPgpIdentity {
   readonly certificate: Uint8Array
   /** Binary transferable secret key, not encrypted. */
   readonly secretKey: Uint8Array
+  /** Public subkeys with which the gateway signs, and their bindings: at the end of the certificate, and not in the secret key. */
+  readonly gateway: Uint8Array
   /** Oldest first. */
   readonly keys: readonly OpenPgpKey[]
 }
@@ -117,6 +119,8 @@ function readOpenPgp(object: JsonObject): OpenPgpIdentity {
   return {
     certificate: object.octets("certificate"),
     secretKey: object.octets("secretKey"),
+    // Keyrings of versions without such keys have none.
+    gateway: object.optional("gateway", (outer, name) => outer.octets(name)) ?? new Uint8Array(0),
     keys: object.objects("keys").map(readKey),
   }
 }

@@ -1,12 +1,14 @@
-import { chmodSync, existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs"
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
+import { minimalCertificate } from "../../src/crypto/openpgp/certificate.ts"
 import { type DeviceSettings, eventually, Instance } from "../harness/instance.ts"
-import { mustRun } from "../harness/peers.ts"
+import { mustRun, peer, run } from "../harness/peers.ts"
 import { openSmtpSink, type SmtpSink } from "../harness/smtp-sink.ts"
 import { stuffed, WireClient } from "../harness/wire.ts"
 
 const ALICE = "alice@example.test"
+const CAROL = "carol@example.test"
 const CANARY = "canary-0815-4711"
 const RULES = `
 [[policy.rules]]
@@ -18,8 +20,11 @@ to = ["*@maybe.test"]
 sign = "prefer"
 `
 
+type Device = DeviceSettings & { readonly folder: string }
+
 let gateway: Instance
-let laptop: DeviceSettings & { readonly folder: string }
+let laptop: Device
+let phone: Device
 let hop: SmtpSink
 
 beforeAll(async () => {
@@ -30,6 +35,8 @@ beforeAll(async () => {
   await gateway.must("account", "add", ALICE, "--name", "Alice Example")
   await gateway.must("alias", "add", "sales@example.test", ALICE)
   laptop = await gateway.device(ALICE, "laptop")
+  await gateway.must("account", "add", CAROL, "--format", "openpgp")
+  phone = await gateway.device(CAROL, "phone")
   const { root } = JSON.parse(await gateway.must("account", "show", ALICE, "--json")) as { root: string }
   writeFileSync(at("alice-root.pem"), root)
   const subject = ["-subj", "/CN=Friend", "-addext", "subjectAltName=email:friend@sealed.test"]
@@ -46,7 +53,7 @@ afterAll(async () => {
 })
 
 const at = (name: string): string => join(gateway.folder, name)
-const listed = async () => JSON.parse(await gateway.must("gateway-key", "list", ALICE, "--json"))
+const listed = async (of = ALICE) => JSON.parse(await gateway.must("gateway-key", "list", of, "--json"))
 const queued = async () => JSON.parse(await gateway.must("queue", "list", "--json"))
 const relayed = (recipient: string, subject: string) =>
   eventually(`mail for ${recipient}`, () =>
@@ -55,15 +62,29 @@ const relayed = (recipient: string, subject: string) =>
     ),
   )
 
-async function submit(to: string, subject: string, { from = ALICE, head = "", body = `${CANARY}\r\n` } = {}) {
-  using client = await WireClient.connect(laptop.smtp.port, { tls: true })
+async function submit(
+  to: string,
+  subject: string,
+  { by = laptop, from, head = "" }: { readonly by?: Device; readonly from?: string; readonly head?: string } = {},
+) {
+  using client = await WireClient.connect(by.smtp.port, { tls: true })
   await client.until(/^220 .*\r\n/m)
-  const login = Buffer.from(`\0${laptop.username}\0${laptop.password}`).toString("base64")
-  for (const command of ["EHLO c.test", `AUTH PLAIN ${login}`, `MAIL FROM:<${ALICE}>`, `RCPT TO:<${to}>`, "DATA"]) {
+  const login = Buffer.from(`\0${by.username}\0${by.password}`).toString("base64")
+  for (const command of [
+    "EHLO c.test",
+    `AUTH PLAIN ${login}`,
+    `MAIL FROM:<${by.username}>`,
+    `RCPT TO:<${to}>`,
+    "DATA",
+  ]) {
     await client.write(`${command}\r\n`)
     expect(await client.until(/^\d{3} .*\r\n/m), command).toMatch(/^[23]/)
   }
-  await client.write(stuffed(Buffer.from(`From: ${from}\r\nTo: ${to}\r\nSubject: ${subject}\r\n${head}\r\n${body}`)))
+  await client.write(
+    stuffed(
+      Buffer.from(`From: ${from ?? by.username}\r\nTo: ${to}\r\nSubject: ${subject}\r\n${head}\r\n${CANARY}\r\n`),
+    ),
+  )
   expect(await client.until(/^\d{3} .*\r\n/m)).toMatch(/^250 /)
 }
 
@@ -176,3 +197,79 @@ describe("a gateway key", () => {
     expect(existsSync(at("secrets/signing/alice%40example.test"))).toBe(false)
   })
 })
+
+describe("an OpenPGP gateway key", () => {
+  let id: string
+
+  test("is a subkey of the account's certificate, published although those of devices are not", async () => {
+    await gateway.must("gateway-key", "add", CAROL)
+    const [key] = await listed(CAROL)
+    id = key.id
+    expect(key).toMatchObject({ format: "openpgp", state: "active", notAfter: expect.stringMatching(/^2/) })
+    writeFileSync(at("carol.pgp"), minimalCertificate(await certificateOf(CAROL)))
+    await mustRun("gpg", [...GPG, "--import", at("carol.pgp")], home())
+    const colons = await mustRun("gpg", [...GPG, "--with-colons", "--list-keys", CAROL], home())
+    const subkeys =
+      Buffer.from(colons)
+        .toString()
+        .match(/^sub:.*$/gm) ?? []
+    expect(
+      subkeys.map((line) =>
+        line
+          .split(":")
+          .slice(1, 12)
+          .filter((_, index) => [0, 10].includes(index)),
+      ),
+    ).toEqual([
+      ["-", "e"],
+      ["-", "s"],
+    ])
+    expect(subkeys[1]?.toLowerCase()).toContain(id)
+  })
+
+  test("signs what GnuPG verifies", async () => {
+    await submit("bob@signed.test", "pgp", { by: phone })
+    const { octets } = await relayed("bob@signed.test", "pgp")
+    const text = octets.toString("latin1")
+    expect(text).toMatch(/multipart\/signed;[\s\S]*protocol="application\/pgp-signature"/)
+    const boundary = /boundary="([^"]+)"/.exec(text)?.[1] ?? ""
+    const [, entity = "", signature = ""] = text.split(`\r\n--${boundary}`)
+    writeFileSync(at("entity"), entity.replace(/^\r\n/, ""), "latin1")
+    writeFileSync(at("entity.asc"), signature.slice(signature.indexOf("-----BEGIN")), "latin1")
+    expect(entity).toContain(CANARY)
+    const { code, stderr } = await run("gpg", [...GPG, "--verify", at("entity.asc"), at("entity")], home())
+    expect([code, stderr]).toEqual([0, expect.stringMatching(/Good signature from "<carol@example\.test>"/)])
+  })
+
+  test.skipIf(!peer("sq"))("and Sequoia", async () => {
+    const files = ["--signer-cert", at("carol.pgp"), "--detached", at("entity.asc"), at("entity")]
+    const { code, stderr } = await run("sq", ["verify", ...files])
+    expect(code, stderr).toBe(0)
+  })
+
+  test("outlives a new encryption key of the account, and is revoked by its owner", async () => {
+    await gateway.must("account", "rekey", CAROL, "--out", at("rekeyed"))
+    expect((await listed(CAROL))[0]).toMatchObject({ state: "active", notAfter: expect.any(String) })
+    await gateway.must("gateway-key", "remove", CAROL, id, "--offline", at("gone.req"))
+    await gateway.must("accept", at("gone.req"))
+    expect(await listed(CAROL)).toEqual([])
+    writeFileSync(at("carol.pgp"), minimalCertificate(await certificateOf(CAROL)))
+    await mustRun("gpg", [...GPG, "--import", at("carol.pgp")], home())
+    const colons = await mustRun("gpg", [...GPG, "--with-colons", "--list-keys", CAROL], home())
+    expect(Buffer.from(colons).toString()).toMatch(new RegExp(`^sub:r:[^\\n]*${id}`, "im"))
+    const { code, stderr } = await run("gpg", [...GPG, "--verify", at("entity.asc"), at("entity")], home())
+    expect([code, stderr]).toEqual([0, expect.stringContaining("Good signature")])
+  })
+})
+
+const GPG = ["--batch", "--no-tty", "--trust-model", "always"]
+
+function home() {
+  mkdirSync(at("gnupg"), { recursive: true, mode: 0o700 })
+  return { env: { GNUPGHOME: at("gnupg"), LC_ALL: "C" } }
+}
+
+async function certificateOf(address: string): Promise<Uint8Array> {
+  const { certificates } = JSON.parse(await gateway.must("account", "show", address, "--json"))
+  return Buffer.from(certificates.openpgp)
+}

@@ -73,16 +73,19 @@ export function readCertificate(octets: Uint8Array): OpenPgpCertificate {
 
 /**
  * What senders need and no more: primary key, user ids with their newest self-signature, encryption subkeys (superseded ones with their
- * revocation). Signing subkeys would tell how many devices there are, and certifications of others who one knows.
+ * revocation), the gateway's signing subkeys. Those of devices would tell how many there are, and certifications of others who one knows.
  * @throws GatewayError OPENPGP_MALFORMED, OPENPGP_UNSUPPORTED
  */
 export function minimalCertificate(octets: Uint8Array): Uint8Array {
   const { primary, users, subkeys } = readTransferable(binaryOf(octets))
-  const encrypting = subkeys.filter((subkey) => ((binding(subkey, primary.key)?.keyFlags ?? 0) & ENCRYPTS) !== 0)
+  const needed = subkeys.filter((subkey) => {
+    const bound = binding(subkey, primary.key)
+    return bound !== null && ((bound.keyFlags & ENCRYPTS) !== 0 || bound.isOfGateway)
+  })
   return publicOctets(
     onlySignatures(primary, primary.key, [SIGNATURE.directKey], [SIGNATURE.keyRevocation]),
     ...users.map((user) => onlySignatures(user, primary.key, CERTIFICATIONS)).filter(isSigned),
-    ...encrypting.map((subkey) =>
+    ...needed.map((subkey) =>
       onlySignatures(subkey, primary.key, [SIGNATURE.subkeyBinding], [SIGNATURE.subkeyRevocation]),
     ),
   )

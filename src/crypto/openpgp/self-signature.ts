@@ -1,7 +1,7 @@
 import type { SignatureHash } from "../primitives/signature-check.ts"
 import type { PublicKey } from "./key-packet.ts"
 import type { Signature } from "./signature.ts"
-import { isKeySignature, type KeyDescription } from "./signing-key.ts"
+import { describeKey, isKeySignature, type KeyDescription } from "./signing-key.ts"
 
 /** What a signature of a primary key is about: that key alone, or a user id or subkey with it. */
 export type Signed =
@@ -22,6 +22,14 @@ export function isOwnSignature(
   if (!hash || signature.version !== key.version || signature.keyAlgorithm !== key.algorithm) return false
   if (signature.issuer && Buffer.compare(signature.issuer, key.keyId) !== 0) return false
   return isKeySignature(description, hash, digestedOctets(key, signature, signed), signature.material)
+}
+
+/** Whether a signing subkey made this signature over the primary key and itself (RFC 9580 §5.2.1.9). */
+export function isBackSignature(primary: PublicKey, subkey: PublicKey, signature: Signature): boolean {
+  const hash = HASHES.get(signature.hashAlgorithm)
+  if (!hash || signature.version !== subkey.version || signature.keyAlgorithm !== subkey.algorithm) return false
+  const octets = digestedOctets(primary, signature, { kind: "subkey", key: subkey })
+  return isKeySignature(describeKey(subkey), hash, octets, signature.material)
 }
 
 function digestedOctets(primary: PublicKey, { version, salt, hashed }: Signature, signed: Signed): Uint8Array {

@@ -1,4 +1,4 @@
-import { digestOf } from "../primitives/hash.ts"
+import { digestOf, sha256 } from "../primitives/hash.ts"
 import { armor } from "./armor.ts"
 import { ALGORITHM, mpi } from "./key-packet.ts"
 import { PACKET, writePacket } from "./packet.ts"
@@ -30,11 +30,26 @@ export function signatureOver(identity: OpenPgpIdentity, at: Date): SignatureHas
     push: (octets) => void digest.update(octets),
     async end() {
       const algorithm = identity.algorithm === "eddsa-legacy" ? ALGORITHM.eddsaLegacy : ED25519
-      const hashed = hashedPart(identity.fingerprint, algorithm, at)
+      const hashed = hashedPart(identity.fingerprint, algorithm, TYPE_BINARY, at)
       const octets = digest.update(hashed).update(trailer(hashed.length)).digest()
       return armor(packet(identity, hashed, octets, await identity.sign(octets)), "SIGNATURE")
     },
   }
+}
+
+/** A signature packet of this type over the bodies of version 4 key packets (RFC 9580 §5.2.4), which says `more` (subpackets) as well. */
+export async function keySignature(
+  identity: OpenPgpIdentity,
+  type: number,
+  bodies: readonly Uint8Array[],
+  at: Date,
+  more: readonly Uint8Array[],
+): Promise<Uint8Array> {
+  const algorithm = identity.algorithm === "eddsa-legacy" ? ALGORITHM.eddsaLegacy : ED25519
+  const hashed = hashedPart(identity.fingerprint, algorithm, type, at, more)
+  const keys = bodies.flatMap((body) => [Uint8Array.of(0x99), count(body), body])
+  const octets = sha256(Buffer.concat([...keys, hashed, trailer(hashed.length)]))
+  return packet(identity, hashed, octets, await identity.sign(octets))
 }
 
 // RFC 9580 §5.2.3: version 4, type, algorithms, hashed subpackets; unhashed subpackets, left 16 bits of the digest, signature.
@@ -51,15 +66,22 @@ function packet(
   return writePacket(PACKET.signature, hashed, count(unhashed), unhashed, digest.subarray(0, 2), written)
 }
 
-function hashedPart(fingerprint: Uint8Array, algorithm: number, at: Date): Uint8Array {
+function hashedPart(
+  fingerprint: Uint8Array,
+  algorithm: number,
+  type: number,
+  at: Date,
+  more: readonly Uint8Array[] = [],
+): Uint8Array {
   const seconds = new Uint8Array(4)
   new DataView(seconds.buffer).setUint32(0, Math.floor(at.getTime() / 1000))
   const issuer = Buffer.concat([Uint8Array.of(4), fingerprint])
   const subpackets = Buffer.concat([
     subpacket(SUBPACKET.created, seconds),
     subpacket(SUBPACKET.issuerFingerprint, issuer),
+    ...more,
   ])
-  return Buffer.concat([Uint8Array.of(4, TYPE_BINARY, algorithm, SHA256), count(subpackets), subpackets])
+  return Buffer.concat([Uint8Array.of(4, type, algorithm, SHA256), count(subpackets), subpackets])
 }
 
 // RFC 9580 §5.2.4
@@ -70,7 +92,8 @@ function trailer(hashedOctets: number): Uint8Array {
   return octets
 }
 
-function subpacket(type: number, body: Uint8Array): Uint8Array {
+/** A signature subpacket of at most 190 octets (RFC 9580 §5.2.3.7). */
+export function subpacket(type: number, body: Uint8Array): Uint8Array {
   return Buffer.concat([Uint8Array.of(body.length + 1, type), body])
 }
 

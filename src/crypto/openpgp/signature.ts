@@ -4,6 +4,7 @@ import { PACKET, type Packet } from "./packet.ts"
 /** Signature types (RFC 9580 §5.2.1) found in certificates. */
 export const SIGNATURE = {
   subkeyBinding: 0x18,
+  primaryKeyBinding: 0x19,
   directKey: 0x1f,
   keyRevocation: 0x20,
   subkeyRevocation: 0x28,
@@ -31,6 +32,8 @@ export interface Signature {
   readonly features: number
   /** Code of the reason for revocation (RFC 9580 §5.2.3.31); null when none is given. */
   readonly revocationReason: number | null
+  /** It binds a subkey with which a gateway signs for the account: it has our notation. */
+  readonly isOfGateway: boolean
   /** It has a critical subpacket or notation that is not known here, and so does not count (RFC 9580 §5.2.3.7). */
   readonly hasUnknownCritical: boolean
   readonly keyAlgorithm: number
@@ -43,6 +46,8 @@ export interface Signature {
   readonly material: Uint8Array
 }
 
+/** Beginning of the name of our notation; behind it stands the account's domain, whose name it is (RFC 9580 §5.2.3.24). */
+export const GATEWAY_NOTATION = "gateway@"
 /** Key flags: encrypts communications or storage. */
 export const ENCRYPTS = 0x0c
 
@@ -79,6 +84,7 @@ export function readSignature({ tag, body }: Packet): Signature | null {
     isPrimaryUserId: (found.get(SUBPACKET.primaryUserId)?.[0] ?? 0) !== 0,
     features: found.get(SUBPACKET.features)?.[0] ?? 0,
     revocationReason: found.get(SUBPACKET.revocationReason)?.[0] ?? null,
+    isOfGateway: notationName(found.get(SUBPACKET.notation)).startsWith(GATEWAY_NOTATION),
     hasUnknownCritical,
     keyAlgorithm: body[2] ?? 0,
     hashAlgorithm: body[3] ?? 0,
@@ -124,6 +130,12 @@ function issuerOf(subpackets: ReadonlyMap<number, Uint8Array>): Uint8Array | nul
   return subpackets.get(SUBPACKET.issuer) ?? null
 }
 
+// RFC 9580 §5.2.3.24: flags, lengths of name and value, both.
+function notationName(octets: Uint8Array = new Uint8Array(0)): string {
+  const end = 8 + ((octets[4] ?? 0) << 8) + (octets[5] ?? 0)
+  return Buffer.from(octets.subarray(8, end)).toString("latin1")
+}
+
 function seconds(octets: Uint8Array | undefined): number {
   return octets?.reduce((number, octet) => number * 256 + octet, 0) ?? 0
 }
@@ -138,6 +150,7 @@ const SUBPACKET = {
   expiration: 3,
   keyExpiration: 9,
   issuer: 16,
+  notation: 20,
   primaryUserId: 25,
   keyFlags: 27,
   revocationReason: 29,
@@ -149,6 +162,6 @@ const SUBPACKET = {
  * preferences, key server, policy, signer's user id, target, embedded signature, intended recipient).
  */
 const KNOWN: readonly number[] = [
-  ...Object.values(SUBPACKET),
+  ...Object.values(SUBPACKET).filter((type) => type !== SUBPACKET.notation),
   ...[4, 5, 6, 7, 11, 12, 21, 22, 23, 24, 26, 28, 31, 32, 34, 35, 39],
 ]
