@@ -186,7 +186,8 @@ describe("with active keys, from the next message on", () => {
       expect(got.toString("latin1")).not.toContain("some text")
       await expectVerified(got)
       const args = ["cms", "-decrypt", "-binary", "-inkey", key, "-recip", certificate]
-      expect(Buffer.from(await mustRun("openssl", args, { input: got })).equals(sent)).toBe(true)
+      const opened = Buffer.from(await mustRun("openssl", args, { input: got })).toString()
+      expect(opened.endsWith(sent.toString().slice(sent.indexOf("\r\n\r\n")))).toBe(true)
     },
   )
 
