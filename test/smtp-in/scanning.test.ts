@@ -104,7 +104,9 @@ test("accepted by the scanners, it is as authentication left it", async () => {
   const { scanner } = saying(async () => verdict({ kind: "accept", because: "OK" }))
   await using gate = await openGate("mx", {}, { scanner, authenticator: accepting })
   expect(await deliver(gate.port)).toMatch(/^250 /)
-  expect(gate.acceptance.accepted.map(authenticationOf)).toEqual([{ field: DMARC, author: "author.test", quarantine: false }])
+  expect(gate.acceptance.accepted.map(authenticationOf)).toEqual([
+    { field: DMARC, author: "author.test", quarantine: false },
+  ])
 })
 
 test("a client that goes away within its message, or sends what is refused, leaves no scan behind", async () => {
