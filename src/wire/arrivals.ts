@@ -3,17 +3,20 @@ import type { Arrivals } from "../pipeline/ports.ts"
 import type { Discovery } from "../profiles/discover.ts"
 import { KeptVerdicts, MailKeys } from "../store/mail-keys.ts"
 import type { Core } from "./core.ts"
-import { webOf } from "./correspondents.ts"
-import { keyRulesOf } from "./key-rules.ts"
+import type { KeyMeans } from "./key-rules.ts"
 
 /** Looks at what arriving mail shows of signatures and keys, and keeps the keys that the configuration wants to know. */
-export function arrivalsOf({ config, database, log, now }: Core, correspondents: Discovery): Arrivals {
+export function arrivalsOf(
+  { config, database, log }: Core,
+  correspondents: Discovery,
+  { rulesAt }: Pick<KeyMeans, "rulesAt">,
+): Arrivals {
   const { sources } = config.keys
   const kept = new MailKeys(database)
   return examiningArrivals({
     authservId: config.hostname,
     keys: correspondents,
-    rulesAt: keyRulesOf(config, webOf(config), now),
+    rulesAt,
     verdicts: new KeptVerdicts(database),
     peers: sources.includes("autocrypt") ? kept : null,
     harvest: sources.includes("harvested") ? kept : null,

@@ -15,6 +15,7 @@ import { KeptTlsResults } from "../store/tls-results.ts"
 import { arrivalsOf } from "./arrivals.ts"
 import type { Core } from "./core.ts"
 import { hopsOf, mailboxesOf } from "./external.ts"
+import type { KeyMeans } from "./key-rules.ts"
 import type { KnownPeople } from "./known-people.ts"
 import { NotedDepartures } from "./noted-departures.ts"
 import { attempts, smtpRelay } from "./worker.ts"
@@ -26,12 +27,13 @@ export interface AttemptParts {
   readonly known: KnownPeople
   readonly store: MailStore
   readonly correspondents: Discovery
+  readonly keyMeans: KeyMeans
 }
 
 /** Makes attempts at delivery in this thread; connections to other servers are ended with `stack`. */
 export function openAttempts(
   core: Core,
-  { queue, known, store, correspondents }: AttemptParts,
+  { queue, known, store, correspondents, keyMeans }: AttemptParts,
   stack: AsyncDisposableStack,
 ): Handler {
   const { config, database, now, log } = core
@@ -48,7 +50,7 @@ export function openAttempts(
     departures,
     queue,
     directory: known.directory,
-    arrivals: arrivalsOf(core, correspondents),
+    arrivals: arrivalsOf(core, correspondents, keyMeans),
     correspondents,
     mailboxes,
     relay,

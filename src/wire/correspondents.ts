@@ -1,5 +1,3 @@
-import { dnsAddresses } from "../net/addresses.ts"
-import { type AskWeb, webClient } from "../net/web.ts"
 import { answerOf, answerText } from "../profiles/answer-text.ts"
 import { Discovery, type KeptAnswers, type KeyMemory } from "../profiles/discover.ts"
 import { type KeyFormat, TRUST, type Trust } from "../profiles/key.ts"
@@ -8,16 +6,17 @@ import { KeptKeyAnswers } from "../store/key-answers.ts"
 import { KeptKeyMemory } from "../store/key-memory.ts"
 import { MailKeys } from "../store/mail-keys.ts"
 import type { Core } from "./core.ts"
-import { keyRulesOf } from "./key-rules.ts"
+import type { KeyMeans } from "./key-rules.ts"
 import { keySources } from "./key-sources.ts"
 
 /** Looks for keys of other people where the configuration says. */
-export function correspondentsOf(core: Pick<Core, "config" | "database" | "people" | "now">): Discovery {
+export function correspondentsOf(
+  core: Pick<Core, "config" | "database" | "people" | "now">,
+  { ask, rulesAt }: KeyMeans,
+): Discovery {
   const { config, database, people, now } = core
   const { timeoutMs, keepFoundMs, keepNoneMs } = config.keys
   const stack = new DisposableStack()
-  const ask = webOf(config)
-  const rulesAt = keyRulesOf(config, ask, now)
   return new Discovery({
     sources: keySources({ config, people, mail: new MailKeys(database), ask, now }, stack),
     judge: (candidate, address, at) => judge(candidate, address, rulesAt(at), AbortSignal.timeout(timeoutMs)),
@@ -29,11 +28,6 @@ export function correspondentsOf(core: Pick<Core, "config" | "database" | "peopl
     now,
     stack,
   })
-}
-
-/** Asks other people's web servers, within the time that a source has. */
-export function webOf({ keys, dns }: Pick<Core["config"], "keys" | "dns">): AskWeb {
-  return webClient({ resolve: dnsAddresses(dns.servers), timeoutMs: keys.timeoutMs })
 }
 
 function answersIn(kept: KeptKeyAnswers): KeptAnswers {

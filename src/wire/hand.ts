@@ -9,6 +9,7 @@ import { openAttempts } from "./attempts.ts"
 import { type Core, openCore } from "./core.ts"
 import { correspondentsOf } from "./correspondents.ts"
 import type { Answer, HandData, Order } from "./hands.ts"
+import { keyMeansOf } from "./key-rules.ts"
 import { knowPeople } from "./known-people.ts"
 
 /** How long a private spool key that was destroyed meanwhile may stay in this thread's memory. */
@@ -44,9 +45,10 @@ async function open(core: Core, stack: AsyncDisposableStack): Promise<Handler> {
   const queue = stack.use(await openQueue(config, { now, log, runsOn: true, onEmptied: (id) => spool.remove(id) }))
   const forgetting = setInterval(() => spoolKeys?.forget(), FORGET_KEYS_MS)
   stack.defer(() => clearInterval(forgetting))
-  const correspondents = stack.use(correspondentsOf(core))
+  const keyMeans = keyMeansOf(config, now)
+  const correspondents = stack.use(correspondentsOf(core, keyMeans))
   known.presence.onChange(() => correspondents.forget())
-  return openAttempts(core, { queue, known, store, correspondents }, stack)
+  return openAttempts(core, { queue, known, store, correspondents, keyMeans }, stack)
 }
 
 async function answer(job: Job, attempt: Handler, signal: AbortSignal, port: MessagePort): Promise<void> {

@@ -3,10 +3,23 @@ import type { Config } from "../config/config.ts"
 import { readNamed } from "../config/load.ts"
 import { pemDecode } from "../crypto/cms/pem.ts"
 import { GatewayError } from "../errors.ts"
-import type { AskWeb } from "../net/web.ts"
+import { dnsAddresses } from "../net/addresses.ts"
+import { type AskWeb, webClient } from "../net/web.ts"
 import { AnswerMemory } from "../profiles/usable/answer-memory.ts"
 import { revocationOver } from "../profiles/usable/revocation.ts"
 import { type KeyRules, type RevocationRule, readRoots } from "../profiles/usable/rules.ts"
+
+/** What keys are looked for and judged with: made once for a thread, since roots are read and revocation lists remembered in it. */
+export interface KeyMeans {
+  readonly ask: AskWeb
+  readonly rulesAt: (at: Date) => KeyRules
+}
+
+/** @throws GatewayError CONFIG_INVALID when a file of roots cannot be read */
+export function keyMeansOf(config: Pick<Config, "keys" | "dns">, now: () => Date): KeyMeans {
+  const ask = webOf(config)
+  return { ask, rulesAt: keyRulesOf(config, ask, now) }
+}
 
 /**
  * The rules of [keys] at some time. Files of roots are read once, here.
@@ -16,6 +29,11 @@ export function keyRulesOf({ keys }: Pick<Config, "keys">, ask: AskWeb, now: () 
   const roots = keys.roots.flatMap(rootsIn)
   const revocation = revocationRule(keys, ask, now)
   return (at) => ({ at, roots, revocation, tags: keys.plusTags })
+}
+
+/** Asks other people's web servers, within the time that a source has. */
+function webOf({ keys, dns }: Pick<Config, "keys" | "dns">): AskWeb {
+  return webClient({ resolve: dnsAddresses(dns.servers), timeoutMs: keys.timeoutMs })
 }
 
 function revocationRule({ revocation, revocationLists }: Config["keys"], ask: AskWeb, now: () => Date): RevocationRule {

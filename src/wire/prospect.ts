@@ -1,18 +1,20 @@
 import { parseAddress } from "../message/address.ts"
 import { factsOf } from "../pipeline/leaving.ts"
-import { decide, inClear } from "../profiles/decide.ts"
+import { decide } from "../profiles/decide.ts"
 import type { Discovery } from "../profiles/discover.ts"
 import { policyFor } from "../profiles/policy.ts"
 import type { Prospect, Question } from "../profiles/prospect.ts"
 import type { Core } from "./core.ts"
 import { correspondentsOf } from "./correspondents.ts"
+import { keyMeansOf } from "./key-rules.ts"
 
 /** Answers as delivery would be answered, with an instance that a command has opened. */
 export async function prospectOf(
   core: Pick<Core, "config" | "database" | "people">,
   question: Question,
 ): Promise<Prospect> {
-  using discovery = correspondentsOf({ ...core, now: () => new Date() })
+  const now = () => new Date()
+  using discovery = correspondentsOf({ ...core, now }, keyMeansOf(core.config, now))
   return await prospectBy(discovery, core.config, question)
 }
 
@@ -26,6 +28,5 @@ export async function prospectBy(
   const facts = factsOf(sender === null ? null : parseAddress(sender), address, header)
   const stated = policyFor(facts, policy.outgoing)
   const resolution = await (anew ? discovery.ask(address) : discovery.resolve(address))
-  const decision = stated.policy.encrypt === "off" ? inClear(stated) : decide(stated, resolution)
-  return { ...stated, resolution, decision }
+  return { ...stated, resolution, decision: decide(stated, resolution) }
 }

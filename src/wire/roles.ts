@@ -27,6 +27,7 @@ import { describeCertificates, describeProcess } from "./gauges.ts"
 import { Hands } from "./hands.ts"
 import { type ImapParts, onAlteredOf, startImap, uploadMemory } from "./imap.ts"
 import { ImapProcesses } from "./imap-processes.ts"
+import { type KeyMeans, keyMeansOf } from "./key-rules.ts"
 import { type KnownPeople, knowPeople } from "./known-people.ts"
 import { startLdap } from "./ldap.ts"
 import { type LoginLimits, loginLimits } from "./login-limits.ts"
@@ -74,6 +75,7 @@ interface Shared {
   readonly tls: LiveTls
   readonly loginLimits: LoginLimits
   readonly correspondents: Discovery
+  readonly keyMeans: KeyMeans
 }
 
 /**
@@ -132,9 +134,10 @@ async function openShared(core: Core, stack: AsyncDisposableStack): Promise<Shar
   if (core.roles.has("http")) restoreServerCertificate(config, now())
   const tls = stack.use(new LiveTls(config, log))
   describeCertificates(core.counters, config.hostname, () => tls.current, now)
-  const correspondents = stack.use(correspondentsOf(core))
+  const keyMeans = keyMeansOf(config, now)
+  const correspondents = stack.use(correspondentsOf(core, keyMeans))
   known.presence.onChange(() => correspondents.forget())
-  return { queue, devices, known, store, tls, loginLimits: limits, correspondents }
+  return { queue, devices, known, store, tls, loginLimits: limits, correspondents, keyMeans }
 }
 
 /** @returns what ends its work before the stack does */
