@@ -1,7 +1,6 @@
-import { GatewayError } from "../errors.ts"
 import { addressKey } from "../message/address.ts"
-import { parseMailboxList } from "../message/mailboxes.ts"
-import { fieldText, findField } from "../mime/header.ts"
+import { findField, parseFields } from "../mime/header.ts"
+import { authorOf } from "./author.ts"
 import type { Directory } from "./ports.ts"
 
 /**
@@ -13,18 +12,9 @@ export function autocryptFields(
   account: string | null,
   directory: Pick<Directory, "autocrypt">,
 ): readonly Uint8Array[] {
-  if (account === null || findField(header, "autocrypt") !== null || onlyAuthor(header) !== account) return []
+  if (account === null || findField(header, "autocrypt") !== null) return []
+  const author = authorOf(parseFields(header))
+  if (author === null || addressKey(author) !== account) return []
   const field = directory.autocrypt(account)
   return field === null ? [] : [field]
-}
-
-function onlyAuthor(header: Uint8Array): string | null {
-  const from = findField(header, "from")
-  try {
-    const [author, another] = from === null ? [] : parseMailboxList(fieldText(from))
-    return author === undefined || another !== undefined ? null : addressKey(author)
-  } catch (error) {
-    if (error instanceof GatewayError) return null
-    throw error
-  }
 }

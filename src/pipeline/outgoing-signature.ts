@@ -1,12 +1,11 @@
 /** Whether the gateway signs a message that leaves for its author. */
-import { hasCode } from "../errors.ts"
 import { addressKey } from "../message/address.ts"
-import { parseMailboxList } from "../message/mailboxes.ts"
-import { fieldText, parseFields } from "../mime/header.ts"
+import { parseFields } from "../mime/header.ts"
 import { isSignedByAuthor } from "../mime/header-protection.ts"
 import type { KeyFormat } from "../profiles/key.ts"
 import type { StatedPolicy } from "../profiles/policy.ts"
 import type { SpoolEntry } from "../store/spool.ts"
+import { authorOf } from "./author.ts"
 import type { FoundSigner, SigningIdentities } from "./ports.ts"
 import type { Signing } from "./signing.ts"
 
@@ -59,12 +58,6 @@ function signing(found: Exclude<FoundSigner, { readonly kind: "none" }>, at: Dat
 
 /** Verifiers compare: a certificate for another address than the author's makes a signature worse than none. */
 function isAuthor(header: Uint8Array, account: string): boolean {
-  const authors = parseFields(header).filter(({ name }) => name === "from")
-  try {
-    const [author, ...others] = authors.flatMap((field) => parseMailboxList(fieldText(field)))
-    return author !== undefined && others.length === 0 && addressKey(author) === account
-  } catch (error) {
-    if (hasCode(error, "ADDRESS_SYNTAX")) return false
-    throw error
-  }
+  const author = authorOf(parseFields(header))
+  return author !== null && addressKey(author) === account
 }

@@ -1,7 +1,6 @@
 import { type ErrorCode, GatewayError, hasCode } from "../errors.ts"
 import { addressKey } from "../message/address.ts"
 import type { Recipient } from "../message/envelope.ts"
-import { MAX_HEADER_OCTETS, readHeader } from "../mime/header.ts"
 import type { HeaderPolicy } from "../mime/header-protection.ts"
 import type { Decision } from "../profiles/decide.ts"
 import { departureFacts } from "../profiles/departure-facts.ts"
@@ -17,7 +16,7 @@ import { type Leaving, leaving } from "./leaving.ts"
 import { type OutgoingSignature, outgoingSignature, withoutKey } from "./outgoing-signature.ts"
 import type { Result } from "./ports.ts"
 import { atHand, type Prepared } from "./prepared.ts"
-import { classify } from "./protect.ts"
+import { classify, splitHeader } from "./protect.ts"
 import { type OutgoingOptions, protectOutgoing, signOutgoing } from "./protect-outgoing.ts"
 import { deferred, failed } from "./settle.ts"
 
@@ -36,7 +35,7 @@ export async function relay(
   const original = await atHand({ sizeOctets: entry.sizeOctets, content: () => message.content() })
   const send = (outgoing: Prepared, verified = false) =>
     sendSigned(outgoing, verified, message, job, recipient, gateway, signal)
-  const header = await headerOf(original)
+  const { header } = await splitHeader(original)
   const above = [Buffer.from(entry.received), ...autocryptFields(header, entry.origin.account, gateway.directory)]
   // What its sender encrypted stays as it is, whatever we know of the recipient.
   if ((await classify(original)) !== "clear") return send(await signOutgoing(original, above, entry.seed, UNSIGNED))
@@ -165,15 +164,6 @@ async function sendSigned(
 ): Promise<Result> {
   const leaves = await asLeaving(outgoing, message, job, gateway)
   return "kind" in leaves ? leaves : gateway.relay.send(leaves, message.entry.envelope, recipient, { verified, signal })
-}
-
-async function headerOf(message: Prepared): Promise<Uint8Array> {
-  const octets = message.content()[Symbol.asyncIterator]()
-  try {
-    return (await readHeader(octets, MAX_HEADER_OCTETS)).header
-  } finally {
-    await octets.return?.()
-  }
 }
 
 /**

@@ -3,7 +3,7 @@ import { GatewayError } from "../errors.ts"
 import { type Address, parseAddress } from "../message/address.ts"
 import { type Decision, decide, inClear } from "./decide.ts"
 import type { Trust, UsableKey } from "./key.ts"
-import { type MessageFacts, type PolicyRules, policyFor } from "./policy.ts"
+import { isMet, type MessageFacts, type PolicyRule, type PolicyRules, policyFor } from "./policy.ts"
 import type { Resolution } from "./resolution.ts"
 
 /** What is kept: enough to decide again, nothing of keys but what sets them apart, nothing of the message but its sensitivity. */
@@ -66,12 +66,10 @@ export function decideAgain(
   return decide(stated, resolution).kind
 }
 
-function mayBeMet(rule: PolicyRules["rules"][number], facts: MessageFacts): boolean {
-  const rest = { ...rule, subjectTag: null, header: null, words: { encrypt: "off" as const } }
-  return policyFor(facts, { base: NOTHING, rules: [rest] }).policy.encrypt === "off"
+/** By all that is known: what it says of subject and fields may be so. */
+function mayBeMet(rule: PolicyRule, facts: MessageFacts): boolean {
+  return isMet({ ...rule, subjectTag: null, header: null }, facts)
 }
-
-const NOTHING = { encrypt: "prefer", otherwise: "hold" } as PolicyRules["base"]
 
 function factsOf(sender: Address | null, recipient: Address, sensitivity: readonly string[]): MessageFacts {
   return { sender, recipient, subject: "", fields: (name) => (name === "sensitivity" ? sensitivity : []) }

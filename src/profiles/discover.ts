@@ -2,7 +2,6 @@ import { sha256 } from "../crypto/primitives/hash.ts"
 import { GatewayError } from "../errors.ts"
 import { type Address, addressKey } from "../message/address.ts"
 import type { Judged, KeyCandidate, KeySource, RejectedKey, SourceAnswer, Trust, UsableKey } from "./key.ts"
-import { TRUST } from "./key.ts"
 import { Remembering } from "./remembering.ts"
 import type { RememberedKey, Resolution, SourceReport } from "./resolution.ts"
 
@@ -248,7 +247,7 @@ function messageOf(error: unknown): string {
 }
 
 /** Of all sources together; an address has one or two. */
-const MAX_CANDIDATES = 4 * TRUST.length
+const MAX_CANDIDATES = 24
 const MAX_RECENT = 10_000
 const RECENT_MS = 30_000
 const JUDGED_MS = 3_600_000

@@ -104,7 +104,8 @@ export function mayRefuse({ base, rules }: PolicyRules): boolean {
   return base.otherwise === "refuse" || rules.some(({ words }) => words.otherwise === "refuse")
 }
 
-function isMet(rule: PolicyRule, facts: MessageFacts): boolean {
+/** Whether all conditions of a rule are met. */
+export function isMet(rule: PolicyRule, facts: MessageFacts): boolean {
   return (
     (rule.from === null || (facts.sender !== null && isAmong(facts.sender, rule.from))) &&
     (rule.to === null || isAmong(facts.recipient, rule.to)) &&

@@ -1,9 +1,9 @@
 import { GatewayError } from "../../errors.ts"
 import { type Address, addressKey } from "../../message/address.ts"
-import { parseMailboxList } from "../../message/mailboxes.ts"
 import { transferDecoder } from "../../mime/classify-decode.ts"
-import { type Field, fieldText, MAX_HEADER_OCTETS, parseFields } from "../../mime/header.ts"
+import { type Field, MAX_HEADER_OCTETS, parseFields } from "../../mime/header.ts"
 import { type Entity, StructureParser } from "../../mime/structure.ts"
+import { authorOf } from "../author.ts"
 import { behind, type Prepared } from "../prepared.ts"
 import { splitHeader } from "../protect.ts"
 
@@ -24,20 +24,6 @@ export async function readArrived(message: Prepared): Promise<Arrived> {
   for await (const octets of message.content()) parser.push(octets)
   const fields = parseFields(header)
   return { message, fields, root: parser.end(), author: authorOf(fields) }
-}
-
-/** The one author of a message: one From field, with one mailbox (RFC 5322 §3.6.2 allows more). */
-export function authorOf(fields: readonly Field[]): Address | null {
-  const froms = fields.filter(({ octets }) => FROM.test(Buffer.from(octets.subarray(0, 64)).toString("latin1")))
-  const [from, ...more] = froms
-  if (from === undefined || from.name !== "from" || more.length > 0) return null
-  try {
-    const [author, ...others] = parseMailboxList(fieldText(from))
-    return author === undefined || others.length > 0 ? null : author
-  } catch (error) {
-    if (error instanceof GatewayError) return null
-    throw error
-  }
 }
 
 export function isAuthor(author: Address, other: Address): boolean {
@@ -84,6 +70,3 @@ export async function bodyOf(message: Prepared, entity: Entity, limitOctets: num
     throw error
   }
 }
-
-/** Also as readers may take it that are less strict: with a line end before the colon. */
-const FROM = /^from[ \t\r\n]*:/i

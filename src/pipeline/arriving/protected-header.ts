@@ -2,8 +2,9 @@ import type { Address } from "../../message/address.ts"
 import { type Field, parseFields } from "../../mime/header.ts"
 import { type Entity, MAX_INTERPRETED_HEADER_OCTETS } from "../../mime/structure.ts"
 import { parameter, parseEntityHeader } from "../../mime/structure-header.ts"
+import { authorOf } from "../author.ts"
 import type { Prepared } from "../prepared.ts"
-import { authorOf, isAuthor, rangeOf } from "./arrived.ts"
+import { isAuthor, rangeOf } from "./arrived.ts"
 
 /**
  * Whether programs that show the signed header instead of the outer one (RFC 9788 §4; `forwarded=no` of RFC 8551 §3.1, `protected-headers` of
