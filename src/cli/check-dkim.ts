@@ -1,6 +1,7 @@
 import type { Config } from "../config/config.ts"
 import { GatewayError } from "../errors.ts"
-import { type DkimKey, dkimState } from "../store/dkim-keys.ts"
+import type { DkimKey } from "../store/dkim-keys.ts"
+import { signingKeyState } from "../store/signing-folder.ts"
 import { type Finding, note, ok, wrong } from "./check-finding.ts"
 import { askPublished, dkimKeysOf, neededUntil, PUBLISHED_TEXT } from "./dkim-records.ts"
 
@@ -9,11 +10,11 @@ export function dkimFiles(domain: string, config: Config): readonly Finding[] {
   const keys = dkimKeysOf(config)
   try {
     const all = keys.of(domain)
-    if (!all.some((key) => dkimState(key) === "active"))
+    if (!all.some((key) => signingKeyState(key) === "active"))
       return [note(`DKIM of ${domain}`, `no key is active, mail leaves unsigned: postern dkim ${next(all, domain)}`)]
     return all.map((key) => {
       keys.signer(key)
-      return ok(about(key), `${dkimState(key)}, ${key.algorithm}`)
+      return ok(about(key), `${signingKeyState(key)}, ${key.algorithm}`)
     })
   } catch (error) {
     if (!(error instanceof GatewayError)) throw error
@@ -42,7 +43,7 @@ async function recordOf(key: DkimKey, config: Config): Promise<Finding> {
   if (found === null) return note(record, "no answer from DNS")
   const text = PUBLISHED_TEXT[found]
   const advice = `postern dkim dns ${key.domain}`
-  switch (dkimState(key)) {
+  switch (signingKeyState(key)) {
     case "active":
       return found === "published" ? ok(record, text) : wrong(record, `${text}: ${advice}`)
     case "pending":
@@ -63,7 +64,7 @@ function retired(key: DkimKey, record: string, there: boolean, config: Config): 
 }
 
 function next(all: readonly DkimKey[], domain: string): string {
-  return all.some((key) => dkimState(key) === "pending") ? `activate ${domain}` : `add ${domain}`
+  return all.some((key) => signingKeyState(key) === "pending") ? `activate ${domain}` : `add ${domain}`
 }
 
 function about({ domain, selector }: DkimKey): string {

@@ -9,10 +9,10 @@ import { certificateNames } from "../crypto/primitives/x509.ts"
 import { GatewayError, hasCode } from "../errors.ts"
 import { correspondentEndings, leftText, NEAR_DAYS, nearRenewed, peopleEndings } from "../identity/endings.ts"
 import { parseAddress } from "../message/address.ts"
-import { gatewayKeyState } from "../store/gateway-keys.ts"
 import { KeptKeyMemory } from "../store/key-memory.ts"
 import type { People } from "../store/people.ts"
 import { presentProcesses } from "../store/presence.ts"
+import { signingKeyState } from "../store/signing-folder.ts"
 import { lastAttempt, serverCertificateView } from "./acme-view.ts"
 import { dkimFiles } from "./check-dkim.ts"
 import { checkDns } from "./check-dns.ts"
@@ -194,7 +194,7 @@ function gatewayKeyFindings({ people, gatewayKeys }: OpenInstance): readonly Fin
     const { address } = account
     const about = `gateway key of ${address}`
     try {
-      const active = gatewayKeys.of(address).filter((key) => gatewayKeyState(key) === "active")
+      const active = gatewayKeys.of(address).filter((key) => signingKeyState(key) === "active")
       return active.map((key) => {
         gatewayKeys.secret(key).fill(0)
         const { notAfter } = gatewayKeyView(key, account)

@@ -4,7 +4,8 @@ import type { Config } from "../config/config.ts"
 import { type DkimAlgorithm, makeDkimKey } from "../crypto/primitives/dkim-key.ts"
 import { GatewayError } from "../errors.ts"
 import { parseDomain } from "../message/address.ts"
-import { type DkimKey, type DkimKeys, dkimState } from "../store/dkim-keys.ts"
+import type { DkimKey, DkimKeys } from "../store/dkim-keys.ts"
+import { signingKeyState } from "../store/signing-folder.ts"
 import { type KeyRecord, keyRecords } from "./dkim-records.ts"
 import { inAMoment, knownDomain, openKeys, viewOf } from "./dkim-view.ts"
 import { zoneLine } from "./dns-records.ts"
@@ -58,7 +59,7 @@ function rotate(written: string, options: MakeOptions): void {
   using open = openKeys(options)
   const { config, keys } = open
   const { domain, all } = knownDomain(written, keys)
-  const inState = (wanted: string): readonly DkimKey[] => all.filter((key) => dkimState(key) === wanted)
+  const inState = (wanted: string): readonly DkimKey[] => all.filter((key) => signingKeyState(key) === wanted)
   const [pending] = inState("pending")
   if (pending)
     throw new GatewayError(

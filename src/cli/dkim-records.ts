@@ -2,7 +2,8 @@ import { Resolver } from "node:dns/promises"
 import { join } from "node:path"
 import type { Config } from "../config/config.ts"
 import { keyRecord, keyRecordName, type Published, publishedAs, zoneText } from "../mime/dkim-record.ts"
-import { type DkimKey, DkimKeys, dkimState } from "../store/dkim-keys.ts"
+import { type DkimKey, DkimKeys } from "../store/dkim-keys.ts"
+import { signingKeyState } from "../store/signing-folder.ts"
 import type { DnsRecord } from "./dns-records.ts"
 
 /** What becomes of a key's record. */
@@ -32,7 +33,7 @@ export function keyRecords(keys: readonly DkimKey[], config: Config, now: Date):
       name: `${keyRecordName(key.domain, key.selector)}.`,
       type: "TXT",
       value: zoneText(text),
-      about: `DKIM, ${key.algorithm}, ${dkimState(key)}${until === null ? "" : `, until ${day(until)}`}`,
+      about: `DKIM, ${key.algorithm}, ${signingKeyState(key)}${until === null ? "" : `, until ${day(until)}`}`,
       selector: key.selector,
       act: until !== null && until <= now ? "remove" : "publish",
       text,

@@ -1,7 +1,8 @@
 import type { Config } from "../config/config.ts"
 import { GatewayError } from "../errors.ts"
 import { parseDomain } from "../message/address.ts"
-import { type DkimKey, DkimKeys, dkimState } from "../store/dkim-keys.ts"
+import { type DkimKey, DkimKeys } from "../store/dkim-keys.ts"
+import { signingKeyState } from "../store/signing-folder.ts"
 import { keyFolder, neededUntil } from "./dkim-records.ts"
 import { type CommonOptions, openInstance } from "./shell.ts"
 
@@ -24,7 +25,7 @@ export function viewOf(key: DkimKey, config: Config) {
     domain: key.domain,
     selector: key.selector,
     algorithm: key.algorithm,
-    state: dkimState(key),
+    state: signingKeyState(key),
     madeAt: key.madeAt.toISOString(),
     activeAt: key.activeAt?.toISOString() ?? null,
     retiredAt: key.retiredAt?.toISOString() ?? null,

@@ -1,7 +1,8 @@
 import type { Command } from "commander"
 import type { Config } from "../config/config.ts"
 import { GatewayError } from "../errors.ts"
-import { type DkimKey, dkimState } from "../store/dkim-keys.ts"
+import type { DkimKey } from "../store/dkim-keys.ts"
+import { signingKeyState } from "../store/signing-folder.ts"
 import { registerMaking } from "./dkim-make.ts"
 import { askPublished, dkimKeysOf, keyRecords, neededUntil, PUBLISHED_TEXT } from "./dkim-records.ts"
 import { inAMoment, knownDomain, openKeys, viewOf } from "./dkim-view.ts"
@@ -63,7 +64,7 @@ async function activate(written: string, options: CommonOptions & { readonly uns
   using open = openKeys(options)
   const { config, keys } = open
   const { domain, all } = knownDomain(written, keys)
-  const pending = all.filter((key) => dkimState(key) === "pending")
+  const pending = all.filter((key) => signingKeyState(key) === "pending")
   if (!options.unseen) await mustBePublished(pending, config)
   const active = keys.activate(
     domain,
@@ -104,7 +105,7 @@ function retire(written: string, selector: string, options: CommonOptions): void
   const { config, keys } = open
   const { domain } = knownDomain(written, keys)
   const key = keys.retire(domain, selector, inAMoment())
-  if (!keys.of(domain).some((one) => dkimState(one) === "active"))
+  if (!keys.of(domain).some((one) => signingKeyState(one) === "active"))
     warn(`${domain}: no key is active, mail leaves unsigned`)
   if (options.json) printJson(viewOf(key, config))
   else print(`${selector} of ${domain}: retired; its record stays until ${dayOf(neededUntil(key, config))}`)
@@ -116,7 +117,7 @@ function remove(written: string, selector: string, options: CommonOptions & { re
   const { domain, all } = knownDomain(written, keys)
   const key = all.find((one) => one.selector === selector)
   const until = key === undefined ? null : neededUntil(key, config)
-  const state = key === undefined ? "pending" : dkimState(key)
+  const state = key === undefined ? "pending" : signingKeyState(key)
   const needed = state === "active" || (until !== null && until > new Date())
   if (needed && !options.force) {
     const why =

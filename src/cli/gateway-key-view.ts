@@ -1,7 +1,8 @@
 import { fitnessOf } from "../identity/gateway-certificate.ts"
 import { gatewayKeyFingerprint } from "../identity/gateway-key.ts"
 import type { Account } from "../store/account.ts"
-import { type GatewayKey, gatewayKeyState } from "../store/gateway-keys.ts"
+import type { GatewayKey } from "../store/gateway-keys.ts"
+import { signingKeyState } from "../store/signing-folder.ts"
 
 /** A key as it may be shown. */
 export function gatewayKeyView(key: GatewayKey, account: Account) {
@@ -9,7 +10,7 @@ export function gatewayKeyView(key: GatewayKey, account: Account) {
     account: key.account,
     id: key.id,
     format: key.format,
-    state: gatewayKeyState(key),
+    state: signingKeyState(key),
     fingerprint: gatewayKeyFingerprint(key),
     madeAt: key.madeAt.toISOString(),
     activeAt: key.activeAt?.toISOString() ?? null,

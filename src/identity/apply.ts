@@ -3,8 +3,9 @@ import { GatewayError } from "../errors.ts"
 import { addressKey, parseAddress } from "../message/address.ts"
 import type { Account, AccountKey, DeviceLogin } from "../store/account.ts"
 import type { Database } from "../store/database.ts"
-import { type GatewayKeys, gatewayKeyState } from "../store/gateway-keys.ts"
+import type { GatewayKeys } from "../store/gateway-keys.ts"
 import type { People } from "../store/people.ts"
+import { signingKeyState } from "../store/signing-folder.ts"
 import { fitnessOf } from "./gateway-certificate.ts"
 import { verifyProfile } from "./profile.ts"
 import type { Change, Republished, Request, SignedRequest } from "./requests.ts"
@@ -153,7 +154,7 @@ function addGatewayKey(
   now: Date,
 ): void {
   const key = gatewayKeys.of(account.address).find((candidate) => candidate.id === id)
-  if (key === undefined || gatewayKeyState(key) === "retired")
+  if (key === undefined || signingKeyState(key) === "retired")
     throw new GatewayError(
       "GATEWAY_KEY_UNKNOWN",
       `gateway key ${id} of ${account.address}: waits for no certificate here`,

@@ -4,7 +4,8 @@ import { apartIdentity } from "../crypto/openpgp/gateway-subkey.ts"
 import type { OpenPgpIdentity } from "../crypto/openpgp/sign.ts"
 import { signP256 } from "../crypto/primitives/sign.ts"
 import type { Account, Format } from "../store/account.ts"
-import { type GatewayKey, type GatewayKeys, gatewayKeyState } from "../store/gateway-keys.ts"
+import type { GatewayKey, GatewayKeys } from "../store/gateway-keys.ts"
+import { signingKeyState } from "../store/signing-folder.ts"
 import { type Fitness, fitnessOf } from "./gateway-certificate.ts"
 
 /** A gateway key that is ready to sign, or one sentence why there is none. */
@@ -96,7 +97,7 @@ function isCertified(key: GatewayKey): key is CertifiedKey {
 
 function chosen(keys: readonly CertifiedKey[], format: Format, at: Date): CertifiedKey | null {
   const ours = keys.filter((key) => key.format === format)
-  return ours.find((key) => signedAt(key, at)) ?? ours.find((key) => gatewayKeyState(key) === "active") ?? null
+  return ours.find((key) => signedAt(key, at)) ?? ours.find((key) => signingKeyState(key) === "active") ?? null
 }
 
 function signedAt({ activeAt, retiredAt }: GatewayKey, at: Date): boolean {
@@ -109,7 +110,7 @@ function withoutKey(
   certified: readonly CertifiedKey[],
   { fitness }: Known,
 ): string {
-  const last = certified.findLast((key) => gatewayKeyState(key) === "active")
+  const last = certified.findLast((key) => signingKeyState(key) === "active")
   const found = last && fitness.get(last.id)
   if (last === undefined || found === undefined)
     return `${address} has no ${formats.map((format) => NAMES[format]).join(" or ")} key at this gateway`

@@ -1,18 +1,23 @@
-import { existsSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs"
+import { existsSync, readFileSync, rmSync } from "node:fs"
 import { join } from "node:path"
 import { type DkimAlgorithm, type DkimSigner, readDkimKey } from "../crypto/primitives/dkim-key.ts"
 import { equalConstantTime } from "../crypto/primitives/hash.ts"
 import { GatewayError } from "../errors.ts"
 import { destroyFile, filePrint, makePrivateFolder, syncFolder, systemCode, writeDurably } from "./durable.ts"
-
-/**
- * What a signing key is doing. `pending`: its record is to be published, it does not sign. `active`: it signs. `retired`: it signs only what
- * was accepted while it was active, so that a repeat is the same octets; its record stays until the last of those is read.
- */
-export type DkimState = "pending" | "active" | "retired"
+import {
+  type Alone,
+  dateOf,
+  exposure,
+  manifestKeys,
+  namesIn,
+  readManifest,
+  type SigningTimes,
+  signingKeyState,
+  writeManifest,
+} from "./signing-folder.ts"
 
 /** A signing key without its secret. */
-export interface DkimKey {
+export interface DkimKey extends SigningTimes {
   /** A-labels. */
   readonly domain: string
   readonly selector: string
@@ -20,22 +25,12 @@ export interface DkimKey {
   /** What p= of its record holds. */
   readonly publicKey: Uint8Array
   readonly madeAt: Date
-  /** null: never. */
-  readonly activeAt: Date | null
-  readonly retiredAt: Date | null
 }
-
-/** Which of the three it is. */
-export function dkimState({ activeAt, retiredAt }: Pick<DkimKey, "activeAt" | "retiredAt">): DkimState {
-  return retiredAt !== null ? "retired" : activeAt !== null ? "active" : "pending"
-}
-
-/** Runs one thing at a time, of all processes. */
-type Alone = <T>(act: () => T) => T
 
 /**
  * The signing keys of our domains: `DOMAIN/SELECTOR.pem` (PKCS #8, for its owner only), and beside them `DOMAIN/keys.json`, which says what each
- * is doing. A key is there when keys.json names it.
+ * is doing. A key is there when keys.json names it. While it is pending its record is to be published; when it is retired the record stays until the last
+ * message that was accepted before is read.
  */
 export class DkimKeys {
   readonly #folder: string
@@ -60,14 +55,11 @@ export class DkimKeys {
    * @throws GatewayError DKIM_KEYS_CORRUPT when there are keys and nobody knows what they are doing
    */
   of(domain: string): DkimKey[] {
-    const path = this.#manifestPath(domain)
-    try {
-      return parseKeys(domain, readFileSync(path, "utf8"))
-    } catch (cause) {
-      if (systemCode(cause) !== "ENOENT") throw corrupt(path, cause)
-      if (namesIn(join(this.#folder, domain)).some((name) => name.endsWith(".pem"))) throw corrupt(path, cause)
-      return []
-    }
+    return readManifest(this.#manifestPath(domain), {
+      parse: (text) => parseKeys(domain, text),
+      hasSecrets: () => namesIn(join(this.#folder, domain)).some((name) => name.endsWith(".pem")),
+      code: "DKIM_KEYS_CORRUPT",
+    })
   }
 
   /**
@@ -104,17 +96,17 @@ export class DkimKeys {
     return this.#alone(() => {
       const keys = this.of(domain)
       const pending = keys.filter(
-        (key) => dkimState(key) === "pending" && (selectors === null || selectors.includes(key.selector)),
+        (key) => signingKeyState(key) === "pending" && (selectors === null || selectors.includes(key.selector)),
       )
       if (pending.length === 0) throw new GatewayError("DKIM_KEY_STATE", `dkim keys of ${domain}: none is pending`)
       for (const key of pending) this.signer(key)
       const algorithms = new Set(pending.map(({ algorithm }) => algorithm))
       const changed = keys.map((key) => {
         if (pending.includes(key)) return { ...key, activeAt: at }
-        return dkimState(key) === "active" && algorithms.has(key.algorithm) ? { ...key, retiredAt: at } : key
+        return signingKeyState(key) === "active" && algorithms.has(key.algorithm) ? { ...key, retiredAt: at } : key
       })
       this.#write(domain, changed)
-      return changed.filter((key) => dkimState(key) === "active")
+      return changed.filter((key) => signingKeyState(key) === "active")
     })
   }
 
@@ -126,8 +118,11 @@ export class DkimKeys {
     return this.#alone(() => {
       const keys = this.of(domain)
       const key = known(keys, domain, selector)
-      if (dkimState(key) !== "active")
-        throw new GatewayError("DKIM_KEY_STATE", `dkim key ${selector} of ${domain}: is ${dkimState(key)}, not active`)
+      if (signingKeyState(key) !== "active")
+        throw new GatewayError(
+          "DKIM_KEY_STATE",
+          `dkim key ${selector} of ${domain}: is ${signingKeyState(key)}, not active`,
+        )
       const retired = { ...key, retiredAt: at }
       this.#write(
         domain,
@@ -163,9 +158,8 @@ export class DkimKeys {
   signer(key: DkimKey): DkimSigner {
     const path = this.#pemPath(key.domain, key.selector)
     try {
-      const mode = statSync(path).mode & 0o777
-      if ((mode & 0o077) !== 0)
-        throw new GatewayError("DKIM_KEY_UNUSABLE", `dkim key: others can use it (mode ${mode.toString(8)}): chmod 600`)
+      const exposed = exposure(path)
+      if (exposed !== null) throw new GatewayError("DKIM_KEY_UNUSABLE", `dkim key: ${exposed}`)
       const signer = readDkimKey(readFileSync(path, "utf8"))
       if (signer.algorithm !== key.algorithm || !equalConstantTime(signer.publicKey, key.publicKey))
         throw new GatewayError("DKIM_KEY_UNUSABLE", "dkim key: is not the one whose record is published")
@@ -193,8 +187,7 @@ export class DkimKeys {
 
   #write(domain: string, keys: readonly DkimKey[]): void {
     const written = keys.map((key) => ({ ...key, publicKey: Buffer.from(key.publicKey).toString("base64") }))
-    const text = `${JSON.stringify({ version: 1, keys: written }, null, 2)}\n`
-    writeDurably(this.#manifestPath(domain), new TextEncoder().encode(text))
+    writeManifest(this.#manifestPath(domain), written)
   }
 }
 
@@ -206,9 +199,7 @@ function known(keys: readonly DkimKey[], domain: string, selector: string): Dkim
 
 /** Throws for what `#write` has not written. */
 function parseKeys(domain: string, text: string): DkimKey[] {
-  const { version, keys } = JSON.parse(text) as { readonly version: unknown; readonly keys: readonly RawKey[] }
-  if (version !== 1) throw new Error(`version ${String(version)}`)
-  return keys.map((raw) => {
+  return manifestKeys<RawKey>(text).map((raw) => {
     if (!SELECTOR.test(raw.selector) || !ALGORITHMS.includes(raw.algorithm)) throw new Error("selector or algorithm")
     return {
       domain,
@@ -229,27 +220,6 @@ interface RawKey {
   readonly madeAt: string
   readonly activeAt: string | null
   readonly retiredAt: string | null
-}
-
-function dateOf(text: string): Date {
-  const date = new Date(text)
-  if (Number.isNaN(date.getTime())) throw new Error("date")
-  return date
-}
-
-function corrupt(path: string, cause: unknown): GatewayError {
-  const code = systemCode(cause)
-  const what = code === "ENOENT" ? "is not there, and keys are" : `cannot be read${code === null ? "" : ` (${code})`}`
-  return new GatewayError("DKIM_KEYS_CORRUPT", `${path}: ${what}`, { cause })
-}
-
-function namesIn(folder: string): string[] {
-  try {
-    return readdirSync(folder).toSorted()
-  } catch (error) {
-    if (systemCode(error) === "ENOENT") return []
-    throw error
-  }
 }
 
 /** One label (RFC 6376 §3.1 allows several), in lower case: it is a file's name, too. */

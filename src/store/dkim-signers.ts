@@ -1,6 +1,7 @@
 import type { DkimSigner } from "../crypto/primitives/dkim-key.ts"
 import type { DkimIdentity } from "../mime/dkim-signature.ts"
-import { type DkimKey, type DkimKeys, dkimState } from "./dkim-keys.ts"
+import type { DkimKey, DkimKeys } from "./dkim-keys.ts"
+import { signingKeyState } from "./signing-folder.ts"
 
 /** A key that signs, and as whom. */
 export interface DkimSignatory extends DkimIdentity {
@@ -24,7 +25,7 @@ export class DkimSigners {
   of(domain: string, at: Date): readonly DkimSignatory[] {
     const known = this.#current(domain)
     const signing = known.keys.filter((key) => signedAt(key, at))
-    const chosen = signing.length > 0 ? signing : known.keys.filter((key) => dkimState(key) === "active")
+    const chosen = signing.length > 0 ? signing : known.keys.filter((key) => signingKeyState(key) === "active")
     return chosen.map((key) => {
       const signer = known.signers.get(key.selector) ?? this.#keys.signer(key)
       known.signers.set(key.selector, signer)

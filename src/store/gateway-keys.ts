@@ -1,17 +1,22 @@
-import { existsSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs"
+import { existsSync, readFileSync, rmSync } from "node:fs"
 import { join } from "node:path"
 import { GatewayError } from "../errors.ts"
 import type { Format } from "./account.ts"
 import { destroyFile, filePrint, makePrivateFolder, syncFolder, systemCode, writeDurably } from "./durable.ts"
-
-/**
- * What a gateway key is doing. `pending`: the account's owner has not certified it. `active`: it signs. `retired`: another took its place; it signs only what
- * was accepted before.
- */
-export type GatewayKeyState = "pending" | "active" | "retired"
+import {
+  type Alone,
+  dateOf,
+  exposure,
+  manifestKeys,
+  namesIn,
+  readManifest,
+  type SigningTimes,
+  signingKeyState,
+  writeManifest,
+} from "./signing-folder.ts"
 
 /** A key that signs for one account, made and held by this server. Without its secret. */
-export interface GatewayKey {
+export interface GatewayKey extends SigningTimes {
   /** {@link Account.address}. */
   readonly account: string
   /** Hexadecimal: subject key identifier, or the subkey's key id. */
@@ -22,18 +27,7 @@ export interface GatewayKey {
   readonly madeAt: Date
   /** By what its owner vouches for it: X.509 in DER; the subkey's packet with its binding. null: by nothing yet. */
   readonly certificate: Uint8Array | null
-  /** null: never. */
-  readonly activeAt: Date | null
-  readonly retiredAt: Date | null
 }
-
-/** Which of the three it is. */
-export function gatewayKeyState({ activeAt, retiredAt }: Pick<GatewayKey, "activeAt" | "retiredAt">): GatewayKeyState {
-  return retiredAt !== null ? "retired" : activeAt !== null ? "active" : "pending"
-}
-
-/** Runs one thing at a time, of all processes. */
-type Alone = <T>(act: () => T) => T
 
 /**
  * The keys that sign for our people: `ADDRESS/ID.key` (32 octets, for its owner only), and beside them `ADDRESS/keys.json`, which says what each is doing.
@@ -57,16 +51,11 @@ export class GatewayKeys {
    * @throws GatewayError GATEWAY_KEYS_CORRUPT when there are keys and nobody knows what they are doing
    */
   of(account: string): readonly GatewayKey[] {
-    const path = this.#manifestPath(account)
-    try {
-      return parseKeys(account, readFileSync(path, "utf8"))
-    } catch (cause) {
-      if (systemCode(cause) === "ENOENT" && !hasSecrets(this.#pathOf(account))) return []
-      const code = systemCode(cause)
-      const what =
-        code === "ENOENT" ? "is not there, and keys are" : `cannot be read${code === null ? "" : ` (${code})`}`
-      throw new GatewayError("GATEWAY_KEYS_CORRUPT", `${path}: ${what}`, { cause })
-    }
+    return readManifest(this.#manifestPath(account), {
+      parse: (text) => parseKeys(account, text),
+      hasSecrets: () => namesIn(this.#pathOf(account)).some((name) => name.endsWith(".key")),
+      code: "GATEWAY_KEYS_CORRUPT",
+    })
   }
 
   /** Adds a pending key. One of the format that was pending before is destroyed: nobody has certified it. */
@@ -75,7 +64,7 @@ export class GatewayKeys {
       const made: GatewayKey = { ...key, certificate: null, activeAt: null, retiredAt: null }
       const [superseded, kept] = split(
         this.of(key.account),
-        (other) => other.format === key.format && gatewayKeyState(other) === "pending",
+        (other) => other.format === key.format && signingKeyState(other) === "pending",
       )
       makePrivateFolder(this.#pathOf(key.account))
       writeDurably(this.#secretPath(made), secret)
@@ -93,10 +82,10 @@ export class GatewayKeys {
     return this.#alone(() => {
       const keys = this.of(account)
       const key = known(keys, account, id)
-      if (gatewayKeyState(key) === "retired")
+      if (signingKeyState(key) === "retired")
         throw new GatewayError("GATEWAY_KEY_STATE", `gateway key ${id} of ${account}: is retired`)
       const certified = { ...key, certificate, activeAt: key.activeAt ?? at }
-      const isSuperseded = (other: GatewayKey) => other.format === key.format && gatewayKeyState(other) === "active"
+      const isSuperseded = (other: GatewayKey) => other.format === key.format && signingKeyState(other) === "active"
       this.#write(
         account,
         keys.map((other) => (other === key ? certified : isSuperseded(other) ? { ...other, retiredAt: at } : other)),
@@ -139,8 +128,8 @@ export class GatewayKeys {
   secret(key: GatewayKey): Uint8Array {
     const path = this.#secretPath(key)
     try {
-      const mode = statSync(path).mode & 0o777
-      if ((mode & 0o077) !== 0) throw unusable(path, `others can use it (mode ${mode.toString(8)}): chmod 600`)
+      const exposed = exposure(path)
+      if (exposed !== null) throw unusable(path, exposed)
       const secret = new Uint8Array(readFileSync(path))
       if (secret.length !== SECRET_OCTETS) throw unusable(path, `is not ${SECRET_OCTETS} octets`)
       return secret
@@ -161,8 +150,7 @@ export class GatewayKeys {
       publicKey: base64(key.publicKey),
       certificate: key.certificate === null ? null : base64(key.certificate),
     }))
-    const text = `${JSON.stringify({ version: 1, keys: written }, null, 2)}\n`
-    writeDurably(this.#manifestPath(account), new TextEncoder().encode(text))
+    writeManifest(this.#manifestPath(account), written)
   }
 
   #destroy(key: GatewayKey): void {
@@ -195,10 +183,8 @@ function split<T>(all: readonly T[], isFirst: (one: T) => boolean): readonly [T[
 }
 
 /** Throws for what `#write` has not written. */
-function parseKeys(account: string, text: string): readonly GatewayKey[] {
-  const { version, keys } = JSON.parse(text) as { readonly version: unknown; readonly keys: readonly RawKey[] }
-  if (version !== 1) throw new Error(`version ${String(version)}`)
-  return keys.map((raw) => {
+function parseKeys(account: string, text: string): GatewayKey[] {
+  return manifestKeys<RawKey>(text).map((raw) => {
     if (!ID.test(raw.id) || !FORMATS.includes(raw.format)) throw new Error("id or format")
     return {
       account,
@@ -223,12 +209,6 @@ interface RawKey {
   readonly retiredAt: string | null
 }
 
-function dateOf(text: string): Date {
-  const date = new Date(text)
-  if (Number.isNaN(date.getTime())) throw new Error("date")
-  return date
-}
-
 function octetsOf(text: string): Uint8Array {
   return new Uint8Array(Buffer.from(text, "base64"))
 }
@@ -239,19 +219,6 @@ function base64(octets: Uint8Array): string {
 
 function unusable(path: string, what: string, cause?: unknown): GatewayError {
   return new GatewayError("GATEWAY_KEY_UNUSABLE", `gateway key ${path}: ${what}`, { cause })
-}
-
-function hasSecrets(folder: string): boolean {
-  return namesIn(folder).some((name) => name.endsWith(".key"))
-}
-
-function namesIn(folder: string): readonly string[] {
-  try {
-    return readdirSync(folder)
-  } catch (error) {
-    if (systemCode(error) === "ENOENT") return []
-    throw error
-  }
 }
 
 /** P-256 and Ed25519 alike. */

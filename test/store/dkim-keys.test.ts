@@ -1,8 +1,9 @@
 import { chmodSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs"
 import { afterEach, beforeEach, describe, expect, test } from "vitest"
 import { makeDkimKey } from "../../src/crypto/primitives/dkim-key.ts"
-import { DkimKeys, dkimState } from "../../src/store/dkim-keys.ts"
+import { DkimKeys } from "../../src/store/dkim-keys.ts"
 import { DkimSigners } from "../../src/store/dkim-signers.ts"
+import { signingKeyState } from "../../src/store/signing-folder.ts"
 import { type TemporaryFolder, temporaryFolder } from "../harness/peers.ts"
 
 const DOMAIN = "example.test"
@@ -44,7 +45,7 @@ test("pending, active, retired; what is accepted at a time is always signed by t
   keys.add(DOMAIN, "two", OTHER_RSA, at(5))
   expect(signing(5)).toEqual(["one", "ed"])
   keys.activate(DOMAIN, at(6))
-  expect(keys.of(DOMAIN).map((key) => `${key.selector} ${dkimState(key)}`)).toEqual([
+  expect(keys.of(DOMAIN).map((key) => `${key.selector} ${signingKeyState(key)}`)).toEqual([
     "one retired",
     "ed active",
     "two active",
@@ -75,7 +76,7 @@ test("of several pending keys, those named are activated, and only active ones o
   ] as const)
     keys.add(DOMAIN, selector, pem, at(3))
   keys.activate(DOMAIN, at(4), ["two"])
-  expect(keys.of(DOMAIN).map(dkimState)).toEqual(["retired", "active", "active", "pending"])
+  expect(keys.of(DOMAIN).map(signingKeyState)).toEqual(["retired", "active", "active", "pending"])
   expect(codeOf(() => keys.activate(DOMAIN, at(5), ["two"]))).toBe("DKIM_KEY_STATE")
 })
 
