@@ -51,7 +51,7 @@ function send(subject: string, sizeOctets = 300_000): Promise<string> {
 async function stored(): Promise<readonly string[]> {
   using session = await ImapSession.open(device)
   await session.must("SELECT INBOX")
-  const answer = await session.must("FETCH 1:* BODY.PEEK[HEADER.FIELDS (SUBJECT)]")
+  const answer = await session.must("UID FETCH 1:* BODY.PEEK[HEADER.FIELDS (SUBJECT)]")
   return [...answer.matchAll(/^Subject: (.*)\r$/gm)].map(([, subject = ""]) => subject)
 }
 
