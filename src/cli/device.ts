@@ -124,15 +124,24 @@ async function revoke(written: string, name: string, options: ChangeOptions): Pr
     return
   }
   using instance = openInstance(options)
+  const before = endedBefore(instance.people.devices(address), name)
   // At once, and without the keyring: whoever runs the server may end a device. Its owner's papers follow below.
-  instance.people.revokeDevice(address, name, new Date())
+  if (before === null) instance.people.revokeDevice(address, name, new Date())
   const openpgp = instance.people.account(address)?.formats.includes("openpgp") ?? false
   try {
     await confirmChange(instance)
-    print(`device ${name} of ${address}: revoked`)
+    const since = before === null ? "" : ` on ${before.toISOString()}, and all let go`
+    print(`device ${name} of ${address}: revoked${since}`)
   } finally {
     await updateKeyring(instance, address, name, options, openpgp)
   }
+}
+
+/** When the last device of that name was revoked, so that who was told NOT_CONFIRMED can ask again; null: it is live, or there was none. */
+function endedBefore(devices: readonly Device[], name: string): Date | null {
+  const named = devices.filter((device) => device.name === name)
+  if (named.some(({ revokedAt }) => revokedAt === null)) return null
+  return named.at(-1)?.revokedAt ?? null
 }
 
 /** The keyring learns of it where it is at hand, and the device's OpenPGP signing subkey is revoked in the certificate. */

@@ -110,6 +110,8 @@ test("a revocation that a server does not confirm is an error naming it", async 
   } finally {
     process.kill(gateway.pid, "SIGCONT")
   }
+  const again = await gateway.must("device", "revoke", "alice@example.test", "tablet")
+  expect(again).toMatch(/tablet of alice@example.test: revoked on \d{4}-\S+Z, and all let go/)
   await expect(ImapSession.open(tablet)).rejects.toThrow(/NO \[AUTHENTICATIONFAILED\]/)
 })
 

@@ -3,16 +3,19 @@ import { faults, killAgainAndAgain } from "./kill.ts"
 import { killMachines, machineFaults, repeated, VICTIMS } from "./machines.ts"
 
 /**
- * `npm run soak [KILLS]`: a thousand crashes unless told otherwise; takes about a second each.
+ * `npm run soak [kills=N]`: a thousand crashes unless told otherwise; takes about two seconds each.
  * `npm run soak machines [kills=N] [victims=one,two,redis,postgres]`: two gateways on one PostgreSQL and one Redis; takes some five seconds each.
  * `npm run soak idle [connections=N] [minutes=M] [processes=P] [group=X25519]`: connections held idle, new mail seen by them; M below 29.
  */
-const [what = "1000", ...words] = process.argv.slice(2)
-if (what === "idle") await idle()
-else if (what === "machines") await machines()
-else await kill(Number(what))
+const words = process.argv.slice(2)
+const soaks = { idle, machines, kill }
+const what = words.find((one): one is keyof typeof soaks => Object.hasOwn(soaks, one)) ?? "kill"
+const unknown = words.find((one) => one !== what && !/^(kills|victims|connections|minutes|processes|group)=/.test(one))
+if (unknown !== undefined) throw new Error(`soak: ${unknown}: not understood`)
+await soaks[what]()
 
-async function kill(kills: number): Promise<void> {
+async function kill(): Promise<void> {
+  const kills = parameter("kills", 1_000)
   const start = performance.now()
   const ledger = await killAgainAndAgain(kills, (count) => {
     if (count % 10 === 0)

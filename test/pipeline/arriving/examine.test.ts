@@ -259,7 +259,8 @@ describe.skipIf(!peer("openssl"))("row 39: the certificate of an S/MIME signatur
 
 describe("a signed message in the mailbox", () => {
   test("a repeat is the same octets, whatever is known of keys by then; without the verdict nothing is encrypted with the same key", async () => {
-    const database = openDatabase(":memory:", STATE_MIGRATIONS)
+    await using folder = await temporaryFolder()
+    const database = openDatabase(folder.file("state.db"), STATE_MIGRATIONS)
     try {
       const part = mail("Content-Type: text/plain", "", "signed").slice(0, -2)
       const binary = await createMessage({ binary: Buffer.from(part) })
