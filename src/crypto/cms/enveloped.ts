@@ -4,7 +4,7 @@ import { hkdfSha256 } from "../primitives/hash.ts"
 import { p256ScalarFromSeed } from "../primitives/p256.ts"
 import type { Certificate } from "./certificate.ts"
 import { elementSize, header, integer, octetString, oid, sequence, setOf } from "./der.ts"
-import { hasOnlyKeyTransport, recipientInfo, recipientInfoSize } from "./recipient.ts"
+import { type AgreedKey, hasOnlyKeyTransport, p256AgreeInfo, recipientInfo, recipientInfoSize } from "./recipient.ts"
 import type { RsaPadding } from "./recipient-key.ts"
 
 /** Content encryption: EnvelopedData (RFC 5652 §6) with CBC, AuthEnvelopedData (RFC 5083, RFC 5084) with GCM. */
@@ -128,13 +128,40 @@ function prefix(options: EnvelopeOptions, nonce: Uint8Array): Uint8Array {
   const key = cipherKey(secrets, cipher)
   const wrapping = { key, ephemeral: secrets.ephemeral, rsa: options.rsa ?? "pkcs1v15" } as const
   const infos = setOf(...recipients.map((recipient, index) => recipientInfo(recipient, index, wrapping)))
-  const sizes = layout(contentOctets, infos.length, cipher)
+  return head(infos, version(recipients, cipher), layout(contentOctets, infos.length, cipher), cipher, nonce)
+}
+
+/**
+ * What stands before an AES-256-CBC ciphertext that was made elsewhere, so that both are the EnvelopedData {@link encryptEnveloped} would have written:
+ * the ciphertext is the last thing in it. `recipient` has a key on P-256; `iv`: 16 octets.
+ * @throws GatewayError LENGTH_MISMATCH when `ciphertextOctets` is no multiple of 16 from 16 on: CBC pads always (RFC 5652 §6.3)
+ */
+export function envelopedHead(
+  recipient: Certificate,
+  agreed: AgreedKey,
+  iv: Uint8Array,
+  ciphertextOctets: number,
+): Uint8Array {
+  if (ciphertextOctets < BLOCK_OCTETS || ciphertextOctets % BLOCK_OCTETS !== 0)
+    throw new GatewayError("LENGTH_MISMATCH", `cms: ${ciphertextOctets} octets are no ciphertext of AES-CBC`)
+  const infos = setOf(p256AgreeInfo(recipient, agreed))
+  const sizes = layout(ciphertextOctets - 1, infos.length, "aes-256-cbc")
+  return head(infos, integer(2), sizes, "aes-256-cbc", iv)
+}
+
+function head(
+  infos: Uint8Array,
+  version: Uint8Array,
+  sizes: Layout,
+  cipher: EnvelopeCipher,
+  nonce: Uint8Array,
+): Uint8Array {
   return Buffer.concat([
     header(0x30, sizes.contentInfo),
     isAuthenticated(cipher) ? AUTH_ENVELOPED_DATA : ENVELOPED_DATA,
     header(0xa0, sizes.explicit),
     header(0x30, sizes.enveloped),
-    version(recipients, cipher),
+    version,
     infos,
     header(0x30, sizes.encryptedContentInfo),
     DATA,

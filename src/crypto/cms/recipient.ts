@@ -31,16 +31,45 @@ export function recipientInfo(recipient: Certificate, index: number, wrapping: W
     )
   const { ephemeralPoint, sharedX } = agree(recipient, index, key, wrapping.ephemeral)
   const suite = suiteOf(key)
+  return agreeInfo(recipient, suite, { ephemeralPoint, wrappedKey: wrapAgreed(suite, sharedX, wrapping.key) })
+}
+
+/** A content-encryption key under what was agreed with a recipient: all that a KeyAgreeRecipientInfo has beside names. */
+export interface AgreedKey {
+  /** The sender's ephemeral point, uncompressed. */
+  readonly ephemeralPoint: Uint8Array
+  /** The content-encryption key in AES-256 key wrap (RFC 3394). */
+  readonly wrappedKey: Uint8Array
+}
+
+/**
+ * The content-encryption key wrapped for a point of P-256 (RFC 5753 §3.1, RFC 3394); `ephemeral`: a scalar.
+ * @throws GatewayError SCALAR_INVALID, POINT_INVALID
+ */
+export function p256AgreedKey(point: Uint8Array, ephemeral: Uint8Array, key: Uint8Array): AgreedKey {
+  const { ephemeralPoint, sharedX } = p256Ephemeral(ephemeral, point)
+  return { ephemeralPoint, wrappedKey: wrapAgreed(SUITES["P-256"], sharedX, key) }
+}
+
+/** The KeyAgreeRecipientInfo of {@link recipientInfo} around a key that was agreed elsewhere with the recipient, whose key is on P-256. */
+export function p256AgreeInfo(recipient: Certificate, agreed: AgreedKey): Uint8Array {
+  return agreeInfo(recipient, SUITES["P-256"], agreed)
+}
+
+function wrapAgreed(suite: Suite, sharedX: Uint8Array, key: Uint8Array): Uint8Array {
   // SEC 1 §3.6.1, one block: Hash(Z || counter || SharedInfo), of which AES-256 takes 32 octets.
   const derived = digestOf(suite.hash).update(sharedX).update(KDF_SUFFIX).digest()
-  const wrapped = octetString(wrapKey(derived.subarray(0, 32), wrapping.key))
-  // RFC 5652 §6.2.2: [1] { version 3, originator [0] { [1] OriginatorPublicKey }, keyEncryptionAlgorithm, recipientEncryptedKeys }
+  return wrapKey(derived.subarray(0, 32), key)
+}
+
+// RFC 5652 §6.2.2: [1] { version 3, originator [0] { [1] OriginatorPublicKey }, keyEncryptionAlgorithm, recipientEncryptedKeys }
+function agreeInfo(recipient: Certificate, suite: Suite, { ephemeralPoint, wrappedKey }: AgreedKey): Uint8Array {
   return explicit(
     1,
     suite.originatorHead,
     ephemeralPoint,
     suite.algorithm,
-    sequence(sequence(issuerAndSerialNumber(recipient), wrapped)),
+    sequence(sequence(issuerAndSerialNumber(recipient), octetString(wrappedKey))),
   )
 }
 
