@@ -1,16 +1,25 @@
 import { holdIdle, type IdleFigures } from "./idle.ts"
 import { faults, killAgainAndAgain } from "./kill.ts"
 import { killMachines, machineFaults, repeated, VICTIMS } from "./machines.ts"
+import { soakMail, type Tenth } from "./mail.ts"
 
 /**
  * `npm run soak [kills=N]`: a thousand crashes unless told otherwise; takes about two seconds each.
  * `npm run soak machines [kills=N] [victims=one,two,redis,postgres]`: two gateways on one PostgreSQL and one Redis; takes some five seconds each.
+ * `npm run soak mail [messages=N] [large=PERCENT] [octets=N] [largeOctets=N]`: memory and the age of the queue under mail; 100,000 messages of 10 KB, one in
+ * ten of 10 MB, unless told otherwise, which takes an hour or so. Needs Postfix's smtp-source.
  * `npm run soak idle [connections=N] [minutes=M] [processes=P] [group=X25519]`: connections held idle, new mail seen by them; M below 29.
  */
 const words = process.argv.slice(2)
-const soaks = { idle, machines, kill }
+/** Memory may grow by so much from the second tenth, when all is warm, to the last. */
+const GROWTH = 1.2
+const soaks = { idle, machines, mail, kill }
 const what = words.find((one): one is keyof typeof soaks => Object.hasOwn(soaks, one)) ?? "kill"
-const unknown = words.find((one) => one !== what && !/^(kills|victims|connections|minutes|processes|group)=/.test(one))
+const unknown = words.find(
+  (one) =>
+    one !== what &&
+    !/^(kills|victims|messages|large|octets|largeOctets|connections|minutes|processes|group)=/.test(one),
+)
 if (unknown !== undefined) throw new Error(`soak: ${unknown}: not understood`)
 await soaks[what]()
 
@@ -51,6 +60,28 @@ async function machines(): Promise<void> {
   if (lost.length + doubled.length + invented.length + unbalanced === 0) return
   console.error({ lost, doubled, invented })
   process.exitCode = 1
+}
+
+async function mail(): Promise<void> {
+  const load = {
+    messages: parameter("messages", 100_000),
+    largePercent: parameter("large", 10),
+    octets: parameter("octets", 10_240),
+    largeOctets: parameter("largeOctets", 10_000_000),
+  }
+  if (load.messages % 10 !== 0) throw new Error(`soak: messages=${load.messages}: must be a multiple of 10`)
+  const { tenths, arrived } = await soakMail(load, (tenth) => console.log(toldTenth(tenth)))
+  const [, warm, ...later] = tenths
+  const growth = (later.at(-1)?.medianMib ?? 0) / (warm?.medianMib ?? 0)
+  console.log(
+    `${arrived} of ${load.messages} arrived; memory of the last tenth: ${growth.toFixed(2)} times that of the second`,
+  )
+  if (arrived !== load.messages || growth > GROWTH) process.exitCode = 1
+}
+
+function toldTenth({ seconds, medianMib, peakMib, oldestSeconds }: Tenth): string {
+  const memory = `memory ${medianMib.toFixed(0)} MiB at the median, ${peakMib.toFixed(0)} at most`
+  return `${seconds.toFixed(0)} s; ${memory}; no message older than ${oldestSeconds.toFixed(1)} s`
 }
 
 async function idle(): Promise<void> {
