@@ -27,7 +27,9 @@ export async function leaving(
   // Nobody is asked about people whose mail is not to be encrypted.
   if (stated.policy.encrypt === "off") return { ...stated, decision: inClear(stated), resolution: null, facts }
   const resolution = await correspondents.resolve(address)
-  return { ...stated, decision: decide(stated, resolution), resolution, facts }
+  const decision = decide(stated, resolution)
+  if (decision.kind === "encrypt") correspondents.used(resolution, decision.key)
+  return { ...stated, decision, resolution, facts }
 }
 
 /** What policy looks at, of a header section. */

@@ -5,7 +5,7 @@ import type { Address } from "../message/address.ts"
 import type { Envelope, Recipient } from "../message/envelope.ts"
 import type { DeliveryStatus } from "../message/status.ts"
 import type { DkimIdentity } from "../mime/dkim-signature.ts"
-import type { KeyFormat } from "../profiles/key.ts"
+import type { KeyFormat, UsableKey } from "../profiles/key.ts"
 import type { Resolution } from "../profiles/resolution.ts"
 import type { Departure } from "../store/departures.ts"
 import type { SpoolEntry } from "../store/spool.ts"
@@ -53,6 +53,8 @@ export interface Directory {
 export interface Correspondents {
   /** Never throws for what those do who are asked. */
   resolve(address: Address): Promise<Resolution>
+  /** Mail is encrypted to this key of it: it is missed when it is gone, and another one in its place is noticed. */
+  used(resolution: Resolution, key: UsableKey): void
 }
 
 /** Remembers what was decided about leaving mail, so that another policy can be tried on it. */

@@ -92,10 +92,13 @@ function isForgiven({ silence, encrypt, minTrust }: Policy, { remembered, domain
   return silence === "send" && encrypt === "prefer" && !known.some((trust) => isTrusted(trust, minTrust))
 }
 
-function isChanged(best: UsableKey, { changedKeys, minTrust }: Policy, { remembered }: Resolution): boolean {
+/** Another key of the same format, or one of another format while those that were known are gone. */
+function isChanged(best: UsableKey, { changedKeys, minTrust }: Policy, { remembered, keys }: Resolution): boolean {
   if (changedKeys === "use" || best.vouched || VOUCHED.includes(best.trust)) return false
-  const known = remembered.filter(({ format, trust }) => format === best.format && isTrusted(trust, minTrust))
-  return known.length > 0 && !known.some(({ lineage }) => lineage === best.lineage)
+  const known = remembered.filter(({ trust }) => isTrusted(trust, minTrust))
+  if (known.length === 0 || known.some(({ lineage }) => lineage === best.lineage)) return false
+  const isThere = (lineage: string): boolean => keys.some((key) => key.lineage === lineage)
+  return known.some(({ format }) => format === best.format) || !known.some(({ lineage }) => isThere(lineage))
 }
 
 /** Keys that somebody we know vouches for each time. */

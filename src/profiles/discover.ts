@@ -17,7 +17,7 @@ export interface KeptAnswers {
   keep(address: string, source: string, kept: KeptAnswer): void
 }
 
-/** Keys that addresses had. */
+/** Keys that mail to addresses was encrypted to. */
 export interface KeyMemory {
   of(address: string): readonly RememberedKey[]
   /** How far those were believed who gave keys of anybody at this domain. */
@@ -68,6 +68,15 @@ export class Discovery implements Disposable {
     const resolution = await this.#resolveNow(address, key)
     if (resolution.unanswered.length === 0) this.#recent.keep(key, resolution, nowMs)
     return resolution
+  }
+
+  /**
+   * Mail is encrypted to this one of its keys, which is what is remembered, under every name that a source has for it. Keys that were only seen
+   * are not: what is put beside or in place of the one in use would be a known key the next time.
+   */
+  used({ address, keys }: Resolution, { format, fingerprint }: UsableKey): void {
+    const same = keys.filter((key) => key.format === format && key.fingerprint === fingerprint)
+    this.#options.memory.saw(address, same, this.#options.now())
   }
 
   /** Asks everybody, whatever is kept; for people who want to know. */
@@ -170,14 +179,12 @@ export class Discovery implements Disposable {
     const silent = asked.flatMap(({ source, silence }) =>
       silence === null ? [] : [{ source: source.name, trust: source.trust, because: silence }],
     )
-    const remembered = memory.of(key)
-    if (keys.length > 0) memory.saw(key, keys, at)
     return {
       address: key,
       keys,
       rejected,
       unanswered: [...silent, ...undecided],
-      remembered,
+      remembered: memory.of(key),
       domainTrusts: memory.trustsOf(address.domain),
       answers: asked.map(reportOf),
     }

@@ -9,7 +9,7 @@ export interface Resolution {
   readonly rejected: readonly RejectedKey[]
   /** Sources that gave no answer, or whose key could not be judged: nobody knows whether there is another key. */
   readonly unanswered: readonly Unanswered[]
-  /** Keys that the address had before. */
+  /** Keys that mail to the address was encrypted to before. */
   readonly remembered: readonly RememberedKey[]
   /** How far those were believed who ever gave keys of anybody at its domain. */
   readonly domainTrusts: readonly Trust[]
@@ -23,7 +23,7 @@ interface Unanswered {
   readonly because: string
 }
 
-/** A key that mail to an address could be encrypted to at some time. */
+/** A key that mail to an address was encrypted to at some time. */
 export interface RememberedKey {
   readonly format: KeyFormat
   /** What stays when the key is renewed. */

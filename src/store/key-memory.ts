@@ -1,6 +1,6 @@
 import { type Database, dateIn, optionalDateIn, type Row, textIn } from "./database.ts"
 
-/** A key that mail to an address could be encrypted to. */
+/** A key that mail to an address is encrypted to. */
 interface SeenKey {
   readonly format: string
   /** What stays when the key is renewed. */

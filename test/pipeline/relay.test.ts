@@ -53,6 +53,8 @@ interface Seen {
   readonly outcome: Outcome
   readonly sent: string | null
   readonly verified: boolean
+  /** Sources of keys that are to be remembered. */
+  readonly used: readonly string[]
   readonly reports: readonly string[]
 }
 
@@ -86,6 +88,7 @@ async function relayed({
     },
     [Symbol.asyncDispose]: async () => undefined,
   }
+  const used: string[] = []
   let sent: string | null = null
   let over = false
   const reports: string[] = []
@@ -104,6 +107,7 @@ async function relayed({
           ...UNKNOWN,
           ...known,
         }),
+        used: (_resolution, key) => void used.push(key.source),
       },
       departures: { note: () => undefined },
       policy: parseConfig(`domains = ["one.test"]\n[policy]\n${policy}`, "/x").policy.outgoing,
@@ -135,7 +139,7 @@ async function relayed({
     },
     new AbortController().signal,
   )
-  return { outcome, sent, verified: over, reports }
+  return { outcome, sent, verified: over, used, reports }
 }
 
 const rows: readonly (readonly [
@@ -179,6 +183,7 @@ for (const [what, given, outcome, left] of rows)
     const clear = seen.sent?.includes(CANARY)
     const how = seen.sent === null ? "nothing" : !clear ? "encrypted" : seen.verified ? "clear, verified" : "clear"
     expect(how).toBe(left)
+    expect(seen.used).toEqual(left === "encrypted" ? ["wkd"] : [])
     if (left === "encrypted") expect(seen.sent).toContain("application/pkcs7-mime")
     // What is told to senders holds nothing of the message but its outer header.
     expect(seen.reports.join()).not.toContain(CANARY)

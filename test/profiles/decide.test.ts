@@ -128,8 +128,22 @@ describe("what becomes of a message", () => {
       "encrypt",
     ],
     [
-      "a key of another format than before: encrypted",
-      { keys: [key("domain", { format: "smime" })], remembered: [remembered("domain")] },
+      "a key of another format beside the one before: encrypted",
+      { keys: [key("dnssec", { format: "smime" }), key("domain")], remembered: [remembered("domain")] },
+      "encrypt",
+    ],
+    [
+      "a key of another format, and the one before is gone: held",
+      { keys: [key("keyserver", { format: "smime" })], remembered: [remembered("domain")] },
+      "hold",
+    ],
+    [
+      "the same where the one before never counted: encrypted",
+      {
+        keys: [key("domain", { format: "smime" })],
+        remembered: [remembered("keyserver")],
+        policy: { minTrust: "domain" },
+      },
       "encrypt",
     ],
     [

@@ -88,11 +88,20 @@ function discovery(sources: readonly KeySource[], given: Partial<DiscoveryOption
 const names = (keys: readonly UsableKey[]): string[] => keys.map(({ fingerprint }) => fingerprint)
 
 describe("asking", () => {
-  test("all sources at the same time; what they give is judged and remembered", async () => {
+  test("all sources at the same time; what they give is judged, and none of it remembered", async () => {
     const both = [source("wkd", found("one")), source("profile", found("two"), found("bad"))]
     const { address, keys, unanswered } = await discovery(both).resolve(BOB)
     expect([address, names(keys), unanswered]).toEqual(["bob@else.test", ["one", "two"], []])
-    expect(seen).toEqual(["bob@else.test one", "bob@else.test two"])
+    expect(seen).toEqual([])
+  })
+
+  test("remembered is the key that mail is encrypted to, as each source that has it names it", async () => {
+    const both = [source("wkd", found("one"), found("two")), source("profile", found("one"), found("other"))]
+    const finder = discovery([...both, source("vks", found("planted"))])
+    const resolution = await finder.resolve(BOB)
+    const [one] = resolution.keys
+    if (one) finder.used(resolution, one)
+    expect(seen).toEqual(["bob@else.test one", "bob@else.test one"])
   })
 
   test("one that fails is unanswered, with its reason; none is not", async () => {

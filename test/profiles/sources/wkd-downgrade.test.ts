@@ -40,9 +40,9 @@ beforeEach(() => {
     answers: { find: () => null, keep: () => undefined },
     memory: {
       trustsOf: () => [],
-      of: () => remembered,
+      of: () => [...remembered],
       saw: (_address, found, at) => {
-        remembered = found.map((key) => ({ ...key, firstSeen: at, lastSeen: at }))
+        remembered.push(...found.map((key) => ({ ...key, firstSeen: at, lastSeen: at })))
       },
     },
     keepFoundMs: DAY_MS,
@@ -63,7 +63,10 @@ const octets =
     void response.end(body)
 
 async function decided(): Promise<Decision["kind"]> {
-  return decide(stated, await discovery.resolve(JOE)).kind
+  const resolution = await discovery.resolve(JOE)
+  const decision = decide(stated, resolution)
+  if (decision.kind === "encrypt") discovery.used(resolution, decision.key)
+  return decision.kind
 }
 
 const attacks: [what: string, act: () => void, then: Decision["kind"], first: Decision["kind"]][] = [
@@ -111,6 +114,16 @@ test.each(attacks)("%s: mail to who had a key yesterday never leaves in clear", 
   web.reset()
   act()
   expect(await decided()).toBe(then)
+})
+
+test("another's key is not taken for a known one once it has been seen", async () => {
+  web.answer = octets(keys.joe)
+  await decided()
+  web.answer = octets(keys.mallory)
+  for (const days of [1, 2, 3]) {
+    now = new Date(NOW.getTime() + days * DAY_MS)
+    expect(await decided()).toBe("hold")
+  }
 })
 
 test.each(attacks)("%s: of a first contact nothing is remembered", async (_what, act, _then, first) => {
