@@ -343,6 +343,8 @@ export interface Config {
   readonly keyring: string
   readonly logLevel: "debug" | "info" | "warn" | "error" | "silent"
   readonly listen: Readonly<Partial<Record<ListenerName, ListenAddress>>>
+  /** Host names that `listen.admin` is asked by beside `hostname` and its own, lower-case A-labels. */
+  readonly adminNames: readonly string[]
   readonly clients: ClientsConfig
   /** Files of the listeners' certificate and key (PEM), absolute. */
   readonly tls: TlsFiles & {

@@ -154,9 +154,10 @@ function readListeners(document: Document): Readonly<Partial<Record<ListenerName
   return Object.fromEntries(found)
 }
 
-function readServices(document: Document, hostname: string): Pick<Config, "listen" | "clients"> {
+function readServices(document: Document, hostname: string): Pick<Config, "listen" | "adminNames" | "clients"> {
   const listen = readListeners(document)
-  return { listen, clients: readClients(document, hostname, listen) }
+  const adminNames = document.optional("listen.adminNames", readDomainsOrNone, [])
+  return { listen, adminNames, clients: readClients(document, hostname, listen) }
 }
 
 function readClients(document: Document, hostname: string, listen: Config["listen"]): ClientsConfig {

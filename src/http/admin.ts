@@ -1,5 +1,6 @@
 import { type FastifyInstance, fastify } from "fastify"
 import type { Log } from "../log/log.ts"
+import { isAskedAs } from "./asked-host.ts"
 import { type Diagnosis, serveDiagnosis } from "./diagnosis.ts"
 import { type ListenAt, listenOn } from "./listen.ts"
 
@@ -14,6 +15,8 @@ export interface AdminSource {
 }
 
 export interface AdminHttpOptions extends ListenAt {
+  /** Host names that it is asked by beside `localhost`, lower case. */
+  readonly names: readonly string[]
   readonly source: AdminSource
   readonly diagnosis: Diagnosis
   readonly log: Log
@@ -21,7 +24,7 @@ export interface AdminHttpOptions extends ListenAt {
 
 /**
  * Administration: health, readiness, metrics, status and diagnosis as plain HTTP. Bind it to loopback: nobody is asked who he is, and
- * whoever reaches it can have keys looked up and read what policy makes of mail.
+ * whoever reaches it can have keys looked up and read what policy makes of mail. Pages in a browser that reaches it cannot: see {@link isAskedAs}.
  */
 export async function startAdminHttp(options: AdminHttpOptions): Promise<FastifyInstance> {
   const server = fastify({
@@ -31,6 +34,10 @@ export async function startAdminHttp(options: AdminHttpOptions): Promise<Fastify
     keepAliveTimeout: 5_000,
     forceCloseConnections: true,
     routerOptions: { maxParamLength: MAX_PARAMETER },
+  })
+  server.addHook("onRequest", async ({ headers }, reply) => {
+    // RFC 9110 §15.5.20: Misdirected Request.
+    if (!isAskedAs(options.names, headers.host)) return reply.code(421).type("text/plain").send("not by this name\n")
   })
   server.get("/healthz", async () => ({ status: "alive" }))
   server.get("/readyz", async (_request, reply) => {

@@ -247,7 +247,8 @@ async function startAdmin(
 ): Promise<Listener> {
   const source = adminSource(core, queue, imap)
   const diagnosis = diagnosisOf(core, correspondents)
-  const server = await startAdminHttp({ ...listen, sharesPort: SHARES_PORTS, source, diagnosis, log: core.log })
+  const names = [core.config.hostname, listen.host.toLowerCase(), ...core.config.adminNames]
+  const server = await startAdminHttp({ ...listen, names, sharesPort: SHARES_PORTS, source, diagnosis, log: core.log })
   return { name: "admin", where: server.listeningOrigin.replace(/^https?:\/\//, ""), close: () => server.close() }
 }
 

@@ -26,7 +26,14 @@ let admin: Awaited<ReturnType<typeof startAdminHttp>>
 
 beforeAll(async () => {
   const source = { metrics: async () => "", troubles: () => [], status: async () => ({}) }
-  admin = await startAdminHttp({ host: "127.0.0.1", port: 0, source, diagnosis, log: createLog("silent") })
+  admin = await startAdminHttp({
+    host: "127.0.0.1",
+    port: 0,
+    names: ["mail.example.test"],
+    source,
+    diagnosis,
+    log: createLog("silent"),
+  })
 })
 afterAll(() => admin.close())
 
