@@ -1,6 +1,6 @@
 import { sha256 } from "../crypto/primitives/hash.ts"
 import { GatewayError } from "../errors.ts"
-import { type Address, addressKey } from "../message/address.ts"
+import { type Address, addressKey, formatAddress } from "../message/address.ts"
 import type { Judged, KeyCandidate, KeySource, RejectedKey, SourceAnswer, Trust, UsableKey } from "./key.ts"
 import { Remembering } from "./remembering.ts"
 import type { RememberedKey, Resolution, SourceReport } from "./resolution.ts"
@@ -11,7 +11,10 @@ export interface KeptAnswer {
   readonly askedAt: Date
 }
 
-/** Answers that outlive the process. */
+/**
+ * Answers that outlive the process, by the address as it is written: sources may tell its spellings apart (DANE hashes the local part as it
+ * stands), so that "none" for one says nothing of another.
+ */
 export interface KeptAnswers {
   find(address: string, source: string): KeptAnswer | null
   keep(address: string, source: string, kept: KeptAnswer): void
@@ -46,7 +49,7 @@ export interface DiscoveryOptions {
 export class Discovery implements Disposable {
   readonly #options: DiscoveryOptions
   /** Recipients that were resolved a moment ago: all messages of a burst are decided by one look. */
-  readonly #recent: Remembering<Resolution>
+  #recent: Remembering<Resolution>
   readonly #judged: Remembering<Judged>
   readonly #asking = new Map<string, Promise<Asked>>()
   /** Sources that said nothing are left alone for a while. */
@@ -54,19 +57,21 @@ export class Discovery implements Disposable {
 
   constructor(options: DiscoveryOptions) {
     this.#options = options
-    this.#recent = new Remembering(MAX_RECENT, RECENT_MS)
+    this.#recent = noneRecent()
     this.#judged = new Remembering(MAX_RECENT, JUDGED_MS)
     this.#silent = new Remembering(MAX_RECENT, SILENT_MS)
   }
 
   /** Takes no longer than the slowest source may. Never throws for what sources do. */
   async resolve(address: Address): Promise<Resolution> {
-    const key = addressKey(address)
+    const written = formatAddress(address)
     const nowMs = this.#options.now().getTime()
-    const recent = this.#recent.find(key, nowMs)
-    if (recent !== null) return recent
-    const resolution = await this.#resolveNow(address, key)
-    if (resolution.unanswered.length === 0) this.#recent.keep(key, resolution, nowMs)
+    // What is forgotten meanwhile is not remembered by who has asked before.
+    const recent = this.#recent
+    const known = recent.find(written, nowMs)
+    if (known !== null) return known
+    const resolution = await this.#resolveNow(address)
+    if (resolution.unanswered.length === 0) recent.keep(written, resolution, nowMs)
     return resolution
   }
 
@@ -82,7 +87,7 @@ export class Discovery implements Disposable {
   /** Asks everybody, whatever is kept; for people who want to know. */
   async ask(address: Address): Promise<Resolution> {
     const asked = await Promise.all(this.#options.sources.map((source) => this.#askOnce(source, address)))
-    return this.#resolutionOf(address, addressKey(address), asked)
+    return this.#resolutionOf(address, asked)
   }
 
   [Symbol.dispose](): void {
@@ -95,33 +100,32 @@ export class Discovery implements Disposable {
   ): Promise<{ readonly candidates: readonly KeyCandidate[]; readonly silent: boolean }> {
     const asked = await Promise.all(this.#options.sources.map((source) => this.#answerOf(source, address)))
     return {
-      candidates: asked.flatMap(({ answer }) => answer?.candidates ?? []).slice(0, MAX_CANDIDATES),
-      silent: asked.some(({ silence }) => silence !== null),
+      candidates: asked.flatMap(candidatesOf),
+      silent: asked.some((one) => leavesOpen(one) !== null),
     }
   }
 
   /** Somebody changed what is known here. */
   forget(): void {
-    this.#recent.forget()
+    this.#recent = noneRecent()
   }
 
-  async #resolveNow(address: Address, key: string): Promise<Resolution> {
+  async #resolveNow(address: Address): Promise<Resolution> {
     const { sources } = this.#options
     const asked = await Promise.all(sources.map((source) => this.#answerOf(source, address)))
-    const resolution = await this.#resolutionOf(address, key, asked)
+    const resolution = await this.#resolutionOf(address, asked)
     // Before it is said that there is no key, everybody is asked again: a new one may have taken the place of the one that is kept.
     if (resolution.keys.length > 0 || !asked.some(({ kept, answer }) => kept && (answer?.candidates.length ?? 0) > 0))
       return resolution
-    return this.#resolutionOf(address, key, await Promise.all(sources.map((source) => this.#askOnce(source, address))))
+    return this.#resolutionOf(address, await Promise.all(sources.map((source) => this.#askOnce(source, address))))
   }
 
   async #answerOf(source: KeySource, address: Address): Promise<Asked> {
     if (source.isLocal) return this.#askOnce(source, address)
     const { answers, now } = this.#options
-    const key = addressKey(address)
     const nowMs = now().getTime()
-    const silent = this.#silent.find(keyOf(source, key), nowMs)
-    const kept = answers.find(key, source.name)
+    const silent = this.#silent.find(questionOf(source, address), nowMs)
+    const kept = answers.find(formatAddress(address), source.name)
     const age = kept === null ? Number.POSITIVE_INFINITY : nowMs - kept.askedAt.getTime()
     const keepMs = this.#keepMs(kept?.answer ?? null)
     const held: Asked | null =
@@ -138,36 +142,37 @@ export class Discovery implements Disposable {
 
   /** Those who want the same at the same time wait for one question. */
   #askOnce(source: KeySource, address: Address): Promise<Asked> {
-    const key = keyOf(source, addressKey(address))
-    const running = this.#asking.get(key)
+    const question = questionOf(source, address)
+    const running = this.#asking.get(question)
     if (running !== undefined) return running
-    const asking = this.#askNow(source, address).finally(() => this.#asking.delete(key))
-    this.#asking.set(key, asking)
+    const asking = this.#askNow(source, address).finally(() => this.#asking.delete(question))
+    this.#asking.set(question, asking)
     return asking
   }
 
   async #askNow(source: KeySource, address: Address): Promise<Asked> {
     const { answers, now, timeoutMs } = this.#options
-    const key = addressKey(address)
     const begun = performance.now()
     const ms = () => Math.round(performance.now() - begun)
     const limit = AbortSignal.timeout(timeoutMs)
     try {
       const answer = await withinLimit(source.lookup(address, limit), limit)
-      if (answer !== null && !source.isLocal) answers.keep(key, source.name, { answer, askedAt: now() })
+      if (answer !== null && !source.isLocal)
+        answers.keep(formatAddress(address), source.name, { answer, askedAt: now() })
       return { source, answer, kept: false, ms: ms(), silence: null }
     } catch (error) {
       const because = limit.aborted ? `no answer within ${timeoutMs / 1000} s` : messageOf(error)
       const asked: Asked = { source, answer: null, kept: false, ms: ms(), silence: because }
-      this.#silent.keep(keyOf(source, key), asked, now().getTime())
+      this.#silent.keep(questionOf(source, address), asked, now().getTime())
       return asked
     }
   }
 
-  async #resolutionOf(address: Address, key: string, asked: readonly Asked[]): Promise<Resolution> {
+  async #resolutionOf(address: Address, asked: readonly Asked[]): Promise<Resolution> {
     const { memory, now } = this.#options
     const at = now()
-    const candidates = asked.flatMap(({ answer }) => answer?.candidates ?? []).slice(0, MAX_CANDIDATES)
+    const key = addressKey(address)
+    const candidates = asked.flatMap(candidatesOf)
     const judged = await Promise.all(candidates.map((candidate) => this.#judge(candidate, address, at)))
     const keys = judged.flatMap((one) => (one.kind === "usable" ? [one.key] : []))
     const rejected: RejectedKey[] = judged.flatMap((one) => (one.kind === "usable" ? [] : [one]))
@@ -176,14 +181,15 @@ export class Discovery implements Disposable {
         ? [{ source: one.candidate.source, trust: one.candidate.trust, because: one.because }]
         : [],
     )
-    const silent = asked.flatMap(({ source, silence }) =>
-      silence === null ? [] : [{ source: source.name, trust: source.trust, because: silence }],
-    )
+    const open = asked.flatMap((one) => {
+      const because = leavesOpen(one)
+      return because === null ? [] : [{ source: one.source.name, trust: one.source.trust, because }]
+    })
     return {
       address: key,
       keys,
       rejected,
-      unanswered: [...silent, ...undecided],
+      unanswered: [...open, ...undecided],
       remembered: memory.of(key),
       domainTrusts: memory.trustsOf(address.domain),
       answers: asked.map(reportOf),
@@ -192,9 +198,7 @@ export class Discovery implements Disposable {
 
   /** Judging costs milliseconds: the same key for the same address is not judged again for a while. */
   async #judge(candidate: KeyCandidate, address: Address, at: Date): Promise<Judged> {
-    const { octets, chain, anchors = [] } = candidate
-    const digest = [octets, ...chain, ...anchors].map((one) => Buffer.from(sha256(one)).toString("base64")).join(" ")
-    const key = `${addressKey(address)} ${candidate.source} ${candidate.format} ${digest}`
+    const key = `${formatAddress(address)} ${identityOf(candidate)}`
     const known = this.#judged.find(key, at.getTime())
     if (known !== null && !isOver(known, at)) return known
     const judged = await this.#options.judge(candidate, address, at)
@@ -217,6 +221,17 @@ interface Asked {
   readonly ms: number
   /** Why there is no answer; null: there is one, or none was wanted. */
   readonly silence: string | null
+}
+
+/** Those of one source that are looked at: whoever gives very many must not push out those of another. */
+function candidatesOf({ answer }: Asked): readonly KeyCandidate[] {
+  return answer?.candidates.slice(0, MAX_CANDIDATES) ?? []
+}
+
+/** Why it is not known what a source has; null: it is. */
+function leavesOpen({ answer, silence }: Asked): string | null {
+  const isCut = answer !== null && answer.candidates.length > MAX_CANDIDATES
+  return silence ?? (isCut ? `over ${MAX_CANDIDATES} keys, and the others were not looked at` : null)
 }
 
 function reportOf({ source, answer, kept, ms, silence }: Asked): SourceReport {
@@ -245,16 +260,28 @@ function isOver(judged: Judged, at: Date): boolean {
   return judged.kind === "usable" && judged.until !== null && judged.until.getTime() <= at.getTime()
 }
 
-function keyOf(source: KeySource, address: string): string {
-  return `${source.name} ${address}`
+function questionOf(source: KeySource, address: Address): string {
+  return `${source.name} ${formatAddress(address)}`
+}
+
+/** Everything that a verdict is made from or hands on: octets by their digests, which lists they stand in, and the words of its source. */
+function identityOf({ octets, chain, anchors = [], capabilities, ...words }: KeyCandidate): string {
+  const digests = [[octets], chain, anchors, capabilities === undefined ? [] : [capabilities]].map((list) =>
+    list.map((one) => Buffer.from(sha256(one)).toString("base64")),
+  )
+  return JSON.stringify([digests, words])
+}
+
+function noneRecent(): Remembering<Resolution> {
+  return new Remembering(MAX_RECENT, RECENT_MS)
 }
 
 function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error)
 }
 
-/** Of all sources together; an address has one or two. */
-const MAX_CANDIDATES = 24
+/** Of one source; an address has one or two, and an entry of a directory those of many years. */
+const MAX_CANDIDATES = 32
 const MAX_RECENT = 10_000
 const RECENT_MS = 30_000
 const JUDGED_MS = 3_600_000

@@ -27,8 +27,4 @@ export class Remembering<T> {
       this.#things.delete(oldest)
     }
   }
-
-  forget(): void {
-    this.#things.clear()
-  }
 }

@@ -143,6 +143,14 @@ describe("asking", () => {
     await discovery([source("wkd", flood)]).resolve(BOB)
     expect(judgements.length).toBeLessThan(50)
   })
+
+  test("who gives very many keeps nobody else's from being looked at, and is not taken at its word that there is no more", async () => {
+    const flood = { candidates: Array.from({ length: 1_000 }, (_, index) => candidate(`bad ${index}`)), remarks: [] }
+    const dane = { candidates: [candidate("signed", "dnssec", "openpgpkey")], remarks: [] }
+    const { keys, unanswered } = await discovery([source("wkd", flood), source("openpgpkey", dane)]).resolve(BOB)
+    expect(names(keys)).toEqual(["signed"])
+    expect(unanswered).toMatchObject([{ source: "wkd", trust: "domain" }])
+  })
 })
 
 describe("what is kept", () => {
@@ -231,6 +239,51 @@ describe("what is kept", () => {
     finder.forget()
     expect(names((await finder.resolve(BOB)).keys)).toEqual(["pin"])
     expect(kept.size).toBe(0)
+  })
+
+  test("what is asked for one spelling of an address is no answer for another: DANE's names tell them apart", async () => {
+    const dane: KeySource = {
+      name: "openpgpkey",
+      trust: "dnssec",
+      lookup: async ({ localPart }) => (localPart === "bob" ? found("one") : NONE),
+    }
+    const finder = discovery([dane])
+    expect(names((await finder.resolve(BOB)).keys)).toEqual([])
+    expect(names((await finder.resolve(parseAddress("bob@else.test"))).keys)).toEqual(["one"])
+  })
+
+  test("what its holder asks for counts as it is now, though the key was judged before", async () => {
+    const asking = (wish: KeyCandidate["wish"]): SourceAnswer => ({
+      candidates: [{ ...candidate("one"), wish, lineage: wish }],
+      remarks: [],
+    })
+    const finder = discovery([source("profile", asking("clear"), asking("require"))])
+    expect((await finder.ask(BOB)).keys).toMatchObject([{ wish: "clear" }])
+    expect((await finder.ask(BOB)).keys).toMatchObject([{ wish: "require" }])
+  })
+
+  test("what a source vouches for is not what came along, though both are the same octets", async () => {
+    const one = { ...candidate("one"), format: "smime" as const }
+    const authority = [Buffer.from("authority")]
+    const answers = [
+      { ...one, chain: authority },
+      { ...one, anchors: authority },
+    ]
+    const finder = discovery([source("smimea", ...answers.map((it) => ({ candidates: [it], remarks: [] })))])
+    for (const _ of answers) await finder.ask(BOB)
+    expect(judgements).toEqual(["one", "one"])
+  })
+
+  test("what was asked before a change does not hold behind it", async () => {
+    const answer = Promise.withResolvers<SourceAnswer>()
+    let pinned: Promise<SourceAnswer> | SourceAnswer = answer.promise
+    const finder = discovery([{ ...source("pinned"), isLocal: true, lookup: async () => pinned }])
+    const before = finder.resolve(BOB)
+    pinned = found("pin")
+    finder.forget()
+    answer.resolve(NONE)
+    expect((await before).keys).toEqual([])
+    expect(names((await finder.resolve(BOB)).keys)).toEqual(["pin"])
   })
 
   test("people who want to know ask everybody anew", async () => {
