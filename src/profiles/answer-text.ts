@@ -1,6 +1,5 @@
 /** PURE. Answers of key sources as text that can be kept. */
-import { GatewayError } from "../errors.ts"
-import { type KeyCandidate, type SourceAnswer, TRUST } from "./key.ts"
+import { type SourceAnswer, TRUST } from "./key.ts"
 
 /** JSON, in which octets are `{ "base64": "…" }`. */
 export function answerText(answer: SourceAnswer): string {
@@ -11,33 +10,57 @@ export function answerText(answer: SourceAnswer): string {
   })
 }
 
-/** @throws GatewayError STATE_CORRUPT */
-export function answerOf(text: string): SourceAnswer {
+/** @returns null for what this version did not write: its source is asked again */
+export function answerOf(text: string): SourceAnswer | null {
   const answer = parsed(text)
-  if (!Array.isArray(answer.remarks) || !Array.isArray(answer.candidates) || !answer.candidates.every(isCandidate))
-    throw new GatewayError("STATE_CORRUPT", "keys: a kept answer is none")
-  return answer
+  return isAnswer(answer) ? answer : null
 }
 
-function parsed(text: string): SourceAnswer {
+function parsed(text: string): unknown {
   try {
     return JSON.parse(text, (_key, value: unknown) =>
-      isObject(value) && typeof value.base64 === "string" ? new Uint8Array(Buffer.from(value.base64, "base64")) : value,
-    ) as SourceAnswer
-  } catch (cause) {
-    throw new GatewayError("STATE_CORRUPT", "keys: a kept answer cannot be read", { cause })
+      isObject(value) && typeof value["base64"] === "string"
+        ? new Uint8Array(Buffer.from(value["base64"], "base64"))
+        : value,
+    )
+  } catch {
+    // Cut off or broken: no answer.
+    return null
   }
 }
 
-function isCandidate({ format, octets, chain, trust }: KeyCandidate): boolean {
+function isAnswer(value: unknown): value is SourceAnswer {
+  return isObject(value) && isListOf(isText, value["remarks"]) && isListOf(isCandidate, value["candidates"])
+}
+
+function isCandidate(value: unknown): boolean {
+  if (!isObject(value)) return false
+  const { format, octets, chain, anchors = [], capabilities = octets, source, trust, place, wish, lineage } = value
   return (
-    (format === "smime" || format === "openpgp") &&
-    octets instanceof Uint8Array &&
-    chain.every((one) => one instanceof Uint8Array) &&
-    TRUST.includes(trust)
+    FORMATS.includes(format) &&
+    [octets, capabilities].every(isOctets) &&
+    [chain, anchors].every((list) => isListOf(isOctets, list)) &&
+    [source, place, lineage ?? ""].every(isText) &&
+    (TRUST as readonly unknown[]).includes(trust) &&
+    WISHES.includes(wish)
   )
+}
+
+function isListOf(is: (one: unknown) => boolean, value: unknown): boolean {
+  return Array.isArray(value) && value.every(is)
+}
+
+function isOctets(value: unknown): boolean {
+  return value instanceof Uint8Array
+}
+
+function isText(value: unknown): boolean {
+  return typeof value === "string"
 }
 
 function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
   return typeof value === "object" && value !== null
 }
+
+const FORMATS: readonly unknown[] = ["smime", "openpgp"]
+const WISHES: readonly unknown[] = ["require", "prefer", "clear", null]

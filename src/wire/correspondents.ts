@@ -20,7 +20,7 @@ export function correspondentsOf(
   return new Discovery({
     sources: keySources({ config, people, mail: new MailKeys(database), ask, now }, stack),
     judge: (candidate, address, at) => judge(candidate, address, rulesAt(at), AbortSignal.timeout(timeoutMs)),
-    answers: answersIn(new KeptKeyAnswers(database)),
+    answers: answersIn(new KeptKeyAnswers(database, Math.max(keepFoundMs, keepNoneMs))),
     memory: memoryIn(new KeptKeyMemory(database)),
     timeoutMs,
     keepFoundMs,
@@ -34,7 +34,8 @@ function answersIn(kept: KeptKeyAnswers): KeptAnswers {
   return {
     find(address, source) {
       const found = kept.find(address, source)
-      return found === null ? null : { answer: answerOf(found.text), askedAt: found.askedAt }
+      const answer = found && answerOf(found.text)
+      return found && answer && { answer, askedAt: found.askedAt }
     },
     keep: (address, source, { answer, askedAt }) => kept.keep(address, source, { text: answerText(answer), askedAt }),
   }

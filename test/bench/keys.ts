@@ -22,7 +22,7 @@ export async function bench(): Promise<Row[]> {
   await using folder = await temporaryFolder()
   const state = openEmbeddedState(folder.file("data"))
   try {
-    const answers = await keptFor(RECIPIENTS, new KeptKeyAnswers(state))
+    const answers = await keptFor(RECIPIENTS, new KeptKeyAnswers(state, 86_400e3))
     const anew: number[] = []
     const kept: number[] = []
     const again: number[] = []
@@ -136,7 +136,8 @@ async function keptFor(count: number, kept: KeptKeyAnswers): Promise<Answers> {
   return {
     find: (address, source) => {
       const found = kept.find(address, source)
-      return found === null ? null : { answer: answerOf(found.text), askedAt: found.askedAt }
+      const answer = found && answerOf(found.text)
+      return found && answer && { answer, askedAt: found.askedAt }
     },
     keep: () => undefined,
   }

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest"
 import { KeptExpiryWarnings } from "../../../src/store/expiry-warnings.ts"
-import { KeptKeyAnswers } from "../../../src/store/key-answers.ts"
+import { KeptKeyAnswers, MAX_ANSWER_LENGTH } from "../../../src/store/key-answers.ts"
 import { KeptKeyMemory } from "../../../src/store/key-memory.ts"
 import { KeptVerdicts, MailKeys } from "../../../src/store/mail-keys.ts"
 import { type TemporaryFolder, temporaryFolder } from "../../harness/peers.ts"
@@ -25,8 +25,8 @@ export function keysConformance(driver: StateDriver): void {
   })
 
   describe("answers", () => {
-    test("the last one of each source for each address is read back, until nobody renewed it for a month", () => {
-      const kept = new KeptKeyAnswers(opened.state)
+    test("the last one of each source for each address is read back, for as long as it is to be kept", () => {
+      const kept = new KeptKeyAnswers(opened.state, 30 * DAY_MS)
       expect(kept.find("b@else.test", "wkd")).toBeNull()
       kept.keep("b@else.test", "wkd", { text: "1", askedAt: AT })
       kept.keep("b@else.test", "wkd", { text: `{"long":"${"x".repeat(100_000)}"}`, askedAt: later(1) })
@@ -38,6 +38,15 @@ export function keysConformance(driver: StateDriver): void {
       kept.keep("c@else.test", "wkd", { text: "5", askedAt: later(40) })
       expect(kept.find("b@else.test", "wkd")).toBeNull()
       expect(kept.find("ü@else.test", "wkd")?.text).toBe("4")
+    })
+
+    test("strangers choose how long answers are: a very long one is not kept, nor the one before it", () => {
+      const kept = new KeptKeyAnswers(opened.state, DAY_MS)
+      kept.keep("b@else.test", "wkd", { text: "1", askedAt: AT })
+      kept.keep("b@else.test", "wkd", { text: "x".repeat(MAX_ANSWER_LENGTH + 1), askedAt: AT })
+      expect(kept.find("b@else.test", "wkd")).toBeNull()
+      kept.keep("b@else.test", "wkd", { text: "x".repeat(MAX_ANSWER_LENGTH), askedAt: AT })
+      expect(kept.find("b@else.test", "wkd")?.text).toHaveLength(MAX_ANSWER_LENGTH)
     })
   })
 
