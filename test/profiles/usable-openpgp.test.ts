@@ -23,6 +23,7 @@ const hex = (octets: Uint8Array): string => Buffer.from(octets).toString("hex")
 const flags = (octet: number) => [27, octet] as const
 const keyExpires = (days: number) => [9, ...seconds(days)] as const
 const expires = (days: number) => [3, ...seconds(days)] as const
+const eightOctets = (type: number) => [type, ...Array<number>(8).fill(255)] as const
 const reason = (code: number) => [29, code] as const
 const notation = (critical: boolean) => [critical ? 0x94 : 20, 0x80, 0, 0, 0, 0, 1, 0, 1, 0x61, 0x62] as const
 const seconds = (days: number) => [24, 16, 8, 0].map((shift) => ((days * DAY) >>> shift) & 255)
@@ -115,6 +116,25 @@ describe("an OpenPGP certificate", () => {
       "revoked as compromised",
       [maker.key({ type: 0x20, at: later(9), more: [reason(2)] }), uid(), sub()],
       "rejected: It was revoked on 2026-01-10 (compromised).",
+    ],
+    [
+      "with a time of eight octets: the end of its key",
+      [
+        maker.key(),
+        uid(certifies({ more: [keyExpires(30)] }), certifies({ more: [eightOctets(9)], at: later(1) })),
+        sub(),
+      ],
+      "rejected: It expired on 2026-01-31.",
+    ],
+    [
+      "with a time of eight octets: the end of a signature",
+      [maker.key(), uid(certifies({ more: [eightOctets(3)] })), sub()],
+      "rejected: No signature of its own makes it valid.",
+    ],
+    [
+      "with a time of eight octets: when it was revoked",
+      [maker.key({ type: 0x20, at: later(9), more: [eightOctets(2)] }), uid(), sub()],
+      /^usable/,
     ],
     [
       "revoked as superseded",

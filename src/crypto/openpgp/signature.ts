@@ -136,12 +136,15 @@ function notationName(octets: Uint8Array = new Uint8Array(0)): string {
   return Buffer.from(octets.subarray(8, end)).toString("latin1")
 }
 
+/** RFC 9580 §3.5: four octets; a longer number would be no date at all, which is neither past nor future. */
 function seconds(octets: Uint8Array | undefined): number {
-  return octets?.reduce((number, octet) => number * 256 + octet, 0) ?? 0
+  if (octets === undefined) return 0
+  if (octets.length !== 4) throw malformed("a time is not of four octets")
+  return octets.reduce((number, octet) => number * 256 + octet, 0)
 }
 
-function malformed(): GatewayError {
-  return new GatewayError("OPENPGP_MALFORMED", "signature: packet is cut off")
+function malformed(what = "packet is cut off"): GatewayError {
+  return new GatewayError("OPENPGP_MALFORMED", `signature: ${what}`)
 }
 
 /** Signature subpacket type IDs (RFC 9580 §5.2.3.7). */
