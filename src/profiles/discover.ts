@@ -174,8 +174,7 @@ export class Discovery implements Disposable {
     const key = addressKey(address)
     const candidates = asked.flatMap(candidatesOf)
     const judged = await Promise.all(candidates.map((candidate) => this.#judge(candidate, address, at)))
-    const keys = judged.flatMap((one) => (one.kind === "usable" ? [one.key] : []))
-    const rejected: RejectedKey[] = judged.flatMap((one) => (one.kind === "usable" ? [] : [one]))
+    const { keys, rejected } = withoutRevoked(judged)
     const undecided = judged.flatMap((one) =>
       one.kind === "undecided"
         ? [{ source: one.candidate.source, trust: one.candidate.trust, because: one.because }]
@@ -221,6 +220,19 @@ interface Asked {
   readonly ms: number
   /** Why there is no answer; null: there is one, or none was wanted. */
   readonly silence: string | null
+}
+
+/** What is revoked in one source's copy of a certificate is so in all: whoever runs another source may not have heard of it, or may keep it back. */
+function withoutRevoked(judged: readonly Judged[]): Pick<Resolution, "keys" | "rejected"> {
+  const usable = judged.flatMap((one) => (one.kind === "usable" ? [one.key] : []))
+  const rejected: readonly RejectedKey[] = judged.flatMap((one) => (one.kind === "usable" ? [] : [one]))
+  const revocationOf = (key: UsableKey) =>
+    rejected.find(({ revoked }) => key.format === "openpgp" && revoked === key.fingerprint)
+  const revoked = usable.flatMap((candidate) => {
+    const by = revocationOf(candidate)?.candidate.source
+    return by === undefined ? [] : [{ candidate, because: `It was revoked, as ${by} says.` }]
+  })
+  return { keys: usable.filter((key) => !revocationOf(key)), rejected: [...rejected, ...revoked] }
 }
 
 /** Those of one source that are looked at: whoever gives very many must not push out those of another. */

@@ -85,6 +85,8 @@ export interface RejectedKey {
   readonly candidate: KeyCandidate
   /** One sentence for people. */
   readonly because: string
+  /** OpenPGP: hexadecimal fingerprint of a primary key whose own signature revokes it, and so every copy of the certificate. */
+  readonly revoked?: string
 }
 
 export type Judged =

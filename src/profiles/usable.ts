@@ -20,7 +20,7 @@ export async function judge(
   try {
     const judgeFormat = candidate.format === "smime" ? judgeSmime : judgeOpenPgp
     const verdict = await judgeFormat(candidate, rules, signal)
-    if (verdict.kind !== "good") return { kind: verdict.kind, candidate, because: sentence(verdict.because) }
+    if (verdict.kind !== "good") return { ...verdict, candidate, because: sentence(verdict.because) }
     const isNamed = candidate.trust === "pinned" || namesAddress(verdict.addresses, address, rules.tags)
     if (!isNamed) return { kind: "rejected", candidate, because: sentence(whoseItIs(verdict.addresses)) }
     const lineage = candidate.lineage ?? verdict.facts.fingerprint

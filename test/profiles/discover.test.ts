@@ -131,6 +131,26 @@ describe("asking", () => {
     expect(unanswered).toMatchObject([{ source: "wkd", because: "no answer from its OCSP responder" }])
   })
 
+  test("a certificate that one source knows to be revoked is not used by the copy of another", async () => {
+    const vks = { candidates: [candidate("one, revoked", "keyserver", "vks")], remarks: [] }
+    const finder = discovery([source("wkd", found("one")), source("vks", vks)], {
+      async judge(one): Promise<Judged> {
+        const [fingerprint = "", isRevoked] = Buffer.from(one.octets).toString().split(", ")
+        if (isRevoked) return { kind: "rejected", candidate: one, because: "It was revoked.", revoked: fingerprint }
+        const key = { ...one, fingerprint, lineage: fingerprint, expiresAt: null } as unknown as UsableKey
+        return { kind: "usable", key, because: "", until: null }
+      },
+    })
+    const { keys, rejected } = await finder.resolve(BOB)
+    expect([names(keys), rejected.map(({ candidate: { source: name }, because }) => [name, because])]).toEqual([
+      [],
+      [
+        ["vks", "It was revoked."],
+        ["wkd", "It was revoked, as vks says."],
+      ],
+    ])
+  })
+
   test("who asks at the same time asks once", async () => {
     const one = source("wkd", found("one"))
     const finder = discovery([one])

@@ -301,6 +301,18 @@ describe("an OpenPGP certificate", () => {
       else expect(line).toMatch(want)
     })
 
+  test("a revocation is told with the fingerprint of what it revokes, one by somebody else is none", async () => {
+    const verdicts = [
+      [maker.key({ type: 0x20, at: later(9) }), uid(), sub()],
+      [maker.key(), uid(), sub({ type: 0x28, at: later(9) }, binds())],
+    ].map((parts) => judged(candidate("openpgp", Buffer.concat(parts)), BOB, rules({ at: NOW })))
+    expect(await Promise.all(verdicts)).toMatchObject([
+      { kind: "rejected", revoked: hex(maker.primary.fingerprint) },
+      { kind: "rejected", because: expect.stringContaining("Its key for encryption was revoked") },
+    ])
+    expect(await verdicts[1]).not.toHaveProperty("revoked")
+  })
+
   test("signed with SHA-1 before February 2023 is believed, as Sequoia does", async () => {
     const old = new Date("2019-01-01T00:00:00Z")
     const aged = new CertificateMaker(9, old)

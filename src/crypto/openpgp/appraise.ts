@@ -23,8 +23,12 @@ export interface GoodCertificate {
   readonly readsSeipdV2: boolean
 }
 
-/** `because`: one clause for people. */
-export type Appraisal = GoodCertificate | { readonly kind: "bad"; readonly because: string }
+/** `because`: one clause for people. `revoked`: fingerprint of the primary key, where it is that which was revoked: so is every copy. */
+export type Appraisal = GoodCertificate | (Bad & { readonly revoked?: Uint8Array })
+interface Bad {
+  readonly kind: "bad"
+  readonly because: string
+}
 
 /** Keys of one certificate that mail is encrypted to, the newest. Real certificates have one, or one for each device. */
 export const MAX_ENCRYPTION_KEYS = 8
@@ -46,7 +50,7 @@ export function appraise(octets: Uint8Array, at: Date): Appraisal {
   if (description.weakness !== null) return bad(description.weakness)
   if (!description.signs) return bad(`its primary key is of a kind that Postern does not know: ${description.name}`)
   const revoked = revocation(reader, primary, { kind: "key" }, SIGNATURE.keyRevocation)
-  if (revoked) return bad(`it was revoked ${revokedText(revoked)}`)
+  if (revoked) return { ...bad(`it was revoked ${revokedText(revoked)}`), revoked: primary.key.fingerprint }
   const direct = newest(reader, primary, { kind: "key" }, [SIGNATURE.directKey])
   const named = users.flatMap((user) => goodUser(reader, user))
   const main = named.find(({ own }) => own.signature.isPrimaryUserId) ?? named[0] ?? null
@@ -99,7 +103,7 @@ type Chosen =
       readonly name: string
       readonly expiresAt: Date | null
     }
-  | { readonly kind: "bad"; readonly because: string }
+  | Bad
 
 /** The newest subkeys that may be encrypted to, described by the first of them; without any, the primary key. What is wrong is said of the newest that says it encrypts. */
 function encryptionKey(
@@ -239,7 +243,7 @@ function day(date: Date): string {
   return date.toISOString().slice(0, 10)
 }
 
-function bad(because: string): { readonly kind: "bad"; readonly because: string } {
+function bad(because: string): Bad {
   return { kind: "bad", because }
 }
 

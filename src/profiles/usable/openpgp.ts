@@ -11,7 +11,10 @@ import type { Verdict } from "./verdict.ts"
  */
 export async function judgeOpenPgp({ octets }: KeyCandidate, { at }: KeyRules): Promise<Verdict> {
   const found = appraise(octets, at)
-  if (found.kind === "bad") return { kind: "rejected", because: found.because }
+  if (found.kind === "bad") {
+    const { because, revoked } = found
+    return { kind: "rejected", because, ...(revoked && { revoked: Buffer.from(revoked).toString("hex") }) }
+  }
   const { certificate, fingerprint, userIds, algorithm, expiresAt, readsSeipdV2 } = found
   if (!(await canEncryptTo(certificate, at)))
     return { kind: "rejected", because: `Postern cannot encrypt to its key (${algorithm})` }

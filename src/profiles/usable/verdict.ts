@@ -10,7 +10,8 @@ export type Verdict =
       readonly because: string
       readonly until: Date | null
     }
-  | { readonly kind: "rejected" | "undecided"; readonly because: string }
+  | { readonly kind: "rejected"; readonly because: string; readonly revoked?: string }
+  | { readonly kind: "undecided"; readonly because: string }
 
 export type KeyFacts = Pick<UsableKey, "octets" | "fingerprint" | "vouched" | "algorithm" | "expiresAt" | "reads">
 
