@@ -134,6 +134,17 @@ describe.skipIf(!peer("openssl"))("CRLs of openssl ca", () => {
     )
   })
 
+  test("of two lists that an administrator gives the one that has it counts, in whatever order they stand", async () => {
+    const end = await leaf(SERIAL.revoked, [])
+    const before = await signedList(sequence())
+    expect(await verdict(end, { ...serving({}), lists: [before] })).toMatch(/^usable/)
+    for (const lists of [
+      [before, list],
+      [list, before],
+    ])
+      expect(await verdict(end, { ...serving({}), lists })).toMatch(/^rejected: It was revoked/)
+  })
+
   test("a list is asked for once, until it is due", async () => {
     const web = serving({ [CRL]: list })
     const cache = new AnswerMemory(1_000_000, () => new Date())

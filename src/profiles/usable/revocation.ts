@@ -72,11 +72,10 @@ async function* answers(
   question: Question,
   { ocsp, crl }: { readonly ocsp: readonly string[]; readonly crl: readonly string[] },
 ): AsyncGenerator<Answer> {
-  for (const list of options.lists()) {
-    const answer = calmly(() => readCrl(list, question))
-    // One of somebody else says nothing, not even that it is of no use.
-    if (answer.kind !== "unusable") yield answer
-  }
+  // A list of somebody else says nothing, not even that it is of no use. Of an older and a newer one it is the newer that has it.
+  const given = options.lists().map((list) => calmly(() => readCrl(list, question)))
+  yield* given.filter(({ kind }) => kind === "revoked")
+  yield* given.filter(({ kind }) => kind === "good")
   for (const url of ocsp.filter(isWeb).slice(0, MAX_PLACES)) yield await askResponder(options, question, url)
   for (const url of crl.filter(isWeb).slice(0, MAX_PLACES)) yield await askList(options, question, url)
 }
