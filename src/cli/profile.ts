@@ -44,9 +44,10 @@ export function registerProfile(program: Command, shell: Shell): void {
   profile
     .command("publish <address>")
     .description(
-      "Bring the OpenPGP certificate of an account to a keyserver that asks its reader before it publishes (VKS).",
+      "Bring the OpenPGP certificate of an account to a keyserver that asks its reader before it publishes (VKS); this gateway answers that mail.",
     )
     .option("--keyserver <url>", "vks://HOST, such as vks://keys.openpgp.org (default: those of keys.keyservers)")
+    .option("--status", "bring nothing; tell what became of it", false)
     .option("--json", "one JSON value on stdout")
     .action((address: string, _options: unknown, command: Command) => publish(address, optionsOf(command)))
   profile

@@ -10,6 +10,7 @@ import type {
   Correspondents,
   Departures,
   Directory,
+  KeyserverMail,
   Mailboxes,
   Relay,
   Reports,
@@ -29,6 +30,7 @@ export interface Gateway {
   open(spoolId: string): Promise<OpenMessage | null>
   readonly directory: Directory
   readonly arrivals: Arrivals
+  readonly keyserverMail: KeyserverMail
   readonly correspondents: Correspondents
   readonly departures: Departures
   /** What is wanted of leaving mail. */

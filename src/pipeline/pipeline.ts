@@ -17,7 +17,7 @@ export async function deliver(job: Job, gateway: Gateway, signal: AbortSignal): 
 
   const result =
     resolution.kind === "accounts"
-      ? await store(message, job, resolution.accounts, gateway, signal)
+      ? await store(message, job, recipient, resolution.accounts, gateway, signal)
       : resolution.kind === "foreign"
         ? await relay(message, job, recipient, gateway, signal)
         : failed(job.recipient, "5.1.1", "no such mailbox here any more")

@@ -69,6 +69,12 @@ export interface Arrivals {
   examine(spoolId: string, message: Prepared, entry: SpoolEntry): Promise<string | null>
 }
 
+/** Mail in which keyservers ask whether what we brought them may be published. */
+export interface KeyserverMail {
+  /** A message was stored for one of our people: what it asks is answered, where we had it asked. Never throws. */
+  stored(spoolId: string, recipient: Address, message: Prepared, entry: SpoolEntry): Promise<void>
+}
+
 /** Where mail of our people is stored. */
 export interface Mailboxes {
   /** `name` is stable for a (message, account): storing it again must not double it. `repeated`: an earlier attempt may have stored it. */

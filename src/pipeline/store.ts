@@ -1,5 +1,6 @@
 import { hkdfSha256, sha256 } from "../crypto/primitives/hash.ts"
 import { formatAddress } from "../message/address.ts"
+import type { Recipient } from "../message/envelope.ts"
 import { ascii } from "../mime/compose.ts"
 import type { Job } from "../queue/queue.ts"
 import type { SpoolEntry } from "../store/spool.ts"
@@ -14,6 +15,7 @@ import { failed, stored } from "./settle.ts"
 export async function store(
   message: OpenMessage,
   job: Job,
+  recipient: Recipient,
   accounts: readonly string[],
   gateway: Gateway,
   signal: AbortSignal,
@@ -26,6 +28,7 @@ export async function store(
     last = await storeFor(account, arrived, job, gateway, signal)
     if (last.kind !== "done") return last
   }
+  await gateway.keyserverMail.stored(job.spoolId, recipient.address, source, message.entry)
   return last
 }
 

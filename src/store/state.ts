@@ -108,6 +108,11 @@ export const STATE_MIGRATIONS = [
   CREATE TABLE expiry_warning (
     name TEXT PRIMARY KEY, days INTEGER NOT NULL, ends_at INTEGER NOT NULL, told_at INTEGER NOT NULL) STRICT, WITHOUT ROWID;
   `,
+  `
+  CREATE TABLE keyserver_request (
+    address TEXT NOT NULL REFERENCES account (address) ON DELETE CASCADE, host TEXT NOT NULL, fingerprint TEXT NOT NULL, state TEXT NOT NULL,
+    because TEXT NOT NULL, asked_at INTEGER NOT NULL, changed_at INTEGER NOT NULL, PRIMARY KEY (address, host)) STRICT, WITHOUT ROWID;
+  `,
 ]
 
 /** Where the state is: what the configuration says of it. */

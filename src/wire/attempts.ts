@@ -16,6 +16,7 @@ import { arrivalsOf } from "./arrivals.ts"
 import type { Core } from "./core.ts"
 import { hopsOf, mailboxesOf } from "./external.ts"
 import type { KeyMeans } from "./key-rules.ts"
+import { keyserverMailOf } from "./keyserver-mail.ts"
 import type { KnownPeople } from "./known-people.ts"
 import { NotedDepartures } from "./noted-departures.ts"
 import { attempts, smtpRelay } from "./worker.ts"
@@ -51,6 +52,7 @@ export function openAttempts(
     queue,
     directory: known.directory,
     arrivals: arrivalsOf(core, correspondents, keyMeans),
+    keyserverMail: keyserverMailOf(core),
     correspondents,
     mailboxes,
     relay,

@@ -7,6 +7,7 @@ import type {
   Correspondents,
   Departures,
   Directory,
+  KeyserverMail,
   Mailboxes,
   Relay as RelayPort,
   Reports,
@@ -26,6 +27,7 @@ export interface DeliveryParts {
   readonly queue: Pick<Queue, "add">
   readonly directory: Directory
   readonly arrivals: Arrivals
+  readonly keyserverMail: KeyserverMail
   readonly correspondents: Correspondents
   readonly departures: Departures
   readonly mailboxes: Mailboxes
@@ -40,6 +42,7 @@ export function attempts(core: Core, parts: DeliveryParts): Handler {
     open: (id) => core.spool.open(id),
     directory: parts.directory,
     arrivals: parts.arrivals,
+    keyserverMail: parts.keyserverMail,
     correspondents: parts.correspondents,
     departures: parts.departures,
     policy: core.config.policy.outgoing,

@@ -120,6 +120,7 @@ async function relayedFrom(kind: "mx" | "submission"): Promise<string> {
       open: async () => open,
       directory: { resolve: () => ({ kind: "foreign" }), atRest: () => null, autocrypt: () => null },
       arrivals: { examine: async () => null },
+      keyserverMail: { stored: async () => undefined },
       correspondents: { resolve: () => Promise.reject(new Error("nobody is asked")), used: () => undefined },
       departures: { note: () => undefined },
       policy: {

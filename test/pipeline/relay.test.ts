@@ -102,6 +102,7 @@ async function relayed({
         autocrypt: () => Buffer.from("Autocrypt: addr=a@one.test; keydata=\r\n AAAA\r\n"),
       },
       arrivals: { examine: async () => null },
+      keyserverMail: { stored: async () => undefined },
       correspondents: {
         resolve: async () => ({
           ...UNKNOWN,

@@ -12,6 +12,7 @@ import { temporaryFolder } from "../harness/peers.ts"
 import { databaseConformance } from "./conformance/database.ts"
 import type { StateDriver } from "./conformance/driver.ts"
 import { keysConformance } from "./conformance/keys.ts"
+import { keyserverRequestsConformance } from "./conformance/keyserver-requests.ts"
 import { peopleConformance } from "./conformance/people.ts"
 import { presenceConformance } from "./conformance/presence.ts"
 import { stsPoliciesConformance } from "./conformance/sts-policies.ts"
@@ -40,6 +41,7 @@ describe("the state in SQLite", () => {
   describe("upstream credentials", () => upstreamCredentialsConformance(embedded))
   describe("policies of MTA-STS", () => stsPoliciesConformance(embedded))
   describe("keys of other people", () => keysConformance(embedded))
+  describe("requests to keyservers", () => keyserverRequestsConformance(embedded))
   describe("results of TLS", () => tlsResultsConformance(embedded))
 })
 

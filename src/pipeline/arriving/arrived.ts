@@ -3,6 +3,7 @@ import { type Address, addressKey } from "../../message/address.ts"
 import { transferDecoder } from "../../mime/classify-decode.ts"
 import { type Field, MAX_HEADER_OCTETS, parseFields } from "../../mime/header.ts"
 import { type Entity, StructureParser } from "../../mime/structure.ts"
+import type { SpoolEntry } from "../../store/spool.ts"
 import { authorOf } from "../author.ts"
 import { behind, type Prepared } from "../prepared.ts"
 import { splitHeader } from "../protect.ts"
@@ -24,6 +25,15 @@ export async function readArrived(message: Prepared): Promise<Arrived> {
   for await (const octets of message.content()) parser.push(octets)
   const fields = parseFields(header)
   return { message, fields, root: parser.end(), author: authorOf(fields) }
+}
+
+/** null: the message did not pass DMARC for the one author that is shown. */
+export function authenticAuthor(
+  { author }: Pick<Arrived, "author">,
+  { authentication }: Pick<SpoolEntry, "authentication">,
+): Address | null {
+  const isAuthentic = author !== null && authentication?.author === author.domain && !authentication.quarantine
+  return isAuthentic ? author : null
 }
 
 export function isAuthor(author: Address, other: Address): boolean {

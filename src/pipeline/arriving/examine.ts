@@ -3,7 +3,7 @@ import type { Log } from "../../log/log.ts"
 import type { SignedBy } from "../../mime/signed.ts"
 import type { SpoolEntry } from "../../store/spool.ts"
 import type { Arrivals } from "../ports.ts"
-import { type Arrived, readArrived } from "./arrived.ts"
+import { type Arrived, authenticAuthor, readArrived } from "./arrived.ts"
 import { harvestAttached, harvestSigner, learnAutocrypt } from "./learn.ts"
 import type { Harvest, Peers, Verdicts, VerifyingMeans } from "./ports.ts"
 import { signatureField } from "./verdict.ts"
@@ -78,10 +78,4 @@ async function learn(arrived: Arrived, entry: SpoolEntry, { peers, harvest }: Ex
   if (author === null) return
   if (peers !== null) learnAutocrypt(arrived, author, entry.receivedAt, peers)
   if (harvest !== null) await harvestAttached(arrived, author, entry.receivedAt, harvest)
-}
-
-/** null: the message did not pass DMARC for the one author that is shown. */
-function authenticAuthor({ author }: Arrived, { authentication }: SpoolEntry): Arrived["author"] {
-  const isAuthentic = author !== null && authentication?.author === author.domain && !authentication.quarantine
-  return isAuthentic ? author : null
 }

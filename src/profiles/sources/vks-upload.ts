@@ -18,6 +18,7 @@ export type UploadStatus = "published" | "pending" | "unpublished" | "revoked"
  * who reads its mail has agreed.
  * @param certificate ASCII armor
  * @param fingerprint hexadecimal; the keyserver must have understood the same
+ * @param beforeAsking called when it is about to be asked to write: its mail may come before its answer
  * @returns "published": it was already, and nobody is written to. "pending": the mail is on its way
  * @throws GatewayError KEYSERVER_REFUSED with what it says, KEYSERVER_MALFORMED, WEB_*
  */
@@ -26,6 +27,7 @@ export async function uploadToVks(
   address: Address,
   { certificate, fingerprint }: { readonly certificate: string; readonly fingerprint: string },
   signal: AbortSignal,
+  beforeAsking: () => void = () => undefined,
 ): Promise<UploadStatus> {
   const post = (path: string, value: object) => postJson(ask, new URL(path, `https://${host}`), value, signal)
   const uploaded = readUpload(host, await post("/vks/v1/upload", { keytext: certificate }))
@@ -33,6 +35,7 @@ export async function uploadToVks(
     throw malformed(host, "says that it was given another key")
   const before = statusOf(host, uploaded.status, address)
   if (before !== "unpublished" && before !== "pending") return before
+  beforeAsking()
   const asked = { token: uploaded.token, addresses: [formatAddress(address)] }
   return statusOf(host, readStatus(host, await post("/vks/v1/request-verify", asked)), address)
 }

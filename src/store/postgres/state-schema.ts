@@ -104,4 +104,10 @@ export const POSTGRES_STATE_MIGRATIONS = [
   CREATE TABLE expiry_warning (
     name TEXT COLLATE "C" PRIMARY KEY, days BIGINT NOT NULL, ends_at BIGINT NOT NULL, told_at BIGINT NOT NULL);
   `,
+  `
+  CREATE TABLE keyserver_request (
+    address TEXT COLLATE "C" NOT NULL REFERENCES account (address) ON DELETE CASCADE, host TEXT COLLATE "C" NOT NULL,
+    fingerprint TEXT COLLATE "C" NOT NULL, state TEXT NOT NULL, because TEXT NOT NULL, asked_at BIGINT NOT NULL, changed_at BIGINT NOT NULL,
+    PRIMARY KEY (address, host));
+  `,
 ]

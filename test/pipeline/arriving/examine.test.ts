@@ -323,6 +323,7 @@ describe("a signed message in the mailbox", () => {
         harvest: new MailKeys(database),
         log: silentLog(),
       }),
+      keyserverMail: { stored: async () => undefined },
       hostname: "mx.example.test",
       directory: {
         resolve: () => ({ kind: "unknown" }),
@@ -343,9 +344,10 @@ describe("a signed message in the mailbox", () => {
           }
         },
       },
-    } as unknown as Parameters<typeof store>[3]
+    } as unknown as Parameters<typeof store>[4]
     const job = jobFor("0123456789", "bob@example.test", AT)
-    await store(open, job, ["bob@example.test"], gateway, new AbortController().signal)
+    const recipient = { address: parseAddress("bob@example.test"), notify: null, originalRecipient: null }
+    await store(open, job, recipient, ["bob@example.test"], gateway, new AbortController().signal)
     return Buffer.from(stored)
   }
 

@@ -4,6 +4,7 @@ import { databaseOf, Postgres, postgresPossible } from "../../harness/postgres.t
 import { databaseConformance } from "../conformance/database.ts"
 import type { StateDriver } from "../conformance/driver.ts"
 import { keysConformance } from "../conformance/keys.ts"
+import { keyserverRequestsConformance } from "../conformance/keyserver-requests.ts"
 import { peopleConformance } from "../conformance/people.ts"
 import { presenceConformance } from "../conformance/presence.ts"
 import { stsPoliciesConformance } from "../conformance/sts-policies.ts"
@@ -52,6 +53,7 @@ describe.skipIf(!postgresPossible)("the state in PostgreSQL", async () => {
   describe("people", () => peopleConformance(driver))
   describe("presence", () => presenceConformance(driver))
   describe("upstream credentials", () => upstreamCredentialsConformance(driver))
+  describe("requests to keyservers", () => keyserverRequestsConformance(driver))
   describe("policies of MTA-STS", () => stsPoliciesConformance(driver))
   describe("keys of other people", () => keysConformance(driver))
   describe("results of TLS", () => tlsResultsConformance(driver))
