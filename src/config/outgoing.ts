@@ -2,7 +2,7 @@
 import { TRUST } from "../profiles/key.ts"
 import type { AddressPattern, Method, Policy, PolicyRule, PolicyRules, PolicyWord } from "../profiles/policy.ts"
 import type { Document } from "./document.ts"
-import { oneOf, readAddress, readDomain, readText, wrong } from "./values.ts"
+import { oneOf, readAddress, readDomain, readFlag, readText, wrong } from "./values.ts"
 
 type Groups = ReadonlyMap<string, readonly AddressPattern[]>
 
@@ -77,6 +77,9 @@ function readRule(document: Document, at: string, index: number, groups: Groups)
       "is missing: header and contains belong together",
     )
   const words = readWords(document, at)
+  const subjectTag = document.optional<string | null>(`${at}.subjectTag`, readText, null)
+  const keepsTag = document.optional(`${at}.keepTag`, readFlag, false)
+  if (keepsTag && subjectTag === null) document.mistake(`${at}.keepTag`, "needs a subjectTag")
   refuseContradiction(document, at, words)
   if (Object.keys(words).length === 0)
     document.mistake(at, `says nothing: state one of ${Object.keys(READERS).join(", ")}`)
@@ -84,7 +87,8 @@ function readRule(document: Document, at: string, index: number, groups: Groups)
     name: document.optional(`${at}.name`, readText, `rule ${index + 1}`),
     from: document.optional<readonly AddressPattern[] | null>(`${at}.from`, patterns, null),
     to: document.optional<readonly AddressPattern[] | null>(`${at}.to`, patterns, null),
-    subjectTag: document.optional<string | null>(`${at}.subjectTag`, readText, null),
+    subjectTag,
+    keepsTag,
     sensitivity: document.optional<readonly string[] | null>(`${at}.sensitivity`, readSensitivities, null),
     header: headerName === null || headerText === null ? null : { name: headerName, contains: headerText },
     words,

@@ -2,6 +2,7 @@ import { type ErrorCode, GatewayError, hasCode } from "../errors.ts"
 import { addressKey } from "../message/address.ts"
 import type { Recipient } from "../message/envelope.ts"
 import type { HeaderPolicy } from "../mime/header-protection.ts"
+import { withoutSubjectTag } from "../mime/subject-tag.ts"
 import type { Decision } from "../profiles/decide.ts"
 import { departureFacts } from "../profiles/departure-facts.ts"
 import type { UsableKey } from "../profiles/key.ts"
@@ -15,7 +16,7 @@ import type { Gateway, OpenMessage } from "./gateway.ts"
 import { type Leaving, leaving } from "./leaving.ts"
 import { type OutgoingSignature, outgoingSignature, withoutKey } from "./outgoing-signature.ts"
 import type { Result } from "./ports.ts"
-import { atHand, type Prepared } from "./prepared.ts"
+import { atHand, type Prepared, prefixed } from "./prepared.ts"
 import { classify, splitHeader } from "./protect.ts"
 import { type OutgoingOptions, protectOutgoing, signOutgoing } from "./protect-outgoing.ts"
 import { deferred, failed } from "./settle.ts"
@@ -35,7 +36,7 @@ export async function relay(
   const original = await atHand({ sizeOctets: entry.sizeOctets, content: () => message.content() })
   const send = (outgoing: Prepared, verified = false) =>
     sendSigned(outgoing, verified, message, job, recipient, gateway, signal)
-  const { header } = await splitHeader(original)
+  const { header, body } = await splitHeader(original)
   const above = [Buffer.from(entry.received), ...autocryptFields(header, entry.origin.account, gateway.directory)]
   // What its sender encrypted stays as it is, whatever we know of the recipient.
   if ((await classify(original)) !== "clear") return send(await signOutgoing(original, above, entry.seed, UNSIGNED))
@@ -52,7 +53,9 @@ export async function relay(
     case "encrypt":
     case "send":
     case "tls": {
-      const outgoing = await asDecided({ original, header, above, entry, job }, left, gateway)
+      const untagged = untaggedHeader(entry, header, left.tags)
+      const clean = untagged === header ? original : prefixed([untagged], body)
+      const outgoing = await asDecided({ original: clean, header: untagged, above, entry, job }, left, gateway)
       return "kind" in outgoing ? outgoing : send(outgoing, decision.kind === "tls")
     }
     case "wait":
@@ -98,6 +101,19 @@ interface Outgoing {
   readonly above: readonly Uint8Array[]
   readonly entry: SpoolEntry
   readonly job: Job
+}
+
+/**
+ * The header section without the tags that told us what to do. Also of what its author has signed: what stands outside is not part of that, and what is part of
+ * it stays. Only of mail of our people: nobody else tells us anything, and their own signatures (DKIM) would break.
+ */
+function untaggedHeader(
+  { origin, envelope }: Pick<SpoolEntry, "origin" | "envelope">,
+  header: Uint8Array,
+  tags: readonly string[],
+): Uint8Array {
+  if (origin.kind !== "submission" || envelope.sender === null) return header
+  return tags.reduce((left, tag) => withoutSubjectTag(left, tag).header, header)
 }
 
 /** What leaves, signed and encrypted as it was decided; or what is said instead, where it must be signed and cannot be. */

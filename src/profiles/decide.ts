@@ -3,6 +3,9 @@ import { type KeyFormat, TRUST, type Trust, type UsableKey } from "./key.ts"
 import type { Policy, StatedPolicy } from "./policy.ts"
 import type { Resolution } from "./resolution.ts"
 
+/** What of a policy counts here. */
+type Stated = Pick<StatedPolicy, "policy" | "statedBy">
+
 /** What becomes of one message to one recipient. `because` is a sentence for people, without what only administrators may know. */
 export type Decision =
   | { readonly kind: "encrypt"; readonly key: UsableKey; readonly because: string }
@@ -16,7 +19,7 @@ export type Decision =
   | { readonly kind: "refuse"; readonly because: string }
 
 /** A missing answer never becomes a missing key, and a key that is gone never becomes clear text, unless the policy says so in so many words. */
-export function decide(stated: StatedPolicy, resolution: Resolution): Decision {
+export function decide(stated: Stated, resolution: Resolution): Decision {
   const { policy, statedBy } = stated
   if (policy.encrypt === "off") return inClear(stated)
   const best = bestKey(policy, resolution)
@@ -34,7 +37,7 @@ export function decide(stated: StatedPolicy, resolution: Resolution): Decision {
 }
 
 /** Where encryption is off. */
-export function inClear({ statedBy }: StatedPolicy): Decision {
+export function inClear({ statedBy }: Pick<Stated, "statedBy">): Decision {
   return { kind: "send", because: `encryption is off${by(statedBy.encrypt)}` }
 }
 

@@ -43,6 +43,8 @@ export interface PolicyRule {
   readonly to: readonly AddressPattern[] | null
   /** Stands in the subject, whatever its case, as `[secure]`; null: need not. */
   readonly subjectTag: string | null
+  /** The tag stays in the subject of what leaves. */
+  readonly keepsTag: boolean
   /** Any of these values of the Sensitivity field (RFC 2156 §5.3.4), lower case; null: need not. */
   readonly sensitivity: readonly string[] | null
   /** A field with this name, lower case, whose text contains this, whatever its case; null: need not. */
@@ -81,6 +83,8 @@ export interface MessageFacts {
 export interface StatedPolicy {
   readonly policy: Policy
   readonly statedBy: Readonly<Record<PolicyWord, string | null>>
+  /** What is taken out of the subject of what leaves: tags of the rules that are met. */
+  readonly tags: readonly string[]
 }
 
 export function policyFor(facts: MessageFacts, { base, rules }: PolicyRules): StatedPolicy {
@@ -91,7 +95,13 @@ export function policyFor(facts: MessageFacts, { base, rules }: PolicyRules): St
     words.map((word) => [word, stating(word)?.words[word] ?? base[word]]),
   ) as unknown as Policy
   const statedBy = Object.fromEntries(words.map((word) => [word, stating(word)?.name ?? null]))
-  return { policy: closed(stated), statedBy: statedBy as StatedPolicy["statedBy"] }
+  const tags = met.flatMap(({ subjectTag, keepsTag }) => (subjectTag === null || keepsTag ? [] : [subjectTag]))
+  return { policy: closed(stated), statedBy: statedBy as StatedPolicy["statedBy"], tags: tags.filter(isTag) }
+}
+
+/** Other texts are words of a subject, and not only there to be seen by us. */
+function isTag(text: string): boolean {
+  return /^[\x21-\x7e]+$/.test(text)
 }
 
 /** Words of several rules may meet: what one demands to be encrypted no other sends in clear. */

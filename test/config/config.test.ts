@@ -113,7 +113,7 @@ describe("defaults", () => {
       .replace(/^# (\[\[relay\.domains\]\]|(?:domain|next|tls|mx) = .*)$/gm, "$1")
       .replace(/^# (\[\[tls\.names\]\]\n)# (name .*\n)# (certificate .*\n)# (key .*)$/m, "$1$2$3$4")
       .replace(
-        /^# (\[\[?policy\.(?:groups|rules)\]\]?|(?:board|name|from|to|subjectTag|sensitivity|header|contains|encrypt|otherwise) = .*)$/gm,
+        /^# (\[\[?policy\.(?:groups|rules)\]\]?|(?:board|name|from|to|subjectTag|keepTag|sensitivity|header|contains|encrypt|otherwise) = .*)$/gm,
         "$1",
       )
       .replace(/^# (\[\[keys\.directories\]\]|(?:url|domains|base|filter|user|passwordFile|caFile) = .*)$/gm, "$1")

@@ -46,6 +46,7 @@ interface Given {
   readonly message?: string
   readonly sender?: string | null
   readonly notify?: readonly "NEVER"[] | null
+  readonly origin?: "mx" | "submission"
   /** Who signs for the author. */
   readonly found?: FoundSigner | Error
 }
@@ -64,6 +65,7 @@ async function relayed({
   message = CLEAR,
   sender = "a@one.test",
   notify = null,
+  origin = "submission",
   found = { kind: "none", because: "no key" },
 }: Given): Promise<Seen> {
   const octets = Buffer.from(message)
@@ -77,7 +79,7 @@ async function relayed({
         envelopeId: null,
         returnContent: null,
       },
-      origin: { kind: "submission", account: "a@one.test", device: "x", remote: "192.0.2.1", helo: "x", tls: true },
+      origin: { kind: origin, account: "a@one.test", device: "x", remote: "192.0.2.1", helo: "x", tls: true },
       received: "Received: by us\r\n",
       receivedAt: AT,
       seed: new Uint8Array(32),
@@ -214,6 +216,71 @@ test("when the time of the queue is over, what waited for an answer waits for a 
     kind: "retry",
     fault: true,
     status: { status: "4.7.5", diagnostic: "no answer from wkd" },
+  })
+})
+
+describe("row 57: a tag in the subject that told us what to do", () => {
+  const RULE = '[[policy.rules]]\nsubjectTag = "[secure]"\nencrypt = "prefer"\n'
+  const ABOVE = "Received: by us\r\nAutocrypt: addr=a@one.test; keydata=\r\n AAAA\r\n"
+  const tagged = (subject: string, rest = "") => `From: a@one.test\r\nSubject:${subject}\r\n${rest}\r\n${CANARY}\r\n`
+  const SIGNED = tagged(
+    " [secure] plans",
+    'Content-Type: multipart/signed; boundary="b"\r\n\r\n--b\r\nSubject: [secure] plans\r\n',
+  )
+  const clear: readonly (readonly [what: string, given: Given, message: string, left: string])[] = [
+    ["leaves without it, all else octet for octet", {}, tagged(" Re: [Secure]\r\n plans "), tagged(" Re: plans ")],
+    [
+      "in encoded words",
+      {},
+      tagged(" =?utf-8?q?=5Bsecure=5D_Gr=C3=BC=C3=9Fe?="),
+      tagged(" =?utf-8?q?Gr=C3=BC=C3=9Fe?="),
+    ],
+    ["in 8-bit text", {}, tagged(" [secure] grüße"), tagged(" grüße")],
+    [
+      "stays where the rule keeps it",
+      { policy: `${RULE}keepTag = true` },
+      tagged(" [secure] x"),
+      tagged(" [secure] x"),
+    ],
+    [
+      "stays where the rule is not met",
+      { policy: `${RULE}to = ["*@c.test"]` },
+      tagged(" [secure] x"),
+      tagged(" [secure] x"),
+    ],
+    [
+      "of two rules",
+      { policy: `${RULE}${RULE.replace("secure", "sign")}` },
+      tagged(" [sign] [secure] x"),
+      tagged(" x"),
+    ],
+    [
+      "that is a word of any subject stays",
+      { policy: RULE.replace("[secure]", "my plans") },
+      tagged(" my plans"),
+      tagged(" my plans"),
+    ],
+    ["goes outside what its author has signed, and stays inside", {}, SIGNED, SIGNED.replace(" [secure]", "")],
+    ["of somebody elsewhere stays", { origin: "mx" }, tagged(" [secure] x"), tagged(" [secure] x")],
+    ["in a report of ours stays", { sender: null }, tagged(" [secure] x"), tagged(" [secure] x")],
+  ]
+  for (const [what, given, message, left] of clear)
+    test(what, async () => {
+      const { sent } = await relayed({ policy: RULE, ...given, message })
+      expect(sent).toBe(`${ABOVE}${left}`)
+    })
+
+  test("leaves with none of it outside encryption; inside, where the subject stands as well, it is gone with the same octets", async () => {
+    const { sent } = await relayed({ policy: RULE, known: { keys: [KEY] }, message: tagged(" [secure] plans") })
+    expect(sent).toMatch(/^Subject: plans\r\n/m)
+    const { sent: same } = await relayed({ policy: RULE, known: { keys: [KEY] }, message: tagged(" plans") })
+    expect(sent).toBe(same)
+  })
+
+  test("stays where its author has encrypted", async () => {
+    const { sent } = await relayed({ known: { keys: [KEY] }, message: tagged(" plans") })
+    const message = sent?.replace("Subject: plans", "Subject: [secure] plans") ?? ""
+    expect((await relayed({ policy: RULE, message })).sent).toBe(`Received: by us\r\n${message}`)
   })
 })
 

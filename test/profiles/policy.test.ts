@@ -130,6 +130,11 @@ describe("what stops the start", () => {
     ["a word that is none", 'encrypt = "always"', ':3: policy.encrypt: must be one of "require", "prefer", "off"'],
     ["a misspelled key", 'encript = "require"', "policy.encript: is no key of postern.toml"],
     [
+      "a tag to keep where there is none",
+      '[[policy.rules]]\nkeepTag = true\nencrypt = "off"',
+      "policy.rules[0].keepTag: needs a subjectTag",
+    ],
+    [
       "a misspelled key in a rule",
       '[[policy.rules]]\nsubjecttag = "x"\nencrypt = "off"',
       "policy.rules[0].subjecttag: is no key",
