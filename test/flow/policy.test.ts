@@ -121,7 +121,7 @@ describe("policy at submission", () => {
 })
 
 describe("policy at delivery", () => {
-  test("each recipient by what is known of him: encrypted, held, in clear; the sender hears of what is held", async () => {
+  test("row 41: each recipient by what is known of him: encrypted, held, in clear; the sender hears of what is held", async () => {
     expect(await submit(["friend@careful.test", "stranger@careful.test", "anybody@elsewhere.test"])).toMatch(/^250 /)
     const encrypted = (await relayed("friend@careful.test")).octets.toString()
     expect(encrypted).toContain("application/pkcs7-mime")

@@ -1,4 +1,5 @@
 import { readdirSync, readFileSync } from "node:fs"
+import { deflateRawSync } from "node:zlib"
 import { describe, expect, test } from "vitest"
 import {
   elementSize,
@@ -62,7 +63,7 @@ function noise(octets: number): Uint8Array {
   return Uint8Array.from({ length: octets }, () => (state = (state * 48_271) % 2_147_483_647) >> 8)
 }
 
-describe("messages other programs made", () => {
+describe("row 48: messages other programs made", () => {
   const wanted = (file: string): Kind => {
     if (file.startsWith("clear-")) return "clear"
     return file.includes("smime") ? "smime" : "openpgp"
@@ -222,6 +223,17 @@ describe("OpenPGP packets", () => {
       expect(classifyText(binary, octets, "\r\n--b--")).toBe(want)
     })
 
+  test("row 44: what is compressed, a hundred times within itself or to ten thousand times its size, is clear: nothing is inflated", () => {
+    const deflated = (octets: Uint8Array): Uint8Array =>
+      writePacket(8, concat(Uint8Array.of(1), new Uint8Array(deflateRawSync(octets))))
+    let nested: Uint8Array = concat(PKESK, SEIPD)
+    for (let level = 0; level < 100; level += 1) nested = deflated(nested)
+    for (const octets of [nested, deflated(deflated(writePacket(11, new Uint8Array(50_000_000))))]) {
+      expect(octets.length).toBeLessThan(100_000)
+      expect(classifyText("Subject: ...\r\n\r\n", armor(octets, "MESSAGE"))).toBe("clear")
+    }
+  })
+
   test("packets without armor are encrypted mail within PGP/MIME only", () => {
     expect(classifyText("Content-Transfer-Encoding: binary\r\n\r\n", PKESK, SEIPD)).toBe("clear")
   })
@@ -261,7 +273,7 @@ describe("armor", () => {
   })
 })
 
-describe("what stands beside the encrypted part", () => {
+describe("rows 48 and 49: what stands beside the encrypted part", () => {
   const payload = Buffer.from(armored()).toString("latin1")
   const whole = `${PGP_MIME}${payload}\r\n--b--\r\n`
   const list = (...parts: string[]): string =>
@@ -320,6 +332,11 @@ describe("what stands beside the encrypted part", () => {
     ["a footer that is no text", "clear", list(whole, text("x", "application/octet-stream"))],
     ["a footer that is a calendar", "clear", list(whole, text("x", "text/calendar"))],
     ["a footer before the encrypted part", "clear", list(text("Lunch"), whole)],
+    [
+      "an image whose address does not end before it",
+      "clear",
+      list(text('<img src="http://evil.test/', "text/html"), whole, text('">', "text/html")),
+    ],
     ["footers only", "clear", list(text(""), text("Lunch"))],
     ["a list within a list", "clear", list(list(whole))],
     ["a forwarded message in a list", "clear", list(text(whole, "message/rfc822"))],

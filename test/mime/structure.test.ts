@@ -123,7 +123,7 @@ describe("structure", () => {
     expect(formatBodyStructure(parse([crlf(message)]), false)).toBe(want)
   })
 
-  test("deeper than MAX_MIME_DEPTH is opaque", () => {
+  test("row 45: deeper than MAX_MIME_DEPTH is opaque", () => {
     let message = "x\n"
     for (let level = 0; level < 200; level += 1)
       message = `Content-Type: multipart/mixed; boundary=b${level}\n\n--b${level}\n${message}`
@@ -132,7 +132,7 @@ describe("structure", () => {
     expect(formatBodyStructure(parse([crlf(message)]), true)).toContain('"application" "octet-stream"')
   })
 
-  test("after MAX_PARTS the last part takes the rest", () => {
+  test("row 45: after MAX_PARTS the last part takes the rest", () => {
     const octets = crlf(`Content-Type: multipart/mixed; boundary=b\n\n${"--b\n\nx\n".repeat(MAX_PARTS + 5)}--b--\n`)
     const parts = partsOf(parse([octets]))
     expect(parts).toHaveLength(MAX_PARTS)

@@ -49,7 +49,7 @@ describe.each(readers.map((reader) => [reader.name, reader] as const))("%s", (_,
   const inside = async (message: Uint8Array, options = HIDDEN) =>
     text(await reader.open(await protectedBy(reader, message, options)))
 
-  test("hidden: subject and keywords stand inside only, with what stands outside (RFC 9788 §3.2.1, §2.2)", async () => {
+  test("row 55: hidden: subject and keywords stand inside only, with what stands outside (RFC 9788 §3.2.1, §2.2)", async () => {
     const octets = await protectedBy(reader, MESSAGE)
     const outside = headerOf(octets)
     expect(outside).toMatch(
@@ -100,7 +100,7 @@ describe.each(readers.map((reader) => [reader.name, reader] as const))("%s", (_,
     expect(tail(await protectedBy(reader, MESSAGE, HIDDEN, "eve"))).not.toBe(tail(octets))
   })
 
-  // Rows 58 to 60 of reliability.md 4.4: nothing is decoded, so nothing can be changed; what is odd is defined.
+  // Nothing is decoded, so nothing can be changed; what is odd is defined.
   const bodies: readonly (readonly [name: string, message: string])[] = [
     ["empty", ""],
     ["only an empty line", "\r\n"],
@@ -125,7 +125,7 @@ describe.each(readers.map((reader) => [reader.name, reader] as const))("%s", (_,
     ["a NUL, a bare CR and a bare LF", "Subject: x\r\n\r\na\0b\rc\nd"],
   ]
   for (const [name, message] of bodies)
-    test(`${name}: the same octets inside, behind what is added in front`, async () => {
+    test(`rows 46, 58, 59, 60: ${name}: the same octets inside, behind what is added in front`, async () => {
       const octets = Buffer.from(message, "latin1")
       expect(unmarked(await inside(octets))).toContain(message)
       expect(await inside(octets, ENCRYPTED_ONLY)).toBe(message)
@@ -180,7 +180,7 @@ function withoutDropped(message: Uint8Array): string {
   return text(Buffer.concat([...kept, message.subarray(after)]))
 }
 
-describe("Bcc: three in To, two in Bcc, five messages", () => {
+describe("row 56: Bcc: three in To, two in Bcc, five messages", () => {
   test("no copy names another's key, and none has the field", async () => {
     const holders = Array.from({ length: 5 }, () => makeHolder(person))
     const serials = holders.map(({ certificate }) => Buffer.from(certificate.identity.serial).toString("hex"))

@@ -140,7 +140,7 @@ describe.each([
     expect(vouched(twice, rest.account)).toBe(true)
   })
 
-  test("one octet of ciphertext changed, or another account, and the marker does not hold", async () => {
+  test("row 50: one octet of ciphertext changed, or another account, and the marker does not hold", async () => {
     const octets = Buffer.from(await collect((await protectAtRest(preparedOf(small), trace, seed, rest)).content()))
     expect(vouched(octets, "somebody@example.test")).toBe(false)
     const at = octets.length - 200

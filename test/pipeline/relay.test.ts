@@ -25,6 +25,10 @@ const { person } = await makeAccount(
   { address: "b@else.test", name: "B", formats: ["smime"] },
   { now: AT, random: randomOctets },
 )
+const { person: renewed } = await makeAccount(
+  { address: "b@else.test", name: "B", formats: ["smime"] },
+  { now: AT, random: randomOctets },
+)
 const KEY = {
   format: "smime",
   octets: person.smime[0]?.certificate ?? new Uint8Array(0),
@@ -218,6 +222,40 @@ test("when the time of the queue is over, what waited for an answer waits for a 
     status: { status: "4.7.5", diagnostic: "no answer from wkd" },
   })
 })
+
+describe("row 42: each attempt asks for the recipient's keys anew", () => {
+  const attempts = async (...known: readonly Partial<Resolution>[]) => {
+    const seen = []
+    for (const one of known) seen.push(await relayed({ known: one }))
+    return seen.map(({ outcome, sent }) => [outcome.kind, sent === null ? null : opens(sent)] as const)
+  }
+  const opens = (sent: string): readonly string[] =>
+    [person, renewed].flatMap((who) =>
+      sentTo(sent, who.smime[0]?.certificate) ? [who === person ? "old" : "new"] : [],
+    )
+
+  test("a key that was rolled: the next one is to the new key alone", async () => {
+    const rolled = { ...KEY, octets: renewed.smime[0]?.certificate ?? new Uint8Array(0) }
+    expect(await attempts({ keys: [KEY] }, { keys: [rolled] })).toEqual([
+      ["done", ["old"]],
+      ["done", ["new"]],
+    ])
+  })
+
+  test("a key that was revoked: nothing leaves any more", async () => {
+    const revoked = { candidate: KEY as KeyCandidate, because: "It was revoked on 2026-11-26." }
+    expect(await attempts({ keys: [KEY] }, { rejected: [revoked], remembered: [LOST] })).toEqual([
+      ["done", ["old"]],
+      ["hold", null],
+    ])
+  })
+})
+
+/** Whether the certificate is among the recipients of an EnvelopedData: by its serial number. */
+function sentTo(sent: string, certificate: Uint8Array | undefined): boolean {
+  const cms = Buffer.from(sent.split("\r\n\r\n")[1] ?? "", "base64")
+  return cms.includes(Buffer.from(readCertificate(certificate ?? new Uint8Array(0)).identity.serial))
+}
 
 describe("row 57: a tag in the subject that told us what to do", () => {
   const RULE = '[[policy.rules]]\nsubjectTag = "[secure]"\nencrypt = "prefer"\n'

@@ -150,7 +150,7 @@ describe.skipIf(!peer("openssl"))("S/MIME, verified by OpenSSL", () => {
     })
   }
 
-  test("what relays would change is signed in the opaque form", async () => {
+  test("row 61: what relays would change is signed in the opaque form", async () => {
     const message = await signed(FRAGILE, smime("ECDSA", "clear"))
     expect(headerOf(message)).toContain("smime-type=signed-data")
     expect(await verified(message, "ECDSA")).toBe(marked(FRAGILE, "clear"))
@@ -161,7 +161,7 @@ describe("OpenPGP", () => {
   const identity = (): SigningIdentity => ({ format: "openpgp", signer: openpgp })
 
   test.skipIf(!peer("gpg"))(
-    "gpg verifies, also flowed text with blanks and `From ` that travels encrypted",
+    "row 61: gpg verifies, also flowed text with blanks and `From ` that travels encrypted",
     async () => {
       const home = folder.file("gnupg")
       await mkdir(home, { mode: 0o700 })
@@ -207,7 +207,7 @@ test("what its author has signed is not signed again, and stays as it is", async
 })
 
 describe.skipIf(!peer("openssl"))("a signature of the author's", () => {
-  test("verifies still behind encryption and opening (row 47)", async () => {
+  test("row 47: verifies still behind encryption and opening", async () => {
     const holder = makeHolder(person, "sign")
     await writeFile(folder.file("author.pem"), pemEncode("CERTIFICATE", holder.certificate.der))
     await writeFile(folder.file("issuer.pem"), pemEncode("CERTIFICATE", person.intermediate.der))

@@ -59,7 +59,7 @@ describe("what becomes of a message", () => {
       "send",
     ],
     [
-      "a key of a source that is trusted too little: in clear",
+      "row 37: a key of a source that is trusted too little: in clear",
       { keys: [key("keyserver")], policy: { minTrust: "domain" } },
       "send",
     ],

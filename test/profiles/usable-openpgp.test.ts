@@ -419,7 +419,7 @@ describe("row 40: flooded certificates", () => {
   })
 })
 
-describe("kinds of keys", () => {
+describe("row 43: kinds of keys", () => {
   test("the sample certificate of version 6 (RFC 9580 A.3) counts, and names nobody", async () => {
     const octets = readFileSync("test/vectors/openpgp/rfc9580-a3.asc")
     expect(await verdict(octets)).toBe("rejected: It names no mail address.")

@@ -101,7 +101,7 @@ describe.skipIf(!peer("openssl"))("OpenSSL opens, and finds the size foretold,",
     }
   })
 
-  test("GCM stands in AuthEnvelopedData only, CBC in EnvelopedData", async () => {
+  test("row 52: GCM stands in AuthEnvelopedData only, CBC in EnvelopedData", async () => {
     for (const cipher of CIPHERS) {
       const envelope = await encrypt([pair("P-384").certificate], cipher, "pkcs1v15")
       const printed = await mustRun("openssl", ["cms", "-cmsout", "-print", "-inform", "DER"], { input: envelope })

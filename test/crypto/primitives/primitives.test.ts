@@ -105,7 +105,7 @@ describe("key wrap", () => {
       expect(unwrapKey(kek, hex(wrapped))).toEqual(Buffer.from(key))
     })
 
-  test("every wrong wrapping fails alike", () => {
+  test("row 52: every wrong wrapping fails alike", () => {
     const kek = randomOctets(32)
     const wrapped = wrapKey(kek, data)
     const flipped = Uint8Array.from(wrapped, (octet, at) => (at === 5 ? octet ^ 1 : octet))

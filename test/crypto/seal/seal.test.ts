@@ -100,7 +100,7 @@ describe("a sealed file", () => {
     expect(open(Buffer.concat([file, Buffer.of(0)]))).toBeNull()
   })
 
-  test("does not open when chunks are swapped, doubled or left out", () => {
+  test("row 51: does not open when chunks are swapped, doubled or left out", () => {
     const file = seal(randomOctets(4 * CHUNK_OCTETS))
     const pieces = [0, 1, 2, 3].map((n) =>
       file.subarray(HEAD_OCTETS + n * SEALED_CHUNK_OCTETS, HEAD_OCTETS + (n + 1) * SEALED_CHUNK_OCTETS),

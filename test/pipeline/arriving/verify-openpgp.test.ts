@@ -240,7 +240,7 @@ describe("row 53: an OpenPGP signature that is not what it seems", () => {
       /^openpgp=permerror/,
     ],
     [
-      "a protected From of somebody else",
+      "row 55: a protected From of somebody else",
       async () => {
         const part = mail('Content-Type: text/plain; protected-headers="v1"', "From: boss@signed.test", "", "x").slice(
           0,

@@ -396,7 +396,7 @@ describe.skipIf(!peer("openssl"))("row 53: an S/MIME signature that is not what 
       /^smime=neutral: over 16 MiB are not verified$/,
     ],
     [
-      "a protected From of somebody else",
+      "row 55: a protected From of somebody else",
       async () => {
         const part = mail('Content-Type: text/plain; hp="clear"', "From: boss@signed.test", "", "x").slice(0, -2)
         return by(multipart(part, await bare(part, alice)))

@@ -107,7 +107,7 @@ const attacks: [what: string, act: () => void, then: Decision["kind"], first: De
   ["the server itself has another's key", () => void (web.answer = octets(keys.mallory)), "hold", "encrypt"],
 ]
 
-test.each(attacks)("%s: mail to who had a key yesterday never leaves in clear", async (_what, act, then) => {
+test.each(attacks)("row 36: %s: mail to who had a key yesterday never leaves in clear", async (_what, act, then) => {
   web.answer = octets(keys.joe)
   expect(await decided()).toBe("encrypt")
   now = new Date(NOW.getTime() + DAY_MS)

@@ -94,7 +94,7 @@ test("an address literal has no domain to ask", async () => {
   expect(await lookup({}, parseAddress("joe@[192.0.2.1]"))).toBe(null)
 })
 
-describe("the direct method", () => {
+describe("row 35: the direct method", () => {
   test.each(["no-name", "no-address"] as const)("is asked where the sub-domain has no address: %s", async (kind) => {
     web.dns.set("openpgpkey.example.org", { kind })
     web.answer = octets(joe)
@@ -136,7 +136,7 @@ describe("the direct method", () => {
   })
 })
 
-describe("answers", () => {
+describe("row 34: answers", () => {
   const rows: [name: string, answer: () => WebHandler, candidates: number, remarks: string[]][] = [
     ["404", () => (_request, response) => void response.writeHead(404).end(), 0, []],
     ["410", () => (_request, response) => void response.writeHead(410).end(), 0, []],
@@ -204,7 +204,7 @@ describe("answers", () => {
   })
 })
 
-describe("silence: nobody knows whether there is a key", () => {
+describe("row 34: silence: nobody knows whether there is a key", () => {
   const status =
     (code: number): WebHandler =>
     (_request, response) =>
