@@ -17,9 +17,10 @@ import type { Person } from "../identity/person.ts"
 import { addressKey, parseAddress } from "../message/address.ts"
 import type { Account, Format } from "../store/account.ts"
 import { writeDurably } from "../store/durable.ts"
+import type { GatewayKey } from "../store/gateway-keys.ts"
 import { knownAccount, making } from "./account.ts"
 import { gatewayKeyView, stateText } from "./gateway-key-view.ts"
-import { type KeyringOptions, openKeyring, warnUnsealed, withKeyringOptions } from "./keyring.ts"
+import { type KeyringOptions, keyringHere, openKeyring, warnUnsealed, withKeyringOptions } from "./keyring.ts"
 import { type CommonOptions, openInstance, optionsOf, print, printJson, warn } from "./shell.ts"
 import { printOffline, submit } from "./submit.ts"
 
@@ -58,9 +59,16 @@ export function registerGatewayKey(program: Command): void {
     .option("--json", "one JSON value on stdout")
     .action((address: string | undefined, _options: unknown, child: Command) => list(address, optionsOf(child)))
   withKeyringOptions(command.command("remove <address> <id>"))
-    .description("Destroy a key. What it has signed stays signed; mail that must be signed waits for another.")
+    .description(
+      "Destroy a key, and revoke an OpenPGP one where the keyring is here. What it has signed stays signed; mail that must be signed waits for another.",
+    )
+    .option("--lost", "others may have it: of an OpenPGP key nothing is to be believed any more", false)
     .option("--json", "one JSON value on stdout")
     .action((address: string, id: string, _options: unknown, child: Command) => remove(address, id, optionsOf(child)))
+}
+
+interface RemoveOptions extends ChangeOptions {
+  readonly lost: boolean
 }
 
 interface AddOptions extends ChangeOptions {
@@ -142,23 +150,42 @@ function list(written: string | undefined, options: CommonOptions): void {
   for (const view of views) print([view.account, view.format, view.id, stateText(view)].join("\t"))
 }
 
-async function remove(written: string, id: string, options: ChangeOptions): Promise<void> {
+async function remove(written: string, id: string, options: RemoveOptions): Promise<void> {
   const address = addressKey(parseAddress(written))
   if (options.offline !== undefined) {
-    const { keyring, person } = await opened(address, options)
-    await submit(options, keyring, person, await removeGatewayKey(person, id, making()))
+    await revoke(address, id, options)
     printOffline(options)
     return
   }
+  const removed = destroy(address, id, options)
+  // What nobody has certified stands in no certificate.
+  if (removed.format !== "openpgp" || removed.certificate === null) return
+  if (keyringHere(options).has(address)) {
+    await revoke(address, id, options)
+    if (!options.json) print("its subkey is revoked in the certificate; who has it from a keyserver: profile publish")
+    return
+  }
+  const lost = options.lost ? " --lost" : ""
+  warn(
+    `its subkey is still in the certificate: where the keyring is, gateway-key remove ${address} ${id}${lost} --offline FILE, then accept FILE`,
+  )
+}
+
+/** First of all, and without its owner: it must not sign any more. */
+function destroy(address: string, id: string, options: RemoveOptions): GatewayKey {
   using instance = openInstance(options)
   const account = knownAccount(instance.people.account(address), address)
   const removed = instance.gatewayKeys.remove(address, id)
   if (options.json) printJson(gatewayKeyView(removed, account))
   else print(`gateway key ${id} of ${address}: destroyed`)
-  if (removed.format === "openpgp")
-    warn(
-      `its subkey is still in the certificate: with the keyring, gateway-key remove ${address} ${id} --offline FILE, then accept FILE`,
-    )
+  return removed
+}
+
+/** The account's primary key says that the subkey counts no more; that is published like every change of the certificate. */
+async function revoke(address: string, id: string, options: RemoveOptions): Promise<void> {
+  const { keyring, person } = await opened(address, options)
+  const why = options.lost ? "compromised" : "retired"
+  await submit(options, keyring, person, await removeGatewayKey(person, id, why, making()))
 }
 
 async function opened(address: string, options: ChangeOptions) {

@@ -27,11 +27,16 @@ export async function openKeyring(options: KeyringOptions & CommonOptions, addre
   const folder = folderOf(options)
   const given = givenPassphrase(options)
   if (given !== null) return new Keyring(folder, given)
-  const locked = new Keyring(folder, null)
+  const locked = keyringHere(options)
   if (locked.isSealed(address))
     return new Keyring(folder, await askPassphrase(`Passphrase of the keyring of ${address}`))
   if (!locked.has(address)) return new Keyring(folder, await askNewPassphrase())
   return locked
+}
+
+/** The keyring without its passphrase: it tells whose keys are in it. */
+export function keyringHere(options: KeyringOptions & CommonOptions): Keyring {
+  return new Keyring(folderOf(options), null)
 }
 
 /** Says aloud that secrets lie open. */

@@ -107,7 +107,7 @@ function peopleOf({ people }: OpenInstance) {
 function endingOf({ people, gatewayKeys, database }: OpenInstance, now: Date) {
   const endings = [
     ...peopleEndings(people),
-    ...people.accounts().flatMap(({ address }) => signerEndings(gatewayKeys.of(address))),
+    ...people.accounts().flatMap((account) => signerEndings(account, gatewayKeys.of(account.address))),
     ...correspondentEndings(new KeptKeyMemory(database).endingLately(now, NEAR_DAYS)),
   ]
   return endings

@@ -1,10 +1,12 @@
 /** PURE. Keys and certificates that have an end: whose they are, until when, and what to do about it. */
 import { type Certificate, readCertificate } from "../crypto/cms/certificate.ts"
 import { readCertificate as readOpenPgp } from "../crypto/openpgp/certificate.ts"
+import { subkeyOf } from "../crypto/openpgp/gateway-subkey.ts"
 import { sha256 } from "../crypto/primitives/hash.ts"
 import type { GatewayKey } from "../store/gateway-keys.ts"
 import type { EndingRow } from "../store/key-memory.ts"
 import type { Account, Device, People } from "../store/people.ts"
+import { subkeyFitness } from "./gateway-certificate.ts"
 
 /** A key or certificate that ends at some time. */
 export interface Ending {
@@ -99,13 +101,23 @@ function deviceEndings({ account, name, certificates, signingCertificate, login 
 }
 
 /** Keys of this gateway that sign for one of our people. */
-export function signerEndings(keys: readonly GatewayKey[]): readonly Ending[] {
+export function signerEndings(account: Account, keys: readonly GatewayKey[]): readonly Ending[] {
   return keys.flatMap((key) => {
-    const { account, format, certificate, activeAt, retiredAt } = key
-    if (format !== "smime" || certificate === null || activeAt === null || retiredAt !== null) return []
-    const own = { kind: "account", owner: account, remedy: `postern gateway-key add ${account}` } as const
-    return [{ ...own, about: `gateway key of ${account} (${format})`, ...lifeOf(readCertificate(certificate)) }]
+    const { format, certificate, publicKey, activeAt, retiredAt } = key
+    if (certificate === null || activeAt === null || retiredAt !== null) return []
+    const life = format === "smime" ? lifeOf(readCertificate(certificate)) : subkeyLife(publicKey, account)
+    const { address } = account
+    const remedy = `postern gateway-key add ${address} --format ${format}`
+    const own = { kind: "account", owner: address, remedy } as const
+    return life === null ? [] : [{ ...own, about: `gateway key of ${address} (${format})`, ...life }]
   })
+}
+
+/** null: the account's certificate does not vouch for it, and it signs nothing. */
+function subkeyLife(body: Uint8Array, account: Account) {
+  const fitness = subkeyFitness(body, account)
+  if (fitness.kind === "unfit") return null
+  return { fingerprint: hex(subkeyOf(body).fingerprint), since: null, until: fitness.until, nearDays: NEAR_DAYS }
 }
 
 /** The end of a key that mail can be encrypted to: of the primary key or of the subkey, whichever is first. null: none. */

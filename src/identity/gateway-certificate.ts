@@ -22,10 +22,11 @@ export function fitnessOf(
   account: Account,
   at: Date,
 ): Fitness {
-  return format === "smime" ? ofCertificate(publicKey, certified, account, at) : ofSubkey(publicKey, account)
+  return format === "smime" ? ofCertificate(publicKey, certified, account, at) : subkeyFitness(publicKey, account)
 }
 
-function ofSubkey(body: Uint8Array, { keys }: Account): Fitness {
+/** The same for a subkey, by its packet's body; it depends on the certificate alone. */
+export function subkeyFitness(body: Uint8Array, { keys }: Account): Fitness {
   const key = keys.find(({ format, current }) => format === "openpgp" && current)
   const until = key === undefined ? null : vouchedUntil(key.certificate, body)
   if (key === undefined || until === null) return unfit("the account's certificate does not vouch for it")

@@ -1,5 +1,5 @@
 /** PURE. Keys with which the gateway signs for a person: the server makes them, the person certifies them, and nobody has a key of the other's. */
-import { makeApartSubkey, subkeyOf } from "../crypto/openpgp/gateway-subkey.ts"
+import { type ApartRevocation, makeApartSubkey, subkeyOf } from "../crypto/openpgp/gateway-subkey.ts"
 import { sha256 } from "../crypto/primitives/hash.ts"
 import { p256PublicPoint } from "../crypto/primitives/p256.ts"
 import { ED25519_KEY_OCTETS, signP256, verifyP256 } from "../crypto/primitives/sign.ts"
@@ -112,8 +112,13 @@ async function certifySubkey(person: Person, { id, publicKey, proof }: KeyToCert
 }
 
 /** The person wants the key destroyed. An OpenPGP subkey is revoked as well. */
-export async function removeGatewayKey(person: Person, id: string, making: Making): Promise<Made> {
-  const openpgp = person.openpgp === null ? null : await revokeGatewaySubkey(person.openpgp, id, making.now)
+export async function removeGatewayKey(
+  person: Person,
+  id: string,
+  why: ApartRevocation,
+  making: Making,
+): Promise<Made> {
+  const openpgp = person.openpgp === null ? null : await revokeGatewaySubkey(person.openpgp, id, why, making.now)
   const changed: Person = { ...person, openpgp }
   const change: Change = { kind: "gateway-key-remove", key: id, ...republished(changed, making) }
   return { person: changed, request: requestOf(changed, change, making) }

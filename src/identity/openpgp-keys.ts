@@ -11,7 +11,12 @@ import {
 import { armor } from "../crypto/openpgp/armor.ts"
 import { minimalCertificate } from "../crypto/openpgp/certificate.ts"
 import { makeDeviceKey } from "../crypto/openpgp/device-key.ts"
-import { type ApartSubkey, bindApartSubkey, revokeApartSubkey } from "../crypto/openpgp/gateway-subkey.ts"
+import {
+  type ApartRevocation,
+  type ApartSubkey,
+  bindApartSubkey,
+  revokeApartSubkey,
+} from "../crypto/openpgp/gateway-subkey.ts"
 import { clampX25519, X25519_OCTETS } from "../crypto/primitives/x25519.ts"
 import { splitX25519 } from "../crypto/recryption/split.ts"
 import type { Making, Random } from "./issuing.ts"
@@ -117,9 +122,11 @@ export async function addGatewaySubkey(
 export async function revokeGatewaySubkey(
   identity: OpenPgpIdentity,
   keyId: string,
+  why: ApartRevocation,
   now: Date,
 ): Promise<OpenPgpIdentity> {
-  return withGateway(identity, await revokeApartSubkey(identity.secretKey, identity.gateway, keyId, wholeSeconds(now)))
+  const { secretKey, gateway } = identity
+  return withGateway(identity, await revokeApartSubkey(secretKey, gateway, keyId, why, wholeSeconds(now)))
 }
 
 function withGateway(identity: OpenPgpIdentity, gateway: Uint8Array): OpenPgpIdentity {

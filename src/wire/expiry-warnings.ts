@@ -61,7 +61,7 @@ export async function endingsNear(
   for (const [index, account] of people.accounts().entries()) {
     // Ten thousand people have a hundred thousand certificates, which take seconds to read.
     if (index % PEOPLE_AT_A_TIME === 0) await setImmediate(undefined, { signal })
-    ofPeople.push(...personEndings(account, people), ...signerEndings(signers.of(account.address)))
+    ofPeople.push(...personEndings(account, people), ...signerEndings(account, signers.of(account.address)))
   }
   const endings = [
     ...ofPeople,

@@ -260,6 +260,29 @@ describe("an OpenPGP gateway key", () => {
     const { code, stderr } = await run("gpg", [...GPG, "--verify", at("entity.asc"), at("entity")], home())
     expect([code, stderr]).toEqual([0, expect.stringContaining("Good signature")])
   })
+
+  test("that is removed where the keyring is, is revoked at once in what is published: as compromised, where others may have it", async () => {
+    await gateway.must("gateway-key", "add", CAROL)
+    const [{ id: lost }] = await listed(CAROL)
+    expect(await gateway.must("gateway-key", "remove", CAROL, lost, "--lost")).toMatch(
+      /destroyed\nits subkey is revoked/,
+    )
+    expect(await listed(CAROL)).toEqual([])
+    writeFileSync(at("carol.pgp"), minimalCertificate(await certificateOf(CAROL)))
+    await mustRun("gpg", [...GPG, "--import", at("carol.pgp")], home())
+    const colons = await mustRun("gpg", [...GPG, "--with-colons", "--list-keys", CAROL], home())
+    expect(Buffer.from(colons).toString()).toMatch(new RegExp(`^sub:r:[^\\n]*${lost}`, "im"))
+    const packets = Buffer.from(await mustRun("gpg", [...GPG, "--list-packets", at("carol.pgp")], home())).toString()
+    expect(packets.match(/revocation reason 0x0\d/g)?.slice(-2)).toEqual(["revocation reason 0x03", "revocation reason 0x02"])
+  })
+
+  test("that is removed far from its keyring is destroyed, and what else is to be done is told", async () => {
+    await gateway.must("gateway-key", "add", CAROL)
+    const [{ id: far }] = await listed(CAROL)
+    const { code, stderr } = await gateway.postern("gateway-key", "remove", CAROL, far, "--keyring", at("elsewhere"))
+    expect([code, stderr.toString()]).toEqual([0, expect.stringContaining(`remove ${CAROL} ${far} --offline FILE`)])
+    expect(await listed(CAROL)).toEqual([])
+  })
 })
 
 const GPG = ["--batch", "--no-tty", "--trust-model", "always"]

@@ -4,6 +4,7 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest"
 import { GatewayError } from "../../src/errors.ts"
 import { makeAccount, renewAccount } from "../../src/identity/account.ts"
 import { applyRequest } from "../../src/identity/apply.ts"
+import { signerEndings } from "../../src/identity/endings.ts"
 import {
   certifyGatewayKey,
   formatKeyToCertify,
@@ -11,6 +12,7 @@ import {
   makeOpenPgpGatewayKey,
   makeSmimeGatewayKey,
   readKeyToCertify,
+  removeGatewayKey,
 } from "../../src/identity/gateway-key.ts"
 import { GatewaySigners, SIGNING_MARGIN_MS } from "../../src/identity/gateway-signers.ts"
 import type { Person } from "../../src/identity/person.ts"
@@ -101,6 +103,26 @@ describe.each<Format>(["smime", "openpgp"])("a gateway key for %s", (format) => 
     expect(there.signing(format, NOW, dayAfter(731 - margin))).toMatch(
       /^the .* key of alice@.* at this gateway ends on 2028-/,
     )
+  })
+
+  test("that signs has an end, which is told in time; one that waits, or was retired or revoked, has none", async () => {
+    const endings = () => {
+      const account = there.people.account(ALICE)
+      return account === null ? null : signerEndings(account, there.gatewayKeys.of(ALICE))
+    }
+    const made = await there.make(format)
+    expect(endings()).toEqual([])
+    const { person, request } = await certified(there.person, made)
+    there.apply(request)
+    const about = `gateway key of ${ALICE} (${format})`
+    expect(endings()).toMatchObject([
+      { about, owner: ALICE, remedy: `postern gateway-key add ${ALICE} --format ${format}` },
+    ])
+    const [ending] = endings() ?? []
+    expect(ending?.fingerprint).toMatch(format === "smime" ? /^[0-9a-f]{64}$/ : new RegExp(`${made.key.id}$`))
+    expect(ending && [729, 731].map((days) => ending.until > dayAfter(days))).toEqual([true, false])
+    there.apply((await removeGatewayKey(person, made.key.id, "retired", makingAt())).request)
+    expect(endings()).toEqual([])
   })
 
   test("that waits for no certificate, or comes with another's, is not taken", async () => {

@@ -1,6 +1,6 @@
 import { GatewayError } from "../../errors.ts"
 import { signEd25519 } from "../primitives/sign.ts"
-import { VALIDITY_SECONDS } from "./account-key.ts"
+import { type RevocationReason, VALIDITY_SECONDS } from "./account-key.ts"
 import { binaryOf } from "./certificate.ts"
 import { ALGORITHM, ed25519KeyBody, type PublicKey, readPublicKey } from "./key-packet.ts"
 import { PACKET, readPackets, writePacket } from "./packet.ts"
@@ -17,6 +17,9 @@ export interface ApartSubkey {
   /** Signature packet with which it takes its place below the primary key (RFC 9580 §5.2.1.9, type 0x19). */
   readonly backSignature: Uint8Array
 }
+
+/** Why such a subkey is revoked: nobody needs it any more, or others may have it. */
+export type ApartRevocation = keyof typeof REASONS
 
 /** Makes the subkey of an Ed25519 seed, for the certificate's primary key. */
 export async function makeApartSubkey(certificate: Uint8Array, seed: Uint8Array, at: Date): Promise<ApartSubkey> {
@@ -68,17 +71,19 @@ export async function bindApartSubkey(
 }
 
 /**
- * Subkeys as {@link bindApartSubkey} made them, that with this key id (hexadecimal) revoked as retired: what it has signed stays good.
+ * Subkeys as {@link bindApartSubkey} made them, that with this key id (hexadecimal) revoked. What a retired one has signed stays good; of a compromised one nothing
+ * is believed, whatever date it bears.
  * @throws GatewayError OPENPGP_MALFORMED
  */
 export async function revokeApartSubkey(
   accountSecretKey: Uint8Array,
   subkeys: Uint8Array,
   keyId: string,
+  why: ApartRevocation,
   at: Date,
 ): Promise<Uint8Array> {
   const account = readTransferable(accountSecretKey)
-  const reason = subpacket(SUBPACKET.revocationReason, Uint8Array.of(RETIRED))
+  const reason = subpacket(SUBPACKET.revocationReason, Uint8Array.of(REASONS[why]))
   const written = readPackets(subkeys).map(async ({ tag, body }) => {
     const packet = writePacket(tag, body)
     if (tag !== PACKET.publicSubkey || Buffer.from(subkeyOf(body).keyId).toString("hex") !== keyId) return packet
@@ -145,6 +150,6 @@ function malformed(what: string): GatewayError {
 }
 
 const SIGNS = 2
-/** RFC 9580 §5.2.3.31: retired; what it signed before stays good. */
-const RETIRED = 3
+/** RFC 9580 §5.2.3.31 */
+const REASONS = { compromised: 2, retired: 3 } as const satisfies Partial<Record<RevocationReason, number>>
 const SUBPACKET = { keyExpiration: 9, notation: 20, keyFlags: 27, revocationReason: 29, embeddedSignature: 32 } as const
