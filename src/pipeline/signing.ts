@@ -8,6 +8,7 @@ import { Base64LineEncoder, base64Lines, base64LinesSize } from "../mime/base64-
 import { opaqueFields, signedParts } from "../mime/compose.ts"
 import { TransferSafety } from "../mime/transfer-safe.ts"
 import type { Prepared } from "./prepared.ts"
+import { transferEncoded } from "./transfer-encoded.ts"
 
 /** In whose name a message is signed, and in which form. */
 export type SigningIdentity =
@@ -38,8 +39,9 @@ export interface Signed {
  * The entity `payload` (MIME fields first) signed: multipart/signed (RFC 1847) or SignedData with the entity inside (RFC 8551 §3.5.2). It is read once for
  * it, and stands in the result octet for octet.
  *
- * What would not come through every relay is signed in S/MIME's opaque form where the clear one was asked for.
- * @throws GatewayError NOT_SIGNABLE when it would not, and the format has no opaque form
+ * What would not come through every relay is signed in S/MIME's opaque form where the clear one was asked for. OpenPGP has none: there parts that would not
+ * are put into base64 first (RFC 3156 §5), and the rest stays.
+ * @throws GatewayError NOT_SIGNABLE when that does not help
  */
 export async function signedEntity(payload: Prepared, signing: Signing): Promise<Signed> {
   const { identity } = signing
@@ -79,20 +81,29 @@ async function opaqueEntity(payload: Prepared, hash: Uint8Array, signer: CmsIden
   return { fields: opaqueFields(), body, signature: after }
 }
 
-async function openPgpEntity(
+async function openPgpEntity(payload: Prepared, signer: OpenPgpIdentity, signing: Signing): Promise<Signed> {
+  const signature = await openPgpSignature(payload, signer, signing)
+  if (signature !== null) return multipart("openpgp", payload, signature, signing.seed)
+  const encoded = await transferEncoded(payload)
+  const over = encoded === null ? null : await openPgpSignature(encoded, signer, signing)
+  if (encoded === null || over === null)
+    throw new GatewayError("NOT_SIGNABLE", "signing: relays would change what the signature is over")
+  return multipart("openpgp", encoded, over, signing.seed)
+}
+
+/** @returns null when relays would change what it is over */
+async function openPgpSignature(
   payload: Prepared,
   signer: OpenPgpIdentity,
-  { seed, at, isEncrypted }: Signing,
-): Promise<Signed> {
+  { at, isEncrypted }: Pick<Signing, "at" | "isEncrypted">,
+): Promise<Uint8Array | null> {
   const hash = signatureOver(signer, at)
   const safety = new TransferSafety()
   for await (const part of payload.content()) {
     hash.push(part)
     if (!isEncrypted) safety.push(part)
   }
-  if (!isEncrypted && !safety.end())
-    throw new GatewayError("NOT_SIGNABLE", "signing: relays would change what the signature is over")
-  return multipart("openpgp", payload, await hash.end(), seed)
+  return isEncrypted || safety.end() ? await hash.end() : null
 }
 
 function multipart(

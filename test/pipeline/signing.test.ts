@@ -195,9 +195,42 @@ describe("OpenPGP", () => {
     expect(text(await signed(PLAIN, identity()))).toBe(text(await signed(PLAIN, identity())))
   })
 
-  test("what relays would change is not signed in clear", async () => {
-    await expect(signed(FRAGILE, identity())).rejects.toMatchObject({ code: "NOT_SIGNABLE" })
-  })
+  test.skipIf(!peer("sq"))(
+    "row 61: what relays would change is signed in base64, and reads as it was written",
+    async () => {
+      const { part, signature } = halves(await signed(FRAGILE, identity()))
+      await writeFile(folder.file("fragile.part"), part)
+      await writeFile(folder.file("fragile.asc"), signature)
+      const verify = [
+        "verify",
+        "--signer-cert",
+        folder.file("certificate.asc"),
+        "--detached",
+        folder.file("fragile.asc"),
+      ]
+      const { code, stderr } = await run("sq", [...verify, folder.file("fragile.part")])
+      expect(code, stderr).toBe(0)
+      const [header = "", body = ""] = text(part).split("\r\n\r\n")
+      const before = marked(FRAGILE.slice(0, FRAGILE.indexOf("\r\n\r\n")), "clear")
+      expect(header).toBe(`Content-Transfer-Encoding: base64\r\n${before}`)
+      expect(Buffer.from(body, "base64").toString("latin1")).toBe(FRAGILE.slice(FRAGILE.indexOf("\r\n\r\n") + 4))
+    },
+  )
+
+  const unsignable: [name: string, message: string][] = [
+    ["8-bit fields", PLAIN.replace("signed", "gr\xfc\xdfe")],
+    ["a message within it", `Content-Type: message/rfc822\r\n\r\n${FRAGILE}`],
+    [
+      "a part that somebody has signed",
+      `Content-Type: multipart/mixed; boundary=m\r\n\r\n--m\r\nContent-Type: multipart/signed; boundary=s\r\n\r\n--s\r\n\r\nx \r\n--s--\r\n--m--\r\n`,
+    ],
+    ["blanks between parts", "Content-Type: multipart/mixed; boundary=m\r\n\r\n--m \r\n\r\nx \r\n--m--\r\n"],
+    ["two encodings", `Content-Transfer-Encoding: 7bit\r\nContent-Transfer-Encoding: 8bit\r\n${FRAGILE}`],
+  ]
+  for (const [name, message] of unsignable)
+    test(`row 61: what relays would change is not signed in clear: ${name}`, async () => {
+      await expect(signed(message, identity())).rejects.toMatchObject({ code: "NOT_SIGNABLE" })
+    })
 })
 
 test("what its author has signed is not signed again, and stays as it is", async () => {
