@@ -1,23 +1,16 @@
-import { randomBytes } from "node:crypto"
-import { cpSync, readdirSync, readFileSync, renameSync, statSync } from "node:fs"
+import { cpSync, readFileSync, renameSync } from "node:fs"
 import { join } from "node:path"
 import { afterAll, beforeAll, expect, test } from "vitest"
+import { filesBelow, filesShowing, makeCanary, shows } from "../harness/canary.ts"
 import { type DeviceSettings, eventually, Instance } from "../harness/instance.ts"
 import { peer, run } from "../harness/peers.ts"
 import { ImapSession, openWithOpenssl, openWithRnp } from "../harness/reading.ts"
-import { sendMail, stuffed, WireClient } from "../harness/wire.ts"
+import { sendMail, submitMail, WireClient } from "../harness/wire.ts"
 
 type Device = DeviceSettings & { readonly folder: string }
 
-const canary = `canary${randomBytes(18).toString("hex")}canary`
-/** The canary as it stands in clear, and within base64 at each of the three alignments. */
-const forms = [
-  canary,
-  ...[0, 1, 2].map((shift) => {
-    const encoded = Buffer.from(" ".repeat(shift) + canary).toString("base64")
-    return encoded.slice(shift === 0 ? 0 : 4, -8)
-  }),
-]
+const secret = makeCanary()
+const canary = secret.text
 
 let gateway: Instance
 let alice: Device
@@ -49,38 +42,15 @@ const message = (id: string, body = canary): Buffer =>
     `From: ${id === "sub" || id === "out" ? "alice@example.test" : "a@elsewhere.test"}\r\nSubject: public\r\nMessage-ID: <${id}@elsewhere.test>\r\n\r\nThe secret is ${body}\r\n`,
   )
 
-function filesBelow(folder: string): string[] {
-  return readdirSync(folder, { recursive: true, encoding: "utf8" })
-    .map((name) => join(folder, name))
-    .filter((path) => statSync(path, { throwIfNoEntry: false })?.isFile())
-}
-
 /** Files below the instance, its temporary folder and log, that hold the canary in any form. */
 function findings(): string[] {
-  const folders = [gateway.folder, join(gateway.folder, "..", "tmp")]
-  const found = folders.flatMap(filesBelow).filter((path) => {
-    const octets = readFileSync(path)
-    return forms.some((form) => octets.includes(form))
-  })
-  return forms.some((form) => gateway.log.includes(form)) ? [...found, "log"] : found
+  const found = filesShowing([gateway.folder, join(gateway.folder, "..", "tmp")], [secret])
+  return shows(gateway.log, secret) ? [...found, "log"] : found
 }
 
 async function submit(device: Device, to: string, octets: Buffer): Promise<string> {
   using client = await WireClient.connect(device.smtp.port, { tls: true })
-  const auth = Buffer.from(`\0${device.username}\0${device.password}`).toString("base64")
-  for (const command of [
-    "",
-    "EHLO c.test",
-    `AUTH PLAIN ${auth}`,
-    `MAIL FROM:<${device.address}>`,
-    `RCPT TO:<${to}>`,
-    "DATA",
-  ]) {
-    if (command) await client.write(`${command}\r\n`)
-    await client.until(/^[23]\d\d .*\r\n/m)
-  }
-  await client.write(stuffed(octets))
-  return await client.until(/^\d{3} .*\r\n/m)
+  return await submitMail(client, device, [to], octets)
 }
 
 test("the search sees what it looks for", async () => {

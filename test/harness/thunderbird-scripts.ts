@@ -66,11 +66,16 @@ export const CHOOSE_CERTIFICATES = `
   return uses.map(([use]) => identity.getUnicharAttribute(use + "_cert_name"));
 `
 
-/** Account Settings > End-To-End Encryption > OpenPGP > Add Key > Import. Argument: the armored key. */
-export const IMPORT_OPENPGP = `
+/** OpenPGP as Thunderbird has it. */
+const OPENPGP = `
   const { BondOpenPGP } = ChromeUtils.importESModule("chrome://openpgp/content/BondOpenPGP.sys.mjs");
   await BondOpenPGP.init();
   const { RNP } = ChromeUtils.importESModule("chrome://openpgp/content/modules/RNP.sys.mjs");
+`
+
+/** Account Settings > End-To-End Encryption > OpenPGP > Add Key > Import. Argument: the armored key. */
+export const IMPORT_OPENPGP = `
+  ${OPENPGP}
   const { PgpSqliteDb2 } = ChromeUtils.importESModule("chrome://openpgp/content/modules/sqliteDb.sys.mjs");
   const imported = await RNP.importSecKeyBlockImpl(null, () => "", false, args[0], false);
   if (imported.exitCode !== 0) throw new Error("import: " + JSON.stringify(imported));
@@ -78,6 +83,34 @@ export const IMPORT_OPENPGP = `
   await PgpSqliteDb2.acceptAsPersonalKey(key.fpr);
   identity.setUnicharAttribute("openpgp_key_id", key.keyId);
   return key.fpr;
+`
+
+/** Takes what others are known by: authorities for mail, e-mail certificates (both PEM), OpenPGP certificates that were verified (armored). */
+export const KNOW = `
+  const [{ authorities = [], certificates = [], openpgp = [] }] = args;
+  const database = Cc["@mozilla.org/security/x509certdb;1"].getService(Ci.nsIX509CertDB);
+  const add = (pem, trust) => database.addCertFromBase64(pem.replace(/-----[^-]+-----|\\s/g, ""), trust);
+  for (const pem of authorities) add(pem, ",C,");
+  for (const pem of certificates) add(pem, ",,");
+  ${OPENPGP}
+  for (const armored of openpgp) {
+    const imported = await RNP.importPubkeyBlockAutoAcceptImpl(null, armored, "verified");
+    if (imported.exitCode !== 0) throw new Error("import: " + JSON.stringify(imported));
+  }
+  // What it looked for before and did not find.
+  ChromeUtils.importESModule("chrome://openpgp/content/modules/keyRing.sys.mjs").EnigmailKeyRing.clearCache();
+`
+
+/** Imports keys of somebody else beside the device's: a PKCS#12 file with its password, an armored OpenPGP key. */
+export const HOLD = `
+  const [{ pkcs12, password, openpgp }] = args;
+  const file = Cc["@mozilla.org/file/local;1"].createInstance(Ci.nsIFile);
+  file.initWithPath(pkcs12);
+  const error = Cc["@mozilla.org/security/x509certdb;1"].getService(Ci.nsIX509CertDB).importPKCS12File(file, password);
+  if (error !== 0) throw new Error("importPKCS12File says " + error);
+  ${OPENPGP}
+  const imported = await RNP.importSecKeyBlockImpl(null, () => "", false, openpgp, false);
+  if (imported.exitCode !== 0) throw new Error("import: " + JSON.stringify(imported));
 `
 
 /** Opens a message and waits for a text in it. Arguments: folder, Message-ID without brackets, text, whether it is signed. */

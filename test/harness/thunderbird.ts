@@ -71,6 +71,20 @@ export class Thunderbird implements AsyncDisposable {
       await this.#run(script.IMPORT_OPENPGP, readFileSync(join(device.folder, device.files.openpgp), "utf8"))
   }
 
+  /** Takes what others are known by: PEM of authorities for mail and of e-mail certificates, armored OpenPGP certificates that were verified. */
+  know(others: {
+    readonly authorities?: readonly string[]
+    readonly certificates?: readonly string[]
+    readonly openpgp?: readonly string[]
+  }): Promise<void> {
+    return this.#run(script.KNOW, others)
+  }
+
+  /** Imports somebody else's keys beside the device's: the path of a PKCS#12 file, an armored OpenPGP key. */
+  hold(keys: { readonly pkcs12: string; readonly password: string; readonly openpgp: string }): Promise<void> {
+    return this.#run(script.HOLD, keys)
+  }
+
   /** Opens a message as soon as it is in the folder, and waits until `text` is to be read. */
   show(folder: string, messageId: string, text: string, signed: "signed" | "unsigned" = "unsigned"): Promise<Shown> {
     return this.#run(script.SHOW, folder, messageId, text, signed === "signed")

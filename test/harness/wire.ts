@@ -156,6 +156,29 @@ export async function sendMail(
   return reply.trim()
 }
 
+/** Submits one message as a device, over a connection that speaks TLS. @returns the reply to the end of DATA @throws Error with an earlier refusal */
+export async function submitMail(
+  client: WireClient,
+  { username, password }: { readonly username: string; readonly password: string },
+  to: readonly string[],
+  message: Uint8Array,
+): Promise<string> {
+  await client.until(/^220 .*\r\n/m)
+  for (const command of [
+    "EHLO client.test",
+    `AUTH PLAIN ${Buffer.from(`\0${username}\0${password}`).toString("base64")}`,
+    `MAIL FROM:<${username}>`,
+    ...to.map((recipient) => `RCPT TO:<${recipient}>`),
+    "DATA",
+  ]) {
+    await client.write(`${command}\r\n`)
+    const reply = await client.until(/^\d{3} .*\r\n/m)
+    if (!/^[23]\d\d[ -]/.test(reply)) throw new Error(`${command}: ${reply}`)
+  }
+  await client.write(stuffed(message))
+  return (await client.until(/^\d{3} .*\r\n/m)).trim()
+}
+
 /** RFC 5321 §4.5.2, with the final dot. */
 export function stuffed(message: Uint8Array): Uint8Array {
   const text = Buffer.from(message).toString("latin1").replace(/^\./gm, "..")

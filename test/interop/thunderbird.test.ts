@@ -1,37 +1,65 @@
-import { readdirSync, readFileSync } from "node:fs"
+import { readdirSync, readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
 import { pemDecode } from "../../src/crypto/cms/pem.ts"
+import { formatDateTime } from "../../src/message/date.ts"
 import { encryptionTarget } from "../../src/pipeline/at-rest.ts"
 import { collect, preparedOf } from "../../src/pipeline/prepared.ts"
 import { ENCRYPTED_ONLY, protectOutgoing } from "../../src/pipeline/protect-outgoing.ts"
-import { type DeviceSettings, Instance } from "../harness/instance.ts"
+import { type DeviceSettings, eventually, Instance } from "../harness/instance.ts"
+import { Outsiders } from "../harness/outsiders.ts"
 import { peer } from "../harness/peers.ts"
 import { ImapSession, openWithOpenssl, openWithRnp } from "../harness/reading.ts"
+import { openSmtpSink, type SmtpSink } from "../harness/smtp-sink.ts"
 import { Thunderbird } from "../harness/thunderbird.ts"
-import { sendMail } from "../harness/wire.ts"
+import { sendMail, submitMail, WireClient } from "../harness/wire.ts"
 
 type Device = DeviceSettings & { readonly folder: string }
 
 const ALICE = "alice@example.test"
 const BOB = "bob@example.test"
+const CAROL = "carol@example.test"
 const OK = "message-encrypted-ok.svg"
 const SEED = new Uint8Array(32).fill(1)
 const HIDDEN = { ...ENCRYPTED_ONLY, headers: "hidden" } as const
+const DAY = new Date("2026-11-21T10:00:00Z")
+const SIGNED = "message-signed-ok.svg"
+const RULES = `
+[[policy.rules]]
+to = ["*@outside.test"]
+encrypt = "require"
+sign = "require"
+`
 const SECRET = "Nobody but a device may read this line."
 
 let gateway: Instance
-let devices: { readonly laptop: Device; readonly desk: Device; readonly desktop: Device; readonly phone: Device }
+let outsiders: Outsiders
+/** The server of those who are elsewhere. */
+let elsewhere: SmtpSink
+let devices: {
+  readonly laptop: Device
+  readonly desk: Device
+  readonly desktop: Device
+  readonly phone: Device
+  readonly carols: Device
+}
 let starting: readonly Promise<Thunderbird>[] = []
 let laptop: Thunderbird
 let desk: Thunderbird
 let desktop: Thunderbird
 
-const installed = peer("thunderbird") && peer("Xvfb")
+const installed = peer("thunderbird") && peer("Xvfb") && Outsiders.possible
 
 describe.skipIf(!installed)("an unmodified Thunderbird", () => {
   beforeAll(async () => {
+    outsiders = await Outsiders.make()
+    elsewhere = await openSmtpSink({ server: { hideDSN: true } })
     gateway = await Instance.create()
+    gateway.configure('next = "mx"', `next = "smtp://127.0.0.1:${elsewhere.port}"`)
+    writeFileSync(gateway.configuration, `${readFileSync(gateway.configuration, "utf8")}${RULES}`)
+    for (const [address, file] of outsiders.certificateFiles) await gateway.must("certificate", "add", address, file)
+    await gateway.must("account", "add", CAROL, "--format", "smime,openpgp", "--name", "Carol Example")
+    for (const format of ["smime", "openpgp"]) await gateway.must("gateway-key", "add", CAROL, "--format", format)
     await gateway.must("account", "add", ALICE, "--name", "Alice Example")
     await gateway.must("account", "add", BOB, "--format", "openpgp", "--name", "Bob Example")
     devices = {
@@ -39,6 +67,7 @@ describe.skipIf(!installed)("an unmodified Thunderbird", () => {
       desk: await gateway.device(ALICE, "desk"),
       desktop: await gateway.device(BOB, "desktop"),
       phone: await gateway.device(BOB, "phone"),
+      carols: await gateway.device(CAROL, "carols"),
     }
     const serverRoot = join(gateway.folder, "tls", "ca.pem")
     const alice = { fullName: "Alice Example" }
@@ -56,7 +85,9 @@ describe.skipIf(!installed)("an unmodified Thunderbird", () => {
   afterAll(async () => {
     // Also those that were still starting when something else failed.
     const started = (await Promise.allSettled(starting)).filter((one) => one.status === "fulfilled")
-    await Promise.all([gateway, ...started.map((one) => one.value)].map((one) => one?.[Symbol.asyncDispose]()))
+    await Promise.all(
+      [gateway, outsiders, elsewhere, ...started.map((one) => one.value)].map((one) => one?.[Symbol.asyncDispose]()),
+    )
   })
 
   test("shows what arrived by SMTP, with the padlock of its format, on every device", async () => {
@@ -118,8 +149,7 @@ describe.skipIf(!installed)("an unmodified Thunderbird", () => {
       ["Sent", "Sent"],
     ] as const) {
       const shown = await Promise.all([laptop, desk].map((program) => program.show(folder, sent, text, "signed")))
-      for (const one of shown)
-        expect(one).toMatchObject({ encryption: OK, signature: "message-signed-ok.svg", technology: "S/MIME" })
+      for (const one of shown) expect(one).toMatchObject({ encryption: OK, signature: SIGNED, technology: "S/MIME" })
       // It was encrypted to the laptop's certificate, the only one of Alice that is known there; what is stored is the account's.
       expect(await openWithOpenssl(stored(ALICE, mailbox, sent), devices.laptop)).toBeNull()
       for (const device of [devices.laptop, devices.desk]) {
@@ -141,13 +171,63 @@ describe.skipIf(!installed)("an unmodified Thunderbird", () => {
       ["Sent", "Sent"],
     ] as const) {
       const shown = await desktop.show(folder, sent, text, "signed")
-      expect(shown).toMatchObject({ encryption: OK, signature: "message-signed-ok.svg", technology: "OpenPGP" })
+      expect(shown).toMatchObject({ encryption: OK, signature: SIGNED, technology: "OpenPGP" })
       expect(await openWithRnp(stored(BOB, mailbox, sent), devices.desktop)).toBeNull()
       for (const device of [devices.desktop, devices.phone])
         expect(
           Buffer.from((await openWithRnp(await served(device, mailbox, sent), device)) ?? []).toString(),
         ).toContain(text)
     }
+  })
+
+  test("mail that the gateway signed and encrypted for somebody elsewhere: text, signature and subject are shown", async () => {
+    const { certificates, root } = await account(CAROL)
+    await desk.know({ authorities: [root], openpgp: [certificates.openpgp] })
+    await desk.hold(outsiders.keys)
+    for (const [to, name, technology, outside, signature] of [
+      [outsiders.dora, "leaving-smime", "S/MIME", "leaving-smime", SIGNED],
+      // By a certificate that was said to be verified.
+      [outsiders.pia, "leaving-openpgp", "OpenPGP", "[...]", "message-signed-verified.svg"],
+    ] as const) {
+      // A signature that is not of the day of the message is shown as doubtful.
+      await submit(devices.carols, to, mail(to, name, { from: CAROL, date: new Date() }))
+      const octets = await relayed(to)
+      expect(headerOf(octets)).toContain(`\r\nSubject: ${outside}\r\n`)
+      expect(octets.includes(SECRET)).toBe(false)
+      // The mailbox of whoever has the key may be anywhere.
+      expect(await sendMail(gateway.port, CAROL, [ALICE], octets)).toMatch(/^250 2\./)
+      const shown = await desk.show("Inbox", `${name}@elsewhere.test`, `The last line of ${name}.`, "signed")
+      expect(shown).toMatchObject({ encryption: OK, signature, technology, subject: name })
+      expect(shown.text).toContain(SECRET)
+    }
+  })
+
+  test("S/MIME: what it signed and encrypted for somebody elsewhere gets there as it was; OpenSSL verifies it", async () => {
+    await laptop.know(outsiders.known)
+    await laptop.write({ to: outsiders.dora, subject: "far away", body: SECRET })
+    expect(await laptop.encrypt(true)).toMatchObject({ encrypt: true, sign: true, technology: "S/MIME" })
+    const sent = await laptop.send()
+    const octets = await relayed(outsiders.dora, sent)
+    const copy = bodyOf(await served(devices.laptop, "Sent", sent)).split("\r\n")
+    const lines = bodyOf(octets).split("\r\n")
+    expect(lines).toHaveLength(copy.length)
+    // In the copy the point of the laptop's own block has come back with the other y: 32 octets, on two lines or three.
+    expect(lines.filter((line, at) => line !== copy[at]).length).toBeLessThanOrEqual(3)
+    expect(await outsiders.readSmime(octets, (await account(ALICE)).root)).toContain(SECRET)
+  })
+
+  test("OpenPGP: what it signed and encrypted for somebody elsewhere gets there as it was; GnuPG verifies it", async () => {
+    await desktop.know(outsiders.known)
+    await desktop.write({ to: outsiders.pia, subject: "far away", body: SECRET })
+    expect(await desktop.encrypt(true)).toMatchObject({ encrypt: true, sign: true, technology: "OpenPGP" })
+    const sent = await desktop.send()
+    const octets = await relayed(outsiders.pia, sent)
+    expect(headerOf(octets)).toMatch(/^Subject: \.\.\.\r$/m)
+    expect(bodyOf(octets)).toBe(bodyOf(stored(BOB, "Sent", sent)))
+    const { inside, status } = await outsiders.readOpenPgp(octets, (await account(BOB)).certificates.openpgp)
+    expect(inside).toContain(SECRET)
+    expect(inside).toMatch(/^Subject: far away\r?$/m)
+    expect(status).toMatch(/^\[GNUPG:\] GOODSIG \w+ .*<bob@example\.test>$/m)
   })
 
   test("a message sent in clear leaves no clear copy: Sent is encrypted to the account, and read on both devices", async () => {
@@ -216,21 +296,59 @@ const filler = (sizeOctets: number): string =>
     "\r\n",
   )
 
+interface Account {
+  readonly root: string
+  readonly certificates: { readonly smime: string; readonly openpgp: string }
+}
+const account = async (address: string): Promise<Account> =>
+  JSON.parse(await gateway.must("account", "show", address, "--json"))
+
 /** The certificate that mail to one of our people is encrypted to. */
 async function certificateOf(address: string, format: "smime" | "openpgp"): Promise<Uint8Array> {
-  const { certificates } = JSON.parse(await gateway.must("account", "show", address, "--json"))
+  const { certificates } = await account(address)
   const der = format === "smime" ? pemDecode("CERTIFICATE", certificates.smime)[0] : Buffer.from(certificates.openpgp)
   return der ?? new Uint8Array(0)
 }
 
 /** Mail from outside, through the MX. */
 async function deliver(to: string, name: string, fillerOctets = 0): Promise<void> {
-  expect(await sendMail(gateway.port, "carol@elsewhere.test", [to], mail(to, name, fillerOctets))).toMatch(/^250 2\./)
+  expect(await sendMail(gateway.port, "carol@elsewhere.test", [to], mail(to, name, { fillerOctets }))).toMatch(
+    /^250 2\./,
+  )
 }
 
-function mail(to: string, name: string, fillerOctets = 0): Buffer {
+/** Mail to somebody elsewhere, as a device hands it in. */
+async function submit(device: Device, to: string, octets: Uint8Array): Promise<void> {
+  using client = await WireClient.connect(device.smtp.port, { tls: true })
+  expect(await submitMail(client, device, [to], octets)).toMatch(/^250 /)
+}
+
+/** What reached somebody elsewhere. */
+async function relayed(to: string, messageId = ""): Promise<Buffer> {
+  const { octets } = await eventually(`mail for ${to}`, () =>
+    elsewhere.messages.find((one) => one.recipients.includes(to) && one.octets.includes(messageId)),
+  )
+  return octets
+}
+
+function headerOf(octets: Buffer): string {
+  return octets.subarray(0, octets.indexOf("\r\n\r\n") + 2).toString("latin1")
+}
+
+function bodyOf(octets: Uint8Array): string {
+  const text = Buffer.from(octets).toString("latin1")
+  return text.slice(text.indexOf("\r\n\r\n"))
+}
+
+interface Written {
+  readonly from?: string
+  readonly date?: Date
+  readonly fillerOctets?: number
+}
+
+function mail(to: string, name: string, { from = BOB, date = DAY, fillerOctets = 0 }: Written = {}): Buffer {
   const message =
-    `From: Bob <bob@example.test>\r\nTo: ${to}\r\nSubject: ${name}\r\nDate: Sat, 21 Nov 2026 10:00:00 +0000\r\nMessage-ID: <${name}@elsewhere.test>\r\n` +
+    `From: <${from}>\r\nTo: ${to}\r\nSubject: ${name}\r\nDate: ${formatDateTime(date)}\r\nMessage-ID: <${name}@elsewhere.test>\r\n` +
     "MIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n" +
     `Grüße. ${SECRET}\r\n${filler(fillerOctets)}\r\nThe last line of ${name}.\r\n`
   return Buffer.from(message)
