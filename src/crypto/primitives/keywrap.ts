@@ -7,6 +7,7 @@ import {
   publicEncrypt,
 } from "node:crypto"
 import { GatewayError } from "../../errors.ts"
+import { publicKeyText } from "./key-text.ts"
 
 /** Octets by which a wrapped key is longer than the key (RFC 3394 §2.2.1). */
 export const WRAP_OVERHEAD_OCTETS = 8
@@ -19,7 +20,8 @@ export function wrapKey(keyEncryptionKey: Uint8Array, key: Uint8Array): Uint8Arr
   if (key.length < 16 || key.length % 8 !== 0)
     throw new GatewayError("LENGTH_MISMATCH", "keywrap: key is no multiple of 8 octets from 16 on")
   const cipher = createCipheriv(algorithm(keyEncryptionKey), createSecretKey(keyEncryptionKey), INITIAL_VALUE)
-  return Buffer.concat([cipher.update(key), cipher.final()])
+  // The mode knows its end: `final` would give nothing more.
+  return cipher.update(key)
 }
 
 /**
@@ -70,7 +72,7 @@ export function rsaTransport(subjectPublicKeyInfo: Uint8Array, oaepHash: OaepHas
 
 function readPublicKey(subjectPublicKeyInfo: Uint8Array) {
   try {
-    return createPublicKey({ key: Buffer.from(subjectPublicKeyInfo), format: "der", type: "spki" })
+    return createPublicKey(publicKeyText(subjectPublicKeyInfo))
   } catch (cause) {
     throw new GatewayError("CERTIFICATE_INVALID", "keywrap: public key cannot be read", { cause })
   }

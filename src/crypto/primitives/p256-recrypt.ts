@@ -1,8 +1,8 @@
 import { createPrivateKey, diffieHellman } from "node:crypto"
 import { GatewayError } from "../../errors.ts"
+import { publicKeyText } from "./key-text.ts"
 import { P256_POINT_OCTETS, P256_SCALAR_OCTETS, p256Pkcs8 } from "./p256.ts"
 import { p256EvenY } from "./p256-root.ts"
-import { spkiText } from "./spki-text.ts"
 
 /**
  * k*V or -k*V for a fixed k, in the form V came in (65 octets uncompressed or 33 compressed): ECDH uses x only, so either sign serves,
@@ -33,9 +33,9 @@ export function p256Multiplication(scalar: Uint8Array): P256Multiplication {
 
 // SEC 1 §2.3.3; infinity (one octet) and the hybrid forms are refused here, OpenSSL would take them.
 function spkiOf(point: Uint8Array): string {
-  if (point.length === P256_POINT_OCTETS && point[0] === 4) return spkiText(SPKI_HEAD, point)
+  if (point.length === P256_POINT_OCTETS && point[0] === 4) return publicKeyText(SPKI_HEAD, point)
   if (point.length === COMPRESSED_OCTETS && (point[0] === 2 || point[0] === 3))
-    return spkiText(COMPRESSED_SPKI_HEAD, point)
+    return publicKeyText(COMPRESSED_SPKI_HEAD, point)
   throw new GatewayError("POINT_INVALID", "p256: point is neither 33 nor 65 octets with their prefix")
 }
 

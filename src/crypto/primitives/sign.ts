@@ -1,5 +1,6 @@
 import { createPrivateKey, createPublicKey, type KeyObject, sign, verify } from "node:crypto"
 import { GatewayError } from "../../errors.ts"
+import { publicKeyText } from "./key-text.ts"
 import { p256Pkcs8, p256Spki } from "./p256.ts"
 
 /** How an ECDSA signature stands: r and s of 32 octets each (IEEE P1363), or as Ecdsa-Sig-Value (RFC 3279 §2.2.3). */
@@ -52,7 +53,7 @@ function ed25519Private(seed: Uint8Array): KeyObject {
 
 function readPublic(spki: Uint8Array): KeyObject | null {
   try {
-    return createPublicKey({ key: Buffer.from(spki), format: "der", type: "spki" })
+    return createPublicKey(publicKeyText(spki))
   } catch {
     // A key that is none signs nothing: the caller's answer is "not valid", whatever the cause.
     return null

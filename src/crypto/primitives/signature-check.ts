@@ -1,4 +1,5 @@
 import { constants, createPublicKey, hash, type KeyObject, verify } from "node:crypto"
+import { publicKeyText } from "./key-text.ts"
 
 /** Which of them count is for the caller to say. */
 export type SignatureHash = "sha1" | "sha224" | "sha256" | "sha384" | "sha512" | "sha3-256" | "sha3-512"
@@ -20,7 +21,7 @@ export function isSignedBy(
   signature: Uint8Array,
 ): boolean {
   try {
-    const key = createPublicKey({ key: Buffer.from(subjectPublicKeyInfo), format: "der", type: "spki" })
+    const key = createPublicKey(publicKeyText(subjectPublicKeyInfo))
     if (!KEY_TYPES[scheme.kind].includes(key.asymmetricKeyType ?? "")) return false
     return verifyWith(key, scheme, octets, signature)
   } catch {
@@ -37,7 +38,7 @@ export function signedDigest(algorithm: SignatureHash, octets: Uint8Array): Uint
 /** Bits of an RSA key's modulus; null for other keys, and for what is none. */
 export function rsaModulusBits(subjectPublicKeyInfo: Uint8Array): number | null {
   try {
-    const key = createPublicKey({ key: Buffer.from(subjectPublicKeyInfo), format: "der", type: "spki" })
+    const key = createPublicKey(publicKeyText(subjectPublicKeyInfo))
     return key.asymmetricKeyDetails?.modulusLength ?? null
   } catch {
     return null

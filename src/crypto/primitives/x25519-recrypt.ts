@@ -1,7 +1,7 @@
 import { createPrivateKey, diffieHellman, type KeyObject } from "node:crypto"
 import { GatewayError } from "../../errors.ts"
+import { publicKeyText } from "./key-text.ts"
 import { fromLittleEndian, inverse, modulo, toLittleEndian, X25519_ORDER } from "./modular.ts"
-import { spkiText } from "./spki-text.ts"
 import { X25519_OCTETS } from "./x25519.ts"
 
 /** k*V for a fixed k: 32 octets in, 32 octets out. Throws GatewayError POINT_INVALID for a point of small order or a wrong length. */
@@ -48,7 +48,7 @@ function isClamped(scalar: Uint8Array): boolean {
 
 function multiply(point: Uint8Array, key: KeyObject): Uint8Array {
   try {
-    return diffieHellman({ privateKey: key, publicKey: spkiText(SPKI_HEAD, point) })
+    return diffieHellman({ privateKey: key, publicKey: publicKeyText(SPKI_HEAD, point) })
   } catch (cause) {
     // RFC 7748 §6.1: OpenSSL refuses the all-zero result of a point of small order.
     throw new GatewayError("POINT_INVALID", "x25519: point is of small order", { cause })
