@@ -3,7 +3,7 @@ import { resolve } from "node:path"
 import type { Command } from "commander"
 import { readCertificate } from "../crypto/cms/certificate.ts"
 import { pemDecode } from "../crypto/cms/pem.ts"
-import { recipientInfoSize } from "../crypto/cms/recipient.ts"
+import { cmsRecipient } from "../crypto/cms/recipient.ts"
 import { readCertificate as readOpenPgpCertificate } from "../crypto/openpgp/certificate.ts"
 import { verifiedCertificate } from "../crypto/openpgp/recipient.ts"
 import { GatewayError } from "../errors.ts"
@@ -64,7 +64,7 @@ async function readPinnable(file: string, now: Date): Promise<Pinnable> {
 /** Learned now rather than from mail that cannot be sent. */
 function x509(der: Uint8Array, now: Date): Pinnable {
   const certificate = readCertificate(der)
-  recipientInfoSize(certificate)
+  cmsRecipient(certificate)
   if (!certificate.mayEncrypt) throw new GatewayError("CERTIFICATE_UNSUPPORTED", "its key usage allows no encryption")
   if (certificate.notAfter.getTime() <= now.getTime())
     throw new GatewayError("CERTIFICATE_INVALID", `expired on ${certificate.notAfter.toISOString().slice(0, 10)}`)

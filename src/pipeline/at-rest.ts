@@ -1,4 +1,5 @@
 import { readCertificate } from "../crypto/cms/certificate.ts"
+import { cmsRecipient } from "../crypto/cms/recipient.ts"
 import { openPgpRecipient, openPgpRecipients } from "../crypto/openpgp/recipient.ts"
 import { GatewayError } from "../errors.ts"
 import type { UsableKey } from "../profiles/key.ts"
@@ -24,13 +25,17 @@ function targetOf(account: Account): EncryptionTarget {
  */
 export function encryptionTarget(format: Format, certificate: Uint8Array): EncryptionTarget {
   return format === "smime"
-    ? { format, certificates: [readCertificate(certificate)], cipher: "aes-256-cbc" }
+    ? { format, recipients: [cmsRecipient(readCertificate(certificate))], cipher: "aes-256-cbc" }
     : { format, recipients: [openPgpRecipient(certificate)] }
 }
 
 /** Encryption to somebody else's key, in the newest form that its holder says he reads. */
 export function targetOfKey({ format, octets, reads }: UsableKey, at: Date): EncryptionTarget {
   return format === "smime"
-    ? { format, certificates: [readCertificate(octets)], cipher: reads.aesGcm ? "aes-256-gcm" : "aes-256-cbc" }
+    ? {
+        format,
+        recipients: [cmsRecipient(readCertificate(octets))],
+        cipher: reads.aesGcm ? "aes-256-gcm" : "aes-256-cbc",
+      }
     : { format, recipients: openPgpRecipients(octets, at), seipd: reads.seipdV2 ? 2 : 1 }
 }

@@ -1,4 +1,3 @@
-import type { Certificate } from "../crypto/cms/certificate.ts"
 import {
   deriveEnvelopeSecrets,
   type EnvelopeCipher,
@@ -6,7 +5,7 @@ import {
   envelopedSize,
   isAuthenticated,
 } from "../crypto/cms/enveloped.ts"
-import type { RsaPadding } from "../crypto/cms/recipient-key.ts"
+import type { CmsRecipient } from "../crypto/cms/recipient.ts"
 import {
   deriveOpenPgpSecrets,
   encryptOpenPgp,
@@ -29,11 +28,9 @@ import { genuineMarker, isEmpty, type Restorers, Restoring } from "./restore.ts"
 export type EncryptionTarget =
   | {
       readonly format: "smime"
-      readonly certificates: readonly Certificate[]
+      readonly recipients: readonly CmsRecipient[]
       /** GCM is for certificates whose capabilities name it (RFC 8551 §2.5.2). */
       readonly cipher: EnvelopeCipher
-      /** For RSA keys that leave it open; PKCS#1 v1.5 unless stated. */
-      readonly rsa?: RsaPadding
     }
   | {
       readonly format: "openpgp"
@@ -105,16 +102,11 @@ function smimeMessage(
   context: string,
   target: EncryptionTarget & { format: "smime" },
 ): { fields: Uint8Array[]; body: Prepared } {
-  const { certificates, cipher, rsa = "pkcs1v15" } = target
-  const parameters = {
-    contentOctets: message.sizeOctets,
-    recipients: certificates,
-    secrets: deriveEnvelopeSecrets(seed, context),
-    cipher,
-    rsa,
-  }
+  const { recipients, cipher } = target
+  const contentOctets = message.sizeOctets
+  const parameters = { contentOctets, recipients, secrets: deriveEnvelopeSecrets(seed, context), cipher }
   const body: Prepared = {
-    sizeOctets: base64LinesSize(envelopedSize(message.sizeOctets, certificates, cipher, rsa)),
+    sizeOctets: base64LinesSize(envelopedSize(contentOctets, recipients, cipher)),
     content: () => base64Lines(encryptEnveloped(message.content(), parameters)),
   }
   return { fields: [smimeFields(isAuthenticated(cipher))], body }

@@ -3,12 +3,13 @@ import { readFileSync } from "node:fs"
 import { writeFile } from "node:fs/promises"
 import { fromBER } from "asn1js"
 import { CryptoEngine, EnvelopedData, Certificate as PkijsCertificate, setEngine } from "pkijs"
-import { type Certificate, readCertificate } from "../../src/crypto/cms/certificate.ts"
+import { readCertificate } from "../../src/crypto/cms/certificate.ts"
 import { deriveEnvelopeSecrets, encryptEnveloped } from "../../src/crypto/cms/enveloped.ts"
+import { type CmsRecipient, cmsRecipient } from "../../src/crypto/cms/recipient.ts"
 import { makeAccountKey } from "../../src/crypto/openpgp/account-key.ts"
 import { deriveOpenPgpSecrets, encryptOpenPgp } from "../../src/crypto/openpgp/encrypt.ts"
 import { type OpenPgpRecipient, openPgpRecipient, openPgpRecipients } from "../../src/crypto/openpgp/recipient.ts"
-import { collect, type Prepared } from "../../src/pipeline/prepared.ts"
+import { atHand, collect, type Prepared } from "../../src/pipeline/prepared.ts"
 import type { EncryptionTarget } from "../../src/pipeline/protect.ts"
 import { ENCRYPTED_ONLY, type OutgoingOptions, protectOutgoing } from "../../src/pipeline/protect-outgoing.ts"
 import { makeHolder, makePerson } from "../crypto/cms/alice.ts"
@@ -27,12 +28,12 @@ const OPTIONS: OutgoingOptions = { ...ENCRYPTED_ONLY, headers: "hidden" }
 export async function bench(): Promise<Row[]> {
   const holder = makeHolder(makePerson("alice@example.test", "Alice"))
   const key = await makeAccountKey({ name: "Bob", address: "bob@elsewhere.test", createdAt: NOW })
-  const smime: EncryptionTarget = { format: "smime", certificates: [holder.certificate], cipher: "aes-256-cbc" }
+  const { certificate } = holder
+  const smime: EncryptionTarget = { format: "smime", recipients: [cmsRecipient(certificate)], cipher: "aes-256-cbc" }
   const openpgp = { format: "openpgp", recipients: [openPgpRecipient(key.certificate)] } as const
   const seipdV2: EncryptionTarget = { ...openpgp, seipd: 2 }
-  const { certificate } = holder
   return [
-    await alone("S/MIME envelope", envelope(certificate), await pkijs(certificate.der), 10),
+    await alone("S/MIME envelope", envelope(cmsRecipient(certificate)), await pkijs(certificate.der), 10),
     await alone("OpenPGP message", openPgpMessage(openpgp.recipients), await gpg(key.certificate), 20),
     await small("S/MIME", smime),
     await small("OpenPGP", openpgp),
@@ -51,11 +52,11 @@ interface Peer {
 
 type Encrypt = (content: Prepared, context: string) => AsyncIterable<Uint8Array>
 
-function envelope(certificate: Certificate): Encrypt {
+function envelope(recipient: CmsRecipient): Encrypt {
   return (content, context) =>
     encryptEnveloped(content.content(), {
       contentOctets: content.sizeOctets,
-      recipients: [certificate],
+      recipients: [recipient],
       secrets: deriveEnvelopeSecrets(new Uint8Array(32), context),
       cipher: "aes-256-cbc",
     })
@@ -70,9 +71,9 @@ function openPgpMessage(recipients: readonly OpenPgpRecipient[]): Encrypt {
     })
 }
 
-/** Encryption and no more, which is what the peers do. */
-function alone(name: string, encrypt: Encrypt, peer: Peer, ratio: number): Promise<Row> {
-  const source = message(SMALL_OCTETS)
+/** Encryption and no more, of content that is at hand: which is what the peers do. */
+async function alone(name: string, encrypt: Encrypt, peer: Peer, ratio: number): Promise<Row> {
+  const source = await atHand(message(SMALL_OCTETS))
   let count = 0
   const ours = () => collect(encrypt(source, `bench ${count++}`))
   return compared(`${name} of 10 KB to one recipient`, ours, peer, ratio)
@@ -80,8 +81,9 @@ function alone(name: string, encrypt: Encrypt, peer: Peer, ratio: number): Promi
 
 /** The whole of what is done to a message that leaves. */
 function small(name: string, target: EncryptionTarget): Promise<Row> {
+  const source = message(SMALL_OCTETS)
   let count = 0
-  const ours = () => drain(message(SMALL_OCTETS), target, `recipient ${count++}`)
+  const ours = () => drain(source, target, `recipient ${count++}`)
   return compared(`${name}: 10 KB leaves for one recipient`, ours, null, null)
 }
 

@@ -2,6 +2,7 @@ import { describe, expect, test } from "vitest"
 import { openingKeysOf, openMessage } from "../../src/cli/open-message.ts"
 import { readCertificate } from "../../src/crypto/cms/certificate.ts"
 import { deriveEnvelopeSecrets, encryptEnveloped } from "../../src/crypto/cms/enveloped.ts"
+import { cmsRecipient } from "../../src/crypto/cms/recipient.ts"
 import { deriveOpenPgpSecrets, encryptOpenPgp, openPgpRecipient } from "../../src/crypto/openpgp/encrypt.ts"
 import { rekeyAccount } from "../../src/identity/account.ts"
 import type { Person } from "../../src/identity/person.ts"
@@ -28,7 +29,7 @@ From here on it is secret: k\xf6rper
 
 function smimeTarget(person: Person): EncryptionTarget {
   const certificate = person.smime.find(({ current }) => current)?.certificate ?? new Uint8Array(0)
-  return { format: "smime", certificates: [readCertificate(certificate)], cipher: "aes-256-cbc" }
+  return { format: "smime", recipients: [cmsRecipient(readCertificate(certificate))], cipher: "aes-256-cbc" }
 }
 
 function openPgpTarget({ openpgp }: Person): EncryptionTarget {
@@ -61,7 +62,7 @@ function enveloped(text: string, certificate: Uint8Array): Promise<Buffer> {
   return collect(
     encryptEnveloped(preparedOf(content).content(), {
       contentOctets: content.length,
-      recipients: [readCertificate(certificate)],
+      recipients: [cmsRecipient(readCertificate(certificate))],
       secrets: deriveEnvelopeSecrets(SEED, "test"),
       cipher: "aes-256-gcm",
     }),

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest"
 import { readCertificate } from "../../src/crypto/cms/certificate.ts"
 import { openEnveloped } from "../../src/crypto/cms/open.ts"
+import { cmsRecipient } from "../../src/crypto/cms/recipient.ts"
 import { makeAccountKey } from "../../src/crypto/openpgp/account-key.ts"
 import { openPgpRecipient } from "../../src/crypto/openpgp/encrypt.ts"
 import { randomOctets } from "../../src/crypto/primitives/random.ts"
@@ -34,7 +35,7 @@ if (!key) throw new Error("no key")
 const certificate = readCertificate(key.certificate)
 const smime: AtRest = {
   account: "alice@example.test",
-  target: { format: "smime", certificates: [certificate], cipher: "aes-256-cbc" },
+  target: { format: "smime", recipients: [cmsRecipient(certificate)], cipher: "aes-256-cbc" },
   subject: "clear",
   markerKey,
   restorers: NO_RESTORERS,
@@ -355,7 +356,7 @@ describe("memory", () => {
 
   test("a plan that fails gives its room back", async () => {
     const memory = new HeldOctets(200_000)
-    const failing = { ...smime, target: { ...smime.target, certificates: [] } } as AtRest
+    const failing = { ...smime, target: { ...smime.target, recipients: [] } } as AtRest
     for (let turn = 0; turn < 5; turn++) await planOf(large, failing, { memory }).catch(() => undefined)
     expect(await refused(large, smime, { memory })).toBe("encrypt")
   })

@@ -1,4 +1,5 @@
 import { openEnveloped } from "../../src/crypto/cms/open.ts"
+import { cmsRecipient } from "../../src/crypto/cms/recipient.ts"
 import { makeAccountKey } from "../../src/crypto/openpgp/account-key.ts"
 import { dearmor } from "../../src/crypto/openpgp/armor.ts"
 import { openPgpRecipient } from "../../src/crypto/openpgp/encrypt.ts"
@@ -51,7 +52,7 @@ export const person = makePerson("alice@example.test", "Alice")
 export function smimeReader(holder: Holder, cipher: "aes-256-cbc" | "aes-256-gcm" = "aes-256-cbc"): Reader {
   return {
     name: `S/MIME, ${cipher}`,
-    target: { format: "smime", certificates: [holder.certificate], cipher },
+    target: { format: "smime", recipients: [cmsRecipient(holder.certificate)], cipher },
     async open(message) {
       const envelope = Buffer.from(text(bodyOf(message)), "base64")
       const opened = openEnveloped(envelope, { identity: holder.certificate.identity, scalar: holder.scalar })

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest"
 import { readCertificate } from "../../src/crypto/cms/certificate.ts"
 import { openEnveloped } from "../../src/crypto/cms/open.ts"
+import { cmsRecipient } from "../../src/crypto/cms/recipient.ts"
 import { makeAccountKey } from "../../src/crypto/openpgp/account-key.ts"
 import { dearmor } from "../../src/crypto/openpgp/armor.ts"
 import { openPgpRecipient } from "../../src/crypto/openpgp/encrypt.ts"
@@ -29,7 +30,7 @@ const pgp = await makeAccountKey({ name: "Bob", address: "bob@example.test", cre
 
 const smime: AtRest = {
   account: "alice@example.test",
-  target: { format: "smime", certificates: [certificate], cipher: "aes-256-cbc" },
+  target: { format: "smime", recipients: [cmsRecipient(certificate)], cipher: "aes-256-cbc" },
   subject: "clear",
   markerKey,
   restorers: NO_RESTORERS,

@@ -3,6 +3,7 @@ import { describe, expect, test } from "vitest"
 import { openingKeysOf, openMessage } from "../../src/cli/open-message.ts"
 import { readCertificate } from "../../src/crypto/cms/certificate.ts"
 import { deriveEnvelopeSecrets, encryptEnveloped } from "../../src/crypto/cms/enveloped.ts"
+import { cmsRecipient } from "../../src/crypto/cms/recipient.ts"
 import { signP256 } from "../../src/crypto/primitives/sign.ts"
 import { headerEnd, parseFields } from "../../src/mime/header.ts"
 import { collect, preparedOf } from "../../src/pipeline/prepared.ts"
@@ -113,7 +114,7 @@ describe("encrypted messages of RFC 9788, opened", () => {
     const payload = sample(payloads, name)
     const options = {
       contentOctets: payload.length,
-      recipients: [readCertificate(alice.smime[0]?.certificate ?? new Uint8Array(0))],
+      recipients: [cmsRecipient(readCertificate(alice.smime[0]?.certificate ?? new Uint8Array(0)))],
       secrets: deriveEnvelopeSecrets(SEED, "sample"),
       cipher: "aes-256-cbc",
     } as const

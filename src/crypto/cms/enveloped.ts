@@ -2,10 +2,15 @@ import { GatewayError } from "../../errors.ts"
 import { aesCbcEncryptor, aesGcmEncryptor, BLOCK_OCTETS, type StreamCipher } from "../primitives/cipher.ts"
 import { hkdfSha256 } from "../primitives/hash.ts"
 import { p256ScalarFromSeed } from "../primitives/p256.ts"
-import type { Certificate } from "./certificate.ts"
 import { elementSize, header, integer, octetString, oid, sequence, setOf } from "./der.ts"
-import { type AgreedKey, hasOnlyKeyTransport, p256AgreeInfo, recipientInfo, recipientInfoSize } from "./recipient.ts"
-import type { RsaPadding } from "./recipient-key.ts"
+import {
+  type AgreedKey,
+  agreeInfo,
+  type CmsRecipient,
+  hasOnlyKeyTransport,
+  recipientInfo,
+  recipientInfoSize,
+} from "./recipient.ts"
 
 /** Content encryption: EnvelopedData (RFC 5652 §6) with CBC, AuthEnvelopedData (RFC 5083, RFC 5084) with GCM. */
 export type EnvelopeCipher = "aes-128-cbc" | "aes-256-cbc" | "aes-128-gcm" | "aes-256-gcm"
@@ -24,11 +29,9 @@ export interface EnvelopeSecrets {
 export interface EnvelopeOptions {
   /** Exact length of the content: it stands before it on the wire. */
   readonly contentOctets: number
-  readonly recipients: readonly Certificate[]
+  readonly recipients: readonly CmsRecipient[]
   readonly secrets: EnvelopeSecrets
   readonly cipher: EnvelopeCipher
-  /** For RSA keys that leave it open; PKCS#1 v1.5 unless stated. */
-  readonly rsa?: RsaPadding
 }
 
 /** Whether a cipher authenticates, and so makes AuthEnvelopedData. */
@@ -51,22 +54,21 @@ export function deriveEnvelopeSecrets(seed: Uint8Array, context: string): Envelo
 
 /**
  * Exact length in octets of what {@link encryptEnveloped} writes.
- * @throws GatewayError CERTIFICATE_UNSUPPORTED for a recipient whose key is neither on P-256, P-384 or P-521 nor RSA, or when there is no recipient
+ * @throws GatewayError CERTIFICATE_UNSUPPORTED when there is no recipient
  */
 export function envelopedSize(
   contentOctets: number,
-  recipients: readonly Certificate[],
+  recipients: readonly CmsRecipient[],
   cipher: EnvelopeCipher,
-  rsa: RsaPadding = "pkcs1v15",
 ): number {
   checkRecipients(recipients)
   const { keyOctets } = CIPHERS[cipher]
-  const infos = recipients.reduce((sum, recipient) => sum + recipientInfoSize(recipient, rsa, keyOctets), 0)
+  const infos = recipients.reduce((sum, recipient) => sum + recipientInfoSize(recipient, keyOctets), 0)
   return layout(contentOctets, elementSize(infos), cipher).total
 }
 
 /**
- * Encrypts to the recipients' certificates: a DER ContentInfo, in as few pieces as the content has. Recipients on
+ * Encrypts to the recipients: a DER ContentInfo, in as few pieces as the content has. Recipients on
  * P-256, P-384 and P-521 get a KeyAgreeRecipientInfo each with an ephemeral key of its own (RFC 5753), and for them the result is a function of
  * content and secrets alone. RSA recipients get a KeyTransRecipientInfo whose padding is random: there two runs differ.
  * @throws GatewayError LENGTH_MISMATCH when the content has another length; it is thrown before the last piece is given out
@@ -126,25 +128,26 @@ function cipherKey(secrets: EnvelopeSecrets, name: EnvelopeCipher): Uint8Array {
 function prefix(options: EnvelopeOptions, nonce: Uint8Array): Uint8Array {
   const { contentOctets, recipients, secrets, cipher } = options
   const key = cipherKey(secrets, cipher)
-  const wrapping = { key, ephemeral: secrets.ephemeral, rsa: options.rsa ?? "pkcs1v15" } as const
+  const wrapping = { key, ephemeral: secrets.ephemeral }
   const infos = setOf(...recipients.map((recipient, index) => recipientInfo(recipient, index, wrapping)))
   return head(infos, version(recipients, cipher), layout(contentOctets, infos.length, cipher), cipher, nonce)
 }
 
 /**
  * What stands before an AES-256-CBC ciphertext that was made elsewhere, so that both are the EnvelopedData {@link encryptEnveloped} would have written:
- * the ciphertext is the last thing in it. `recipient` has a key on P-256; `iv`: 16 octets.
+ * the ciphertext is the last thing in it. `iv`: 16 octets.
+ * @throws GatewayError CERTIFICATE_UNSUPPORTED for a recipient with whom no key can be agreed
  * @throws GatewayError LENGTH_MISMATCH when `ciphertextOctets` is no multiple of 16 from 16 on: CBC pads always (RFC 5652 §6.3)
  */
 export function envelopedHead(
-  recipient: Certificate,
+  recipient: CmsRecipient,
   agreed: AgreedKey,
   iv: Uint8Array,
   ciphertextOctets: number,
 ): Uint8Array {
   if (ciphertextOctets < BLOCK_OCTETS || ciphertextOctets % BLOCK_OCTETS !== 0)
     throw new GatewayError("LENGTH_MISMATCH", `cms: ${ciphertextOctets} octets are no ciphertext of AES-CBC`)
-  const infos = setOf(p256AgreeInfo(recipient, agreed))
+  const infos = setOf(agreeInfo(recipient, agreed))
   const sizes = layout(ciphertextOctets - 1, infos.length, "aes-256-cbc")
   return head(infos, integer(2), sizes, "aes-256-cbc", iv)
 }
@@ -201,7 +204,7 @@ function layout(contentOctets: number, infosOctets: number, cipher: EnvelopeCiph
 }
 
 // RFC 5652 §6.1: 2 as soon as one recipient is not of version 0; RFC 5083 §2.1: always 0.
-function version(recipients: readonly Certificate[], cipher: EnvelopeCipher): Uint8Array {
+function version(recipients: readonly CmsRecipient[], cipher: EnvelopeCipher): Uint8Array {
   return integer(!isAuthenticated(cipher) && !recipients.every(hasOnlyKeyTransport) ? 2 : 0)
 }
 
@@ -212,7 +215,7 @@ function contentAlgorithm(cipher: EnvelopeCipher, nonce: Uint8Array): Uint8Array
   return sequence(algorithm, authenticated ? sequence(given, integer(BLOCK_OCTETS)) : given)
 }
 
-function checkRecipients(recipients: readonly Certificate[]): void {
+function checkRecipients(recipients: readonly CmsRecipient[]): void {
   // RFC 5652 §6.1: RecipientInfos ::= SET SIZE (1..MAX)
   if (recipients.length === 0) throw new GatewayError("CERTIFICATE_UNSUPPORTED", "cms: an envelope without recipients")
 }

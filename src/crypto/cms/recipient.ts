@@ -1,10 +1,32 @@
+import { GatewayError } from "../../errors.ts"
 import { type EcCurve, ecEphemeral, ecPointOctets } from "../primitives/ec.ts"
-import { digestOf, hkdfSha256, sha256 } from "../primitives/hash.ts"
+import { digest, hkdfSha256, sha256 } from "../primitives/hash.ts"
 import { WRAP_OVERHEAD_OCTETS, wrapKey } from "../primitives/keywrap.ts"
 import { P256_POINT_OCTETS, p256Ephemeral, p256ScalarFromSeed } from "../primitives/p256.ts"
 import type { Certificate } from "./certificate.ts"
 import { bitString, elementSize, explicit, integer, nil, octetString, oid, sequence, TAG, tagged } from "./der.ts"
 import { oaepAlgorithm, type RecipientKey, type RsaPadding, recipientKey } from "./recipient-key.ts"
+
+/** Whom an envelope is for: the key of a certificate, kept ready for many envelopes, and what tells it from others. */
+export interface CmsRecipient {
+  readonly key: RecipientKey
+  /** DER of IssuerAndSerialNumber (RFC 5652 §10.2.4). */
+  readonly identifier: Uint8Array
+  /** SHA-256 of the certificate. */
+  readonly digest: Uint8Array
+}
+
+/**
+ * The holder of a certificate as somebody to encrypt to. `padding`: for RSA keys that leave it open.
+ * @throws GatewayError CERTIFICATE_UNSUPPORTED for a key that is neither on P-256, P-384 or P-521 nor RSA; CERTIFICATE_INVALID, POINT_INVALID
+ */
+export function cmsRecipient(certificate: Certificate, padding: RsaPadding = "pkcs1v15"): CmsRecipient {
+  return {
+    key: recipientKey(certificate, padding),
+    identifier: issuerAndSerialNumber(certificate),
+    digest: sha256(certificate.der),
+  }
+}
 
 /** What the recipients of one envelope have in common. */
 export interface Wrapping {
@@ -12,26 +34,18 @@ export interface Wrapping {
   readonly key: Uint8Array
   /** P-256 scalar of the first recipient's ephemeral key; those of others are derived from it. */
   readonly ephemeral: Uint8Array
-  readonly rsa: RsaPadding
 }
 
 /**
  * The RecipientInfo (RFC 5652 §6.2) that gives the content-encryption key to the holder of a certificate: KeyAgreeRecipientInfo with ECDH for P-256,
  * P-384 and P-521 (RFC 5753), KeyTransRecipientInfo for RSA, with PKCS#1 v1.5 (RFC 3370 §4.2.1) or OAEP (RFC 3560). `index`: its place in the envelope.
- * @throws GatewayError CERTIFICATE_UNSUPPORTED for any other kind of key
  */
-export function recipientInfo(recipient: Certificate, index: number, wrapping: Wrapping): Uint8Array {
-  const key = recipientKey(recipient, wrapping.rsa)
+export function recipientInfo(recipient: CmsRecipient, index: number, wrapping: Wrapping): Uint8Array {
+  const { key, identifier } = recipient
   if (key.kind === "rsa")
-    return sequence(
-      integer(0),
-      issuerAndSerialNumber(recipient),
-      transportAlgorithm(key),
-      octetString(key.transport.encrypt(wrapping.key)),
-    )
+    return sequence(integer(0), identifier, transportAlgorithm(key), octetString(key.transport.encrypt(wrapping.key)))
   const { ephemeralPoint, sharedX } = agree(recipient, index, key, wrapping.ephemeral)
-  const suite = suiteOf(key)
-  return agreeInfo(recipient, suite, { ephemeralPoint, wrappedKey: wrapAgreed(suite, sharedX, wrapping.key) })
+  return agreeInfo(recipient, { ephemeralPoint, wrappedKey: wrapAgreed(suiteOf(key), sharedX, wrapping.key) })
 }
 
 /** A content-encryption key under what was agreed with a recipient: all that a KeyAgreeRecipientInfo has beside names. */
@@ -43,7 +57,7 @@ export interface AgreedKey {
 }
 
 /**
- * The content-encryption key wrapped for a point of P-256 (RFC 5753 §3.1, RFC 3394); `ephemeral`: a scalar.
+ * The content-encryption key wrapped for a point of P-256 (RFC 5753 §3.1); `ephemeral`: a scalar.
  * @throws GatewayError SCALAR_INVALID, POINT_INVALID
  */
 export function p256AgreedKey(point: Uint8Array, ephemeral: Uint8Array, key: Uint8Array): AgreedKey {
@@ -51,55 +65,48 @@ export function p256AgreedKey(point: Uint8Array, ephemeral: Uint8Array, key: Uin
   return { ephemeralPoint, wrappedKey: wrapAgreed(SUITES["P-256"], sharedX, key) }
 }
 
-/** The KeyAgreeRecipientInfo of {@link recipientInfo} around a key that was agreed elsewhere with the recipient, whose key is on P-256. */
-export function p256AgreeInfo(recipient: Certificate, agreed: AgreedKey): Uint8Array {
-  return agreeInfo(recipient, SUITES["P-256"], agreed)
+/**
+ * The KeyAgreeRecipientInfo of {@link recipientInfo}, around a key that was agreed with the recipient wherever.
+ * @throws GatewayError CERTIFICATE_UNSUPPORTED for an RSA key
+ */
+export function agreeInfo({ key, identifier }: CmsRecipient, { ephemeralPoint, wrappedKey }: AgreedKey): Uint8Array {
+  if (key.kind === "rsa") throw new GatewayError("CERTIFICATE_UNSUPPORTED", "cms: no key can be agreed with RSA")
+  const { originatorHead, algorithm } = suiteOf(key)
+  const keys = sequence(sequence(identifier, octetString(wrappedKey)))
+  // RFC 5652 §6.2.2: [1] { version 3, originator [0] { [1] OriginatorPublicKey }, keyEncryptionAlgorithm, recipientEncryptedKeys }
+  return explicit(1, originatorHead, ephemeralPoint, algorithm, keys)
 }
 
 function wrapAgreed(suite: Suite, sharedX: Uint8Array, key: Uint8Array): Uint8Array {
   // SEC 1 §3.6.1, one block: Hash(Z || counter || SharedInfo), of which AES-256 takes 32 octets.
-  const derived = digestOf(suite.hash).update(sharedX).update(KDF_SUFFIX).digest()
-  return wrapKey(derived.subarray(0, 32), key)
+  return wrapKey(digest(suite.hash, sharedX, KDF_SUFFIX).subarray(0, 32), key)
 }
 
-// RFC 5652 §6.2.2: [1] { version 3, originator [0] { [1] OriginatorPublicKey }, keyEncryptionAlgorithm, recipientEncryptedKeys }
-function agreeInfo(recipient: Certificate, suite: Suite, { ephemeralPoint, wrappedKey }: AgreedKey): Uint8Array {
-  return explicit(
-    1,
-    suite.originatorHead,
-    ephemeralPoint,
-    suite.algorithm,
-    sequence(sequence(issuerAndSerialNumber(recipient), octetString(wrappedKey))),
-  )
-}
-
-/** Octets of {@link recipientInfo} for a content-encryption key of `keyOctets`. Throws GatewayError CERTIFICATE_UNSUPPORTED. */
-export function recipientInfoSize(recipient: Certificate, rsa: RsaPadding = "pkcs1v15", keyOctets = 32): number {
-  const identifier = issuerAndSerialNumber(recipient).length
-  const key = recipientKey(recipient, rsa)
+/** Octets of {@link recipientInfo} for a content-encryption key of `keyOctets`. */
+export function recipientInfoSize({ key, identifier }: CmsRecipient, keyOctets: number): number {
   if (key.kind === "rsa") {
     const encrypted = elementSize(key.transport.modulusOctets)
-    return elementSize(integer(0).length + identifier + transportAlgorithm(key).length + encrypted)
+    return elementSize(integer(0).length + identifier.length + transportAlgorithm(key).length + encrypted)
   }
   const { originatorHead, algorithm, pointOctets } = suiteOf(key)
-  const keys = elementSize(elementSize(identifier + elementSize(keyOctets + WRAP_OVERHEAD_OCTETS)))
+  const keys = elementSize(elementSize(identifier.length + elementSize(keyOctets + WRAP_OVERHEAD_OCTETS)))
   return elementSize(originatorHead.length + pointOctets + algorithm.length + keys)
 }
 
 /** True for a recipient whose RecipientInfo has version 0 (RFC 5652 §6.2.1). */
-export function hasOnlyKeyTransport(recipient: Certificate): boolean {
-  return recipientKey(recipient, "pkcs1v15").kind === "rsa"
+export function hasOnlyKeyTransport({ key }: CmsRecipient): boolean {
+  return key.kind === "rsa"
 }
 
 /** One ephemeral key for each recipient: a shared one would tell that two blocks belong together after one was patched. */
 function agree(
-  recipient: Certificate,
+  recipient: CmsRecipient,
   index: number,
   key: Exclude<RecipientKey, { kind: "rsa" }>,
   ephemeral: Uint8Array,
 ): { readonly ephemeralPoint: Uint8Array; readonly sharedX: Uint8Array } {
   const secret = (octets: number): Uint8Array =>
-    hkdfSha256(ephemeral, sha256(recipient.der), `postern/cms/1 recipient ${index}`, octets)
+    hkdfSha256(ephemeral, recipient.digest, `postern/cms/1 recipient ${index}`, octets)
   if (key.kind === "ec") return ecEphemeral(key.curve, secret, key.point)
   return p256Ephemeral(index === 0 ? ephemeral : p256ScalarFromSeed(secret(48)), key.point)
 }
@@ -109,9 +116,9 @@ function transportAlgorithm({ oaepHash }: RecipientKey & { kind: "rsa" }): Uint8
 }
 
 // RFC 5652 §10.2.4
-function issuerAndSerialNumber(recipient: Certificate): Uint8Array {
+function issuerAndSerialNumber({ identity }: Certificate): Uint8Array {
   // The serial number's octets go out as they stood: a public authority's non-minimal one must still be found by its owner.
-  return sequence(recipient.identity.issuer, tagged(TAG.integer, recipient.identity.serial))
+  return sequence(identity.issuer, tagged(TAG.integer, identity.serial))
 }
 
 /** What a curve's KeyAgreeRecipientInfo is made of. */

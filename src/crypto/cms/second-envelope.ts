@@ -1,11 +1,10 @@
 import { GatewayError } from "../../errors.ts"
-import { hkdfSha256, sha256 } from "../primitives/hash.ts"
+import { hkdfSha256 } from "../primitives/hash.ts"
 import { WRAP_OVERHEAD_OCTETS } from "../primitives/keywrap.ts"
 import { isP256Point, P256_POINT_OCTETS } from "../primitives/p256.ts"
-import type { Certificate } from "./certificate.ts"
 import type { EnvelopeSecrets } from "./enveloped.ts"
 import { envelopedHead } from "./enveloped.ts"
-import { p256AgreedKey } from "./recipient.ts"
+import { type CmsRecipient, p256AgreedKey } from "./recipient.ts"
 
 /**
  * What makes the ciphertext of a DARE envelope (A256CBC) an EnvelopedData as well, for the holder of one certificate (docs/CRYPTO.md, "One ciphertext, two
@@ -38,13 +37,13 @@ export const SECOND_ENVELOPE_OCTETS = {
  * @throws GatewayError CERTIFICATE_UNSUPPORTED for a key that is not on P-256
  */
 export function secondEnvelope(
-  recipient: Certificate,
+  recipient: CmsRecipient,
   { contentKey, iv, ephemeral }: EnvelopeSecrets,
   payloadDigest: Uint8Array,
 ): SecondEnvelope {
   const { ephemeralPoint, wrappedKey } = p256AgreedKey(pointOf(recipient), ephemeral, contentKey)
   const commit = commitment(contentKey, iv, payloadDigest)
-  return { kid: sha256(recipient.der), epk: ephemeralPoint, kdf: "sha256", wck: wrappedKey, iv, commit }
+  return { kid: recipient.digest, epk: ephemeralPoint, kdf: "sha256", wck: wrappedKey, iv, commit }
 }
 
 /**
@@ -53,7 +52,7 @@ export function secondEnvelope(
  * @throws GatewayError SECOND_ENVELOPE_INVALID when the fields are for another certificate or cannot be right; LENGTH_MISMATCH when the ciphertext is none
  */
 export function secondEnvelopeHead(
-  recipient: Certificate,
+  recipient: CmsRecipient,
   fields: SecondEnvelope,
   ciphertextOctets: number,
 ): Uint8Array {
@@ -62,7 +61,7 @@ export function secondEnvelopeHead(
     if (fields[name].length !== SECOND_ENVELOPE_OCTETS[name])
       throw invalid(`${name} is not ${SECOND_ENVELOPE_OCTETS[name]} octets long`)
   if (!isP256Point(fields.epk)) throw invalid("epk is no point of P-256")
-  if (Buffer.compare(fields.kid, sha256(recipient.der)) !== 0) throw invalid("is for another certificate")
+  if (Buffer.compare(fields.kid, recipient.digest) !== 0) throw invalid("is for another certificate")
   return envelopedHead(recipient, { ephemeralPoint: fields.epk, wrappedKey: fields.wck }, fields.iv, ciphertextOctets)
 }
 
@@ -75,10 +74,10 @@ export function commitment(contentKey: Uint8Array, iv: Uint8Array, payloadDigest
   return hkdfSha256(contentKey, payloadDigest, Buffer.concat([COMMITMENT, iv]), SECOND_ENVELOPE_OCTETS.commit)
 }
 
-function pointOf({ point }: Certificate): Uint8Array {
-  if (point === null)
+function pointOf({ key }: CmsRecipient): Uint8Array {
+  if (key.kind !== "p256")
     throw new GatewayError("CERTIFICATE_UNSUPPORTED", "second envelope: the certificate's key is not on P-256")
-  return point
+  return key.point
 }
 
 function invalid(why: string): GatewayError {

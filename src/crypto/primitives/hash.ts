@@ -21,6 +21,14 @@ export function sha512(octets: Uint8Array): Uint8Array {
   return hash("sha512", octets, "buffer")
 }
 
+/** The digest of octets that are at hand, in as many pieces as they are. */
+export function digest(
+  algorithm: "sha1" | "sha256" | "sha384" | "sha512",
+  ...pieces: readonly Uint8Array[]
+): Uint8Array {
+  return hash(algorithm, Buffer.concat(pieces), "buffer")
+}
+
 export function digestOf(algorithm: "sha1" | "sha256" | "sha384" | "sha512"): Digest {
   return createHash(algorithm)
 }

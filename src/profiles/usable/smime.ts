@@ -1,5 +1,5 @@
 import { type Certificate, publicKeyFingerprint, readCertificate } from "../../crypto/cms/certificate.ts"
-import { recipientInfoSize } from "../../crypto/cms/recipient.ts"
+import { cmsRecipient } from "../../crypto/cms/recipient.ts"
 import { readsAesGcm } from "../../crypto/x509/extension-values.ts"
 import { nameText } from "../../crypto/x509/names.ts"
 import { findPath, MAX_BETWEEN, type PathFound } from "../../crypto/x509/path.ts"
@@ -81,7 +81,8 @@ function readable(certificates: readonly Uint8Array[]): Certificate[] {
 
 function canEncryptTo(certificate: Certificate): boolean {
   try {
-    return recipientInfoSize(certificate) > 0
+    cmsRecipient(certificate)
+    return true
   } catch (error) {
     if (hasCode(error, "CERTIFICATE_UNSUPPORTED")) return false
     throw error

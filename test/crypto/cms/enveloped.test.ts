@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs"
 import { writeFile } from "node:fs/promises"
 import { describe, expect, test } from "vitest"
-import { type Certificate, readCertificate } from "../../../src/crypto/cms/certificate.ts"
+import { readCertificate } from "../../../src/crypto/cms/certificate.ts"
 import {
   deriveEnvelopeSecrets,
   type EnvelopeCipher,
@@ -9,6 +9,7 @@ import {
   envelopedSize,
 } from "../../../src/crypto/cms/enveloped.ts"
 import { pemDecode, pemEncode } from "../../../src/crypto/cms/pem.ts"
+import { type CmsRecipient, cmsRecipient } from "../../../src/crypto/cms/recipient.ts"
 import { p256Pkcs8 } from "../../../src/crypto/primitives/p256.ts"
 import { mustRun, peer, run, temporaryFolder } from "../../harness/peers.ts"
 import { type Holder, makeHolder, makePerson } from "./alice.ts"
@@ -16,6 +17,8 @@ import { type Holder, makeHolder, makePerson } from "./alice.ts"
 const alice = makePerson("alice@example.com", "Alice")
 const account = makeHolder(alice)
 const other = makeHolder(alice)
+const ours = cmsRecipient(account.certificate)
+const theirs = cmsRecipient(other.certificate)
 const CIPHERS: readonly EnvelopeCipher[] = ["aes-256-cbc", "aes-256-gcm", "aes-128-cbc", "aes-128-gcm"]
 const secrets = deriveEnvelopeSecrets(new Uint8Array(32).fill(7), "alice@example.com smime")
 
@@ -34,7 +37,7 @@ async function whole(parts: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
   return new Uint8Array(Buffer.concat(all))
 }
 
-function encrypt(content: Uint8Array, recipients: readonly Certificate[], cipher: EnvelopeCipher, step?: number) {
+function encrypt(content: Uint8Array, recipients: readonly CmsRecipient[], cipher: EnvelopeCipher, step?: number) {
   const options = { contentOctets: content.length, recipients, secrets, cipher }
   return whole(encryptEnveloped(pieces(content, step), options))
 }
@@ -56,7 +59,9 @@ describe("enveloping", () => {
   for (const [index, row] of stored.cases.entries())
     test(`writes a known envelope octet for octet: ${index}`, async () => {
       const hex = (name: string) => new Uint8Array(Buffer.from(row[name] ?? "", "hex"))
-      const recipients = pemDecode("CERTIFICATE", row["certificate"] ?? "").map(readCertificate)
+      const recipients = pemDecode("CERTIFICATE", row["certificate"] ?? "").map((der) =>
+        cmsRecipient(readCertificate(der)),
+      )
       const fixed = { contentKey: hex("contentKey"), iv: hex("iv"), ephemeral: hex("ephemeral") }
       const content = hex("content")
       const options = { contentOctets: content.length, recipients, secrets: fixed, cipher: "aes-256-cbc" as const }
@@ -66,7 +71,7 @@ describe("enveloping", () => {
   for (const cipher of CIPHERS)
     for (const count of [0, 1, 15, 16, 17, 100, 127, 128, 5000, 65_520, 65_536, 200_000])
       test(`${cipher}, ${count} octets: size foretold, the same in every chunking`, async () => {
-        const recipients = [account.certificate, other.certificate]
+        const recipients = [ours, theirs]
         const envelope = await encrypt(message(count), recipients, cipher)
         expect(envelope).toHaveLength(envelopedSize(count, recipients, cipher))
         for (const step of count > 5000 ? [1000, 65_536] : [1, 16, 61])
@@ -77,7 +82,7 @@ describe("enveloping", () => {
     test.skipIf(!peer("openssl"))(`${cipher}: OpenSSL opens it for each recipient and nobody else`, async () => {
       for (const count of [28, 5000, 70_000]) {
         const content = message(count)
-        const envelope = await encrypt(content, [account.certificate, other.certificate], cipher, 1000)
+        const envelope = await encrypt(content, [ours, theirs], cipher, 1000)
         expect(await opened(envelope, account)).toEqual(content)
         expect(await opened(envelope, other)).toEqual(content)
         expect(await opened(envelope, makeHolder(alice))).toBeTypeOf("number")
@@ -101,9 +106,11 @@ describe("enveloping", () => {
       certificate,
     ]
     await mustRun("openssl", made)
-    const rsa = pemDecode("CERTIFICATE", readFileSync(certificate, "latin1")).map(readCertificate)
+    const rsa = pemDecode("CERTIFICATE", readFileSync(certificate, "latin1")).map((der) =>
+      cmsRecipient(readCertificate(der)),
+    )
     for (const cipher of CIPHERS)
-      for (const recipients of [rsa, [...rsa, account.certificate]]) {
+      for (const recipients of [rsa, [...rsa, ours]]) {
         const envelope = await encrypt(message(300), recipients, cipher)
         expect(envelope).toHaveLength(envelopedSize(300, recipients, cipher))
         const keys = ["-inkey", key, "-recip", certificate]
@@ -122,7 +129,7 @@ describe("enveloping", () => {
   test("a message in one piece comes out in one piece", async () => {
     const options = {
       contentOctets: 10_240,
-      recipients: [account.certificate],
+      recipients: [ours],
       secrets,
       cipher: "aes-256-cbc" as const,
     }
@@ -140,7 +147,7 @@ describe("enveloping", () => {
       for (const step of [100, 99, 1]) {
         const options = {
           contentOctets: stated,
-          recipients: [account.certificate],
+          recipients: [ours],
           secrets,
           cipher: CIPHERS[0] ?? "aes-256-cbc",
         }
@@ -157,11 +164,10 @@ describe("enveloping", () => {
     // id-X25519: OpenSSL 3.0 has no CMS for it.
     const subjectPublicKeyInfo = Buffer.from(`302a300506032b656e032100${"09".padEnd(64, "0")}`, "hex")
     const x25519 = { ...account.certificate, point: null, subjectPublicKeyInfo }
-    for (const recipients of [[], [x25519], [account.certificate, x25519]]) {
-      const unsupported = { code: "CERTIFICATE_UNSUPPORTED" }
-      await expect(encrypt(message(10), recipients, "aes-256-cbc")).rejects.toMatchObject(unsupported)
-      expect(() => envelopedSize(10, recipients, "aes-256-cbc")).toThrow(expect.objectContaining(unsupported))
-    }
+    const unsupported = { code: "CERTIFICATE_UNSUPPORTED" }
+    expect(() => cmsRecipient(x25519)).toThrow(expect.objectContaining(unsupported))
+    await expect(encrypt(message(10), [], "aes-256-cbc")).rejects.toMatchObject(unsupported)
+    expect(() => envelopedSize(10, [], "aes-256-cbc")).toThrow(expect.objectContaining(unsupported))
   })
 
   test("secrets: equal for equal seed and context, unlike for any other", () => {
@@ -181,8 +187,8 @@ describe("enveloping", () => {
   test("each recipient has an ephemeral key of its own, and each cipher another content key", async () => {
     const points = new Set<string>()
     for (const recipients of [
-      [account.certificate, other.certificate],
-      [other.certificate, account.certificate],
+      [ours, theirs],
+      [theirs, ours],
     ]) {
       const text = Buffer.from(await encrypt(message(10), recipients, "aes-256-cbc")).toString("hex")
       for (const found of text.matchAll(/a14f300906072a8648ce3d0201034200(04[0-9a-f]{128})/g))
@@ -190,8 +196,8 @@ describe("enveloping", () => {
     }
     expect(points.size).toBe(3)
     const content = new Uint8Array(64)
-    const cbc = Buffer.from(await encrypt(content, [account.certificate], "aes-256-cbc")).toString("hex")
-    const gcm = Buffer.from(await encrypt(content, [account.certificate], "aes-256-gcm")).toString("hex")
+    const cbc = Buffer.from(await encrypt(content, [ours], "aes-256-cbc")).toString("hex")
+    const gcm = Buffer.from(await encrypt(content, [ours], "aes-256-gcm")).toString("hex")
     const wrapped = (text: string) => /0428([0-9a-f]{80})/.exec(text)?.[1]
     expect(wrapped(cbc)).toBeDefined()
     expect(wrapped(gcm)).not.toBe(wrapped(cbc))

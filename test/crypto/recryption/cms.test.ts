@@ -3,6 +3,7 @@ import { type Certificate, readCertificate } from "../../../src/crypto/cms/certi
 import { explicit, integer, octetString, sequence, TAG, tagged, utf8String } from "../../../src/crypto/cms/der.ts"
 import { deriveEnvelopeSecrets, encryptEnveloped } from "../../../src/crypto/cms/enveloped.ts"
 import { openEnveloped } from "../../../src/crypto/cms/open.ts"
+import { cmsRecipient } from "../../../src/crypto/cms/recipient.ts"
 import { p256Compress } from "../../../src/crypto/primitives/p256.ts"
 import { MAX_BER_CHILDREN, MAX_BER_DEPTH } from "../../../src/crypto/recryption/ber.ts"
 import { cmsRecryptor, cmsRestorer } from "../../../src/crypto/recryption/cms.ts"
@@ -21,13 +22,17 @@ function certificate(party: { readonly certificate: string }): Certificate {
   return readCertificate(base64(party.certificate.replace(/-----[A-Z ]+-----|\s/g, "")))
 }
 
-async function sealed(recipients: readonly Certificate[], cipher: "aes-256-cbc" | "aes-256-gcm"): Promise<Uint8Array> {
+async function sealed(
+  certificates: readonly Certificate[],
+  cipher: "aes-256-cbc" | "aes-256-gcm",
+): Promise<Uint8Array> {
   const content = new TextEncoder().encode(cms.plaintext)
   const parts: Uint8Array[] = []
   const secrets = deriveEnvelopeSecrets(new Uint8Array(32).fill(7), "test")
   async function* source(): AsyncGenerator<Uint8Array> {
     yield content
   }
+  const recipients = certificates.map((one) => cmsRecipient(one))
   const options = { contentOctets: content.length, recipients, secrets, cipher }
   for await (const part of encryptEnveloped(source(), options)) parts.push(part)
   return new Uint8Array(Buffer.concat(parts))

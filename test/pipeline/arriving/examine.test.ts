@@ -1,6 +1,7 @@
 import { createMessage, generateKey, type PrivateKey, sign } from "openpgp"
 import { beforeAll, describe, expect, test } from "vitest"
 import { type Certificate, readCertificate } from "../../../src/crypto/cms/certificate.ts"
+import { cmsRecipient } from "../../../src/crypto/cms/recipient.ts"
 import { randomOctets } from "../../../src/crypto/primitives/random.ts"
 import { GatewayError } from "../../../src/errors.ts"
 import { makeAccount } from "../../../src/identity/account.ts"
@@ -329,7 +330,7 @@ describe("a signed message in the mailbox", () => {
         resolve: () => ({ kind: "unknown" }),
         atRest: () => ({
           account: "bob@example.test",
-          target: { format: "smime", certificates: [certificate], cipher: "aes-256-cbc" },
+          target: { format: "smime", recipients: [cmsRecipient(certificate)], cipher: "aes-256-cbc" },
           subject: "clear",
           markerKey: new Uint8Array(32),
           restorers: NO_RESTORERS,
