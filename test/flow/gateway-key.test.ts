@@ -273,7 +273,10 @@ describe("an OpenPGP gateway key", () => {
     const colons = await mustRun("gpg", [...GPG, "--with-colons", "--list-keys", CAROL], home())
     expect(Buffer.from(colons).toString()).toMatch(new RegExp(`^sub:r:[^\\n]*${lost}`, "im"))
     const packets = Buffer.from(await mustRun("gpg", [...GPG, "--list-packets", at("carol.pgp")], home())).toString()
-    expect(packets.match(/revocation reason 0x0\d/g)?.slice(-2)).toEqual(["revocation reason 0x03", "revocation reason 0x02"])
+    expect(packets.match(/revocation reason 0x0\d/g)?.slice(-2)).toEqual([
+      "revocation reason 0x03",
+      "revocation reason 0x02",
+    ])
   })
 
   test("that is removed far from its keyring is destroyed, and what else is to be done is told", async () => {

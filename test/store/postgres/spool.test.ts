@@ -196,8 +196,7 @@ describe.skipIf(!postgresPossible)("PostgreSQL", () => {
         const writing = Array.from({ length: 8 }, (_, index) =>
           (index % 2 === 0 ? spool : other).write(newEntry(), pieces("x")),
         )
-        const destroyed = await at.keys.destroy([current])
-        const outcomes = await Promise.allSettled(writing)
+        const [outcomes, destroyed] = await Promise.all([Promise.allSettled(writing), at.keys.destroy([current])])
         const ids = outcomes.flatMap((outcome) => (outcome.status === "fulfilled" ? [outcome.value] : []))
         for (const id of ids) expect((await contentOf(spool, id)).toString()).toBe("x")
         expect(destroyed).toEqual(ids.length > 0 ? [] : [current])
