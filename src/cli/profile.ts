@@ -10,6 +10,7 @@ import { type Address, addressKey, parseAddress } from "../message/address.ts"
 import { dnsAddresses } from "../net/addresses.ts"
 import { type WebRules, webClient } from "../net/web.ts"
 import { publishedProfile } from "../profiles/sources/mail-profile.ts"
+import { KeptProfiles } from "../store/kept-profiles.ts"
 import { KeptKeyMemory } from "../store/key-memory.ts"
 import { MailKeys } from "../store/mail-keys.ts"
 import type { People } from "../store/people.ts"
@@ -94,7 +95,8 @@ function forget(written: string, options: CommonOptions): void {
   using instance = openInstance(options)
   const address = addressKey(parseAddress(written))
   const { database } = instance
-  const keys = new MailKeys(database).forget(address) + new KeptKeyMemory(database).forget(address)
+  const memories = [new MailKeys(database), new KeptProfiles(database), new KeptKeyMemory(database)]
+  const keys = memories.reduce((sum, memory) => sum + memory.forget(address), 0)
   if (options.json) printJson({ address, forgotten: keys })
   else print(keys === 0 ? `${address}: nothing was remembered` : `${address}: ${keys} forgotten`)
 }

@@ -47,6 +47,7 @@ const TABLES: readonly Table[] = [
   ),
   table("signature_verdict", "spool_id, field, decided_at", "spool_id"),
   table("expiry_warning", "name, days, ends_at, told_at", "name"),
+  table("profile_seen", "address, udf, issued_at, seen_at", "address, udf"),
   table("keyserver_request", "address, host, fingerprint, state, because, asked_at, changed_at", "address, host"),
 ]
 /** A new state has one of its own. */

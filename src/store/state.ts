@@ -113,6 +113,10 @@ export const STATE_MIGRATIONS = [
     address TEXT NOT NULL REFERENCES account (address) ON DELETE CASCADE, host TEXT NOT NULL, fingerprint TEXT NOT NULL, state TEXT NOT NULL,
     because TEXT NOT NULL, asked_at INTEGER NOT NULL, changed_at INTEGER NOT NULL, PRIMARY KEY (address, host)) STRICT, WITHOUT ROWID;
   `,
+  `
+  CREATE TABLE profile_seen (
+    address TEXT NOT NULL, udf TEXT NOT NULL, issued_at INTEGER NOT NULL, seen_at INTEGER NOT NULL, PRIMARY KEY (address, udf)) STRICT, WITHOUT ROWID;
+  `,
 ]
 
 /** Where the state is: what the configuration says of it. */

@@ -2,6 +2,7 @@ import { answerOf, answerText } from "../profiles/answer-text.ts"
 import { Discovery, type KeptAnswers, type KeyMemory } from "../profiles/discover.ts"
 import { type KeyFormat, TRUST, type Trust } from "../profiles/key.ts"
 import { judge } from "../profiles/usable.ts"
+import { KeptProfiles } from "../store/kept-profiles.ts"
 import { KeptKeyAnswers } from "../store/key-answers.ts"
 import { KeptKeyMemory } from "../store/key-memory.ts"
 import { MailKeys } from "../store/mail-keys.ts"
@@ -18,7 +19,10 @@ export function correspondentsOf(
   const { timeoutMs, keepFoundMs, keepNoneMs } = config.keys
   const stack = new DisposableStack()
   return new Discovery({
-    sources: keySources({ config, people, mail: new MailKeys(database), ask, now }, stack),
+    sources: keySources(
+      { config, people, mail: new MailKeys(database), profiles: new KeptProfiles(database), ask, now },
+      stack,
+    ),
     judge: (candidate, address, at) => judge(candidate, address, rulesAt(at), AbortSignal.timeout(timeoutMs)),
     answers: answersIn(new KeptKeyAnswers(database, Math.max(keepFoundMs, keepNoneMs))),
     memory: memoryIn(new KeptKeyMemory(database)),

@@ -8,7 +8,7 @@ import { daneSources } from "../profiles/sources/dane.ts"
 import { type HarvestedKey, harvestedSource } from "../profiles/sources/harvested.ts"
 import { hkps } from "../profiles/sources/hkps.ts"
 import { ldapSource } from "../profiles/sources/ldap.ts"
-import { mailProfile } from "../profiles/sources/mail-profile.ts"
+import { mailProfile, type SeenProfiles } from "../profiles/sources/mail-profile.ts"
 import { pinnedSource } from "../profiles/sources/pinned.ts"
 import { vks } from "../profiles/sources/vks.ts"
 import { wkd } from "../profiles/sources/wkd.ts"
@@ -20,6 +20,7 @@ export interface SourceParts {
   readonly config: Pick<Config, "keys" | "dns">
   readonly people: Pick<People, "pinned">
   readonly mail: Pick<MailKeys, "peer" | "harvested">
+  readonly profiles: SeenProfiles
   readonly ask: AskWeb
   readonly now: () => Date
 }
@@ -39,13 +40,13 @@ export function keySources(parts: SourceParts, stack: DisposableStack): readonly
 
 function namedSources(
   name: Config["keys"]["sources"][number],
-  { config, people, mail, ask }: SourceParts,
+  { config, people, mail, profiles, ask, now }: SourceParts,
 ): readonly KeySource[] {
   switch (name) {
     case "pinned":
       return [pinnedSource(people)]
     case "profile":
-      return [mailProfile(ask)]
+      return [mailProfile({ ask, seen: profiles, now })]
     case "wkd":
       return [wkd(ask)]
     case "dane":

@@ -4,7 +4,7 @@ import { armor } from "../../src/crypto/openpgp/armor.ts"
 import { PACKET, readPackets } from "../../src/crypto/openpgp/packet.ts"
 import { parseAddress } from "../../src/message/address.ts"
 import { MAX_CERTIFICATES, readOpenPgpAnswer } from "../../src/profiles/sources/openpgp-answer.ts"
-import { readProfileAnswer } from "../../src/profiles/sources/profile-answer.ts"
+import { profileAnswer, readPublished } from "../../src/profiles/sources/profile-answer.ts"
 import { makeAlice } from "../identity/people.ts"
 
 const numRuns = Number(process.env["FUZZ_RUNS"] ?? 400)
@@ -67,7 +67,7 @@ test("a certificate without a user id that has the address is not one of its own
 })
 
 test("whatever stands where a profile should, there is an answer; of a damaged one no key is used", () => {
-  const whole = readProfileAnswer({ text: profile, place: PLACE }, ALICE)
+  const whole = profileAnswer(readPublished({ text: profile }, ALICE), PLACE)
   expect(whole.candidates).toHaveLength(2)
   const text = fc.oneof(
     fc.string({ maxLength: 300 }),
@@ -76,7 +76,7 @@ test("whatever stands where a profile should, there is an answer; of a damaged o
   )
   fc.assert(
     fc.property(text, (said) => {
-      const answer = readProfileAnswer({ text: said, place: PLACE }, ALICE)
+      const answer = profileAnswer(readPublished({ text: said }, ALICE), PLACE)
       // What was changed is of no weight, such as a space between members, or all is lost.
       if (answer.candidates.length > 0) expect(answer).toEqual(whole)
       else expect(answer.remarks).toHaveLength(1)

@@ -191,7 +191,11 @@ test("what we publish is what we find, by both methods and as a profile, and may
       authority: certificate.certificate,
       isAllowed: () => true,
     })
-    const answers = await Promise.all([wkd(ask), mailProfile(ask)].map((source) => source.lookup(address, never)))
+    const answers = await Promise.all(
+      [wkd(ask), mailProfile({ ask, seen: { newest: () => null, saw: () => undefined }, now: () => new Date() })].map(
+        (source) => source.lookup(address, never),
+      ),
+    )
     const candidates = answers.flatMap((answer) => answer?.candidates ?? [])
     expect(candidates.map(({ source, format }) => `${source} ${format}`)).toEqual([
       "wkd openpgp",

@@ -1,21 +1,53 @@
 import { localPartHash } from "../../identity/fingerprint.ts"
+import type { ProfileMailPublic } from "../../identity/profile.ts"
 import type { Address } from "../../message/address.ts"
 import type { AskWeb } from "../../net/web.ts"
 import type { KeySource } from "../key.ts"
-import { askPlaces } from "./places.ts"
-import { PROFILE_SOURCE, type Published, readProfileAnswer } from "./profile-answer.ts"
+import { askPlaces, silence } from "./places.ts"
+import { PROFILE_SOURCE, type Published, profileAnswer, readPublished } from "./profile-answer.ts"
+
+/** When the newest profile was issued that was met, for each address and personal root. */
+export interface SeenProfiles {
+  /** null: none was met. */
+  newest(address: string, udf: string): Date | null
+  saw(address: string, udf: string, issuedAt: Date, now: Date): void
+}
+
+export interface MailProfileMeans {
+  readonly ask: AskWeb
+  readonly seen: SeenProfiles
+  readonly now: () => Date
+}
 
 /** The signed profile of an account, published by its domain (docs/PROFILE.md). */
-export function mailProfile(ask: AskWeb): KeySource {
+export function mailProfile({ ask, seen, now }: MailProfileMeans): KeySource {
   return {
     name: PROFILE_SOURCE,
     trust: "domain",
     async lookup(address, signal) {
       if (address.domain.startsWith("[")) return null
       const { published, remarks } = await publishedProfile(ask, address, signal)
-      return published === null ? { candidates: [], remarks } : readProfileAnswer(published, address)
+      if (published === null) return { candidates: [], remarks }
+      const profile = readPublished(published, address)
+      if (typeof profile !== "string") refuseReplay(profile, seen, now())
+      return profileAnswer(profile, published.place)
     },
   }
+}
+
+/**
+ * A profile that is older than one of the same root which was met before is a replay: it may name keys that are lost or revoked since, and says nothing of those there are now.
+ * One from the future is taken, but a clock that was wrong once must not make all that come later replays.
+ * @throws GatewayError KEY_SOURCE_SILENT
+ */
+function refuseReplay({ address, udf, issuedAt }: ProfileMailPublic, seen: SeenProfiles, now: Date): void {
+  const newest = seen.newest(address, udf)
+  if (newest !== null && issuedAt < newest)
+    throw silence(
+      PROFILE_SOURCE,
+      `the profile of ${issuedAt.toISOString()} is older than the one of ${newest.toISOString()} that was there before`,
+    )
+  if (issuedAt <= now) seen.saw(address, udf, issuedAt, now)
 }
 
 /**

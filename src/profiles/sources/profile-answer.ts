@@ -12,12 +12,16 @@ export interface Published {
   readonly place: string
 }
 
-/** The keys of a profile whose signature holds and which is this address's; of any other none, with a remark. */
-export function readProfileAnswer({ text, place }: Published, address: Address): SourceAnswer {
+/** A profile whose signature holds and which is this address's; of any other one sentence why it is not used. */
+export function readPublished({ text }: Pick<Published, "text">, address: Address): ProfileMailPublic | string {
   const profile = verified(text)
+  if (typeof profile === "string" || profile.address === addressKey(address)) return profile
+  return `the profile that stands there is that of ${profile.address}`
+}
+
+/** The keys of such a profile; none where it is a sentence, which is a remark then. */
+export function profileAnswer(profile: ProfileMailPublic | string, place: string): SourceAnswer {
   if (typeof profile === "string") return { candidates: [], remarks: [profile] }
-  if (profile.address !== addressKey(address))
-    return { candidates: [], remarks: [`the profile that stands there is that of ${profile.address}`] }
   const found = profile.connection.slice(0, MAX_CONNECTIONS).map((entry) => keysOf(entry, profile, place))
   return {
     candidates: found.flatMap(({ candidates }) => candidates),

@@ -110,4 +110,8 @@ export const POSTGRES_STATE_MIGRATIONS = [
     fingerprint TEXT COLLATE "C" NOT NULL, state TEXT NOT NULL, because TEXT NOT NULL, asked_at BIGINT NOT NULL, changed_at BIGINT NOT NULL,
     PRIMARY KEY (address, host));
   `,
+  `
+  CREATE TABLE profile_seen (
+    address TEXT COLLATE "C" NOT NULL, udf TEXT COLLATE "C" NOT NULL, issued_at BIGINT NOT NULL, seen_at BIGINT NOT NULL, PRIMARY KEY (address, udf));
+  `,
 ]

@@ -6,7 +6,7 @@ import { base64, formatJson } from "../../../src/identity/json.ts"
 import { signDocument } from "../../../src/identity/jws.ts"
 import { type ProfileMailPublic, signProfile, verifyProfile } from "../../../src/identity/profile.ts"
 import { parseAddress } from "../../../src/message/address.ts"
-import { mailProfile } from "../../../src/profiles/sources/mail-profile.ts"
+import { mailProfile, type SeenProfiles } from "../../../src/profiles/sources/mail-profile.ts"
 import { type WebHandler, WebHosts } from "../../harness/web-hosts.ts"
 import { makeAlice } from "../../identity/people.ts"
 
@@ -25,10 +25,19 @@ beforeAll(async () => {
   alice = await makeAlice("smime", "openpgp")
   profile = verifyProfile(textOf(alice))
 })
-afterEach(() => web.reset())
+afterEach(() => {
+  web.reset()
+  seen.clear()
+})
 afterAll(async () => web?.[Symbol.asyncDispose]())
 
-const lookup = (address = ALICE) => mailProfile(web.client()).lookup(address, never)
+const seen = new Map<string, Date>()
+const kept: SeenProfiles = {
+  newest: (address, udf) => seen.get(`${address} ${udf}`) ?? null,
+  saw: (address, udf, issuedAt) => void seen.set(`${address} ${udf}`, issuedAt),
+}
+const lookup = (address = ALICE, now = new Date("2027-01-01")) =>
+  mailProfile({ ask: web.client(), seen: kept, now: () => now }).lookup(address, never)
 const answers =
   (text: string): WebHandler =>
   (_request, response) =>
@@ -76,6 +85,47 @@ test("where neither has an address, there is none", async () => {
 
 test("an address literal has no domain to ask", async () => {
   expect(await lookup(parseAddress("alice@[192.0.2.1]"))).toBe(null)
+})
+
+describe("a profile that is older than one that was met", () => {
+  const at = (days: number) => new Date(profile.issuedAt.getTime() + days * 86_400e3)
+  const serve = (issuedAt: Date, change: Partial<ProfileMailPublic> = {}): void =>
+    void (web.answer = answers(signed({ ...change, issuedAt })))
+
+  test("is a replay, and no answer; the same and newer ones are taken", async () => {
+    for (const days of [1, 1, 3]) {
+      serve(at(days))
+      expect((await lookup())?.candidates).toHaveLength(2)
+    }
+    serve(at(2))
+    await expect(lookup()).rejects.toMatchObject({
+      code: "KEY_SOURCE_SILENT",
+      message: expect.stringMatching(/the profile of .* is older than the one of .* that was there before/),
+    })
+  })
+
+  test("of another root says nothing about this one's", async () => {
+    serve(at(3))
+    await lookup()
+    const other = await makeAlice("openpgp")
+    web.answer = answers(textOf(other))
+    expect((await lookup())?.candidates.map(({ lineage }) => lineage)).toEqual([verifyProfile(textOf(other)).udf])
+  })
+
+  test("from the future is taken, and does not make those of today replays", async () => {
+    serve(at(5))
+    expect((await lookup(ALICE, at(4)))?.candidates).toHaveLength(2)
+    serve(at(4))
+    expect((await lookup(ALICE, at(4)))?.candidates).toHaveLength(2)
+  })
+
+  test("with a wrong signature is none, and nothing is remembered of it", async () => {
+    serve(at(1))
+    await lookup()
+    web.answer = answers(tampered(signed({ issuedAt: at(9) })))
+    expect((await lookup())?.candidates).toEqual([])
+    expect([...seen.values()]).toEqual([at(1)])
+  })
 })
 
 const wishes: [
