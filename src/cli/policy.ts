@@ -90,7 +90,7 @@ function addressesIn(fields: readonly Field[], name: string): readonly string[] 
 
 function show({
   recipient,
-  prospect: { decision, policy, statedBy },
+  prospect: { decision, policy, statedBy, tags },
 }: {
   recipient: string
   prospect: Prospect
@@ -100,4 +100,5 @@ function show({
     const rule = statedBy[word as keyof typeof statedBy]
     print(`    ${word} = ${JSON.stringify(value)}${rule === null ? "" : `, by rule "${rule}"`}`)
   }
+  for (const tag of tags) print(`    leaves without ${tag} in its subject`)
 }

@@ -97,11 +97,11 @@ function decisionView({ decision }: Prospect) {
 }
 
 /** What policy makes of a message to one recipient: a JSON value. */
-export function policyView(recipient: string, { decision, policy, statedBy, resolution }: Prospect) {
+export function policyView(recipient: string, { decision, policy, statedBy, tags, resolution }: Prospect) {
   const { kind, because } = decision
   const key =
     decision.kind === "encrypt" ? { source: decision.key.source, fingerprint: decision.key.fingerprint } : null
-  return { recipient, decision: kind, because, key, policy, statedBy, unanswered: resolution.unanswered }
+  return { recipient, decision: kind, because, key, policy, statedBy, tags, unanswered: resolution.unanswered }
 }
 
 /** The field Subject of a message of which nothing else is known. */

@@ -157,6 +157,8 @@ describe("policy at delivery", () => {
     ).toMatchObject({
       recipient: "anybody@elsewhere.test",
     })
+    const test = ["policy", "test", "--from", ALICE, "--to", "anybody@elsewhere.test", "--subject", "[secure] plans"]
+    expect(await gateway.must(...test)).toContain("    leaves without [secure] in its subject\n")
   })
 })
 
