@@ -10,6 +10,7 @@ import { KeyserverRequests, PENDING_MS } from "../../../src/store/keyserver-requ
 import { openDatabase } from "../../../src/store/sqlite.ts"
 import { STATE_MIGRATIONS } from "../../../src/store/state.ts"
 import { verificationMail } from "../../harness/hagrid.ts"
+import { temporaryFolder } from "../../harness/peers.ts"
 
 const AT = new Date("2026-11-26T12:00:00Z")
 const HOST = "keys.example"
@@ -41,7 +42,8 @@ async function arrived({
   confirmed = { kind: "published" },
   times = 1,
 }: Arriving): Promise<{ readonly given: readonly string[]; readonly state: string | undefined }> {
-  const database = openDatabase(":memory:", STATE_MIGRATIONS)
+  await using folder = await temporaryFolder()
+  const database = openDatabase(folder.file("state.db"), STATE_MIGRATIONS)
   try {
     database.sql.run`
       INSERT INTO account (address, name, formats, root, intermediate, profile, added_at)
