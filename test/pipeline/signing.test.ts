@@ -191,6 +191,19 @@ describe("OpenPGP", () => {
     expect(code, stderr).toBe(0)
   })
 
+  test.skipIf(!peer("rnp"))("rnp verifies", async () => {
+    const { part, signature } = halves(await signed(PLAIN, identity()))
+    await writeFile(folder.file("rnp.part"), part)
+    await writeFile(folder.file("rnp.asc"), signature)
+    await mkdir(folder.file("rnp"))
+    const home = ["--homedir", folder.file("rnp")]
+    await mustRun("rnpkeys", [...home, "--import-key", folder.file("certificate.asc")])
+    const verify = [...home, "--verify", folder.file("rnp.asc"), "--source", folder.file("rnp.part")]
+    await mustRun("rnp", verify)
+    await writeFile(folder.file("rnp.part"), Buffer.concat([part, Buffer.from(" ")]))
+    expect((await run("rnp", verify)).code).not.toBe(0)
+  })
+
   test("the same message and time give the same octets", async () => {
     expect(text(await signed(PLAIN, identity()))).toBe(text(await signed(PLAIN, identity())))
   })
