@@ -2,6 +2,8 @@ import { describe, expect, test } from "vitest"
 import { parseConfig } from "../../src/config/load.ts"
 import { readCertificate } from "../../src/crypto/cms/certificate.ts"
 import type { CmsIdentity } from "../../src/crypto/cms/signed.ts"
+import { dearmor } from "../../src/crypto/openpgp/armor.ts"
+import { readPackets } from "../../src/crypto/openpgp/packet.ts"
 import { randomOctets } from "../../src/crypto/primitives/random.ts"
 import { signP256 } from "../../src/crypto/primitives/sign.ts"
 import { GatewayError } from "../../src/errors.ts"
@@ -22,7 +24,7 @@ const CANARY = "canary-4711"
 const CLEAR = `From: a@one.test\r\nSubject: figures\r\n\r\n${CANARY}\r\n`
 const OTHERS = CLEAR.replace("a@one.test", "sales@one.test")
 const { person } = await makeAccount(
-  { address: "b@else.test", name: "B", formats: ["smime"] },
+  { address: "b@else.test", name: "B", formats: ["smime", "openpgp"] },
   { now: AT, random: randomOctets },
 )
 const { person: renewed } = await makeAccount(
@@ -40,6 +42,7 @@ const KEY = {
   lineage: "b",
   reads: { aesGcm: false, seipdV2: false },
 } satisfies Partial<UsableKey> as unknown as UsableKey
+const openPgpOctets = person.openpgp?.certificate ?? new Uint8Array(0)
 const SILENT = { source: "wkd", trust: "domain", because: "timed out" } as const
 const LOST = { format: "smime", lineage: "b", source: "wkd", trust: "domain", firstSeen: AT, lastSeen: AT } as const
 const EXPIRED = { candidate: KEY as KeyCandidate, because: "it expired on 2025-01-01" }
@@ -195,6 +198,38 @@ for (const [what, given, outcome, left] of rows)
     // What is told to senders holds nothing of the message but its outer header.
     expect(seen.reports.join()).not.toContain(CANARY)
   })
+
+describe("the newest form that the holder of the key reads", () => {
+  test("S/MIME: AES-GCM where his certificate says so", async () => {
+    for (const [aesGcm, type] of [
+      [true, "authEnveloped-data"],
+      [false, "enveloped-data"],
+    ] as const) {
+      const { sent } = await relayed({ known: { keys: [{ ...KEY, reads: { aesGcm, seipdV2: false } }] } })
+      expect(sent).toContain(`smime-type=${type}`)
+    }
+  })
+
+  test("OpenPGP: SEIPD version 2 where his certificate says so", async () => {
+    const format = "openpgp" as const
+    for (const seipdV2 of [true, false]) {
+      const reads = { aesGcm: false, seipdV2 }
+      const { sent } = await relayed({ known: { keys: [{ ...KEY, format, octets: openPgpOctets, reads }] } })
+      const packets = readPackets(dearmor(Buffer.from(sent ?? ""))?.binary ?? new Uint8Array(0))
+      expect(packets.map(({ tag, body }) => [tag, body[0]])).toEqual(
+        seipdV2
+          ? [
+              [1, 6],
+              [18, 2],
+            ]
+          : [
+              [1, 3],
+              [18, 1],
+            ],
+      )
+    }
+  })
+})
 
 test("who sent a message that is held is told once that it waits, and why, unless he asked not to be", async () => {
   const { reports } = await relayed({ known: { remembered: [LOST] } })

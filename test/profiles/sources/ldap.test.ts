@@ -1,8 +1,10 @@
 import { once } from "node:events"
 import { createServer, type Socket } from "node:net"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
+import { octetString, sequence, setOf, tagged } from "../../../src/crypto/cms/der.ts"
 import { binaryOf } from "../../../src/crypto/openpgp/certificate.ts"
 import { parseAddress } from "../../../src/message/address.ts"
+import { MAX_ANSWER_OCTETS } from "../../../src/net/ldap-client.ts"
 import {
   MessageCutter,
   OPERATION,
@@ -290,6 +292,13 @@ describe("a server that is not to be believed", () => {
   const done = (code: number): Uint8Array => resultOperation(OPERATION.searchDone, { code, diagnostic: "secret words" })
   const hex = (text: string): Uint8Array => new Uint8Array(Buffer.from(text.replaceAll(" ", ""), "hex"))
 
+  /** More than a search may bring, in entries that are each as large as may be. */
+  const manyEntries = (id: number): Uint8Array[] => {
+    const value = sequence(octetString(Buffer.from("description")), setOf(octetString(Buffer.alloc(1_000_000))))
+    const entry = Buffer.from(tagged(0x64, octetString(Buffer.from("cn=a")), sequence(value)))
+    return Array.from({ length: Math.ceil(MAX_ANSWER_OCTETS / 1_000_000) + 1 }, () => writeMessage(id, entry))
+  }
+
   const rows: [name: string, answer: (id: number, socket: Socket) => Uint8Array | null, reason: RegExp][] = [
     ["busy", (id) => writeMessage(id, done(RESULT.busy)), /busy \(51\)$/],
     ["unavailable", (id) => writeMessage(id, done(RESULT.unavailable)), /unavailable \(52\)$/],
@@ -307,13 +316,15 @@ describe("a server that is not to be believed", () => {
       (id) => hex(`30 14 02 01 0${id} 64 0f 04 00 30 0b 30 09 04 01 61 31 84 7f ff ff ff`),
       /cut off/,
     ],
+    ["entries without end", (id) => Buffer.concat(manyEntries(id)), /an answer of over \d+ octets/],
     ["a bind answer to a search", (id) => writeMessage(id, hex("61 07 0a 01 00 04 00 04 00")), /something else/],
   ]
   for (const [name, answer, reason] of rows)
     test(`no answer: ${name}`, async () => {
       await using server = await scripted(answer)
       using source = ldapSource(directory(server.port))
-      const error = await ask(source, "a@example.test", AbortSignal.timeout(300)).catch((error: unknown) => error)
+      const patience = AbortSignal.timeout(name === "silence" ? 300 : 10_000)
+      const error = await ask(source, "a@example.test", patience).catch((error: unknown) => error)
       expect(error).toMatchObject({ code: "KEY_SOURCE_SILENT", message: expect.stringMatching(reason) })
       expect(String(error)).not.toContain("secret words")
     })

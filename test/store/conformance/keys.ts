@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest"
+import { KeptDepartures } from "../../../src/store/departures.ts"
 import { KeptExpiryWarnings } from "../../../src/store/expiry-warnings.ts"
 import { KeptProfiles, MAX_ROOTS } from "../../../src/store/kept-profiles.ts"
 import { KeptKeyAnswers, MAX_ANSWER_LENGTH } from "../../../src/store/key-answers.ts"
@@ -207,6 +208,27 @@ export function keysConformance(driver: StateDriver): void {
       kept.harvest("b@else.test", harvested("a", AT))
       expect([kept.forget("b@else.test"), kept.forget("b@else.test")]).toEqual([2, 0])
       expect([kept.peer("b@else.test"), kept.harvested("b@else.test")]).toEqual([null, []])
+    })
+  })
+
+  describe("decisions about leaving mail", () => {
+    test("the last one of each message and recipient is read back, for ninety days", () => {
+      const kept = new KeptDepartures(opened.state)
+      const departure = (spoolId: string, days: number, decision = "send") => ({
+        ...{ spoolId, recipient: "b@else.test", sender: "a@one.test", at: later(days), decision, facts: "{}" },
+      })
+      const since = () => kept.since(later(-1), null, 10).map(({ spoolId, decision }) => [spoolId, decision])
+      kept.add([departure("id1", 0, "wait"), departure("id2", 2)], later(2))
+      kept.add([departure("id1", 1)], later(2))
+      expect(since()).toEqual([
+        ["id1", "send"],
+        ["id2", "send"],
+      ])
+      kept.add([departure("id3", 91.5)], later(91.5))
+      expect(since()).toEqual([
+        ["id2", "send"],
+        ["id3", "send"],
+      ])
     })
   })
 
