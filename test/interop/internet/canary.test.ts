@@ -1,5 +1,5 @@
 import { once } from "node:events"
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs"
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs"
 import { writeFile } from "node:fs/promises"
 import type { IncomingMessage, ServerResponse } from "node:http"
 import { createServer } from "node:https"
@@ -36,7 +36,7 @@ const DOMAINS: readonly (readonly [
   web: string,
   Answer?,
 ])[] = [
-  ["key.test", "encrypted", WEB, (response) => response.end(certificate)],
+  ["key.test", "encrypted", WEB, (response) => (keyIsThere ? response : response.writeHead(404)).end(certificate)],
   ["pinned.test", "encrypted", WEB, (response) => response.writeHead(404).end()],
   ["clear.test", "clear", WEB, (response) => response.writeHead(404).end()],
   ["none.test", "held", WEB, (response) => response.writeHead(404).end()],
@@ -64,6 +64,7 @@ encrypt = "require"
 const stack = new AsyncDisposableStack()
 const canaries = new Map<string, Canary>(DOMAINS.map(([domain]) => [domain, makeCanary()]))
 let certificate: Uint8Array
+let keyIsThere = true
 let internet: Internet
 let gateway: Instance
 let laptop: DeviceSettings
@@ -121,7 +122,7 @@ beforeAll(async () => {
   record(await internet.listen(MAIL), sink.port)
   gateway = stack.use(await Instance.create())
   gateway.configure("[listen]", `[dns]\nservers = ["127.0.0.1"]\n[listen]`)
-  gateway.configure('sources = ["pinned"]', 'sources = ["pinned", "wkd", "profile"]')
+  gateway.configure('sources = ["pinned"]', 'sources = ["pinned", "wkd", "profile"]\nkeep = "1ms"')
   gateway.configure("[policy]\n", '[policy]\nheaders = "hidden"\n')
   writeFileSync(gateway.configuration, `${readFileSync(gateway.configuration, "utf8")}${RULES}`)
   await gateway.must("account", "add", ALICE)
@@ -269,6 +270,23 @@ describe.skipIf(!possible)("what a message says", () => {
       await gateway.must("queue", "retry", job?.id ?? to)
       await eventually(`${to} again`, () => attempts(to).length > before, 30_000)
     }
+    expect(seen()).toEqual(NOTHING_BUT_CLEAR)
+    expect(sink.messages).toHaveLength(5)
+  })
+
+  test("nor when the key that an address had is gone: the message is held, and its sender told (row 36)", async () => {
+    keyIsThere = false
+    canaries.set("gone", makeCanary())
+    await send(["friend@key.test"], canaryOf("gone"))
+    const held = await eventually("a held message", async () =>
+      (await queued()).find(({ recipient, state }) => recipient === "friend@key.test" && state === "held"),
+    )
+    expect(held.holdReason).toBe("friend@key.test had a key (wkd) and has none now")
+    const inbox = join(gateway.maildir(ALICE), "new")
+    await eventually("a report on each held message", () => {
+      const texts = existsSync(inbox) ? readdirSync(inbox).map((name) => readFileSync(join(inbox, name), "latin1")) : []
+      return texts.filter((text) => text.includes("\r\nSubject: Delayed mail\r\n")).length === 3
+    })
     expect(seen()).toEqual(NOTHING_BUT_CLEAR)
     expect(sink.messages).toHaveLength(5)
   })
