@@ -25,6 +25,11 @@ export class EncryptionClassifier {
     return this.#state.kind === "body" ? (this.#state.body.found ?? "clear") : "clear"
   }
 
+  /** Whether the decision is "clear", whatever follows. */
+  get isClear(): boolean {
+    return this.#state.kind === "clear"
+  }
+
   /** The decision, when all octets were pushed. */
   end(): Kind {
     const state = this.#state

@@ -63,6 +63,11 @@ export class StructureParser {
     }
   }
 
+  /** Whether the message holds nothing that is looked into, whatever follows: only its end and its lines are not known yet. */
+  get isLeaf(): boolean {
+    return this.#root.phase === "body" && this.#root.kind === "leaf"
+  }
+
   /** The structure, when all octets were pushed. */
   end(): Entity {
     if (this.#headOctets > 0) this.#line(this.#lineEnds)

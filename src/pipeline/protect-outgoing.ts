@@ -2,8 +2,8 @@
 import { sha256 } from "../crypto/primitives/hash.ts"
 import { type HeaderPolicy, type ProtectedHeader, protectHeader, withoutBcc } from "../mime/header-protection.ts"
 import { inlineTextHeader } from "../mime/inline-text.ts"
-import { atHand, type Prepared, prefixed } from "./prepared.ts"
-import { armoredMessage, classify, type EncryptionTarget, encryptedMessage, splitHeader } from "./protect.ts"
+import { type Prepared, prefixed } from "./prepared.ts"
+import { armoredMessage, type ClassifiedMessage, type EncryptionTarget, encryptedMessage } from "./protect.ts"
 import { type Signing, signedEntity } from "./signing.ts"
 
 /** What is done to a message that leaves, beside encrypting it; each recipient may have it otherwise. */
@@ -23,19 +23,17 @@ export const ENCRYPTED_ONLY: OutgoingOptions = { headers: "off", form: "mime", s
  * came. As in `protectAtRest`, the same message, options and target give the same octets as far as the formats allow: not with RSA keys, with OpenPGP keys on
  * other curves than 25519, or with a signature that is random.
  * @param context names the recipient, or those of one group
- * @throws GatewayError HEADER_TOO_LARGE, CERTIFICATE_UNSUPPORTED, OPENPGP_UNSUPPORTED
+ * @throws GatewayError CERTIFICATE_UNSUPPORTED, OPENPGP_UNSUPPORTED
  */
 export async function protectOutgoing(
-  message: Prepared,
+  { kind, header, body }: ClassifiedMessage,
   trace: readonly Uint8Array[],
   seed: Uint8Array,
   context: string,
   target: EncryptionTarget,
   options: OutgoingOptions = ENCRYPTED_ONLY,
 ): Promise<Prepared> {
-  const source = await atHand(message)
-  const { header, body } = await splitHeader(source)
-  if ((await classify(source)) !== "clear") return prefixed([...trace, withoutBcc(header)], body)
+  if (kind !== "clear") return prefixed([...trace, withoutBcc(header)], body)
   if (target.format === "openpgp" && options.form === "inline" && options.signing === null) {
     const text = inlineTextHeader(header)
     if (text !== null)
@@ -49,19 +47,16 @@ export async function protectOutgoing(
 
 /**
  * A message that leaves in clear: without its Bcc, and signed where that is wanted and its author has not done so.
- * @throws GatewayError HEADER_TOO_LARGE, NOT_SIGNABLE
+ * @throws GatewayError NOT_SIGNABLE
  */
 export async function signOutgoing(
-  message: Prepared,
+  { kind, header, body }: ClassifiedMessage,
   trace: readonly Uint8Array[],
   seed: Uint8Array,
   { headers, signing }: Pick<OutgoingOptions, "headers" | "signing">,
 ): Promise<Prepared> {
-  const source = await atHand(message)
-  const { header, body } = await splitHeader(source)
   const head = protectHeader(header, headers, "clear")
-  if (signing === null || head.isSigned || (await classify(source)) !== "clear")
-    return prefixed([...trace, withoutBcc(header)], body)
+  if (signing === null || head.isSigned || kind !== "clear") return prefixed([...trace, withoutBcc(header)], body)
   const signed = await signedEntity(prefixed([head.payload], body), { ...signing, seed, isEncrypted: false })
   return prefixed([...trace, ...head.outside, signed.fields], signed.body)
 }

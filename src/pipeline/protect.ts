@@ -16,7 +16,7 @@ import type { SeipdVersion } from "../crypto/openpgp/protected-body.ts"
 import { hkdfSha256 } from "../crypto/primitives/hash.ts"
 import { RecryptionStream } from "../crypto/recryption/stream.ts"
 import { base64Lines, base64LinesSize } from "../mime/base64-lines.ts"
-import { EncryptionClassifier } from "../mime/classify.ts"
+import { EncryptionClassifier, type Kind } from "../mime/classify.ts"
 import { outerFields, pgpMimeFrame, type SubjectPolicy, smimeFields, withoutMarker } from "../mime/compose.ts"
 import { MAX_HEADER_OCTETS, readHeader } from "../mime/header.ts"
 import type { EncryptedBy, MarkerMaker } from "./marker-mac.ts"
@@ -64,17 +64,15 @@ export async function protectAtRest(
   seed: Uint8Array,
   rest: AtRest,
 ): Promise<ProtectedMessage> {
-  const source = await atHand(message)
-  const { header, body } = await splitHeader(source)
-  const arrived = await classify(source)
-  if (arrived === "clear") {
-    const encrypted = encryptedMessage(source, seed, rest.account, rest.target)
+  const { whole, header, body, kind } = await classified(message)
+  if (kind === "clear") {
+    const encrypted = encryptedMessage(whole, seed, rest.account, rest.target)
     const outside = [...trace, ...outerFields(header, rest.subject)]
     const stored = await marked("this gateway", outside, encrypted.fields, await settle(encrypted.body), rest)
     return { ...stored, by: `${rest.target.format} by this gateway` }
   }
   const restored = restoredBody(body, genuineMarker(header, rest)?.tag ?? null, rest)
-  return { ...(await marked("unknown", trace, withoutMarker(header), restored, rest)), by: `arrived as ${arrived}` }
+  return { ...(await marked("unknown", trace, withoutMarker(header), restored, rest)), by: `arrived as ${kind}` }
 }
 
 /** MIME fields and body of `message`, whole, encrypted to `target`. */
@@ -89,10 +87,36 @@ export function encryptedMessage(
     : pgpMimeMessage(message, seed, context, target)
 }
 
-/** Whether everything in `message` is encrypted already. */
-export async function classify(message: Prepared): Promise<"clear" | "smime" | "openpgp"> {
+/** A message of which it is known whether everything in it is encrypted already. */
+export interface ClassifiedMessage {
+  readonly kind: Kind
+  readonly whole: Prepared
+  /** Its header section with the empty line. */
+  readonly header: Uint8Array
+  readonly body: Prepared
+}
+
+/**
+ * Looks at a message once, before anything is done with it.
+ * @throws GatewayError HEADER_TOO_LARGE
+ */
+export async function classified(message: Prepared): Promise<ClassifiedMessage> {
+  const whole = await atHand(message)
+  return { whole, ...(await splitHeader(whole)), kind: await classify(whole) }
+}
+
+/** The message with another header section, of the same MIME fields. */
+export function withHeader(message: ClassifiedMessage, header: Uint8Array): ClassifiedMessage {
+  return header === message.header ? message : { ...message, header, whole: prefixed([header], message.body) }
+}
+
+/** Whether everything in `message` is encrypted already. It is read no further than needed to tell. */
+export async function classify(message: Prepared): Promise<Kind> {
   const classifier = new EncryptionClassifier()
-  for await (const part of message.content()) classifier.push(part)
+  for await (const part of message.content()) {
+    classifier.push(part)
+    if (classifier.isClear) break
+  }
   return classifier.end()
 }
 

@@ -16,8 +16,8 @@ import type { Gateway, OpenMessage } from "./gateway.ts"
 import { type Leaving, leaving } from "./leaving.ts"
 import { type OutgoingSignature, outgoingSignature, withoutKey } from "./outgoing-signature.ts"
 import type { Result } from "./ports.ts"
-import { atHand, type Prepared, prefixed } from "./prepared.ts"
-import { classify, splitHeader } from "./protect.ts"
+import type { Prepared } from "./prepared.ts"
+import { type ClassifiedMessage, classified, withHeader } from "./protect.ts"
 import { type OutgoingOptions, protectOutgoing, signOutgoing } from "./protect-outgoing.ts"
 import { deferred, failed } from "./settle.ts"
 
@@ -33,13 +33,13 @@ export async function relay(
   signal: AbortSignal,
 ): Promise<Result> {
   const { entry } = message
-  const original = await atHand({ sizeOctets: entry.sizeOctets, content: () => message.content() })
+  const original = await classified({ sizeOctets: entry.sizeOctets, content: () => message.content() })
   const send = (outgoing: Prepared, verified = false) =>
     sendSigned(outgoing, verified, message, job, recipient, gateway, signal)
-  const { header, body } = await splitHeader(original)
+  const { header } = original
   const above = [Buffer.from(entry.received), ...autocryptFields(header, entry.origin.account, gateway.directory)]
   // What its sender encrypted stays as it is, whatever we know of the recipient.
-  if ((await classify(original)) !== "clear") return send(await signOutgoing(original, above, entry.seed, UNSIGNED))
+  if (original.kind !== "clear") return send(await signOutgoing(original, above, entry.seed, UNSIGNED))
 
   const left = await decided(message, header, recipient, job, gateway)
   const { decision } = left
@@ -53,9 +53,8 @@ export async function relay(
     case "encrypt":
     case "send":
     case "tls": {
-      const untagged = untaggedHeader(entry, header, left.tags)
-      const clean = untagged === header ? original : prefixed([untagged], body)
-      const outgoing = await asDecided({ original: clean, header: untagged, above, entry, job }, left, gateway)
+      const clean = withHeader(original, untaggedHeader(entry, header, left.tags))
+      const outgoing = await asDecided({ original: clean, above, entry, job }, left, gateway)
       return "kind" in outgoing ? outgoing : send(outgoing, decision.kind === "tls")
     }
     case "wait":
@@ -95,8 +94,7 @@ async function decided(
 
 /** A message on its way to one recipient. */
 interface Outgoing {
-  readonly original: Prepared
-  readonly header: Uint8Array
+  readonly original: ClassifiedMessage
   /** Fields that go on top: its trace, and what we tell of its author. */
   readonly above: readonly Uint8Array[]
   readonly entry: SpoolEntry
@@ -122,12 +120,12 @@ async function asDecided(
   left: Leaving,
   { signingIdentities, log, now }: Gateway,
 ): Promise<Prepared | Result> {
-  const { header, entry, job } = outgoing
+  const { original, entry, job } = outgoing
   const key = left.decision.kind === "encrypt" ? left.decision.key : null
   const form = (signature: OutgoingSignature) =>
     signature.kind === "hold" ? held(signature.because) : protectedAs(outgoing, key, left.policy, signature, now())
   try {
-    const signature = outgoingSignature(entry, header, left, key?.format ?? null, signingIdentities)
+    const signature = outgoingSignature(entry, original.header, left, key?.format ?? null, signingIdentities)
     log.info("mail.signature", { id: job.spoolId, recipient: job.recipient, ...described(signature) })
     return await form(signature)
   } catch (error) {

@@ -10,7 +10,7 @@ import { makeAccountKey } from "../../src/crypto/openpgp/account-key.ts"
 import { deriveOpenPgpSecrets, encryptOpenPgp } from "../../src/crypto/openpgp/encrypt.ts"
 import { type OpenPgpRecipient, openPgpRecipient, openPgpRecipients } from "../../src/crypto/openpgp/recipient.ts"
 import { atHand, collect, type Prepared } from "../../src/pipeline/prepared.ts"
-import type { EncryptionTarget } from "../../src/pipeline/protect.ts"
+import { classified, type EncryptionTarget } from "../../src/pipeline/protect.ts"
 import { ENCRYPTED_ONLY, type OutgoingOptions, protectOutgoing } from "../../src/pipeline/protect-outgoing.ts"
 import { makeHolder, makePerson } from "../crypto/cms/alice.ts"
 import { mustRun, temporaryFolder } from "../harness/peers.ts"
@@ -125,7 +125,7 @@ async function memory(name: string, target: EncryptionTarget): Promise<Row> {
 
 async function drain(source: Prepared, target: EncryptionTarget, context: string, each?: () => void): Promise<void> {
   const seed = new Uint8Array(32).fill(9)
-  const outgoing = await protectOutgoing(source, [], seed, context, target, OPTIONS)
+  const outgoing = await protectOutgoing(await classified(source), [], seed, context, target, OPTIONS)
   for await (const _ of outgoing.content()) each?.()
 }
 

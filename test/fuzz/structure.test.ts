@@ -2,6 +2,8 @@ import fc from "fast-check"
 import { describe, expect, test } from "vitest"
 import { formatBodyStructure, formatEnvelope } from "../../src/mime/bodystructure.ts"
 import { type Entity, StructureParser } from "../../src/mime/structure.ts"
+import { readArrived } from "../../src/pipeline/arriving/arrived.ts"
+import { preparedOf } from "../../src/pipeline/prepared.ts"
 
 const numRuns = Number(process.env["FUZZ_RUNS"] ?? 500)
 
@@ -53,6 +55,17 @@ describe("structure of anything", () => {
         checkRanges(whole, 0, octets.length)
         expect(balanced(formatBodyStructure(whole, true))).toBe(true)
         if (whole.envelope) expect(balanced(formatEnvelope(whole.envelope))).toBe(true)
+      }),
+      { numRuns },
+    )
+  })
+
+  test("of arriving mail is the same, though the body of one that has no parts is not read", async () => {
+    await fc.assert(
+      fc.asyncProperty(message, async (octets) => {
+        const { root } = await readArrived(preparedOf(octets))
+        const whole = parse(octets, [])
+        expect({ ...root, lines: 0 }).toEqual({ ...whole, lines: 0 })
       }),
       { numRuns },
     )

@@ -5,6 +5,7 @@ import { pemDecode } from "../../src/crypto/cms/pem.ts"
 import { formatDateTime } from "../../src/message/date.ts"
 import { encryptionTarget } from "../../src/pipeline/at-rest.ts"
 import { collect, preparedOf } from "../../src/pipeline/prepared.ts"
+import { classified } from "../../src/pipeline/protect.ts"
 import { ENCRYPTED_ONLY, protectOutgoing } from "../../src/pipeline/protect-outgoing.ts"
 import { type DeviceSettings, eventually, Instance } from "../harness/instance.ts"
 import { Outsiders } from "../harness/outsiders.ts"
@@ -130,7 +131,7 @@ describe.skipIf(!installed)("an unmodified Thunderbird", () => {
     for (const [to, target, program, subject] of targets) {
       const name = `protected-${target.format}`
       const octets = await collect(
-        (await protectOutgoing(preparedOf(mail(to, name)), [], SEED, to, target, HIDDEN)).content(),
+        (await protectOutgoing(await classified(preparedOf(mail(to, name))), [], SEED, to, target, HIDDEN)).content(),
       )
       expect(Buffer.from(octets).toString()).toContain("\r\nSubject: [...]\r\n")
       expect(await sendMail(gateway.port, "carol@elsewhere.test", [to], octets)).toMatch(/^250 2\./)

@@ -5,6 +5,7 @@ import { readPackets } from "../../src/crypto/openpgp/packet.ts"
 import { headerEnd, parseFields } from "../../src/mime/header.ts"
 import type { HeaderPolicy } from "../../src/mime/header-protection.ts"
 import { preparedOf } from "../../src/pipeline/prepared.ts"
+import { classified } from "../../src/pipeline/protect.ts"
 import {
   ENCRYPTED_ONLY,
   type OutgoingOptions,
@@ -42,7 +43,9 @@ async function protectedBy(
   options = HIDDEN,
   context = "bob",
 ): Promise<Uint8Array> {
-  return octetsOf(await protectOutgoing(pieces(message), TRACE, SEED, context, reader.target, options))
+  return octetsOf(
+    await protectOutgoing(await classified(pieces(message)), TRACE, SEED, context, reader.target, options),
+  )
 }
 
 describe.each(readers.map((reader) => [reader.name, reader] as const))("%s", (_, reader) => {
@@ -92,7 +95,11 @@ describe.each(readers.map((reader) => [reader.name, reader] as const))("%s", (_,
   test("the same message and options give the same octets; other options have another key", async () => {
     const octets = await protectedBy(reader, MESSAGE)
     expect(
-      text(await octetsOf(await protectOutgoing(pieces(MESSAGE, 17), TRACE, SEED, "bob", reader.target, HIDDEN))),
+      text(
+        await octetsOf(
+          await protectOutgoing(await classified(pieces(MESSAGE, 17)), TRACE, SEED, "bob", reader.target, HIDDEN),
+        ),
+      ),
     ).toBe(text(octets))
     const tail = (message: Uint8Array) => text(bodyOf(message)).slice(-200)
     const others = [ENCRYPTED_ONLY, { ...HIDDEN, headers: "shown" } as const]
@@ -205,7 +212,7 @@ describe("row 56: Bcc: three in To, two in Bcc, five messages", () => {
 
   test("in clear it leaves without the field", async () => {
     const left = await octetsOf(
-      await signOutgoing(preparedOf(MESSAGE), TRACE, SEED, { headers: "hidden", signing: null }),
+      await signOutgoing(await classified(preparedOf(MESSAGE)), TRACE, SEED, { headers: "hidden", signing: null }),
     )
     expect(text(left)).toBe(text(TRACE[0] ?? MESSAGE) + text(MESSAGE).replace(/Bcc: .*\r\n .*\r\n/, ""))
   })

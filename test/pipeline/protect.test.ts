@@ -12,7 +12,7 @@ import { makeAccount } from "../../src/identity/account.ts"
 import { headerEnd } from "../../src/mime/header.ts"
 import { MarkerCheck } from "../../src/pipeline/marker.ts"
 import { collect, type Prepared, preparedOf } from "../../src/pipeline/prepared.ts"
-import { type AtRest, protectAtRest } from "../../src/pipeline/protect.ts"
+import { type AtRest, classified, protectAtRest } from "../../src/pipeline/protect.ts"
 import { NO_RESTORERS } from "../../src/pipeline/restore.ts"
 
 const now = new Date("2026-11-21T10:00:00Z")
@@ -88,6 +88,23 @@ test("a key that was made tomorrow, by a clock that has gone back, is encrypted 
   const stored = await collect((await protectAtRest(preparedOf(small), trace, seed, { ...openpgp, target })).content())
   const { binary } = dearmor(stored) ?? { binary: new Uint8Array(0) }
   expect(text((await openOpenPgp(binary, made)) ?? new Uint8Array(0))).toContain("secret body")
+})
+
+test("a large message is read no further than it takes to tell that it is in clear", async () => {
+  let given = 0
+  const message: Prepared = {
+    sizeOctets: large.length,
+    async *content() {
+      for await (const part of pieces(large, 65_536).content()) {
+        given++
+        yield part
+      }
+    },
+  }
+  const found = await classified(message)
+  expect([found.kind, text(found.header)]).toEqual(["clear", text(small.subarray(0, headerEnd(small) ?? 0))])
+  // Once for its header, once to tell.
+  expect(given).toBe(2)
 })
 
 describe.each([

@@ -12,6 +12,7 @@ import { readTransferable } from "../../src/crypto/openpgp/transferable.ts"
 import { p256Pkcs8 } from "../../src/crypto/primitives/p256.ts"
 import { signEd25519, signP256 } from "../../src/crypto/primitives/sign.ts"
 import { StructureParser } from "../../src/mime/structure.ts"
+import { classified } from "../../src/pipeline/protect.ts"
 import { ENCRYPTED_ONLY, protectOutgoing, signOutgoing } from "../../src/pipeline/protect-outgoing.ts"
 import type { SigningIdentity } from "../../src/pipeline/signing.ts"
 import { makeHolder } from "../crypto/cms/alice.ts"
@@ -82,14 +83,16 @@ const smime = (name: string, form: "clear" | "opaque"): SigningIdentity => {
 
 async function signed(message: string, identity: SigningIdentity): Promise<Uint8Array> {
   const options = { headers: "shown", signing: { identity, at: NOW } } as const
-  return octetsOf(await signOutgoing(pieces(Buffer.from(message, "latin1")), TRACE, SEED, options))
+  return octetsOf(await signOutgoing(await classified(pieces(Buffer.from(message, "latin1"))), TRACE, SEED, options))
 }
 
 async function encrypted(message: string, identity: SigningIdentity): Promise<Uint8Array> {
   const reader = identity.format === "smime" ? smimeReader(makeHolder(person)) : await openPgpReader()
   const options = { ...ENCRYPTED_ONLY, headers: "hidden", signing: { identity, at: NOW } } as const
   const source = pieces(Buffer.from(message, "latin1"))
-  return reader.open(await octetsOf(await protectOutgoing(source, TRACE, SEED, "bob", reader.target, options)))
+  return reader.open(
+    await octetsOf(await protectOutgoing(await classified(source), TRACE, SEED, "bob", reader.target, options)),
+  )
 }
 
 /** What OpenSSL says was signed; null when it does not verify. */
@@ -267,7 +270,7 @@ describe.skipIf(!peer("openssl"))("a signature of the author's", () => {
       const options = { ...ENCRYPTED_ONLY, headers: "hidden" } as const
       const source = pieces(Buffer.from(message, "latin1"))
       const opened = await reader.open(
-        await octetsOf(await protectOutgoing(source, TRACE, SEED, "bob", reader.target, options)),
+        await octetsOf(await protectOutgoing(await classified(source), TRACE, SEED, "bob", reader.target, options)),
       )
       expect(text(opened)).toBe(message)
       expect(await verified(opened, "ECDSA")).toContain("one ")

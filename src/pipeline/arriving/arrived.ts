@@ -20,11 +20,18 @@ export interface Arrived {
 
 /** @throws GatewayError HEADER_TOO_LARGE */
 export async function readArrived(message: Prepared): Promise<Arrived> {
-  const { header } = await splitHeader(message, MAX_HEADER_OCTETS)
-  const parser = new StructureParser()
-  for await (const octets of message.content()) parser.push(octets)
+  const { header, body } = await splitHeader(message, MAX_HEADER_OCTETS)
   const fields = parseFields(header)
-  return { message, fields, root: parser.end(), author: authorOf(fields) }
+  return { message, fields, root: await structureOf(header, body), author: authorOf(fields) }
+}
+
+/** The body is read only where it may have parts: anything else holds no signature that its header does not speak of. */
+async function structureOf(header: Uint8Array, body: Prepared): Promise<Entity> {
+  const parser = new StructureParser()
+  parser.push(header)
+  if (parser.isLeaf) return { ...parser.end(), bodyEnd: header.length + body.sizeOctets }
+  for await (const octets of body.content()) parser.push(octets)
+  return parser.end()
 }
 
 /** null: the message did not pass DMARC for the one author that is shown. */
