@@ -136,6 +136,7 @@ export class EmbeddedQueue implements WorkQueue {
         const emptied = orphans.length > 0 ? await commits.run(() => jobs.takeOver(orphans, now())) : []
         return { jobs: orphans.length, emptied }
       },
+      end: async () => undefined,
       dueInMs: () => jobs.dueInMs(now()),
     }
   }

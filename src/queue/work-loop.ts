@@ -37,6 +37,8 @@ export interface Leases {
     owner: string,
     ids: readonly string[],
   ): Promise<{ readonly jobs: number; readonly emptied: readonly string[] }>
+  /** `owner` claims no more: what it has leased and was not given is given back. */
+  end(owner: string): Promise<void>
   /** Milliseconds until a job is due, as far as is known without asking anybody; null: not known, or none waits. */
   dueInMs(): number | null
 }
@@ -92,7 +94,8 @@ export class WorkLoop {
       }
       if (jobs.length === 0) await this.#idle(free > 0, signal)
     }
-    await Promise.all([...running].map(({ ended }) => ended))
+    const ended = this.#quietly("queue.not-given-back", () => this.#leases.end(owner))
+    await Promise.all([ended, ...[...running].map((attempt) => attempt.ended)])
     await Promise.all(this.#clearing)
   }
 

@@ -5,7 +5,9 @@ import { GatewayError } from "../../src/errors.ts"
 import { silentLog } from "../../src/log/log.ts"
 import type { AuditLog } from "../../src/queue/audit-log.ts"
 import { openEmbeddedAudit } from "../../src/queue/embedded-audit.ts"
-import { type AuditRow, jobFor } from "../../src/queue/queue.ts"
+import { type AuditRow, type Job, jobFor } from "../../src/queue/queue.ts"
+import { Endings } from "../../src/queue/redis/endings.ts"
+import { RedisLeases } from "../../src/queue/redis/leases.ts"
 import { RedisQueue } from "../../src/queue/redis/redis-queue.ts"
 import { RedisServer } from "../../src/queue/redis/server.ts"
 import { type TemporaryFolder, temporaryFolder } from "../harness/peers.ts"
@@ -69,6 +71,41 @@ describe.skipIf(!redisPossible)("on Redis", () => {
   queueConformance("the queue on Redis", open)
   administrationConformance("the queue on Redis", open)
   fairnessConformance("the queue on Redis", open)
+
+  test("the job that is leased as another ends is given to the next claim, or back where there is none", async () => {
+    await redis.command("FLUSHALL")
+    await using folder = await temporaryFolder()
+    const now = () => new Date()
+    await using queue = await queueOn(redis, folder, { now })
+    await using server = await RedisServer.connect(
+      { kind: "redis", url: redis.url, password: null, caFile: null },
+      silentLog(),
+    )
+    await using audit = openEmbeddedAudit(folder.path, "at once", silentLog())
+    const endings = new Endings(server, audit, now)
+    const leases = new RedisLeases({ server, audit, endings, now, log: silentLog(), emptied: async () => undefined })
+    await leases.doubt()
+    const jobs = ["aaaaaaaa", "bbbbbbbb", "cccccccc"].map((id) => jobFor(id, "a@example.test", now()))
+    for (const job of jobs) await queue.add(job)
+    const attempts = (claimed: readonly Job[]) => claimed.map(({ id, attempt }) => [id, attempt])
+    const end = async ([job]: readonly Job[]) => {
+      const status = { recipient: "a@example.test", action: "delivered", status: "2.0.0", diagnostic: "ok" } as const
+      return job && (await leases.settle(job, "us", { kind: "done", status }))
+    }
+    const [first, second, third] = jobs.map(({ id }) => [[id, 0]])
+
+    const claimed = await leases.claim("us", 1)
+    expect(attempts(claimed)).toEqual(first)
+    expect(await end(claimed)).toBe("emptied")
+    expect([leases.dueInMs(), await queue.counts()]).toMatchObject([0, { ready: 1, active: 1 }])
+    const next = await leases.claim("us", 4)
+    expect([attempts(next), leases.dueInMs()]).toEqual([second, null])
+    expect(await end(next)).toBe("emptied")
+    await leases.end("us")
+    expect(await queue.counts()).toMatchObject({ ready: 1, active: 0 })
+    const taken = await leases.claim("others", 4)
+    expect(attempts(taken)).toEqual(third)
+  })
 
   test("a record that is away keeps a job from being tried, and one that was tried from being settled, until it is back", async () => {
     await redis.command("FLUSHALL")

@@ -1,3 +1,4 @@
+import { Job as BullJob } from "bullmq"
 import type { Log } from "../../log/log.ts"
 import type { DeliveryStatus } from "../../message/status.ts"
 import { lifeOf } from "../../store/process.ts"
@@ -9,7 +10,7 @@ import { LEASE_MS, type Leases, type Settlement } from "../work-loop.ts"
 import type { Endings } from "./endings.ts"
 import { type Intent, Intents } from "./intents.ts"
 import { answered, type Held, isLost, jobIn, PLACE, untried } from "./kept.ts"
-import type { RedisServer } from "./server.ts"
+import type { Bull, RedisServer } from "./server.ts"
 
 /** What leases stand on. */
 export interface LeasesParts {
@@ -27,6 +28,12 @@ const MENDED_AT_ONCE = 1_000
 /** BullMQ's scores of delayed jobs are times in units of this, so that jobs of one time keep their order. */
 const DELAY_UNIT = 0x1000
 
+/** A job that was leased in the same breath in which another one ended: finishing and asking are one round trip so. */
+interface LeasedAhead {
+  readonly held: Held
+  readonly hasIntents: boolean
+}
+
 /** The jobs that workers of this process have: BullMQ's locks, whose tokens are the workers' names. */
 export class RedisLeases implements Leases {
   readonly #server: RedisServer
@@ -36,6 +43,8 @@ export class RedisLeases implements Leases {
   readonly #log: Log
   readonly #emptied: (spoolId: string) => Promise<void>
   readonly #leased = new Map<string, Held>()
+  /** By owner, while it claims: what its next claim gets before anything is asked for. */
+  readonly #ahead = new Map<string, LeasedAhead[]>()
   /** Jobs that are asked for side by side: each question is a round trip, and one in vain costs as much as another. */
   #atOnce = MOST_AT_ONCE
   /** Jobs up to this place were there before the last absence of the server: whether they were tried, it may have forgotten. */
@@ -62,6 +71,15 @@ export class RedisLeases implements Leases {
 
   claim(owner: string, limit: number): Promise<readonly Job[]> {
     return answered(async () => {
+      const ahead = this.#aheadOf(owner).splice(0, limit)
+      if (ahead.length > 0) {
+        const held = ahead.map((one) => one.held)
+        return this.#standing(
+          held,
+          owner,
+          ahead.some(({ hasIntents }) => hasIntents),
+        )
+      }
       const { worker } = this.#server.bull
       // Answered before the others are looked at, since a connection keeps its order. Nobody knows: then each is asked for.
       const intents = this.#intents.any().catch(() => true)
@@ -128,8 +146,20 @@ export class RedisLeases implements Leases {
     return { jobs, emptied: [] }
   }
 
+  async end(owner: string): Promise<void> {
+    const ahead = this.#aheadOf(owner)
+    this.#ahead.delete(owner)
+    await answered(() => Promise.all(ahead.map(({ held }) => giveBack(held, owner))))
+  }
+
   dueInMs(): number | null {
-    return null
+    return [...this.#ahead.values()].some((ahead) => ahead.length > 0) ? 0 : null
+  }
+
+  #aheadOf(owner: string): LeasedAhead[] {
+    const known = this.#ahead.get(owner) ?? []
+    this.#ahead.set(owner, known)
+    return known
   }
 
   get #intents(): Intents {
@@ -175,8 +205,7 @@ export class RedisLeases implements Leases {
   /** Nobody can say whether it is to be tried: it waits for the next claim. */
   async #putBack(held: Held, owner: string, error: unknown): Promise<never> {
     this.#leased.delete(jobIn(held).id)
-    await held.updateData(untried(held.data))
-    await held.moveToWait(owner)
+    await giveBack(held, owner)
     throw error
   }
 
@@ -195,9 +224,29 @@ export class RedisLeases implements Leases {
     return this.#complete(job, owner)
   }
 
+  /** Takes the next job along, as long as the owner claims. */
   async #complete(job: Job, owner: string): Promise<Settlement> {
-    const released = await this.#release(job, (held) => held.moveToCompleted(null, owner, false))
-    return released === "more" && (await this.#endings.isLast(job)) ? "emptied" : released
+    const { worker } = this.#server.bull
+    let next: Held | null = null
+    const released = await this.#release(job, async (held) => {
+      const answer = await held.moveToCompleted(null, owner, this.#ahead.has(owner))
+      next = Array.isArray(answer) ? nextIn(answer, worker) : null
+    })
+    if (released === "lost") return released
+    const taken = this.#endings.take(job)
+    if (next !== null) await this.#lead(next, owner, taken)
+    return (await taken).isLast ? "emptied" : "more"
+  }
+
+  async #lead(held: Held, owner: string, taken: Promise<{ readonly hasIntents: boolean }>): Promise<void> {
+    // Nobody knows: then each is asked for.
+    const hasIntents = await taken.then(
+      (answer) => answer.hasIntents,
+      () => true,
+    )
+    const ahead = this.#ahead.get(owner)
+    if (ahead === undefined) await giveBack(held, owner)
+    else ahead.push({ held, hasIntents })
   }
 
   async #putAside(
@@ -248,4 +297,15 @@ export class RedisLeases implements Leases {
       await kept?.promote()
     }
   }
+}
+
+/** Nothing was tried: it waits for the next claim. */
+async function giveBack(held: Held, owner: string): Promise<void> {
+  await held.updateData(untried(held.data))
+  await held.moveToWait(owner)
+}
+
+/** The job that BullMQ has leased when another was finished; null: none was due. */
+function nextIn([data, id]: readonly unknown[], worker: Bull["worker"]): Held | null {
+  return data ? (BullJob.fromJSON(worker, data as Parameters<typeof BullJob.fromJSON>[1], String(id)) as Held) : null
 }

@@ -13,7 +13,7 @@ import { priorityOf } from "../rank.ts"
 import { type QueueOptions, WorkLoop } from "../work-loop.ts"
 import { Endings } from "./endings.ts"
 import { Intents } from "./intents.ts"
-import { answered, type Held, keptOf, messageKey, PLACE, QUEUE } from "./kept.ts"
+import { answered, type Held, keptOf, QUEUE } from "./kept.ts"
 import { RedisLeases } from "./leases.ts"
 import type { RedisServer } from "./server.ts"
 import { Views } from "./views.ts"
@@ -69,13 +69,9 @@ export class RedisQueue implements WorkQueue {
     const open = await this.#unsettled(jobs)
     if (open.length === 0) return
     await this.#endings.queued(open)
-    const { redis, queue } = this.#server.bull
-    const members = Map.groupBy(open, ({ spoolId }) => spoolId)
     // First, so that a message is never taken for settled while one of its jobs is still to come.
-    const [last] = await Promise.all([
-      redis.incrby(PLACE, open.length),
-      ...[...members].map(([spoolId, of]) => redis.sadd(messageKey(spoolId), ...of.map(({ id }) => id))),
-    ])
+    const last = await this.#endings.put(open)
+    const { queue } = this.#server.bull
     const added = open.map((job, index) => ({
       name: QUEUE,
       data: keptOf(job, last - open.length + 1 + index),
@@ -176,7 +172,7 @@ export class RedisQueue implements WorkQueue {
       if (job.state === "active") return this.#intents.set(job.id, { kind: "drop" })
       await this.#endings.write(job, "dropped", job.lastStatus)
       await kept.remove()
-      if (await this.#endings.isLast(job)) await this.#loop.emptied(job.spoolId)
+      if ((await this.#endings.take(job)).isLast) await this.#loop.emptied(job.spoolId)
     })
   }
 

@@ -63,6 +63,7 @@ export class RedisServer implements AsyncDisposable {
   get bull(): Bull {
     if (this.#bull === null || this.#redis.status !== "ready")
       throw new GatewayError("QUEUE_AWAY", "queue: Redis does not answer")
+    this.#gather()
     return this.#bull
   }
 
@@ -84,6 +85,14 @@ export class RedisServer implements AsyncDisposable {
     // Also while the server is away: the worker has a connection of its own, which would try for ever to come about.
     await Promise.race([Promise.all([this.#bull?.worker.close(true), this.#bull?.queue.close()]), goodbye()])
     this.#redis.disconnect()
+  }
+
+  /** What is said in one turn of the event loop leaves in one write: else each command is a system call here, and another one there. */
+  #gather(): void {
+    const { stream } = this.#redis
+    if (stream.writableCorked > 0) return
+    stream.cork()
+    setImmediate(() => stream.uncork())
   }
 
   #first(): Promise<void> {
