@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest"
 import { dearmor } from "../../src/crypto/openpgp/armor.ts"
 import { openPgpRecipients, verifiedCertificate } from "../../src/crypto/openpgp/recipient.ts"
 import { collect, preparedOf } from "../../src/pipeline/prepared.ts"
+import { classified } from "../../src/pipeline/protect.ts"
 import { ENCRYPTED_ONLY, protectOutgoing } from "../../src/pipeline/protect-outgoing.ts"
 import { mustRun, peer, type TemporaryFolder, temporaryFolder } from "../harness/peers.ts"
 import { armorOf } from "../harness/reading.ts"
@@ -115,7 +116,7 @@ describe.each(programs)("%s and a key that it made", (_name, program) => {
     )
     const target = { format: "openpgp", recipients } as const
     const made = await protectOutgoing(
-      preparedOf(message),
+      await classified(preparedOf(message)),
       [],
       new Uint8Array(32).fill(7),
       "dora",

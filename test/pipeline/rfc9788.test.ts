@@ -7,6 +7,7 @@ import { cmsRecipient } from "../../src/crypto/cms/recipient.ts"
 import { signP256 } from "../../src/crypto/primitives/sign.ts"
 import { headerEnd, parseFields } from "../../src/mime/header.ts"
 import { collect, preparedOf } from "../../src/pipeline/prepared.ts"
+import { classified } from "../../src/pipeline/protect.ts"
 import { ENCRYPTED_ONLY, protectOutgoing, signOutgoing } from "../../src/pipeline/protect-outgoing.ts"
 import { makeHolder } from "../crypto/cms/alice.ts"
 import { makeAlice } from "../identity/people.ts"
@@ -84,7 +85,7 @@ describe("what we make of the same messages", () => {
     const [, boundary = ""] = /boundary="(\w+)"/.exec(sample(signed, name)) ?? []
     const [, payload = ""] = sample(signed, name).split(`--${boundary}\r\n`)
     const options = { headers: "shown", signing } as const
-    const source = preparedOf(Buffer.from(unprotected(payload)))
+    const source = await classified(preparedOf(Buffer.from(unprotected(payload))))
     const made = text(await octetsOf(await signOutgoing(source, [], SEED, options)))
     const [head = "", body = ""] = made.split("\r\n\r\n")
     // The blank behind the dashes above a name at the end is lost on the way where it is signed in clear.
@@ -96,7 +97,7 @@ describe("what we make of the same messages", () => {
   test.for(Object.keys(payloads))("%s: the same payload, encrypted with hcp_baseline", async (name) => {
     const payload = sample(payloads, name)
     const reader = smimeReader(makeHolder(person))
-    const message = preparedOf(Buffer.from(unprotected(payload)))
+    const message = await classified(preparedOf(Buffer.from(unprotected(payload))))
     const options = { ...ENCRYPTED_ONLY, headers: "hidden" } as const
     const made = await octetsOf(await protectOutgoing(message, [], SEED, "bob", reader.target, options))
     const within = text(await reader.open(made)).replace(/; protected-headers="v1"/, "")
