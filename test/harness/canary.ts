@@ -25,9 +25,19 @@ export function shows(octets: Buffer | string, { forms }: Canary): boolean {
 /** Files below these folders that show one of the canaries. */
 export function filesShowing(folders: readonly string[], canaries: readonly Canary[]): string[] {
   return folders.flatMap(filesBelow).filter((path) => {
-    const octets = readFileSync(path)
+    const octets = octetsOf(path)
     return canaries.some((canary) => shows(octets, canary))
   })
+}
+
+/** Nothing of a file that a running server has removed meanwhile. */
+function octetsOf(path: string): Buffer {
+  try {
+    return readFileSync(path)
+  } catch (error) {
+    if (error instanceof Error && "code" in error && error.code === "ENOENT") return Buffer.alloc(0)
+    throw error
+  }
 }
 
 export function filesBelow(folder: string): string[] {
