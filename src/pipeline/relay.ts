@@ -13,6 +13,7 @@ import { targetOfKey } from "./at-rest.ts"
 import { autocryptFields } from "./autocrypt.ts"
 import { signed } from "./dkim.ts"
 import type { Gateway, OpenMessage } from "./gateway.ts"
+import { alarm } from "./key-alarm.ts"
 import { type Leaving, leaving } from "./leaving.ts"
 import { type OutgoingSignature, outgoingSignature, withoutKey } from "./outgoing-signature.ts"
 import type { Result } from "./ports.ts"
@@ -61,6 +62,7 @@ export async function relay(
       // Whoever keeps silent must not make it leave in clear, nor come back as undeliverable: at last a person decides.
       return { ...deferred(job.recipient, "4.7.5", decision.because), fault: true }
     case "hold":
+      if (decision.alarm !== null) await alarm(decision.alarm, decision.because, job, recipient.address, gateway)
       return { kind: "hold", reason: decision.because, told: true }
     case "refuse":
       return failed(job.recipient, "5.7.10", decision.because)

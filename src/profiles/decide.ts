@@ -14,7 +14,7 @@ export type Decision =
   | { readonly kind: "send"; readonly because: string }
   /** Who was asked has not answered; it is asked again. Nothing leaves meanwhile. */
   | { readonly kind: "wait"; readonly because: string }
-  /** `alarm`: keys that were known are gone or others; people are told. */
+  /** `alarm`: keys that were known are gone or others; the administrator is told beside the sender. */
   | { readonly kind: "hold"; readonly because: string; readonly alarm: "lost" | "changed" | null }
   | { readonly kind: "refuse"; readonly because: string }
 

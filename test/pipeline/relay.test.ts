@@ -56,6 +56,8 @@ interface Given {
   readonly origin?: "mx" | "submission"
   /** Who signs for the author. */
   readonly found?: FoundSigner | Error
+  readonly to?: string
+  readonly at?: Date
 }
 interface Seen {
   readonly outcome: Outcome
@@ -63,7 +65,10 @@ interface Seen {
   readonly verified: boolean
   /** Sources of keys that are to be remembered. */
   readonly used: readonly string[]
+  /** To the sender. */
   readonly reports: readonly string[]
+  /** To the administrator. */
+  readonly alarms: readonly { readonly name: string; readonly text: string }[]
 }
 
 async function relayed({
@@ -74,14 +79,16 @@ async function relayed({
   notify = null,
   origin = "submission",
   found = { kind: "none", because: "no key" },
+  to = "b@else.test",
+  at = AT,
 }: Given): Promise<Seen> {
   const octets = Buffer.from(message)
-  const to = parseAddress("b@else.test")
+  const recipient = parseAddress(to)
   const open: OpenMessage = {
     entry: {
       envelope: {
         sender: sender === null ? null : parseAddress(sender),
-        recipients: [{ address: to, notify, originalRecipient: null }],
+        recipients: [{ address: recipient, notify, originalRecipient: null }],
         smtpUtf8: false,
         envelopeId: null,
         returnContent: null,
@@ -101,8 +108,9 @@ async function relayed({
   let sent: string | null = null
   let over = false
   const reports: string[] = []
+  const alarms: { name: string; text: string }[] = []
   const outcome = await deliver(
-    jobFor("0123456789", "b@else.test", AT),
+    jobFor("0123456789", to, AT),
     {
       open: async () => open,
       directory: {
@@ -139,18 +147,28 @@ async function relayed({
           return found
         },
       },
-      reports: { submit: async ({ octets: report }) => void reports.push(Buffer.from(report).toString()) },
+      reports: {
+        async submit({ name, to: whom, octets: written }) {
+          const text = Buffer.from(written).toString()
+          if (whom.localPart === "postmaster") alarms.push({ name, text })
+          else reports.push(text)
+        },
+      },
       hostname: "mail.one.test",
       postmaster: parseAddress("postmaster@one.test"),
       lifetimeMs: 86_400e3,
       delayWarningMs: 0,
-      now: () => AT,
+      now: () => at,
       log: silentLog(),
     },
     new AbortController().signal,
   )
-  return { outcome, sent, verified: over, used, reports }
+  return { outcome, sent, verified: over, used, reports, alarms }
 }
+
+/** Kinds of the alarms that the administrator was told. */
+const alarmsOf = ({ alarms }: Seen): readonly string[] =>
+  alarms.map(({ text }) => (/^Subject: .*is gone/m.test(text) ? "lost" : "changed"))
 
 const rows: readonly (readonly [
   what: string,
@@ -237,6 +255,40 @@ test("who sent a message that is held is told once that it waits, and why, unles
   expect(reports[0]).toMatch(/^To: <a@one\.test>\r\nSubject: Delayed mail\r\n/m)
   expect(reports[0]).toContain("4.7.0 b@else.test had a key (wkd) and has none now")
   expect((await relayed({ known: { remembered: [LOST] }, notify: ["NEVER"] })).reports).toEqual([])
+})
+
+describe("the administrator is told of keys that are gone or others, by mail once a day for a domain", () => {
+  const CHANGED = { keys: [{ ...KEY, lineage: "c" }], remembered: [LOST] }
+
+  test("what has happened, and what can be done; nothing of the message", async () => {
+    const { alarms } = await relayed({ known: { remembered: [LOST] } })
+    expect(alarms[0]?.text).toMatch(
+      /^From: <postmaster@one\.test>\r\nTo: <postmaster@one\.test>\r\nSubject: Mail is held:/,
+    )
+    expect(alarms[0]?.text).toContain("\r\nb@else.test had a key (wkd) and has none now.\r\n")
+    expect(alarms[0]?.text).toContain("postern queue release 0123456789\r\n")
+    expect(alarms[0]?.text).not.toContain(CANARY)
+    expect(alarmsOf(await relayed({ known: CHANGED }))).toEqual(["changed"])
+  })
+
+  test("again and to another address of the domain it is the same mail; tomorrow, or for another cause, it is another", async () => {
+    const seen = [
+      await relayed({ known: { remembered: [LOST] } }),
+      await relayed({ known: { remembered: [LOST] }, to: "c@else.test" }),
+      await relayed({ known: { remembered: [LOST] }, at: new Date(AT.getTime() + 86_400e3) }),
+      await relayed({ known: { remembered: [LOST] }, to: "b@other.test" }),
+      await relayed({ known: CHANGED }),
+    ]
+    const names = seen.flatMap(({ alarms }) => alarms.map(({ name }) => name))
+    expect(names).toHaveLength(5)
+    expect(names[0]).toBe(names[1])
+    expect(new Set(names).size).toBe(4)
+  })
+
+  test("not of what policy holds for other reasons, nor where it forgets keys", async () => {
+    expect(alarmsOf(await relayed({ policy: 'encrypt = "require"' }))).toEqual([])
+    expect(alarmsOf(await relayed({ policy: 'lostKeys = "forget"', known: { remembered: [LOST] } }))).toEqual([])
+  })
 })
 
 test("who is refused is told who it is about", async () => {
