@@ -2,8 +2,14 @@ import { getHeapStatistics, setFlagsFromString } from "node:v8"
 
 /** What a heap may grow by between two major collections. */
 const HEADROOM_OCTETS = 64 * 1024 * 1024
-/** Below this share V8's own judgement of a large heap is the better one. */
-const LEAST_PERCENT = 20
+/**
+ * Each value of the flag is a compile cache of its own, since V8 takes code only from where all flags were the same: few values, or whatever
+ * starts later (threads of a reloaded configuration) never finds itself compiled, and leaves another 5 MB on the disk. Below the least V8's
+ * own judgement (0) of a large heap is the better one.
+ */
+const STEPS_PERCENT = [400, 200, 100, 50, 25, 0]
+/** A step is taken from 0.7 of it on: between two neighbours, by ratio. */
+const ROUNDING = Math.SQRT2
 const JUDGE_EVERY_MS = 10_000
 
 /**
@@ -19,7 +25,13 @@ export function roomyHeap(): Disposable {
 }
 
 function giveRoom(): void {
-  const percent = Math.round((100 * HEADROOM_OCTETS) / getHeapStatistics().used_heap_size)
-  // V8 reads this flag at each collection, so it can be set while it runs; 0 leaves it to V8.
-  setFlagsFromString(`--heap-growing-percent=${percent < LEAST_PERCENT ? 0 : percent}`)
+  const percent = growthPercent(getHeapStatistics().used_heap_size)
+  // V8 reads this flag at each collection, so it can be set while it runs.
+  setFlagsFromString(`--heap-growing-percent=${percent}`)
+}
+
+/** @returns the step next to what {@link HEADROOM_OCTETS} is of `usedOctets`; 0 leaves it to V8 */
+export function growthPercent(usedOctets: number): number {
+  const wanted = (100 * HEADROOM_OCTETS) / usedOctets
+  return STEPS_PERCENT.find((step) => step <= wanted * ROUNDING) ?? 0
 }

@@ -22,10 +22,11 @@ const DISK_THREADS = "64"
  */
 export async function runServer(configPath: string | null, roles: ReadonlySet<Role>): Promise<number> {
   process.env.UV_THREADPOOL_SIZE ??= DISK_THREADS
-  using _heap = roomyHeap()
   const load = () => loadConfig(configPath, process.cwd())
   const stop = signalled("SIGTERM", "SIGINT")
   await using gateway = await LiveGateway.start(load, (config, shared) => startServer(config, roles, shared))
+  // Not before all is loaded: code compiled under other flags than those is not taken from the compile cache.
+  using _heap = roomyHeap()
   process.stdout.write(`postern ready ${gateway.listeners.join(" ")}\n`)
   await stop
   endWithin(END_MS)
