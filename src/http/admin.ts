@@ -3,6 +3,7 @@ import type { Log } from "../log/log.ts"
 import { isAskedAs } from "./asked-host.ts"
 import { type Diagnosis, serveDiagnosis } from "./diagnosis.ts"
 import { type ListenAt, listenOn } from "./listen.ts"
+import { NO_SCHEMAS } from "./no-schemas.ts"
 
 /** What the administration listener can tell. */
 export interface AdminSource {
@@ -29,6 +30,7 @@ export interface AdminHttpOptions extends ListenAt {
 export async function startAdminHttp(options: AdminHttpOptions): Promise<FastifyInstance> {
   const server = fastify({
     logger: false,
+    schemaController: NO_SCHEMAS,
     bodyLimit: 1024,
     requestTimeout: 10_000,
     keepAliveTimeout: 5_000,

@@ -8,6 +8,7 @@ import { autodiscoverUrl, serveAutodiscover } from "./autodiscover.ts"
 import type { ClientSetup } from "./client-setup.ts"
 import { type ListenAt, listenOn } from "./listen.ts"
 import { serveMailProfiles } from "./mail-profile.ts"
+import { NO_SCHEMAS } from "./no-schemas.ts"
 import { type Askers, KeyAnswers, type PublishedKeys } from "./published.ts"
 import { serveStsPolicy } from "./sts-policy.ts"
 import { serveWebKeyDirectory } from "./web-key-directory.ts"
@@ -39,6 +40,7 @@ export async function startPublicHttp(options: PublicHttpOptions): Promise<Fasti
   const server = fastify({
     https: { key, cert: certificate },
     logger: false,
+    schemaController: NO_SCHEMAS,
     bodyLimit: 1024,
     requestTimeout: 10_000,
     keepAliveTimeout: 5_000,
