@@ -67,7 +67,8 @@ describe("mailbox encrypt", () => {
 
     const done = await instance.postern("mailbox", "encrypt", ALICE, "--json")
     expect(done.code).toBe(1)
-    expect(done.stderr).toBe(
+    // On a slow machine it also says how far it is.
+    expect(done.stderr.replace(/^postern: \d+ of \d+ messages.*\n/gm, "")).toBe(
       "postern: INBOX cur/1500000004.folder.old: skipped: is no file\npostern: INBOX cur/1500000005.link.old:2,: skipped: is no file\n",
     )
     expect(JSON.parse(Buffer.from(done.stdout).toString())).toMatchObject({

@@ -38,4 +38,4 @@ test("that a correspondent's key ends is told to postmaster by mail, and listed"
   })
   expect(told()).toHaveLength(1)
   expect(gateway.log.match(/"key\.ending"/g)).toHaveLength(1)
-}, 30_000)
+})

@@ -85,7 +85,7 @@ test("whatever DNS says, there is an answer", () => {
 })
 
 test("64 KB cost no more than reading them", () => {
-  const started = performance.now()
+  const started = process.cpuUsage()
   const blanks = " ".repeat(65_000)
   for (const text of [
     `mx:a${blanks}b`,
@@ -96,5 +96,5 @@ test("64 KB cost no more than reading them", () => {
     expect(parseStsPolicy(`version: STSv1\nmode: enforce\nmax_age: 1\n${text}`).kind).toBe("invalid")
   expect(stsIdOf([`v=STSv1${blanks}`, `v=STSv1;${blanks}=;`.repeat(2)])).toBe(null)
   expect(reportPlaces([`v=TLSRPTv1;${blanks}rua=${blanks},${"mailto:,".repeat(8_000)}`])).toEqual([])
-  expect(performance.now() - started).toBeLessThan(1_000)
+  expect(process.cpuUsage(started).user / 1_000).toBeLessThan(2_000)
 })

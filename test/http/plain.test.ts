@@ -77,4 +77,4 @@ test("who is slow with a header, or says nothing, is cut off within seconds", as
   const [slow, silent] = await Promise.all([raw(server, "GET / HTTP/1.1\r\nHo"), raw(server, "")])
   expect(slow).toMatch(/^HTTP\/1.1 408 /)
   expect(silent).not.toMatch(/ (?:200|308) /)
-}, 15_000)
+})

@@ -220,9 +220,9 @@ describe("envelope", () => {
   })
 
   test.each([["("], ['"'], ["<"], [":"], ["\\"], ["@,"], [" "], ["a<"]])("100,000 times %s takes no time", (piece) => {
-    const started = performance.now()
+    const started = process.cpuUsage()
     parseAddressList(piece.repeat(100_000))
-    expect(performance.now() - started).toBeLessThan(2000)
+    expect(process.cpuUsage(started).user / 1_000).toBeLessThan(2_000)
   })
 })
 

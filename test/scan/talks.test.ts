@@ -10,7 +10,7 @@ import type { Finding } from "../../src/scan/finding.ts"
 import { hook } from "../../src/scan/hook.ts"
 import { Inspection } from "../../src/scan/inspection.ts"
 import { rspamd } from "../../src/scan/rspamd.ts"
-import type { Program } from "../../src/scan/scanner.ts"
+import type { Program, Talk } from "../../src/scan/scanner.ts"
 import { testCertificate } from "../harness/certificate.ts"
 import { EICAR, FakeClamd } from "../harness/fake-clamd.ts"
 import { temporaryFolder } from "../harness/peers.ts"
@@ -22,6 +22,32 @@ const collectGarbage: () => void = runInNewContext("gc")
 const FACTS = { sender: null, recipients: [], remote: "192.0.2.1", helo: "c.test", account: null, id: "s.1" }
 const LIMITS = { timeoutMs: 10_000, maxOctets: 1_000_000_000 }
 const MESSAGE = Buffer.from("Subject: x\r\n\r\nthe text\r\n")
+
+/** Pushes the message again and again until there is a finding, which is when the inspection lets go of the connection. */
+async function pushedUntilSettled(talk: Talk): Promise<Finding> {
+  let settled = false
+  const inspection = new Inspection(
+    {
+      push: (octets) => talk.push(octets),
+      end: () => talk.end(),
+      cancel() {
+        settled = true
+        talk.cancel()
+      },
+    },
+    LIMITS,
+  )
+  while (!settled) {
+    await inspection.push(MESSAGE)
+    await new Promise(setImmediate)
+  }
+  return await inspection.end()
+}
+
+/** Short where it is the time that runs out: only there is a slow machine no matter. */
+function patience({ source }: RegExp): { readonly timeoutMs: number } {
+  return { timeoutMs: source.includes("in time") ? 300 : 10_000 }
+}
 
 async function inspect(program: Program, pieces: readonly Uint8Array[], limits = {}): Promise<Finding> {
   const inspection = new Inspection(program.talk(FACTS), { ...LIMITS, ...limits })
@@ -123,19 +149,16 @@ describe("clamd", () => {
         socket.resume()
         serve(socket)
       })
-      const { outcome, because } = await inspect(at(server.port), [MESSAGE, MESSAGE], { timeoutMs: 300 })
+      const { outcome, because } = await inspect(at(server.port), [MESSAGE, MESSAGE], patience(want))
       expect(`${outcome}: ${because}`).toMatch(want)
     })
 
   test("who clears a message before its end has not seen it", async () => {
-    await using server = await tcp((socket) => socket.write("stream: OK\0"))
-    const inspection = new Inspection(at(server.port).talk(FACTS), LIMITS)
-    const { promise, resolve } = Promise.withResolvers<void>()
-    const pushing = setInterval(() => void inspection.push(MESSAGE), 5)
-    setTimeout(resolve, 200)
-    await promise
-    clearInterval(pushing)
-    expect(await inspection.end()).toEqual({ outcome: "away", because: "scan: answered before the end of the message" })
+    await using server = await tcp((socket) => socket.resume().write("stream: OK\0"))
+    expect(await pushedUntilSettled(at(server.port).talk(FACTS))).toEqual({
+      outcome: "away",
+      because: "scan: answered before the end of the message",
+    })
   })
 
   test("nobody listens", async () => {
@@ -192,18 +215,17 @@ describe("rspamd and hooks", () => {
   for (const [name, serve, want] of rows)
     test(`${name} comes to ${want.source}`, async () => {
       await using server = await http(serve)
-      const { outcome, because } = await inspect(hookAt(server.port), [MESSAGE], { timeoutMs: 300 })
+      const { outcome, because } = await inspect(hookAt(server.port), [MESSAGE], patience(want))
       expect(`${outcome}: ${because}`).toMatch(want)
     })
 
   test("who clears a message before its end has not seen it", async () => {
-    await using server = await http((_request, response) => void response.end(good))
-    const inspection = new Inspection(hookAt(server.port).talk(FACTS), LIMITS)
-    const { promise: opened, resolve } = Promise.withResolvers<void>()
-    await inspection.push(MESSAGE)
-    setTimeout(resolve, 200)
-    await opened
-    expect(await inspection.end()).toEqual({
+    await using server = await http((request, response) => {
+      request.resume()
+      // The whole answer, without an end: at that the server would close the connection, and who still writes would fail of it.
+      response.writeHead(200, { "Content-Length": good.length }).write(good)
+    })
+    expect(await pushedUntilSettled(hookAt(server.port).talk(FACTS))).toEqual({
       outcome: "away",
       because: "scan: answered before the end of the message",
     })
@@ -273,7 +295,8 @@ describe("limits", () => {
     const piece = Buffer.alloc(4_000_000)
     const finding = await inspect(at(server.port), Array(20).fill(piece), { timeoutMs: 300 })
     expect(finding).toEqual({ outcome: "away", because: "scan: no answer in time" })
-    expect(performance.now() - since).toBeLessThan(3_000)
+    // At its own speed it would take half an hour.
+    expect(performance.now() - since).toBeLessThan(30_000)
   })
 })
 

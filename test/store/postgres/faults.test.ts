@@ -11,6 +11,8 @@ import { databaseOf, Postgres, postgresPossible } from "../../harness/postgres.t
 
 const away = expect.objectContaining({ code: "STATE_AWAY" })
 /** For what is to come within moments; the suite shares two processors. */
+/** Less than an answer is waited for. */
+const AT_ONCE_MS = 2_000
 const SOON = { interval: 10, timeout: 10_000 }
 
 describe.skipIf(!postgresPossible)("a state in PostgreSQL", async () => {
@@ -49,7 +51,7 @@ describe.skipIf(!postgresPossible)("a state in PostgreSQL", async () => {
     expect(broken).toThrow(/lost within the transaction/)
     await killed
     const waited = elapsedMs(() => expect(() => count(state)).toThrow(away))
-    expect(waited).toBeLessThan(500)
+    expect(waited).toBeLessThan(AT_ONCE_MS)
     expect(() => PostgresState.open(open.store)).toThrow(away)
     await server.start()
     await expect.poll(() => attempt(() => count(state)), SOON).toBe(1)
@@ -91,11 +93,11 @@ describe.skipIf(!postgresPossible)("a state in PostgreSQL", async () => {
     const ended = pool.end()
     const hungMs = performance.now()
     try {
-      expect(elapsedMs(() => expect(() => count(state)).toThrow(/no answer in time/))).toBeLessThan(4_000)
-      expect(elapsedMs(() => expect(() => count(state)).toThrow(away))).toBeLessThan(100)
+      expect(elapsedMs(() => expect(() => count(state)).toThrow(/no answer in time/))).toBeLessThan(20_000)
+      expect(elapsedMs(() => expect(() => count(state)).toThrow(away))).toBeLessThan(AT_ONCE_MS)
       expect(state.changeSequence()).toBe(sequence)
       await expect.poll(() => told, SOON).toContain("doubt")
-      expect(performance.now() - hungMs).toBeLessThan(6_000)
+      expect(performance.now() - hungMs).toBeLessThan(30_000)
       expect(() => state.changeSequence()).toThrow(away)
       expect(told).toHaveLength(2)
       await ended
@@ -148,7 +150,7 @@ describe.skipIf(!postgresPossible)("a state in PostgreSQL", async () => {
     const hanging = await server.client(databaseOf(open.store))
     await hanging.query("BEGIN; SELECT pg_advisory_xact_lock(7067602)")
     const waited = elapsedMs(() => expect(() => move(open.state)).toThrow(away))
-    expect(waited).toBeLessThan(3_000)
+    expect(waited).toBeLessThan(20_000)
     expect(count(open.state)).toBe(0)
     await hanging.end()
     expect(move(open.state)).toBe(1)
