@@ -1,5 +1,6 @@
 import { createECDH, ECDH } from "node:crypto"
 import { GatewayError } from "../../errors.ts"
+import { P256_ORDER, p256PublicPoint } from "./p256.ts"
 
 /** NIST curves beside P-256, which has {@link file://./p256.ts a file of its own}: for keys of other people's only. */
 export type EcCurve = "P-384" | "P-521"
@@ -7,6 +8,11 @@ export type EcCurve = "P-384" | "P-521"
 /** Octets of a curve's uncompressed point, its leading 04 included (SEC 1 §2.3.3). */
 export function ecPointOctets(curve: EcCurve): number {
   return 1 + 2 * CURVES[curve].coordinateOctets
+}
+
+/** The order of a curve's group, which is prime. */
+export function nistOrder(curve: EcCurve | "P-256"): bigint {
+  return curve === "P-256" ? P256_ORDER : CURVES[curve].order
 }
 
 /**
@@ -22,6 +28,21 @@ export function ecPoint(curve: EcCurve, point: Uint8Array): Uint8Array {
     return Buffer.from(ECDH.convertKey(point, name, undefined, "hex", "uncompressed").toString(), "hex")
   } catch (cause) {
     throw notOnCurve(curve, cause)
+  }
+}
+
+/**
+ * The point of a scalar (big-endian, as many octets as a coordinate), uncompressed.
+ * @throws GatewayError SCALAR_INVALID
+ */
+export function nistPublicPoint(curve: EcCurve | "P-256", scalar: Uint8Array): Uint8Array {
+  if (curve === "P-256") return p256PublicPoint(scalar)
+  const ecdh = createECDH(CURVES[curve].name)
+  try {
+    ecdh.setPrivateKey(scalar)
+    return ecdh.getPublicKey()
+  } catch (cause) {
+    throw new GatewayError("SCALAR_INVALID", `ec: scalar is out of range of ${curve}`, { cause })
   }
 }
 

@@ -29,6 +29,18 @@ export function digest(
   return hash(algorithm, Buffer.concat(pieces), "buffer")
 }
 
+/** SHA3-512 (FIPS 202 §6.1). */
+export function sha3Of512Bits(octets: Uint8Array): Uint8Array {
+  return hash("sha3-512", octets, "buffer")
+}
+
+/** SHAKE256 (FIPS 202 §6.2) with an output of so many octets. */
+export function shake256(lengthOctets: number, ...parts: readonly Uint8Array[]): Uint8Array {
+  const xof = createHash("shake256", { outputLength: lengthOctets })
+  for (const part of parts) xof.update(part)
+  return xof.digest()
+}
+
 export function digestOf(algorithm: "sha1" | "sha256" | "sha384" | "sha512"): Digest {
   return createHash(algorithm)
 }
@@ -43,6 +55,20 @@ export function hmacKey(octets: Uint8Array): HmacKey {
 
 export function hmacSha256(key: HmacKey): Digest {
   return createHmac("sha256", key instanceof KeyObject ? key : createSecretKey(key))
+}
+
+export function hmacSha512(key: HmacKey): Digest {
+  return createHmac("sha512", key instanceof KeyObject ? key : createSecretKey(key))
+}
+
+/** HKDF with SHA-512 (RFC 5869). */
+export function hkdfSha512(
+  keyMaterial: Uint8Array,
+  salt: string | Uint8Array,
+  info: string | Uint8Array,
+  lengthOctets: number,
+): Uint8Array {
+  return new Uint8Array(hkdfSync("sha512", createSecretKey(keyMaterial), salt, info, lengthOctets))
 }
 
 /** HKDF with SHA-256 (RFC 5869). */

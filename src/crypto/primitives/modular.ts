@@ -32,12 +32,12 @@ export function fromLittleEndian(octets: Uint8Array): bigint {
   return fromBigEndian(octets.toReversed())
 }
 
-/** A number below 2^256 as 32 octets, big-endian. */
-export function toBigEndian(number: bigint): Uint8Array {
-  return new Uint8Array(Buffer.from(number.toString(16).padStart(64, "0"), "hex"))
+/** A number as so many octets (which it must fit into), big-endian. */
+export function toBigEndian(number: bigint, octets = 32): Uint8Array {
+  return new Uint8Array(Buffer.from(number.toString(16).padStart(2 * octets, "0"), "hex"))
 }
 
-/** A number below 2^256 as 32 octets, little-endian. */
-export function toLittleEndian(number: bigint): Uint8Array {
-  return toBigEndian(number).reverse()
+/** A number as so many octets (which it must fit into), little-endian. */
+export function toLittleEndian(number: bigint, octets = 32): Uint8Array {
+  return toBigEndian(number, octets).reverse()
 }

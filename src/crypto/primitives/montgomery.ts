@@ -1,0 +1,221 @@
+import { createPrivateKey, diffieHellman, type KeyObject } from "node:crypto"
+import { GatewayError } from "../../errors.ts"
+import { publicKeyText } from "./key-text.ts"
+import { fromLittleEndian, inverse, modulo, toLittleEndian, X25519_ORDER } from "./modular.ts"
+import { randomOctets } from "./random.ts"
+
+/** The curves of RFC 7748, v^2 = u^3 + A*u^2 + u, by the name of the function that multiplies on them. */
+export type MontgomeryCurve = "X25519" | "X448"
+
+/**
+ * A point of the subgroup of prime order, with both coordinates: what can be added to others. {@link readPoint} makes it from octets.
+ * The sum of two multiples of a point that nobody knows is as secret as either.
+ */
+export interface MontgomeryPoint {
+  readonly u: bigint
+  readonly v: bigint
+}
+
+/** Octets of a scalar and of a coordinate, little-endian. */
+export function montgomeryOctets(curve: MontgomeryCurve): number {
+  return CURVES[curve].octets
+}
+
+/** Order L of the subgroup that the base point generates (RFC 7748 §4). */
+export function montgomeryOrder(curve: MontgomeryCurve): bigint {
+  return CURVES[curve].order
+}
+
+/**
+ * The number that a private key stands for, clamped (RFC 7748 §5), not reduced.
+ * @throws GatewayError SCALAR_INVALID for a wrong length
+ */
+export function decodeScalar(curve: MontgomeryCurve, octets: Uint8Array): bigint {
+  const { octets: length, cofactorBits, topBit } = CURVES[curve]
+  if (octets.length !== length) throw new GatewayError("SCALAR_INVALID", `${curve}: scalar is not ${length} octets`)
+  const top = 1n << topBit
+  return (fromLittleEndian(octets) & (top - (1n << cofactorBits))) | top
+}
+
+/** u(k*V) for a fixed k; any sign of V, any small component: 32 or 56 octets in and out. Throws GatewayError POINT_INVALID for a point of small order. */
+export type MontgomeryAgreement = (point: Uint8Array) => Uint8Array
+
+/**
+ * Multiplication by any number modulo L, on u-coordinates, all of it OpenSSL's X25519 or X448: those clamp the scalar they are given, to
+ * c*m with 2^(t-1) <= m < 2^t. Of m = k/c and L-m one is in that range, and -V has the same u as V.
+ * @throws GatewayError SCALAR_INVALID when k is 0 modulo L (or closer to it than 2^-126 of all numbers are)
+ */
+export function montgomeryAgreement(curve: MontgomeryCurve, scalar: bigint): MontgomeryAgreement {
+  const key = privateKey(curve, clampedUpToSign(curve, scalar))
+  return (point) => agree(curve, key, point)
+}
+
+/** k*V for a fixed k, with both coordinates. */
+export type MontgomeryMultiplication = (point: MontgomeryPoint) => MontgomeryPoint
+
+/**
+ * The same with the v-coordinate: from u(k*V) and u((k+1)*V), both OpenSSL's, v(k*V) follows without a square root (Okeya and Sakurai 2001).
+ * @throws GatewayError SCALAR_INVALID when k or k+1 is 0 modulo L
+ */
+export function montgomeryMultiplication(curve: MontgomeryCurve, scalar: bigint): MontgomeryMultiplication {
+  const multiple = montgomeryAgreement(curve, scalar)
+  const next = montgomeryAgreement(curve, scalar + 1n)
+  const { prime, octets, a } = CURVES[curve]
+  return ({ u, v }) => {
+    const point = toLittleEndian(u, octets)
+    const product = fromLittleEndian(multiple(point))
+    const sum = fromLittleEndian(next(point))
+    const numerator = (u * product + 1n) * (u + product + 2n * a) - 2n * a - (u - product) ** 2n * sum
+    return { u: product, v: modulo(modulo(numerator, prime) * inverse(2n * v, prime), prime) }
+  }
+}
+
+/** The multiple of the base point: the public key of a number. */
+export function montgomeryPublicPoint(curve: MontgomeryCurve, scalar: bigint): MontgomeryPoint {
+  const { base } = CURVES[curve]
+  // Okeya and Sakurai need (k+1)*V and k*V to be points; where they are not, k is -1 or 0.
+  return montgomeryMultiplication(curve, scalar)(base)
+}
+
+/**
+ * The sum of two points.
+ * @throws GatewayError POINT_INVALID where it would be infinity
+ */
+export function addPoints(curve: MontgomeryCurve, p: MontgomeryPoint, q: MontgomeryPoint): MontgomeryPoint {
+  const { prime, a } = CURVES[curve]
+  const same = p.u === q.u
+  if (same && p.v !== q.v) throw new GatewayError("POINT_INVALID", `${curve}: sum is infinity`)
+  const rise = same ? 3n * p.u ** 2n + 2n * a * p.u + 1n : q.v - p.v
+  const slope = modulo(rise, prime) * blindedInverse(same ? 2n * p.v : q.u - p.u, curve)
+  const u = modulo(slope ** 2n - a - p.u - q.u, prime)
+  return { u, v: modulo(slope * (p.u - u) - p.v, prime) }
+}
+
+/**
+ * A point from octets: u, or the extended form of key contributions, u || 0x80 where v is odd, else 0x00. Without that octet v is taken to be
+ * even: enough for a party that multiplies alone; parties whose products are added must start from one v.
+ * @throws GatewayError POINT_INVALID for a wrong length, u not below the prime, a point of the twist, or one outside the subgroup of prime order
+ */
+export function readPoint(curve: MontgomeryCurve, octets: Uint8Array): MontgomeryPoint {
+  const { prime, octets: length, a } = CURVES[curve]
+  const sign = octets.length === length + 1 ? octets[length] : 0
+  if (octets.length < length || octets.length > length + 1 || (sign !== 0 && sign !== 0x80))
+    throw new GatewayError("POINT_INVALID", `${curve}: point is not ${length} octets, with a sign or without`)
+  const u = fromLittleEndian(octets.subarray(0, length))
+  if (u >= prime) throw new GatewayError("POINT_INVALID", `${curve}: coordinate is not reduced`)
+  const square = modulo(u ** 3n + a * u ** 2n + u, prime)
+  const root = squareRoot(curve, square)
+  if (modulo(root ** 2n, prime) !== square) throw new GatewayError("POINT_INVALID", `${curve}: point is on the twist`)
+  checkOrder(curve, octets.subarray(0, length))
+  return { u, v: root % 2n === (sign === 0x80 ? 1n : 0n) ? root : prime - root }
+}
+
+/** The extended form, 33 or 57 octets. */
+export function printPoint(curve: MontgomeryCurve, { u, v }: MontgomeryPoint): Uint8Array {
+  const { octets } = CURVES[curve]
+  return Uint8Array.of(...toLittleEndian(u, octets), v % 2n === 1n ? 0x80 : 0)
+}
+
+/** 1*V, done by a clamped scalar that is 1 modulo L, takes away whatever V has of small order: what stays the same had nothing of it. */
+function checkOrder(curve: MontgomeryCurve, point: Uint8Array): void {
+  const projected = agree(curve, ONE[curve], point)
+  if (Buffer.compare(projected, point) !== 0)
+    throw new GatewayError("POINT_INVALID", `${curve}: point is not in the subgroup of prime order`)
+}
+
+/** ±scalar as the octets of a clamped number. No branch depends on the scalar; a difference of the two forms is taken or left by multiplying it with a bit. */
+function clampedUpToSign(curve: MontgomeryCurve, scalar: bigint): Uint8Array {
+  const { order, inverseOfCofactor, cofactorBits, topBit, octets } = CURVES[curve]
+  const m = modulo(scalar * inverseOfCofactor, order)
+  const lowest = topBit - cofactorBits
+  const negative = 1n - ((m >> lowest) & 1n)
+  const found = m + negative * (order - 2n * m)
+  if (found >> lowest !== 1n) throw new GatewayError("SCALAR_INVALID", `${curve}: scalar is zero, or as good as`)
+  return toLittleEndian(found << cofactorBits, octets)
+}
+
+function privateKey(curve: MontgomeryCurve, scalar: Uint8Array): KeyObject {
+  const pkcs8 = Buffer.concat([CURVES[curve].pkcs8Head, scalar])
+  const key = createPrivateKey({ key: pkcs8, format: "der", type: "pkcs8" })
+  pkcs8.fill(0)
+  scalar.fill(0)
+  return key
+}
+
+function agree(curve: MontgomeryCurve, key: KeyObject, point: Uint8Array): Uint8Array {
+  const { octets, spkiHead } = CURVES[curve]
+  if (point.length !== octets) throw new GatewayError("POINT_INVALID", `${curve}: point is not ${octets} octets`)
+  try {
+    return diffieHellman({ privateKey: key, publicKey: publicKeyText(spkiHead, point) })
+  } catch (cause) {
+    // RFC 7748 §6: OpenSSL refuses the all-zero result of a point of small order.
+    throw new GatewayError("POINT_INVALID", `${curve}: point is of small order`, { cause })
+  }
+}
+
+/** Euclid's algorithm takes a time that depends on the number. This one is multiplied by a random one before: the time then tells nothing of it. */
+function blindedInverse(number: bigint, curve: MontgomeryCurve): bigint {
+  const { prime, octets } = CURVES[curve]
+  const blind = (fromLittleEndian(randomOctets(octets)) % (prime - 1n)) + 1n
+  return modulo(inverse(modulo(number * blind, prime), prime) * blind, prime)
+}
+
+/** A square root of a square; of anything else something whose square is another. Of public numbers only. */
+function squareRoot(curve: MontgomeryCurve, square: bigint): bigint {
+  const { prime, rootOfMinusOne } = CURVES[curve]
+  if (rootOfMinusOne === null) return power(square, (prime + 1n) / 4n, prime)
+  // RFC 8032 §5.1.3: the prime is 5 modulo 8.
+  const root = power(square, (prime + 3n) / 8n, prime)
+  return modulo(root ** 2n, prime) === square ? root : modulo(root * rootOfMinusOne, prime)
+}
+
+function power(number: bigint, exponent: bigint, prime: bigint): bigint {
+  let [result, factor] = [1n, number]
+  for (let rest = exponent; rest > 0n; rest >>= 1n) {
+    if (rest % 2n === 1n) result = (result * factor) % prime
+    factor = (factor * factor) % prime
+  }
+  return result
+}
+
+const P25519 = 2n ** 255n - 19n
+const P448 = 2n ** 448n - 2n ** 224n - 1n
+const X448_ORDER = 2n ** 446n - 13818066809895115352007386748515426880336692474882178609894547503885n
+
+/** RFC 7748 §4.1 (v as printed there and as the Mesh has it; erratum 4730 has the other) and §4.2; heads of PKCS #8 and SubjectPublicKeyInfo by RFC 8410. */
+const CURVES = {
+  X25519: {
+    octets: 32,
+    prime: P25519,
+    order: X25519_ORDER,
+    a: 486662n,
+    base: { u: 9n, v: 14781619447589544791020593568409986887264606134616475288964881837755586237401n },
+    cofactorBits: 3n,
+    topBit: 254n,
+    inverseOfCofactor: inverse(8n, X25519_ORDER),
+    rootOfMinusOne: power(2n, (P25519 - 1n) / 4n, P25519),
+    pkcs8Head: Buffer.from("302e020100300506032b656e04220420", "hex"),
+    spkiHead: Buffer.from("302a300506032b656e032100", "hex"),
+  },
+  X448: {
+    octets: 56,
+    prime: P448,
+    order: X448_ORDER,
+    a: 156326n,
+    base: {
+      u: 5n,
+      v: 355293926785568175264127502063783334808976399387714271831880898435169088786967410002932673765864550910142774147268105838985595290606362n,
+    },
+    cofactorBits: 2n,
+    topBit: 447n,
+    inverseOfCofactor: inverse(4n, X448_ORDER),
+    rootOfMinusOne: null,
+    pkcs8Head: Buffer.from("3046020100300506032b656f043a0438", "hex"),
+    spkiHead: Buffer.from("3042300506032b656f033900", "hex"),
+  },
+} as const
+
+const ONE = {
+  X25519: privateKey("X25519", clampedUpToSign("X25519", 1n)),
+  X448: privateKey("X448", clampedUpToSign("X448", 1n)),
+} as const
