@@ -126,6 +126,17 @@ export function isEmptyContextSignature(publicKey: Uint8Array, octets: Uint8Arra
   }
 }
 
+/** The number k modulo L that a signature with the point R answers to, with Ed25519 as in {@link isEmptyContextSignature}. */
+export function edwardsChallenge(
+  curve: EdwardsCurve,
+  point: Uint8Array,
+  publicKey: Uint8Array,
+  octets: Uint8Array,
+): bigint {
+  const { hash, order, emptyContext } = CURVES[curve]
+  return fromLittleEndian(hash(emptyContext, point, publicKey, octets)) % order
+}
+
 /**
  * k*V for a fixed k, encoded points in and out. By @noble/curves: OpenSSL does not multiply on these curves.
  * @throws GatewayError SCALAR_INVALID when k is 0 modulo L; the function POINT_INVALID, as {@link addEdwardsPoints}
@@ -193,6 +204,8 @@ const CURVES = {
     topBit: 254n,
     Point: ed25519.Point,
     domain: new Uint8Array(0),
+    // dom2 with F = 0 and an empty context.
+    emptyContext: Buffer.from("SigEd25519 no Ed25519 collisions\0\0"),
     hash: hashEd25519,
     pkcs8Head: Buffer.from("302e020100300506032b657004220420", "hex"),
     spkiHead: Buffer.from("302a300506032b6570032100", "hex"),
@@ -206,6 +219,7 @@ const CURVES = {
     Point: ed448.Point,
     // dom4 with F = 0 and an empty context.
     domain: Buffer.from("SigEd448\0\0"),
+    emptyContext: Buffer.from("SigEd448\0\0"),
     hash: hashEd448,
     pkcs8Head: Buffer.from("3047020100300506032b6571043b0439", "hex"),
     spkiHead: Buffer.from("3043300506032b6571033a00", "hex"),

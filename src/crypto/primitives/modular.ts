@@ -16,10 +16,9 @@ export function inverse(number: bigint, prime: bigint): bigint {
   return low === 0n ? 0n : modulo(factor, prime)
 }
 
-/** The representative from 0 to `modulus`-1. */
+/** The representative from 0 to `modulus`-1. Without a branch, since numbers are secret at times. */
 export function modulo(number: bigint, modulus: bigint): bigint {
-  const rest = number % modulus
-  return rest < 0n ? rest + modulus : rest
+  return ((number % modulus) + modulus) % modulus
 }
 
 /** The number that big-endian octets stand for. */

@@ -43,7 +43,8 @@ export type MontgomeryAgreement = (point: Uint8Array) => Uint8Array
 /**
  * Multiplication by any number modulo L, on u-coordinates, all of it OpenSSL's X25519 or X448: those clamp the scalar they are given, to
  * c*m with 2^(t-1) <= m < 2^t. Of m = k/c and L-m one is in that range, and -V has the same u as V.
- * @throws GatewayError SCALAR_INVALID when k is 0 modulo L (or closer to it than 2^-126 of all numbers are)
+ * @throws GatewayError SCALAR_INVALID for 0, and for those numbers of which neither sign has a clamped form: 2^-126 of all with X25519 (8 is one of
+ * them), 2^-222 with X448 (2 is). Nobody draws them
  */
 export function montgomeryAgreement(curve: MontgomeryCurve, scalar: bigint): MontgomeryAgreement {
   const key = privateKey(curve, clampedUpToSign(curve, scalar))
@@ -55,7 +56,7 @@ export type MontgomeryMultiplication = (point: MontgomeryPoint) => MontgomeryPoi
 
 /**
  * The same with the v-coordinate: from u(k*V) and u((k+1)*V), both OpenSSL's, v(k*V) follows without a square root (Okeya and Sakurai 2001).
- * @throws GatewayError SCALAR_INVALID when k or k+1 is 0 modulo L
+ * @throws GatewayError SCALAR_INVALID when k or k+1 cannot be multiplied by
  */
 export function montgomeryMultiplication(curve: MontgomeryCurve, scalar: bigint): MontgomeryMultiplication {
   const multiple = montgomeryAgreement(curve, scalar)
@@ -72,9 +73,7 @@ export function montgomeryMultiplication(curve: MontgomeryCurve, scalar: bigint)
 
 /** The multiple of the base point: the public key of a number. */
 export function montgomeryPublicPoint(curve: MontgomeryCurve, scalar: bigint): MontgomeryPoint {
-  const { base } = CURVES[curve]
-  // Okeya and Sakurai need (k+1)*V and k*V to be points; where they are not, k is -1 or 0.
-  return montgomeryMultiplication(curve, scalar)(base)
+  return montgomeryMultiplication(curve, scalar)(CURVES[curve].base)
 }
 
 /**
@@ -107,7 +106,8 @@ export function readPoint(curve: MontgomeryCurve, octets: Uint8Array): Montgomer
   const root = squareRoot(curve, square)
   if (modulo(root ** 2n, prime) !== square) throw new GatewayError("POINT_INVALID", `${curve}: point is on the twist`)
   checkOrder(curve, octets.subarray(0, length))
-  return { u, v: root % 2n === (sign === 0x80 ? 1n : 0n) ? root : prime - root }
+  const other = (root ^ (sign === 0x80 ? 1n : 0n)) & 1n
+  return { u, v: root + other * (prime - 2n * root) }
 }
 
 /** The extended form, 33 or 57 octets. */
@@ -130,7 +130,8 @@ function clampedUpToSign(curve: MontgomeryCurve, scalar: bigint): Uint8Array {
   const lowest = topBit - cofactorBits
   const negative = 1n - ((m >> lowest) & 1n)
   const found = m + negative * (order - 2n * m)
-  if (found >> lowest !== 1n) throw new GatewayError("SCALAR_INVALID", `${curve}: scalar is zero, or as good as`)
+  if (m === 0n || found >> lowest !== 1n)
+    throw new GatewayError("SCALAR_INVALID", `${curve}: scalar has no clamped form of either sign`)
   return toLittleEndian(found << cofactorBits, octets)
 }
 
@@ -160,15 +161,17 @@ function blindedInverse(number: bigint, curve: MontgomeryCurve): bigint {
   return modulo(inverse(modulo(number * blind, prime), prime) * blind, prime)
 }
 
-/** A square root of a square; of anything else something whose square is another. Of public numbers only. */
+/** A square root of a square; of anything else something whose square is another. */
 function squareRoot(curve: MontgomeryCurve, square: bigint): bigint {
   const { prime, rootOfMinusOne } = CURVES[curve]
   if (rootOfMinusOne === null) return power(square, (prime + 1n) / 4n, prime)
   // RFC 8032 §5.1.3: the prime is 5 modulo 8.
   const root = power(square, (prime + 3n) / 8n, prime)
-  return modulo(root ** 2n, prime) === square ? root : modulo(root * rootOfMinusOne, prime)
+  const isRoot = BigInt(modulo(root ** 2n, prime) === square)
+  return modulo(root * (isRoot + (1n - isRoot) * rootOfMinusOne), prime)
 }
 
+/** By squaring: its branches depend on the exponent, which everybody knows. */
 function power(number: bigint, exponent: bigint, prime: bigint): bigint {
   let [result, factor] = [1n, number]
   for (let rest = exponent; rest > 0n; rest >>= 1n) {

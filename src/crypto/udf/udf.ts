@@ -43,10 +43,10 @@ export function parseUdf(text: string): Udf {
   if (text.length > MAX_TEXT_CHARACTERS) throw malformed("too long")
   // Before letters are made upper case: there are others whose upper case is one of these.
   if (!/^[A-Za-z2-7-]+$/.test(text)) throw malformed("no Base32")
-  const characters = text.replaceAll("-", "").toUpperCase()
+  const upper = text.toUpperCase()
+  const characters = upper.replaceAll("-", "")
   const canonical = grouped(characters, 4)
-  if (text.length !== characters.length && text.length !== canonical.length) throw malformed("groups are not of four")
-  if (text.length === canonical.length && text.toUpperCase() !== canonical) throw malformed("groups are not of four")
+  if (upper !== characters && upper !== canonical) throw malformed("groups are not of four")
   const content = base32Decode(characters)
   const type = content?.octets[0]
   if (!content || type === undefined) throw malformed("no Base32")
