@@ -17,10 +17,11 @@ import {
 import { fromLittleEndian, modulo } from "../primitives/modular.ts"
 import {
   decodeScalar,
+  type MontgomeryCurve,
   montgomeryAgreement,
+  montgomeryKeyPair,
   montgomeryOctets,
   montgomeryOrder,
-  montgomeryPublicPoint,
   printPoint,
 } from "../primitives/montgomery.ts"
 import { type CfrgCurve, type Generation, isMontgomery, type PrivateKey, type PublicKey } from "./key.ts"
@@ -39,7 +40,7 @@ export function publicKeyOf(key: PrivateKey): PublicKey {
  */
 export function contributionOf(key: PrivateKey): PublicKey {
   const { curve } = key
-  if (isMontgomery(curve)) return { curve, octets: printPoint(curve, montgomeryPublicPoint(curve, scalarOf(key))) }
+  if (isMontgomery(curve)) return { curve, octets: printPoint(curve, montgomeryKeyPair(curve, scalarOf(key)).point) }
   if (isNativeSeed(key)) return { curve, octets: seedPublicKey(curve, key.octets) }
   return { curve, octets: edwardsPublicKey(curve, scalarOf(key)) }
 }
@@ -76,9 +77,23 @@ export type Agreement = (publicOctets: Uint8Array) => Uint8Array
 export function agreementOf(key: PrivateKey): Agreement {
   const { curve } = key
   if (!isMontgomery(curve)) return edwardsMultiplication(curve, scalarOf(key))
-  const agree = montgomeryAgreement(curve, scalarOf(key))
+  return withoutSign(curve, montgomeryAgreement(curve, scalarOf(key)))
+}
+
+/**
+ * A sender's ephemeral key: its public key (extended, so that groups can divide the agreement) and its agreement, for less than both cost apart.
+ * @throws GatewayError SCALAR_INVALID; the agreement POINT_INVALID
+ */
+export function ephemeralOf(key: PrivateKey): { readonly publicKey: PublicKey; readonly agree: Agreement } {
+  const { curve } = key
+  if (!isMontgomery(curve)) return { publicKey: publicKeyOf(key), agree: agreementOf(key) }
+  const { point, agree } = montgomeryKeyPair(curve, scalarOf(key))
+  return { publicKey: publishedForm({ curve, octets: printPoint(curve, point) }), agree: withoutSign(curve, agree) }
+}
+
+/** The sign of v changes nothing in u. Any other length is refused by the agreement. */
+function withoutSign(curve: MontgomeryCurve, agree: Agreement): Agreement {
   const octets = montgomeryOctets(curve)
-  // The sign of v changes nothing in u. Any other length is refused by the agreement.
   return (point) => agree(point.length === octets + 1 ? point.subarray(0, octets) : point)
 }
 

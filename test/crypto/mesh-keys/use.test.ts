@@ -8,6 +8,7 @@ import { scalarKey, sumOfPublicKeys } from "../../../src/crypto/mesh-keys/sum.ts
 import {
   agreementOf,
   contributionOf,
+  ephemeralOf,
   isSignatureOf,
   orderOf,
   publicKeyOf,
@@ -85,6 +86,9 @@ describe("agreement", () => {
     test(`${name}: both come to the same, with the sign of v or without`, () => {
       const agreed = agreementOf(a)(publicKeyOf(b).octets)
       expect(agreementOf(b)(contributionOf(a).octets)).toEqual(agreed)
+      const ephemeral = ephemeralOf(a)
+      expect(ephemeral.publicKey).toEqual(publicKeyOf(a))
+      expect(ephemeral.agree(publicKeyOf(b).octets)).toEqual(agreed)
     })
 
   test("a seed does what RFC 7748 says", () => {

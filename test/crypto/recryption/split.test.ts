@@ -88,7 +88,7 @@ describe("X25519", () => {
     expect(() => splitX25519(account, () => unfit)).toThrow(invalid)
   })
 
-  test("scalars without a clamped form multiply exactly too, by two factors", () => {
+  test("scalars without a clamped form multiply exactly too, by their negative", () => {
     let seen = 0
     for (let round = 0; seen < 5 && round < 200; round++) {
       const { recryption } = splitX25519(randomX25519Scalar())
