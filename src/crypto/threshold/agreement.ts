@@ -16,8 +16,7 @@ export type AgreementContribution = (point: Uint8Array) => Uint8Array
 /**
  * A share's part in an agreement (draft-hallambaker-threshold §4), kept ready for many points. Multiplication is OpenSSL's: u(s*V) and u((s+1)*V), from which v(s*V) follows.
  *
- * Shares are numbers modulo L, so their parts add up to the key's only for points of order L. Others would tell something of the share, and are
- * refused; the drafts do not say so. A point without the sign of v (32 or 56 octets) is taken with the even one: everybody who takes part must then do the same.
+ * Shares are numbers modulo L, so their parts add up to the key's only for points of order L. Others are refused; the drafts do not say so. A point without the sign of v (32 or 56 octets) is taken with the even one: everybody who takes part must then do the same.
  * @throws GatewayError MESH_KEY_UNSUPPORTED for a key that does not agree; SCALAR_INVALID; the contribution POINT_INVALID
  */
 export function agreementContribution(share: PrivateKey): AgreementContribution {
