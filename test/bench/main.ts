@@ -10,6 +10,7 @@ const BENCHES: Readonly<Record<string, () => Promise<{ bench(): Promise<Row[]> }
   queue: () => import("./queue.ts"),
   protect: () => import("./protect.ts"),
   keys: () => import("./keys.ts"),
+  mesh: () => import("./mesh-keys.ts"),
   memory: () => import("./memory.ts"),
   imap: () => import("./imap.ts"),
 }

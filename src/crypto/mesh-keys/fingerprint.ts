@@ -51,16 +51,18 @@ export function oidSequenceUdf(key: FingerprintedKey, generation: Generation): s
 
 /**
  * Which generation's fingerprint of the key this is.
- * @returns null when it is of another key: the key must not be used under that name
+ * @returns null when it is of another key, or has fewer than 128 bits: the key must not be used under that name
  */
 export function fingerprintGeneration(fingerprint: Udf, key: FingerprintedKey): Generation | null {
-  return GENERATIONS.find((generation) => presents(fingerprint, keyFingerprint(key, generation))) ?? null
+  return GENERATIONS.find((generation) => presents(fingerprint, keyFingerprint(key, generation), MIN_KEY_BITS)) ?? null
 }
 
 function info(algorithm: readonly Uint8Array[], key: Uint8Array): Uint8Array {
   return sequence(sequence(...algorithm), bitString(key))
 }
 
+/** As the library (MinimumBits). */
+const MIN_KEY_BITS = 128
 const GENERATIONS: readonly Generation[] = [2024, 2022]
 const RSA_ENCRYPTION = "1.2.840.113549.1.1.1"
 /** RFC 5480 §2.1.1, RFC 8410 §3. */

@@ -16,11 +16,11 @@ import {
 } from "../primitives/edwards.ts"
 import { fromLittleEndian, modulo } from "../primitives/modular.ts"
 import {
+  coordinateOf,
   decodeScalar,
   type MontgomeryCurve,
   montgomeryAgreement,
   montgomeryKeyPair,
-  montgomeryOctets,
   montgomeryOrder,
   printPoint,
 } from "../primitives/montgomery.ts"
@@ -72,7 +72,7 @@ export type Agreement = (publicOctets: Uint8Array) => Uint8Array
 /**
  * Key agreement, kept ready for many points. X25519 and X448: the u-coordinate, by OpenSSL. Ed25519 and Ed448: the encoded point, as the Mesh
  * encrypts to signature keys in its examples; that is arithmetic in JavaScript (a hundred times slower) and nothing for the hot path.
- * @throws GatewayError SCALAR_INVALID; the agreement POINT_INVALID for octets of a wrong length, and for points of small order
+ * @throws GatewayError SCALAR_INVALID; the agreement POINT_INVALID for points of small order, and for octets that are not the one form of a point
  */
 export function agreementOf(key: PrivateKey): Agreement {
   const { curve } = key
@@ -91,10 +91,9 @@ export function ephemeralOf(key: PrivateKey): { readonly publicKey: PublicKey; r
   return { publicKey: publishedForm({ curve, octets: printPoint(curve, point) }), agree: withoutSign(curve, agree) }
 }
 
-/** The sign of v changes nothing in u. Any other length is refused by the agreement. */
+/** The sign of v changes nothing in u. */
 function withoutSign(curve: MontgomeryCurve, agree: Agreement): Agreement {
-  const octets = montgomeryOctets(curve)
-  return (point) => agree(point.length === octets + 1 ? point.subarray(0, octets) : point)
+  return (point) => agree(coordinateOf(curve, point))
 }
 
 /**

@@ -110,23 +110,37 @@ export function addPoints(curve: MontgomeryCurve, p: MontgomeryPoint, q: Montgom
 }
 
 /**
- * A point from octets: u, or the extended form of key contributions, u || 0x80 where v is odd, else 0x00. Without that octet v is taken to be
- * even: enough for a party that multiplies alone; parties whose products are added must start from one v.
- * @throws GatewayError POINT_INVALID for a wrong length, u not below the prime, a point of the twist, or one outside the subgroup of prime order
+ * A point from octets, see {@link coordinateOf}. Without the sign v is taken to be even: enough for a party that multiplies alone; parties whose
+ * products are added must start from one v.
+ * @throws GatewayError POINT_INVALID, too for a point of the twist, and one outside the subgroup of prime order
  */
 export function readPoint(curve: MontgomeryCurve, octets: Uint8Array): MontgomeryPoint {
-  const { prime, octets: length, a } = CURVES[curve]
-  const sign = octets.length === length + 1 ? octets[length] : 0
-  if (octets.length < length || octets.length > length + 1 || (sign !== 0 && sign !== 0x80))
-    throw new GatewayError("POINT_INVALID", `${curve}: point is not ${length} octets, with a sign or without`)
-  const u = fromLittleEndian(octets.subarray(0, length))
-  if (u >= prime) throw new GatewayError("POINT_INVALID", `${curve}: coordinate is not reduced`)
+  const { prime, a } = CURVES[curve]
+  const coordinate = coordinateOf(curve, octets)
+  const u = fromLittleEndian(coordinate)
   const square = modulo(u ** 3n + a * u ** 2n + u, prime)
   const root = squareRoot(curve, square)
   if (modulo(root ** 2n, prime) !== square) throw new GatewayError("POINT_INVALID", `${curve}: point is on the twist`)
-  checkOrder(curve, octets.subarray(0, length))
-  const other = (root ^ (sign === 0x80 ? 1n : 0n)) & 1n
+  checkOrder(curve, coordinate)
+  const odd = BigInt((octets[coordinate.length] ?? 0) >> 7)
+  const other = (root ^ odd) & 1n
   return { u, v: root + other * (prime - 2n * root) }
+}
+
+/**
+ * The u-coordinate of a point: all of its octets (32, 56), or in the extended form of key contributions those before the last, which is 0x80
+ * where v is odd, else 0x00.
+ * @throws GatewayError POINT_INVALID for another length or sign, and for u not below the prime: no two texts are of one point
+ */
+export function coordinateOf(curve: MontgomeryCurve, octets: Uint8Array): Uint8Array {
+  const { prime, octets: length } = CURVES[curve]
+  const sign = octets.length === length + 1 ? octets[length] : 0
+  if (octets.length < length || octets.length > length + 1 || (sign !== 0 && sign !== 0x80))
+    throw new GatewayError("POINT_INVALID", `${curve}: point is not ${length} octets, with a sign or without`)
+  const coordinate = octets.subarray(0, length)
+  if (fromLittleEndian(coordinate) >= prime)
+    throw new GatewayError("POINT_INVALID", `${curve}: coordinate is not reduced`)
+  return coordinate
 }
 
 /** The extended form, 33 or 57 octets. */

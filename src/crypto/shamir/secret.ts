@@ -51,6 +51,8 @@ export function recoverSecret(shares: readonly Share[]): Uint8Array {
   const length = first?.y.length ?? 0
   const prime = shamirPrime(length)
   if (first === undefined || prime === null) throw invalid("there are none")
+  if (shares.some(({ threshold, x }) => !isBetween(1, threshold, MAX_THRESHOLD) || !isBetween(1, x, MAX_SHARES)))
+    throw invalid("threshold or place is not possible")
   if (shares.some(({ threshold, y }) => threshold !== first.threshold || y.length !== length))
     throw invalid("they are of different secrets")
   if (new Set(shares.map(({ x }) => x)).size !== shares.length) throw invalid("two are for one place")

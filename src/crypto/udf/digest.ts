@@ -42,11 +42,11 @@ export function listUdf(udfs: readonly Uint8Array[]): Uint8Array {
   return binaryUdf(UDF_TYPE.digestSha2, digestUdf(sha512(Buffer.concat(listed)), CONTENT_TYPE.list))
 }
 
-/** True when `presented` is the binary UDF, to as many bits as were presented (100 at least). */
-export function presents(presented: Udf, binary: Uint8Array): boolean {
+/** True when `presented` is the binary UDF, to as many bits as were presented, of which there must be `minimumBits`. */
+export function presents(presented: Udf, binary: Uint8Array, minimumBits = 100): boolean {
   const characters = presented.text.replaceAll("-", "")
   const octets = Math.floor((characters.length * 5) / 8)
-  if (octets > binary.length) return false
+  if (octets > binary.length || characters.length * 5 < minimumBits) return false
   const full = base32Encode(binary)
   // The second form ends with a whole octet.
   return full.startsWith(characters) || characters === base32Encode(binary.subarray(0, octets))

@@ -31,6 +31,9 @@ describe("published fingerprints", () => {
     const [a, b] = meshVectors("key_fingerprints")
     if (!a || !b) throw new Error("vectors are missing")
     expect(fingerprintGeneration(parseUdf(a.expected.udf), keyOf(b))).toBeNull()
+    // 120 bits, and 130.
+    expect(fingerprintGeneration(parseUdf(a.expected.udf.slice(0, -5)), keyOf(a))).toBeNull()
+    expect(fingerprintGeneration(parseUdf(a.expected.udf.slice(0, -2)), keyOf(a))).not.toBeNull()
   })
 })
 

@@ -112,6 +112,9 @@ describe("agreement", () => {
     ["Ed448", Uint8Array.of(1, ...new Uint8Array(56))],
     ["X25519", new Uint8Array(31)],
     ["X448", new Uint8Array(58)],
+    // The coordinate of the base point with the prime added to it, and with a sign that is none.
+    ["X25519", Uint8Array.of(0xf6, ...new Uint8Array(30).fill(0xff), 0x7f)],
+    ["X448", Uint8Array.of(5, ...new Uint8Array(55), 1)],
     ["Ed448", new Uint8Array(56)],
   ]
   for (const [curve, octets] of small)
