@@ -9,6 +9,7 @@ const LAYERS: Readonly<Record<string, number>> = {
   message: 0,
   mime: 0,
   crypto: 0,
+  mesh: 0,
   "imap-proxy/wire": 0,
   config: 1,
   log: 1,
