@@ -1,5 +1,6 @@
 import { readCertificate } from "../crypto/cms/certificate.ts"
-import { type OpeningKey, openEnveloped } from "../crypto/cms/open.ts"
+import { openEnveloped } from "../crypto/cms/open.ts"
+import type { OpeningKey } from "../crypto/cms/recipient-infos.ts"
 import { type OpenPgpOpeningKey, openOpenPgp } from "../crypto/openpgp/open.ts"
 import { readTransferable } from "../crypto/openpgp/transferable.ts"
 import { GatewayError } from "../errors.ts"

@@ -1,6 +1,7 @@
 /** PURE. The certificates of one person: lifetimes, serials, and who issues what. */
 import { readCertificate } from "../crypto/cms/certificate.ts"
-import { type Issuer, issueEndEntity, issueLogin, SERIAL_OCTETS, serialNumber } from "../crypto/cms/issue.ts"
+import { type Issuer, SERIAL_OCTETS, serialNumber } from "../crypto/cms/certificate-writer.ts"
+import { issueEndEntity, issueLogin } from "../crypto/cms/issue.ts"
 import { p256PublicPoint, p256ScalarFromSeed } from "../crypto/primitives/p256.ts"
 import type { KeyPair, Person } from "./person.ts"
 

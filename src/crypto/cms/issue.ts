@@ -1,9 +1,17 @@
-import { GatewayError } from "../../errors.ts"
-import { sha256 } from "../primitives/hash.ts"
-import { p256PublicPoint, p256Spki } from "../primitives/p256.ts"
-import { signP256 } from "../primitives/sign.ts"
-import type { Certificate } from "./certificate.ts"
-import { bitString, explicit, integer, oid, sequence, setOf, time, utf8String } from "./der.ts"
+import { p256PublicPoint } from "../primitives/p256.ts"
+import {
+  type Issuer,
+  invalid,
+  issuerKeyIdentifier,
+  keyIdentifier,
+  MAX_COMMON_NAME_CHARACTERS,
+  mailbox,
+  NO_SERVERS,
+  namedIssuer,
+  nameOf,
+  signed,
+  type Terms,
+} from "./certificate-writer.ts"
 import {
   authorityKeyIdentifier,
   basicConstraints,
@@ -14,20 +22,6 @@ import {
   subjectAltName,
   subjectKeyIdentifier,
 } from "./extensions.ts"
-
-/** What every certificate states. Root certificates are made for ten years, all others for two. */
-export interface Terms {
-  /** 16 octets, see {@link serialNumber}. */
-  readonly serial: Uint8Array
-  readonly notBefore: Date
-  readonly notAfter: Date
-}
-
-/** Who signs: a certificate and the scalar of its key. */
-export interface Issuer {
-  readonly certificate: Certificate
-  readonly scalar: Uint8Array
-}
 
 /** A certification authority of one person: name, address, and the scalar of the authority's own key. */
 export interface AuthorityOptions extends Terms {
@@ -75,17 +69,6 @@ export interface ServerOptions extends Terms {
   /** IPv4 or IPv6 addresses. */
   readonly addresses: readonly string[]
   readonly point: Uint8Array
-}
-
-/** Octets of every serial number made here: recryption patches one for another in place, so all are of one length. */
-export const SERIAL_OCTETS = 16
-
-/** A serial number from 16 random octets: top bit clear and first octet not zero, so that its DER has 16 octets too. 2^126 of them remain. */
-export function serialNumber(random: Uint8Array): Uint8Array {
-  if (random.length !== SERIAL_OCTETS) throw invalid("serial number is not made of 16 octets")
-  const serial = new Uint8Array(random)
-  serial[0] = ((serial[0] ?? 0) & 0x3f) | 0x40
-  return serial
 }
 
 /**
@@ -199,73 +182,9 @@ export function issueServer(options: ServerOptions): Uint8Array {
   ])
 }
 
-/** Name and key that sign. */
-interface Signer {
-  readonly name: Uint8Array
-  readonly scalar: Uint8Array
-}
-
-// RFC 5280 §4.1
-function signed(
-  terms: Terms,
-  signer: Signer,
-  subject: Uint8Array,
-  point: Uint8Array,
-  extensions: readonly Uint8Array[],
-): Uint8Array {
-  checkTerms(terms)
-  const tbs = sequence(
-    explicit(0, integer(2)),
-    integer(terms.serial),
-    ECDSA_WITH_SHA256,
-    signer.name,
-    sequence(time(terms.notBefore), time(terms.notAfter)),
-    subject,
-    p256Spki(point),
-    explicit(3, sequence(...extensions)),
-  )
-  return sequence(tbs, ECDSA_WITH_SHA256, bitString(signP256(signer.scalar, tbs, "der")))
-}
-
-function checkTerms(terms: Terms): void {
-  const first = terms.serial[0] ?? 0
-  if (terms.serial.length !== SERIAL_OCTETS || first === 0 || first >= 0x80)
-    throw invalid("serial number is not 16 octets with the first from 01 to 7f")
-  if (!(terms.notBefore < terms.notAfter)) throw invalid("validity ends before it begins")
-}
-
-function namedIssuer(issuer: Issuer): Signer {
-  return { name: issuer.certificate.subject, scalar: issuer.scalar }
-}
-
-function issuerKeyIdentifier(issuer: Issuer): Uint8Array {
-  const { subjectKeyIdentifier: identifier } = issuer.certificate.identity
-  if (identifier === null) throw invalid("issuer has no subjectKeyIdentifier")
-  return identifier
-}
-
-/** RFC 7093 §2, method 1: the first 160 bits of SHA-256 of the public key. Always 20 octets: recryption patches it in place. */
-function keyIdentifier(point: Uint8Array): Uint8Array {
-  return sha256(point).subarray(0, 20)
-}
-
-/** Only this mailbox; and no server name or address at all, for permitting one kind of name does not forbid the others (RFC 5280 §4.2.1.10). */
+/** Only this mailbox, and no servers. */
 function personalConstraints(address: string): Uint8Array {
-  return nameConstraints(
-    [mailbox(address)],
-    [
-      { kind: "dns", name: "" },
-      { kind: "network", address: "0.0.0.0", prefixBits: 0 },
-      { kind: "network", address: "::", prefixBits: 0 },
-    ],
-  )
-}
-
-function mailbox(address: string): GeneralName {
-  // RFC 9598 has a form for others, which no client tested reads.
-  if (!/^[\x21-\x7e]+@[\x21-\x7e]+$/.test(address))
-    throw new GatewayError("CERTIFICATE_UNSUPPORTED", "issue: address is not ASCII, so it is no rfc822Name")
-  return { kind: "mailbox", address }
+  return nameConstraints([mailbox(address)], NO_SERVERS)
 }
 
 /** OpenSSL takes a common name like "john.doe" for a dNSName, and those are all excluded: see {@link personalConstraints}. */
@@ -274,28 +193,15 @@ function personName(name: string, address: string): string {
   return hostLike ? `${name} <${address}>`.trim().slice(0, MAX_COMMON_NAME_CHARACTERS) : name
 }
 
-function nameOf(commonName: string): Uint8Array {
-  return sequence(setOf(sequence(COMMON_NAME, utf8String(commonName))))
-}
-
 /** Room for " Personal Intermediate" is kept. Cut between characters, never inside one. */
 function shortened(name: string): string {
   const characters = [...name]
   return characters.length <= MAX_NAME_CHARACTERS ? name : characters.slice(0, MAX_NAME_CHARACTERS).join("")
 }
 
-function invalid(what: string): GatewayError {
-  return new GatewayError("CERTIFICATE_INVALID", `issue: ${what}`)
-}
-
-/** X.520 ub-common-name. */
-const MAX_COMMON_NAME_CHARACTERS = 64
 const MAX_NAME_CHARACTERS = MAX_COMMON_NAME_CHARACTERS - " Personal Intermediate".length
 const PURPOSES = {
   encrypt: ["keyAgreement"],
   sign: ["digitalSignature"],
   both: ["digitalSignature", "keyAgreement"],
 } as const
-const COMMON_NAME = oid("2.5.4.3")
-/** ecdsa-with-SHA256, without parameters (RFC 5758 §3.2). */
-const ECDSA_WITH_SHA256 = sequence(oid("1.2.840.10045.4.3.2"))

@@ -1,12 +1,6 @@
 import { type Certificate, readCertificate } from "../../../src/crypto/cms/certificate.ts"
-import {
-  issueEndEntity,
-  issueIntermediate,
-  issueRoot,
-  type KeyPurpose,
-  serialNumber,
-  type Terms,
-} from "../../../src/crypto/cms/issue.ts"
+import { serialNumber, type Terms } from "../../../src/crypto/cms/certificate-writer.ts"
+import { issueEndEntity, issueIntermediate, issueRoot, type KeyPurpose } from "../../../src/crypto/cms/issue.ts"
 import { p256PublicPoint, randomP256Scalar } from "../../../src/crypto/primitives/p256.ts"
 import { randomOctets } from "../../../src/crypto/primitives/random.ts"
 

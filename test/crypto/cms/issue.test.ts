@@ -1,13 +1,13 @@
 import { writeFile } from "node:fs/promises"
 import { describe, expect, test } from "vitest"
 import { type Certificate, readCertificate } from "../../../src/crypto/cms/certificate.ts"
+import { serialNumber } from "../../../src/crypto/cms/certificate-writer.ts"
 import {
   issueEndEntity,
   issueLogin,
   issueRoot,
   issueServer,
   issueServerAuthority,
-  serialNumber,
 } from "../../../src/crypto/cms/issue.ts"
 import { pemEncode } from "../../../src/crypto/cms/pem.ts"
 import { p256PublicPoint, randomP256Scalar } from "../../../src/crypto/primitives/p256.ts"
