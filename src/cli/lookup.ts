@@ -1,5 +1,5 @@
 import { formatAddress, parseAddress } from "../message/address.ts"
-import { type LookupView, lookupView } from "../profiles/prospect.ts"
+import { type LookupView, lookupView, standInText } from "../profiles/prospect.ts"
 import { type Instance, print, printJson, type Shell } from "./shell.ts"
 
 export interface LookupOptions {
@@ -23,7 +23,7 @@ export async function lookup(written: string, instance: Instance, options: Looku
   else show(view)
 }
 
-function show({ answers, remembered, use, decision, why }: LookupView) {
+function show({ answers, remembered, use, decision, why, standIn = null }: LookupView) {
   for (const { source, outcome, detail, ms } of answers)
     print(`${source}: ${outcome}${detail === "" ? "" : ` (${detail})`}, ${ms} ms`)
   for (const { format, lineage, source, lastSeen } of remembered)
@@ -32,6 +32,8 @@ function show({ answers, remembered, use, decision, why }: LookupView) {
     )
   const what = use === null ? decision && MEANINGS[decision] : `would use: ${use}`
   print(`${what ?? "would be sent"}; ${why}`)
+  const offered = standInText(standIn)
+  if (offered !== null) print(offered)
 }
 
 const MEANINGS: Readonly<Record<string, string>> = {

@@ -4,7 +4,7 @@ import { GatewayError } from "../errors.ts"
 import { addressKey, parseAddress } from "../message/address.ts"
 import { parseMailboxList } from "../message/mailboxes.ts"
 import { type Field, fieldText, headerEnd, parseFields } from "../mime/header.ts"
-import { type Prospect, policyView, subjectField } from "../profiles/prospect.ts"
+import { type Prospect, policyView, standInText, subjectField } from "../profiles/prospect.ts"
 import { MAX_DAYS, preview } from "./policy-preview.ts"
 import { type CommonOptions, openInstance, optionsOf, print, printJson, type Shell } from "./shell.ts"
 
@@ -90,12 +90,14 @@ function addressesIn(fields: readonly Field[], name: string): readonly string[] 
 
 function show({
   recipient,
-  prospect: { decision, policy, statedBy, tags },
+  prospect: { decision, policy, statedBy, tags, standIn },
 }: {
   recipient: string
   prospect: Prospect
 }): void {
   print(`${recipient}: ${decision.kind}, ${decision.because}`)
+  const offered = standInText(standIn)
+  if (offered !== null) print(`    ${offered}`)
   for (const [word, value] of Object.entries(policy)) {
     const rule = statedBy[word as keyof typeof statedBy]
     print(`    ${word} = ${JSON.stringify(value)}${rule === null ? "" : `, by rule "${rule}"`}`)

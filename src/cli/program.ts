@@ -21,6 +21,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Register>>> = {
   alias: async () => (await import("./alias.ts")).registerAlias,
   device: async () => (await import("./device.ts")).registerDevice,
   "gateway-key": async () => (await import("./gateway-key.ts")).registerGatewayKey,
+  "stand-in": async () => (await import("./stand-in.ts")).registerStandIn,
   profile: async () => (await import("./profile.ts")).registerProfile,
   policy: async () => (await import("./policy.ts")).registerPolicy,
   certificate: async () => (await import("./certificate.ts")).registerCertificate,

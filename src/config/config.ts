@@ -194,6 +194,8 @@ export interface KeysConfig {
   readonly revocationLists: readonly string[]
   /** A key for a@ is good for a+tag@. */
   readonly plusTags: boolean
+  /** Clients are given a certificate of ours for those who have none. */
+  readonly standIns: boolean
 }
 
 /** Who gets what. */

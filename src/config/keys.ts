@@ -18,6 +18,7 @@ export function readKeys(document: Document, path: (value: unknown) => string): 
     revocation: document.optional("keys.revocation", oneOf("off", "soft", "hard"), "soft"),
     revocationLists: document.optional("keys.revocationLists", listOf(path), []),
     plusTags: document.optional("keys.plusTags", readFlag, false),
+    standIns: document.optional("keys.standIns", readFlag, false),
     keepNoneMs: document.optional("keys.keepNone", readDuration, 3_600e3),
     directories: readDirectories(document, path),
   }

@@ -27,6 +27,7 @@ const DEFAULT_POLICY: Policy = {
   changedKeys: "hold",
   headers: "auto",
   pgp: "mime",
+  standIn: "tls",
 }
 
 const READERS: { readonly [Word in PolicyWord]: (value: unknown) => Policy[Word] } = {
@@ -40,6 +41,7 @@ const READERS: { readonly [Word in PolicyWord]: (value: unknown) => Policy[Word]
   changedKeys: oneOf("hold", "use"),
   headers: oneOf("auto", "hidden", "shown", "off"),
   pgp: oneOf("mime", "inline"),
+  standIn: oneOf("never", "encryption", "tls", "send"),
 }
 
 function readWords(document: Document, at: string): Partial<Policy> {

@@ -10,7 +10,14 @@ export type Shape = (
   /** What the content type says. */
   | { readonly kind: "content" }
   | { readonly kind: "ciphertext" }
-) & { readonly limitOctets?: number }
+) & {
+  readonly limitOctets?: number
+  /** What a reader of the envelope wants it for. */
+  readonly part?: EnvelopePart
+}
+
+/** What an envelope is opened with; each with its header, the ciphertext without. */
+export type EnvelopePart = "recipients" | "algorithm" | "ciphertext" | "attributes" | "tag"
 
 /** A member of a SEQUENCE, by its identifier octets. */
 interface Member {
@@ -42,9 +49,9 @@ const encryptedContentInfo: Shape = {
   kind: "sequence",
   members: [
     { tags: [TAG.oid], shape: value },
-    { tags: [TAG.sequence], shape: { kind: "any", limitOctets: MAX_ALGORITHM_OCTETS } },
+    { tags: [TAG.sequence], shape: { kind: "any", limitOctets: MAX_ALGORITHM_OCTETS, part: "algorithm" } },
     // [0] IMPLICIT OCTET STRING; without it the ciphertext is elsewhere, which mail does not do.
-    { tags: [0x80, 0xa0], shape: { kind: "ciphertext" } },
+    { tags: [0x80, 0xa0], shape: { kind: "ciphertext", part: "ciphertext" } },
   ],
 }
 const head: readonly Member[] = [
@@ -58,10 +65,11 @@ const head: readonly Member[] = [
       tags: [0x30, 0xa1, 0xa2, 0xa3, 0xa4],
       of: { kind: "any", limitOctets: MAX_RECIPIENT_OCTETS },
       limitOctets: MAX_RECIPIENTS_OCTETS,
+      part: "recipients",
     },
   },
   { tags: [TAG.sequence], shape: encryptedContentInfo },
-  { tags: [0xa1], shape: attributes, optional: true },
+  { tags: [0xa1], shape: { ...attributes, part: "attributes" }, optional: true },
 ]
 
 // RFC 5652 §6.1: the content of the [0] in ContentInfo.
@@ -70,7 +78,7 @@ export const ENVELOPED_DATA: Shape = wrapped(head)
 // RFC 5083 §2.1
 export const AUTH_ENVELOPED_DATA: Shape = wrapped([
   ...head,
-  { tags: [TAG.octetString], shape: value },
+  { tags: [TAG.octetString], shape: { ...value, part: "tag" } },
   { tags: [0xa2], shape: attributes, optional: true },
 ])
 

@@ -5,6 +5,7 @@ import {
   AUTH_ENVELOPED_DATA,
   CONTENT_INFO,
   ENVELOPED_DATA,
+  type EnvelopePart,
   mayEnd,
   memberFor,
   type Shape,
@@ -17,10 +18,16 @@ export const MAX_BER_DEPTH = 40
 /** Segments of ciphertext below {@link SHORT_SEGMENT_OCTETS}; everybody writes 1000 octets or more, and each costs time. */
 export const MAX_SHORT_SEGMENTS = 1000
 
+/** Is given the parts of an envelope as they are walked: any number of pieces of each, in order. */
+export type EnvelopeWatch = (part: EnvelopePart, octets: Uint8Array) => void
+
 /** Walks a CMS ContentInfo with enveloped or authEnveloped data (RFC 5652 §6, RFC 5083) in BER, from its first octet to its last. */
 export class EnvelopeWalker implements Recogniser {
   readonly #sample = new CiphertextSample()
   readonly #open: Open[] = []
+  readonly #watch: EnvelopeWatch | null
+  /** The part that is being walked, and how many elements are open around it. */
+  #watched: { readonly part: EnvelopePart; readonly depth: number } | null = null
   /** Octets of an element's header that is not complete yet. */
   #held: Uint8Array = NOTHING
   /** Octets walked, those held included when they are complete. */
@@ -32,6 +39,15 @@ export class EnvelopeWalker implements Recogniser {
   #shortSegments = 0
   #phase: "begin" | "inside" | "after" = "begin"
   found: "smime" | null = null
+
+  constructor(watch: EnvelopeWatch | null = null) {
+    this.#watch = watch
+  }
+
+  /** Whether the content is authenticated; known as soon as a part is. */
+  get isAuthenticated(): boolean {
+    return Buffer.from(this.#contentType).toString("hex") === AUTH_ENVELOPED_DATA_OID
+  }
 
   push(octets: Uint8Array): void {
     let rest = octets
@@ -51,6 +67,7 @@ export class EnvelopeWalker implements Recogniser {
     const content = octets.subarray(0, Math.min(octets.length, this.#remaining))
     if (this.#primitive.kind === "ciphertext") this.#sample.push(content)
     if (this.#primitive.kind === "contentType") this.#contentType.push(...content)
+    if (this.#watched !== null) this.#watch?.(this.#watched.part, content)
     this.#remaining -= content.length
     this.#offset += content.length
     if (this.#remaining === 0) this.#closeFull()
@@ -67,20 +84,22 @@ export class EnvelopeWalker implements Recogniser {
     }
     const taken = element.headerLength - this.#held.length
     this.#held = NOTHING
-    this.#element(element)
+    this.#element(element, seen.subarray(0, element.headerLength))
     return taken
   }
 
-  #element(element: Element): void {
+  #element(element: Element, octets: Uint8Array): void {
     const parent = this.#open.at(-1) ?? outside()
     this.#offset += element.headerLength
     if (this.#offset > parent.bound) throw clear("element is too long")
-    if (element.tag === 0) this.#endOfContents(element, parent)
-    else this.#begin(element, parent)
+    if (element.tag === 0) this.#endOfContents(element, parent, octets)
+    else this.#begin(element, parent, octets)
   }
 
-  #begin(element: Element, parent: Open): void {
+  #begin(element: Element, parent: Open, octets: Uint8Array): void {
     const shape = memberFor(parent, element.tag)
+    this.#watched ??= shape.part === undefined ? null : { part: shape.part, depth: this.#open.length }
+    this.#show(octets)
     const length = element.end === null ? null : element.end - element.headerLength
     const end = length === null ? null : this.#offset + length
     const bound = Math.min(parent.bound, this.#offset + (shape.limitOctets ?? Number.POSITIVE_INFINITY))
@@ -104,7 +123,8 @@ export class EnvelopeWalker implements Recogniser {
   }
 
   // X.690 §8.1.5
-  #endOfContents(element: Element, parent: Open): void {
+  #endOfContents(element: Element, parent: Open, octets: Uint8Array): void {
+    this.#show(octets)
     if (parent.end !== null || element.end !== element.headerLength) throw clear("end of contents where none is due")
     this.#close()
     this.#closeFull()
@@ -113,6 +133,12 @@ export class EnvelopeWalker implements Recogniser {
   /** Closes the elements that end here. */
   #closeFull(): void {
     while (this.#open.at(-1)?.end === this.#offset) this.#close()
+    if (this.#watched !== null && this.#open.length <= this.#watched.depth) this.#watched = null
+  }
+
+  /** Headers within a part belong to it, but for those between segments of ciphertext. */
+  #show(octets: Uint8Array): void {
+    if (this.#watched !== null && this.#watched.part !== "ciphertext") this.#watch?.(this.#watched.part, octets)
   }
 
   #close(): void {

@@ -14,6 +14,32 @@ export class BareLineEnds {
   }
 }
 
+/** Whether every CR and LF is of a CRLF, as SMTP has lines (RFC 5321 §2.3.8), and no octet is NUL. */
+export class LineEndCheck {
+  #isBroken = false
+  #last = 0
+
+  /** Asked when all was pushed. */
+  get areWhole(): boolean {
+    return !this.#isBroken && this.#last !== CR
+  }
+
+  push(octets: Uint8Array): void {
+    if (octets.length === 0 || this.#isBroken) return
+    const before = this.#last
+    const isBare = (at: number) => (at === 0 ? before : octets[at - 1]) !== CR
+    const isCut = (at: number) => at + 1 < octets.length && octets[at + 1] !== LF
+    this.#isBroken =
+      (before === CR && octets[0] !== LF) || octets.includes(0) || some(octets, LF, isBare) || some(octets, CR, isCut)
+    this.#last = octets[octets.length - 1] ?? 0
+  }
+}
+
+function some(octets: Uint8Array, octet: number, is: (at: number) => boolean): boolean {
+  for (let at = octets.indexOf(octet); at >= 0; at = octets.indexOf(octet, at + 1)) if (is(at)) return true
+  return false
+}
+
 /** Gives every line its CRLF: a store that another program filled may have kept LF alone. Other octets are kept. */
 export class CrlfLines {
   /** Given out so far. */

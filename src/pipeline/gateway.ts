@@ -16,6 +16,7 @@ import type {
   Reports,
   Signatories,
   SigningIdentities,
+  StandIns,
 } from "./ports.ts"
 
 /** A spooled message, open for reading. */
@@ -39,6 +40,7 @@ export interface Gateway {
   readonly relay: Relay
   readonly signatories: Signatories
   readonly signingIdentities: SigningIdentities
+  readonly standIns: StandIns
   readonly reports: Reports
   /** Our name in reports and trace fields. */
   readonly hostname: string

@@ -1,4 +1,6 @@
+import type { Addressee } from "../crypto/cms/recipient-infos.ts"
 import type { CmsIdentity } from "../crypto/cms/signed.ts"
+import type { FoundStandIn } from "../crypto/cms/stand-in.ts"
 import type { OpenPgpIdentity } from "../crypto/openpgp/sign.ts"
 import type { DkimSigner } from "../crypto/primitives/dkim-key.ts"
 import type { Address } from "../message/address.ts"
@@ -126,6 +128,15 @@ export interface SigningIdentities {
    * @throws GatewayError GATEWAY_KEYS_CORRUPT, GATEWAY_KEY_UNUSABLE when it would sign and cannot
    */
   of(account: string, format: KeyFormat | null, at: Date): FoundSigner
+}
+
+/** Certificates of ours for people who have none, which clients of our people encrypt to. */
+export interface StandIns {
+  /**
+   * What a message is to them that `account` has encrypted to these, on its way to this recipient.
+   * @throws GatewayError STAND_INS_CORRUPT, STAND_IN_UNUSABLE when it would open and cannot
+   */
+  find(addressees: readonly Addressee[], account: string, recipient: Address): FoundStandIn
 }
 
 /** Reports of final failures to the sender. */

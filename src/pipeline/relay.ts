@@ -21,6 +21,7 @@ import type { Prepared } from "./prepared.ts"
 import { type ClassifiedMessage, classified, withHeader } from "./protect.ts"
 import { type OutgoingOptions, protectOutgoing, signOutgoing } from "./protect-outgoing.ts"
 import { deferred, failed } from "./settle.ts"
+import { throughStandIn } from "./stand-in.ts"
 
 /**
  * Sends a message to another domain, as policy and the recipient's keys say: signed, encrypted, in clear, or not now. What leaves is signed by its domain
@@ -34,16 +35,19 @@ export async function relay(
   signal: AbortSignal,
 ): Promise<Result> {
   const { entry } = message
-  const original = await classified({ sizeOctets: entry.sizeOctets, content: () => message.content() })
+  const accepted = await classified({ sizeOctets: entry.sizeOctets, content: () => message.content() })
   const send = (outgoing: Prepared, verified = false) =>
     sendSigned(outgoing, verified, message, job, recipient, gateway, signal)
-  const { header } = original
+  const { header } = accepted
   const above = [Buffer.from(entry.received), ...autocryptFields(header, entry.origin.account, gateway.directory)]
-  // What its sender encrypted stays as it is, whatever we know of the recipient.
-  if (original.kind !== "clear") return send(await signOutgoing(original, above, entry.seed, UNSIGNED))
+  const through = await asMeant(accepted, message, recipient, job, gateway)
+  // What its sender encrypted for others than us stays as it is, whatever we know of the recipient.
+  if (through.kind === "sealed") return send(await signOutgoing(accepted, above, entry.seed, UNSIGNED))
+  if (through.kind === "settled") return through.result
 
-  const left = await decided(message, header, recipient, job, gateway)
-  const { decision } = left
+  const left = await decided(message, header, recipient, job, gateway, through.kind === "opened")
+  const { decision, policy } = left
+  if (through.kind === "opened" && policy.standIn === "never") return held(NO_STAND_INS)
   gateway.log.info("mail.decided", {
     id: job.spoolId,
     recipient: job.recipient,
@@ -54,7 +58,9 @@ export async function relay(
     case "encrypt":
     case "send":
     case "tls": {
-      const clean = withHeader(original, untaggedHeader(entry, header, left.tags))
+      if (decision.kind !== "encrypt" && !through.hasWholeLines) return held(BROKEN_LINES)
+      const original = through.message
+      const clean = withHeader(original, untaggedHeader(entry, original.header, left.tags))
       const outgoing = await asDecided({ original: clean, above, entry, job }, left, gateway)
       return "kind" in outgoing ? outgoing : send(outgoing, decision.kind === "tls")
     }
@@ -71,6 +77,33 @@ export async function relay(
   }
 }
 
+/** What is to leave by policy: the message, or what its sender has encrypted for us to open. */
+type Meant =
+  | { readonly kind: "clear" | "opened"; readonly message: ClassifiedMessage; readonly hasWholeLines: boolean }
+  | { readonly kind: "sealed" }
+  | { readonly kind: "settled"; readonly result: Result }
+
+async function asMeant(
+  accepted: ClassifiedMessage,
+  { entry }: OpenMessage,
+  { address }: Recipient,
+  job: Job,
+  { standIns, log }: Gateway,
+): Promise<Meant> {
+  if (accepted.kind === "clear") return { kind: "clear", message: accepted, hasWholeLines: true }
+  if (accepted.kind !== "smime") return { kind: "sealed" }
+  try {
+    const through = await throughStandIn(accepted.whole, entry, address, standIns)
+    if (through.kind === "sealed") return through
+    const because = through.kind === "held" ? { because: through.because } : {}
+    log.info("mail.stand-in", { id: job.spoolId, recipient: job.recipient, outcome: through.kind, ...because })
+    if (through.kind === "held") return { kind: "settled", result: held(through.because) }
+    return { ...through, message: await classified(through.message) }
+  } catch (error) {
+    return { kind: "settled", result: keyFault("mail.not-opened", error, job, log) }
+  }
+}
+
 /** A report of ours is encrypted where a key is known, and never kept back: it tells its reader nothing that he did not write. */
 async function decided(
   message: OpenMessage,
@@ -78,18 +111,20 @@ async function decided(
   recipient: Recipient,
   job: Job,
   gateway: Gateway,
+  isOpened: boolean,
 ): Promise<Leaving> {
   const { sender } = message.entry.envelope
-  const left = await leaving(message, header, recipient, gateway)
+  const left = await leaving(message, header, recipient, gateway, isOpened)
   const { decision, resolution, facts } = left
-  if (sender === null) return decision.kind === "encrypt" ? left : { ...left, decision: AS_REPORT }
+  // A report of ours was encrypted by nobody yet.
+  if (sender === null) return decision.kind === "encrypt" || isOpened ? left : { ...left, decision: AS_REPORT }
   gateway.departures.note({
     spoolId: job.spoolId,
     recipient: addressKey(recipient.address),
     sender: addressKey(sender),
     at: message.entry.receivedAt,
     decision: decision.kind,
-    facts: departureFacts(facts.fields("sensitivity"), resolution),
+    facts: departureFacts(facts.fields("sensitivity"), resolution, isOpened),
   })
   return left
 }
@@ -133,7 +168,7 @@ async function asDecided(
   } catch (error) {
     if (hasCode(error, "NOT_SIGNABLE"))
       return form(withoutKey("its lines or octets would not come through every relay as they are", left))
-    return keyFault(error, job, log)
+    return keyFault("mail.not-signed", error, job, log)
   }
 }
 
@@ -196,14 +231,14 @@ async function asLeaving(
   try {
     return await signed(outgoing, entry.receivedAt, signatories)
   } catch (error) {
-    return keyFault(error, job, log)
+    return keyFault("mail.not-signed", error, job, log)
   }
 }
 
 /** A key of ours that cannot be used is ours to repair: the message waits. Throws what is nothing of the kind. */
-function keyFault(error: unknown, job: Job, log: Gateway["log"]): Result {
+function keyFault(event: string, error: unknown, job: Job, log: Gateway["log"]): Result {
   if (!(error instanceof GatewayError) || !KEY_FAULTS.includes(error.code)) throw error
-  log.error("mail.not-signed", { id: job.spoolId, recipient: job.recipient }, error)
+  log.error(event, { id: job.spoolId, recipient: job.recipient }, error)
   return { ...deferred(job.recipient, "4.3.5", error.message), fault: true }
 }
 
@@ -212,6 +247,10 @@ const KEY_FAULTS: readonly ErrorCode[] = [
   "DKIM_KEYS_CORRUPT",
   "GATEWAY_KEY_UNUSABLE",
   "GATEWAY_KEYS_CORRUPT",
+  "STAND_INS_CORRUPT",
+  "STAND_IN_UNUSABLE",
 ]
+const NO_STAND_INS = "it is encrypted to a certificate of this gateway's, and policy has none for its recipient"
+const BROKEN_LINES = "what its sender encrypted has line ends that mail does not carry in clear"
 const AS_REPORT: Decision = { kind: "send", because: "a report" }
 const UNSIGNED = { headers: "off", signing: null } as const

@@ -3,12 +3,14 @@ import { GatewayError } from "../errors.ts"
 import { type Address, parseAddress } from "../message/address.ts"
 import { type Decision, decide, inClear } from "./decide.ts"
 import type { Trust, UsableKey } from "./key.ts"
-import { isMet, type MessageFacts, type PolicyRule, type PolicyRules, policyFor } from "./policy.ts"
+import { isMet, type MessageFacts, meantEncrypted, type PolicyRule, type PolicyRules, policyFor } from "./policy.ts"
 import type { Resolution } from "./resolution.ts"
 
 /** What is kept: enough to decide again, nothing of keys but what sets them apart, nothing of the message but its sensitivity. */
 interface KeptFacts {
   readonly sensitivity: readonly string[]
+  /** Its sender had encrypted it, to a certificate of ours. */
+  readonly isOpened?: true
   /** null: nobody was asked, since encryption was off. */
   readonly known:
     | (Pick<Resolution, "unanswered"> & {
@@ -20,9 +22,14 @@ interface KeptFacts {
     | null
 }
 
-export function departureFacts(sensitivity: readonly string[], resolution: Resolution | null): string {
+export function departureFacts(
+  sensitivity: readonly string[],
+  resolution: Resolution | null,
+  isOpened = false,
+): string {
   const facts: KeptFacts = {
     sensitivity,
+    ...(isOpened ? { isOpened } : {}),
     known:
       resolution === null
         ? null
@@ -54,12 +61,14 @@ export function decideAgain(
   kept: { readonly sender: string; readonly recipient: string; readonly facts: string },
   policy: PolicyRules,
 ): Decision["kind"] | "unknown" {
-  const { sensitivity, known } = factsIn(kept.facts)
+  const { sensitivity, known, isOpened } = factsIn(kept.facts)
   const sender = kept.sender === "" ? null : parseAddress(kept.sender)
   const facts = factsOf(sender, parseAddress(kept.recipient), sensitivity)
   if (policy.rules.some((rule) => (rule.subjectTag !== null || rule.header !== null) && mayBeMet(rule, facts)))
     return "unknown"
-  const stated = policyFor(facts, policy)
+  const said = policyFor(facts, policy)
+  if (isOpened && said.policy.standIn === "never") return "hold"
+  const stated = isOpened ? meantEncrypted(said) : said
   if (stated.policy.encrypt === "off") return inClear(stated).kind
   if (known === null) return "unknown"
   const resolution = { address: kept.recipient, ...known, rejected: [], answers: [] } as unknown as Resolution

@@ -26,6 +26,12 @@ export interface Policy {
   readonly headers: "auto" | "hidden" | "shown" | "off"
   /** OpenPGP as PGP/MIME, or as text within the body. */
   readonly pgp: "mime" | "inline"
+  /**
+   * Mail that a client has encrypted to a certificate of this gateway's ({@link meantEncrypted}): what at least it is sent with. `encryption`: to a key of
+   * the recipient's, or it is held. `tls`: over verified TLS where there is no key. `send`: as it would be had it come in clear. `never`: such
+   * certificates are not given out, and it is held.
+   */
+  readonly standIn: "never" | "encryption" | "tls" | "send"
 }
 
 export type Method = KeyFormat | "tls"
@@ -102,6 +108,22 @@ export function policyFor(facts: MessageFacts, { base, rules }: PolicyRules): St
 /** Other texts are words of a subject, and not only there to be seen by us. */
 function isTag(text: string): boolean {
   return /^[\x21-\x7e]+$/.test(text)
+}
+
+/** The policy of a message that its sender has encrypted for the gateway to open: what he meant to be encrypted does not leave with less than its words allow. */
+export function meantEncrypted(stated: StatedPolicy): StatedPolicy {
+  const { policy, statedBy } = stated
+  if (policy.standIn === "send") return stated
+  const isTlsEnough = policy.standIn === "tls"
+  const methods = policy.methods.filter((method) => method !== "tls" || isTlsEnough)
+  const isLess = policy.otherwise === "send" || (policy.otherwise === "tls" && !isTlsEnough)
+  const otherwise = !isLess ? policy.otherwise : isTlsEnough ? "tls" : "hold"
+  const by = isLess ? statedBy.standIn : statedBy.otherwise
+  return {
+    ...stated,
+    policy: { ...policy, encrypt: "require", methods, otherwise },
+    statedBy: { ...statedBy, otherwise: by },
+  }
 }
 
 /** Words of several rules may meet: what one demands to be encrypted no other sends in clear. */

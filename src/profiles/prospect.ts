@@ -3,11 +3,14 @@ import type { Meaning } from "../store/resolve.ts"
 import type { Decision } from "./decide.ts"
 import type { StatedPolicy } from "./policy.ts"
 import type { Resolution, SourceReport } from "./resolution.ts"
+import type { StandInOffer } from "./stand-in.ts"
 
 /** What would become of a message to one recipient, and all that is known for it. */
 export interface Prospect extends StatedPolicy {
   readonly resolution: Resolution
   readonly decision: Decision
+  /** Whether a client is given a certificate of ours for the recipient, and what becomes of what it encrypts to that; null: nobody is given any. */
+  readonly standIn: StandInOffer | null
 }
 
 /** What somebody wants to know of a recipient. */
@@ -41,6 +44,7 @@ export interface LookupView {
   readonly use: string | null
   /** Absent for those who are here. */
   readonly decision?: Decision["kind"]
+  readonly standIn?: StandInOffer | null
   readonly why: string
 }
 
@@ -91,17 +95,26 @@ function keyViews({ keys, rejected, remembered }: Resolution) {
   }
 }
 
-function decisionView({ decision }: Prospect) {
+function decisionView({ decision, standIn }: Prospect) {
   const use = decision.kind === "encrypt" ? decision.key.source : null
-  return { use, decision: decision.kind, why: decision.because }
+  return { use, decision: decision.kind, why: decision.because, standIn }
+}
+
+/** One line about it; null: nobody is given any. */
+export function standInText(standIn: StandInOffer | null): string | null {
+  if (standIn === null) return null
+  const { isOffered, decision, because } = standIn
+  return isOffered
+    ? `stand-in: clients are given one; what is encrypted to it is opened here: ${decision}, ${because}`
+    : `stand-in: clients are given none: ${because}`
 }
 
 /** What policy makes of a message to one recipient: a JSON value. */
-export function policyView(recipient: string, { decision, policy, statedBy, tags, resolution }: Prospect) {
+export function policyView(recipient: string, { decision, policy, statedBy, tags, resolution, standIn }: Prospect) {
   const { kind, because } = decision
   const key =
     decision.kind === "encrypt" ? { source: decision.key.source, fingerprint: decision.key.fingerprint } : null
-  return { recipient, decision: kind, because, key, policy, statedBy, tags, unanswered: resolution.unanswered }
+  return { recipient, decision: kind, because, key, policy, statedBy, tags, standIn, unanswered: resolution.unanswered }
 }
 
 /** The field Subject of a message of which nothing else is known. */

@@ -1,7 +1,6 @@
 import { GatewayError } from "../errors.ts"
-import type { Envelope } from "../message/envelope.ts"
 import type { ContentVerdict } from "./content.ts"
-import type { Departures } from "./ports.ts"
+import type { ArrivingEntry, Departures } from "./ports.ts"
 
 /**
  * Passes a message of our people on, and refuses it behind its last octet, which is before 250, where policy says that it must not leave as it is.
@@ -9,11 +8,11 @@ import type { Departures } from "./ports.ts"
  */
 export function departing(
   content: AsyncIterable<Uint8Array>,
-  envelope: Envelope,
+  { envelope, origin }: Pick<ArrivingEntry, "envelope" | "origin">,
   departures: Departures | null,
   verdict: ContentVerdict,
 ): AsyncIterable<Uint8Array> {
-  const departure = departures?.begin(envelope) ?? null
+  const departure = departures?.begin(envelope, origin.account) ?? null
   return departure === null ? content : watched(content, departure, verdict)
 }
 

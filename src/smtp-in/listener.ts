@@ -271,7 +271,7 @@ class Gate implements SmtpListener {
       const entry = this.#entry(session, () => scanning.beside(arrival.authentication))
       const content = arrival.watch(this.#content(stream, session, verdict))
       const scanned = scanning.watch(content, scanFacts(entry, session))
-      const departed = departing(scanned, entry.envelope, this.#options.departures ?? null, verdict)
+      const departed = departing(scanned, entry, this.#options.departures ?? null, verdict)
       const id = await this.#options.acceptance.accept(entry, departed)
       // Whatever acceptance says: without the last octet there is no message.
       if (!verdict.complete) throw new GatewayError("PROTOCOL", "smtp: accepted before its end")

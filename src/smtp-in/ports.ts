@@ -113,8 +113,14 @@ export interface Scanner {
 
 /** Mail of our people to somebody elsewhere, while its sender waits for the reply to it. */
 export interface Departures {
-  /** @returns null when nothing of it can be refused */
-  begin(envelope: Envelope): {
+  /**
+   * @param account who submits it
+   * @returns null when nothing of it can be refused
+   */
+  begin(
+    envelope: Envelope,
+    account: string | null,
+  ): {
     push(octets: Uint8Array): void
     /** @returns why it must not leave as it is, naming the recipients; null: it may */
     end(): Promise<string | null>

@@ -19,6 +19,7 @@ import type { KeyMeans } from "./key-rules.ts"
 import { keyserverMailOf } from "./keyserver-mail.ts"
 import type { KnownPeople } from "./known-people.ts"
 import { NotedDepartures } from "./noted-departures.ts"
+import { standInsOf } from "./stand-ins.ts"
 import { attempts, smtpRelay } from "./worker.ts"
 
 /** What attempts at delivery need beside the core. */
@@ -58,5 +59,6 @@ export function openAttempts(
     relay,
     signatories,
     signingIdentities,
+    standIns: standInsOf(core),
   })
 }

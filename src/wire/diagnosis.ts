@@ -7,20 +7,20 @@ import { prospectBy } from "./prospect.ts"
 
 /** What `postern profile lookup` and `postern policy test` say, asked by the sources that this process has open. */
 export function diagnosisOf(
-  { config, people }: Pick<Core, "config" | "people">,
+  core: Pick<Core, "config" | "people">,
   discovery: Pick<Discovery, "ask" | "resolve">,
 ): Diagnosis {
   return {
     async lookup(written, sender) {
       const address = parseAddress(written)
       const question = { sender, recipient: formatAddress(address), header: new Uint8Array(0), anew: true }
-      return lookupView(people.resolve(address), await prospectBy(discovery, config, question))
+      return lookupView(core.people.resolve(address), await prospectBy(discovery, core, question))
     },
     async policy({ sender, recipients, subject }) {
       const header = subject === null ? new Uint8Array(0) : Buffer.concat([subjectField(subject), Buffer.from("\r\n")])
       const views = recipients.map(async (written) => {
         const recipient = addressKey(parseAddress(written))
-        return policyView(recipient, await prospectBy(discovery, config, { sender, recipient, header, anew: false }))
+        return policyView(recipient, await prospectBy(discovery, core, { sender, recipient, header, anew: false }))
       })
       return { sender, recipients: await Promise.all(views) }
     },

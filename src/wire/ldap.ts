@@ -1,16 +1,17 @@
 import { written } from "../config/values.ts"
 import { GatewayError } from "../errors.ts"
+import type { StandIns } from "../identity/stand-ins.ts"
 import { LdapListener } from "../ldap-in/listener.ts"
 import type { Certificates, Devices, Found } from "../ldap-in/ports.ts"
 import { type Address, addressKey, parseAddress } from "../message/address.ts"
 import type { Discovery } from "../profiles/discover.ts"
-import { TRUST } from "../profiles/key.ts"
 import { type PolicyRules, policyFor } from "../profiles/policy.ts"
+import { ownCertificates, standInOffer } from "../profiles/stand-in.ts"
 import type { Account } from "../store/account.ts"
-import type { People } from "../store/people.ts"
 import type { Core } from "./core.ts"
 import type { LiveDevices } from "./devices.ts"
 import { claim, SHARES_PORTS } from "./shared-ports.ts"
+import { standInsOf } from "./stand-ins.ts"
 import type { LiveTls } from "./tls.ts"
 
 /** What the directory for clients stands on. */
@@ -44,7 +45,7 @@ export async function startLdap(core: Core, parts: LdapParts, held: ReadonlySet<
       maxConnections: limits.smtpConnections,
       maxConnectionsPerAddress: limits.smtpConnectionsPerNetwork,
       devices: devicesOf(parts.devices),
-      certificates: certificatesOf(core.people, parts.correspondents, core.config.policy.outgoing),
+      certificates: certificatesOf(core, parts.correspondents, core.config.keys.standIns ? standInsOf(core) : null),
       base: `o=${domains[0] ?? hostname}`,
       allowsAnonymous: false,
       log: core.log,
@@ -65,12 +66,18 @@ function devicesOf(devices: LiveDevices): Devices {
   }
 }
 
-function certificatesOf(people: People, correspondents: Discovery, policy: PolicyRules): Certificates {
+/** @param standIns null: none are given out */
+function certificatesOf(
+  { people, config }: Pick<Core, "people" | "config">,
+  correspondents: Discovery,
+  standIns: Pick<StandIns, "of"> | null,
+): Certificates {
+  const parts = { correspondents, rules: config.policy.outgoing, standIns }
   return {
     async find(address, account) {
       const meaning = people.resolve(address)
       if (meaning.kind === "unknown") return null
-      if (meaning.kind === "foreign") return foreign(address, account, correspondents, policy)
+      if (meaning.kind === "foreign") return foreign(address, account, parts)
       // Of an address that leads to several nobody's certificate is good for all.
       const [only, another] = meaning.accounts
       const found = only === undefined || another !== undefined ? null : people.account(only)
@@ -85,21 +92,29 @@ function ours({ name, keys, intermediate, root }: Account): Found | null {
   return { name, certificates: current.map(({ certificate }) => certificate), chain: [intermediate, root] }
 }
 
-/** The keys that mail of this account would be encrypted to, and no others. */
+/** What certificates for people elsewhere come from. */
+interface ForeignParts {
+  readonly correspondents: Pick<Discovery, "resolve">
+  readonly rules: PolicyRules
+  readonly standIns: Pick<StandIns, "of"> | null
+}
+
+/** The keys that mail of this account would be encrypted to, and no others; for those who have none a stand-in, where policy lets one be used. */
 async function foreign(
   address: Address,
   account: string | null,
-  correspondents: Discovery,
-  rules: PolicyRules,
+  { correspondents, rules, standIns }: ForeignParts,
 ): Promise<Found | null> {
   const sender = account === null ? null : parseAddress(account)
-  const { policy } = policyFor({ sender, recipient: address, subject: "", fields: () => [] }, rules)
-  const { keys, unanswered } = await correspondents.resolve(address)
-  const good = keys
-    .filter(({ format, trust }) => format === "smime" && TRUST.indexOf(trust) <= TRUST.indexOf(policy.minTrust))
-    .toSorted((a, b) => TRUST.indexOf(a.trust) - TRUST.indexOf(b.trust))
+  const stated = policyFor({ sender, recipient: address, subject: "", fields: () => [] }, rules)
+  const resolution = await correspondents.resolve(address)
+  const good = ownCertificates(resolution, stated)
   const [best] = good
   if (best !== undefined) return { name: null, certificates: good.map(({ octets }) => octets), chain: best.chain }
-  if (unanswered.length > 0) throw new GatewayError("KEY_SOURCE_SILENT", `ldap: no answer about ${addressKey(address)}`)
-  return null
+  if (resolution.unanswered.length > 0)
+    throw new GatewayError("KEY_SOURCE_SILENT", `ldap: no answer about ${addressKey(address)}`)
+  // Whoever asks without a name has no mail that it could be for.
+  if (account === null || standIns === null || !standInOffer(stated, resolution).isOffered) return null
+  const found = standIns.of(account, address)
+  return found && { name: found.name, certificates: [found.certificate], chain: [found.authority] }
 }

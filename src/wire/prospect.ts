@@ -4,6 +4,7 @@ import { decide } from "../profiles/decide.ts"
 import type { Discovery } from "../profiles/discover.ts"
 import { policyFor } from "../profiles/policy.ts"
 import type { Prospect, Question } from "../profiles/prospect.ts"
+import { ownCertificates, standInOffer } from "../profiles/stand-in.ts"
 import type { Core } from "./core.ts"
 import { correspondentsOf } from "./correspondents.ts"
 import { keyMeansOf } from "./key-rules.ts"
@@ -15,18 +16,20 @@ export async function prospectOf(
 ): Promise<Prospect> {
   const now = () => new Date()
   using discovery = correspondentsOf({ ...core, now }, keyMeansOf(core.config, now))
-  return await prospectBy(discovery, core.config, question)
+  return await prospectBy(discovery, core, question)
 }
 
 /** @throws GatewayError ADDRESS_SYNTAX */
 export async function prospectBy(
   discovery: Pick<Discovery, "ask" | "resolve">,
-  { policy }: Pick<Core["config"], "policy">,
+  { config: { policy, keys }, people }: Pick<Core, "config" | "people">,
   { sender, recipient, header, anew }: Question,
 ): Promise<Prospect> {
   const address = parseAddress(recipient)
   const facts = factsOf(sender === null ? null : parseAddress(sender), address, header)
   const stated = policyFor(facts, policy.outgoing)
   const resolution = await (anew ? discovery.ask(address) : discovery.resolve(address))
-  return { ...stated, resolution, decision: decide(stated, resolution) }
+  const isWanting = people.resolve(address).kind === "foreign" && ownCertificates(resolution, stated).length === 0
+  const standIn = keys.standIns && isWanting ? standInOffer(stated, resolution) : null
+  return { ...stated, resolution, decision: decide(stated, resolution), standIn }
 }

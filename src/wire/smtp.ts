@@ -13,6 +13,7 @@ import type { LiveDevices } from "./devices.ts"
 import { refuseRevoked } from "./revoked.ts"
 import { scannerOf } from "./scanner.ts"
 import { claim, SHARES_PORTS } from "./shared-ports.ts"
+import { standInsOf } from "./stand-ins.ts"
 import type { LiveTls } from "./tls.ts"
 import { visitorsOf } from "./visitors.ts"
 
@@ -26,7 +27,12 @@ export async function startSmtp(
   held: ReadonlySet<string>,
 ): Promise<[string, SmtpListener][]> {
   const { config, roles } = core
-  const departures = departuresOf(config.policy.outgoing, core.people, correspondents)
+  const departures = departuresOf({
+    policy: config.policy.outgoing,
+    people: core.people,
+    discovery: correspondents,
+    standIns: standInsOf(core),
+  })
   const kinds = (["mx", "submission", "submissions"] as const).filter((kind) =>
     roles.has(kind === "mx" ? "mx" : "submission"),
   )

@@ -14,6 +14,7 @@ import type {
   Result,
   Signatories,
   SigningIdentities,
+  StandIns,
 } from "../pipeline/ports.ts"
 import { stored } from "../pipeline/settle.ts"
 import { type Handler, jobsFor, type Queue } from "../queue/queue.ts"
@@ -34,6 +35,7 @@ export interface DeliveryParts {
   readonly relay: RelayPort
   readonly signatories: Signatories
   readonly signingIdentities: SigningIdentities
+  readonly standIns: StandIns
 }
 
 /** Makes attempts at delivery in this thread. */
@@ -50,6 +52,7 @@ export function attempts(core: Core, parts: DeliveryParts): Handler {
     relay: parts.relay,
     signatories: parts.signatories,
     signingIdentities: parts.signingIdentities,
+    standIns: parts.standIns,
     reports: reportsOf(core, parts.queue),
     hostname: core.config.hostname,
     // Not of the host's name: postmaster of a domain is read by somebody (RFC 5321 §4.5.1), and its mail is signed.

@@ -138,6 +138,7 @@ async function relayedFrom(kind: "mx" | "submission"): Promise<string> {
         },
       },
       signatories: SIGNATORIES,
+      standIns: { find: () => ({ kind: "none" }) },
       signingIdentities: { of: () => ({ kind: "none", because: "no key" }) },
       reports: { submit: async () => undefined },
       hostname: "mail.one.test",

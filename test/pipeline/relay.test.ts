@@ -2,6 +2,7 @@ import { describe, expect, test } from "vitest"
 import { parseConfig } from "../../src/config/load.ts"
 import { readCertificate } from "../../src/crypto/cms/certificate.ts"
 import type { CmsIdentity } from "../../src/crypto/cms/signed.ts"
+import type { FoundStandIn } from "../../src/crypto/cms/stand-in.ts"
 import { dearmor } from "../../src/crypto/openpgp/armor.ts"
 import { readPackets } from "../../src/crypto/openpgp/packet.ts"
 import { randomOctets } from "../../src/crypto/primitives/random.ts"
@@ -13,11 +14,15 @@ import { parseAddress } from "../../src/message/address.ts"
 import type { OpenMessage } from "../../src/pipeline/gateway.ts"
 import { deliver } from "../../src/pipeline/pipeline.ts"
 import type { FoundSigner } from "../../src/pipeline/ports.ts"
-import { collect } from "../../src/pipeline/prepared.ts"
+import { collect, preparedOf } from "../../src/pipeline/prepared.ts"
+import { classified } from "../../src/pipeline/protect.ts"
+import { protectOutgoing } from "../../src/pipeline/protect-outgoing.ts"
 import type { KeyCandidate, UsableKey } from "../../src/profiles/key.ts"
 import type { Resolution } from "../../src/profiles/resolution.ts"
 import { jobFor, type Outcome } from "../../src/queue/queue.ts"
+import { makeHolder, makePerson } from "../crypto/cms/alice.ts"
 import { UNKNOWN } from "../profiles/unknown.ts"
+import { octetsOf, smimeReader, text } from "./leaving.ts"
 
 const AT = new Date("2026-11-26T10:00:00Z")
 const CANARY = "canary-4711"
@@ -58,6 +63,8 @@ interface Given {
   readonly found?: FoundSigner | Error
   readonly to?: string
   readonly at?: Date
+  /** What the message is to stand-ins. */
+  readonly standIn?: FoundStandIn | Error
 }
 interface Seen {
   readonly outcome: Outcome
@@ -81,6 +88,7 @@ async function relayed({
   found = { kind: "none", because: "no key" },
   to = "b@else.test",
   at = AT,
+  standIn = { kind: "none" },
 }: Given): Promise<Seen> {
   const octets = Buffer.from(message)
   const recipient = parseAddress(to)
@@ -141,6 +149,12 @@ async function relayed({
         },
       },
       signatories: { of: () => [] },
+      standIns: {
+        find: () => {
+          if (standIn instanceof Error) throw standIn
+          return standIn
+        },
+      },
       signingIdentities: {
         of: () => {
           if (found instanceof Error) throw found
@@ -407,6 +421,59 @@ describe("row 57: a tag in the subject that told us what to do", () => {
     const message = sent?.replace("Subject: plans", "Subject: [secure] plans") ?? ""
     expect((await relayed({ policy: RULE, message })).sent).toBe(`Received: by us\r\n${message}`)
   })
+})
+
+const holder = makeHolder(makePerson("b@else.test", "B"))
+const SEALED = text(
+  await octetsOf(
+    await protectOutgoing(
+      await classified(preparedOf(Buffer.from(CLEAR))),
+      [],
+      new Uint8Array(32),
+      "b",
+      smimeReader(holder).target,
+    ),
+  ),
+)
+describe("mail that its sender has encrypted to a stand-in", () => {
+  const own: FoundStandIn = { kind: "key", key: { identity: holder.certificate.identity, scalar: holder.scalar } }
+  const strange: FoundStandIn = { kind: "refused", because: "it was made for somebody else's mail" }
+  const gone = new GatewayError("STAND_IN_UNUSABLE", "stand-in authority x: ENOENT")
+  const required = 'encrypt = "require"\notherwise = "refuse"'
+  const sealed: readonly (readonly [what: string, given: Given, outcome: string, left: string])[] = [
+    ["a key: encrypted to that", { known: { keys: [KEY] } }, "done", "encrypted anew"],
+    [
+      "a key, and encryption is off: the same",
+      { policy: 'encrypt = "off"', known: { keys: [KEY] } },
+      "done",
+      "encrypted anew",
+    ],
+    ["no key: verified TLS", {}, "done", "clear, verified"],
+    ["no key, as policy says: in clear", { policy: 'standIn = "send"' }, "done", "clear"],
+    ["no key, TLS is not enough: held", { policy: 'standIn = "encryption"' }, "hold", "nothing"],
+    ["no key, and refused", { policy: required }, "failed", "nothing"],
+    ["no answer: nothing leaves", { known: { unanswered: [SILENT] } }, "retry", "nothing"],
+    [
+      "policy has none for the recipient: held, whatever key",
+      { policy: 'standIn = "never"', known: { keys: [KEY] } },
+      "hold",
+      "nothing",
+    ],
+    ["to nobody's here: as it is", { standIn: { kind: "none" } }, "done", "as it came"],
+    ["somebody else's: held", { standIn: strange }, "hold", "nothing"],
+    ["a key that is not there: ours to repair", { standIn: gone }, "retry", "nothing"],
+    ["from nobody, who is no report of ours", { sender: null }, "done", "clear, verified"],
+  ]
+  for (const [what, given, outcome, left] of sealed)
+    test(what, async () => {
+      const { outcome: settled, sent, verified, reports } = await relayed({ message: SEALED, standIn: own, ...given })
+      expect(settled.kind).toBe(outcome)
+      const isSame = sent?.includes(SEALED.slice(SEALED.indexOf("\r\n\r\n"))) ?? false
+      const isClear = sent?.includes(CANARY) ?? false
+      const how = isClear ? (verified ? "clear, verified" : "clear") : isSame ? "as it came" : "encrypted anew"
+      expect(sent === null ? "nothing" : how).toBe(left)
+      expect(reports.join()).not.toContain(CANARY)
+    })
 })
 
 const signer: FoundSigner = { kind: "signer", format: "smime", signer: await gatewayIdentity() }

@@ -1,5 +1,5 @@
 import { GatewayError } from "../../errors.ts"
-import { booleanTrue, explicit, implicit, integer, namedBits, octetString, oid, sequence } from "./der.ts"
+import { booleanTrue, explicit, implicit, integer, namedBits, nil, octetString, oid, sequence } from "./der.ts"
 
 /** A name an extension can carry (RFC 5280 §4.2.1.6); `network` stands in name constraints only. */
 export type GeneralName =
@@ -14,6 +14,13 @@ const PURPOSE = {
   serverAuth: "1.3.6.1.5.5.7.3.1",
   clientAuth: "1.3.6.1.5.5.7.3.2",
   emailProtection: "1.3.6.1.5.5.7.3.4",
+} as const
+
+/** RFC 3565 §4.1, RFC 5084 §3.2. */
+const CAPABILITY = {
+  "aes-256-gcm": "2.16.840.1.101.3.4.1.46",
+  "aes-256-cbc": "2.16.840.1.101.3.4.1.42",
+  "aes-128-cbc": "2.16.840.1.101.3.4.1.2",
 } as const
 
 /** RFC 5280 §4.2.1.9, critical; null for an end entity. */
@@ -39,8 +46,9 @@ export function subjectAltName(names: readonly GeneralName[]): Uint8Array {
 /** RFC 5280 §4.2.1.10, critical. */
 export function nameConstraints(permitted: readonly GeneralName[], excluded: readonly GeneralName[]): Uint8Array {
   const subtrees = (names: readonly GeneralName[]) => names.map((name) => sequence(generalName(name)))
-  const parts = [explicit(0, ...subtrees(permitted))]
-  if (excluded.length > 0) parts.push(explicit(1, ...subtrees(excluded)))
+  const parts = [permitted, excluded].flatMap((names, number) =>
+    names.length === 0 ? [] : [explicit(number, ...subtrees(names))],
+  )
   return critical("2.5.29.30", sequence(...parts))
 }
 
@@ -52,6 +60,16 @@ export function subjectKeyIdentifier(identifier: Uint8Array): Uint8Array {
 /** RFC 5280 §4.2.1.1, keyIdentifier alone. */
 export function authorityKeyIdentifier(identifier: Uint8Array): Uint8Array {
   return extension("2.5.29.35", sequence(implicit(0, identifier)))
+}
+
+/** RFC 9608 §2: it ends before anybody would ask whether it was revoked. */
+export function noRevocation(): Uint8Array {
+  return extension("2.5.29.56", nil())
+}
+
+/** Content ciphers that the holder reads, preferred first (RFC 4262, RFC 8551 §2.5.2). */
+export function smimeCapabilities(...ciphers: readonly (keyof typeof CAPABILITY)[]): Uint8Array {
+  return extension("1.2.840.113549.1.9.15", sequence(...ciphers.map((cipher) => sequence(oid(CAPABILITY[cipher])))))
 }
 
 function extension(id: string, value: Uint8Array): Uint8Array {
