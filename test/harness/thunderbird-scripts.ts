@@ -233,6 +233,24 @@ export const UNTIL_DIALOG = `
   return globalThis.posternDialogs.splice(0);
 `
 
+/**
+ * Address Book > New > LDAP directory, with its saved password; Composition > Addressing > Directory Server; and an authority for e-mail. Arguments: URL,
+ * user, password, file of the authority.
+ */
+export const USE_DIRECTORY = `
+  const [url, user, password, authority] = args;
+  const certificates = Cc["@mozilla.org/security/x509certdb;1"].getService(Ci.nsIX509CertDB);
+  certificates.addCertFromBase64((await IOUtils.readUTF8(authority)).replace(/-----[^-]+-----|\\s/g, ""), ",C,");
+  const id = MailServices.ab.newAddressBook("Gateway", url, Ci.nsIAbManager.LDAP_DIRECTORY_TYPE);
+  Services.prefs.setStringPref(id + ".auth.dn", user);
+  Services.prefs.setBoolPref("ldap_2.autoComplete.useDirectory", true);
+  Services.prefs.setStringPref("ldap_2.autoComplete.directoryServer", id);
+  const { scheme, hostPort, spec } = Services.io.newURI(url);
+  const login = Cc["@mozilla.org/login-manager/loginInfo;1"].createInstance(Ci.nsILoginInfo);
+  login.init(scheme + "://" + hostPort, null, spec, "", password, "", "");
+  await Services.logins.addLoginAsync(login);
+`
+
 /** Whether a message is in a folder as far as Thunderbird knows. Arguments: folder, Message-ID. */
 export const HAS = `return Boolean((await folder(args[0])).msgDatabase?.getMsgHdrForMessageID(args[1]));`
 

@@ -120,6 +120,11 @@ export class Thunderbird implements AsyncDisposable {
     return this.#run(script.COMPOSER + script.SEND)
   }
 
+  /** Looks certificates up in this LDAP directory from now on, and trusts an authority (a file) for e-mail. */
+  useDirectory(url: string, { username, password }: Device, authority: string): Promise<void> {
+    return this.#run(script.USE_DIRECTORY, url, username, password, authority)
+  }
+
   /** Asks for new mail until Thunderbird opens a dialogue. @returns what dialogues said so far */
   untilDialog(): Promise<readonly string[]> {
     return this.#run(script.UNTIL_DIALOG)

@@ -9,7 +9,8 @@ import { classified } from "../../src/pipeline/protect.ts"
 import { ENCRYPTED_ONLY, protectOutgoing } from "../../src/pipeline/protect-outgoing.ts"
 import { type DeviceSettings, eventually, Instance } from "../harness/instance.ts"
 import { Outsiders } from "../harness/outsiders.ts"
-import { peer } from "../harness/peers.ts"
+import { mustRun, peer } from "../harness/peers.ts"
+import { freeRange } from "../harness/ports.ts"
 import { ImapSession, openWithOpenssl, openWithRnp } from "../harness/reading.ts"
 import { openSmtpSink, type SmtpSink } from "../harness/smtp-sink.ts"
 import { Thunderbird } from "../harness/thunderbird.ts"
@@ -34,6 +35,7 @@ sign = "require"
 const SECRET = "Nobody but a device may read this line."
 
 let gateway: Instance
+let ldapsPort: number
 let outsiders: Outsiders
 /** The server of those who are elsewhere. */
 let elsewhere: SmtpSink
@@ -56,6 +58,11 @@ describe.skipIf(!installed)("an unmodified Thunderbird", () => {
     outsiders = await Outsiders.make()
     elsewhere = await openSmtpSink({ server: { hideDSN: true } })
     gateway = await Instance.create()
+    ldapsPort = await freeRange(1)
+    gateway.configure("[listen]\n", `[listen]\nldaps = "127.0.0.1:${ldapsPort}"\n`)
+    gateway.configure("[keys]\n", "[keys]\nstandIns = true\n")
+    gateway.configure("[policy]\n", '[policy]\nstandIn = "send"\n')
+    await gateway.must("stand-in", "make", "--out", join(gateway.folder, "authority.pem"))
     gateway.configure('next = "mx"', `next = "smtp://127.0.0.1:${elsewhere.port}"`)
     writeFileSync(gateway.configuration, `${readFileSync(gateway.configuration, "utf8")}${RULES}`)
     for (const [address, file] of outsiders.certificateFiles) await gateway.must("certificate", "add", address, file)
@@ -265,6 +272,35 @@ describe.skipIf(!installed)("an unmodified Thunderbird", () => {
     expect(await desktop.press("Do Not Encrypt")).toMatchObject({ encrypt: false, sign: false })
     const toAlice = await desktop.send()
     expect(await desk.show("Inbox", toAlice, "The last line of smime.")).toMatchObject({ encryption: OK })
+  })
+
+  test("who insists on a certificate finds the gateway's in its directory, and encrypts to it; the gateway opens that", async () => {
+    await laptop.useDirectory(
+      `ldaps://localhost:${ldapsPort}/o=example.test??sub?(objectclass=*)`,
+      devices.laptop,
+      join(gateway.folder, "authority.pem"),
+    )
+    const text = "To somebody who has no certificate."
+    await laptop.write({ to: "bob@partner.test", subject: "stand-in", body: text })
+    expect(await laptop.encrypt(true)).toMatchObject({ encrypt: true, sign: true, technology: "S/MIME" })
+    const sent = await laptop.send()
+    const { octets } = await eventually("the message at the next hop", () =>
+      elsewhere.messages.find(({ recipients }) => recipients.includes("bob@partner.test")),
+    )
+    expect(octets.toString()).toMatch(/Content-Type: multipart\/signed;[\s\S]*protocol="application\/pkcs7-signature"/)
+    expect(octets.toString()).toContain(text)
+    writeFileSync(join(gateway.folder, "signed.eml"), octets)
+    const root = join(devices.laptop.folder, devices.laptop.files.root)
+    const verified = await mustRun("openssl", [
+      "cms",
+      "-verify",
+      "-in",
+      join(gateway.folder, "signed.eml"),
+      "-CAfile",
+      root,
+    ])
+    expect(Buffer.from(verified).toString()).toContain(text)
+    expect(stored(ALICE, "Sent", sent).includes(text)).toBe(false)
   })
 
   test("sets itself up from the gateway's own document, and logs in with what it read", async () => {
