@@ -11,6 +11,8 @@ import type { Door } from "./imap-client.ts"
 import { MANY_CONNECTIONS, nginxCanProxyMail, ProxyPeer, type TlsFiles } from "./imap-peers.ts"
 
 export const MESSAGES = 2_000
+/** As many as there are cores. */
+export const IMAP_PROCESSES = 2
 /** The devices that fetch at the same time, and one more whose records no other fetch makes. */
 export const CLIENTS = 8
 const ACCOUNT = "alice@example.test"
@@ -242,7 +244,10 @@ function pointAt(gateway: Instance, store: Dovecot): void {
     `imap = "imap://127.0.0.1:${store.imapPort}"\nmasterUser = "${MASTER.user}"\nmasterPasswordFile = "secrets/master"\nconnectionsPerAccount = ${MANY}`,
   )
   const limits = ["imapConnections", "imapConnectionsPerAccount", "imapConnectionsPerDevice"]
-  gateway.configure("[limits]", `[limits]\n${limits.map((limit) => `${limit} = ${MANY}\n`).join("")}imapProcesses = 2`)
+  gateway.configure(
+    "[limits]",
+    `[limits]\n${limits.map((limit) => `${limit} = ${MANY}\n`).join("")}imapProcesses = ${IMAP_PROCESSES}`,
+  )
 }
 
 /** More connections than any part opens, all of one account. */
