@@ -1,15 +1,17 @@
-import { existsSync, readFileSync, rmSync } from "node:fs"
+import { existsSync, rmSync } from "node:fs"
 import { join } from "node:path"
 import { GatewayError } from "../errors.ts"
 import type { Format } from "./account.ts"
-import { destroyFile, filePrint, makePrivateFolder, syncFolder, systemCode, writeDurably } from "./durable.ts"
+import { destroyFile, filePrint, makePrivateFolder, syncFolder, writeDurably } from "./durable.ts"
 import {
   type Alone,
+  base64Of,
   dateOf,
-  exposure,
   manifestKeys,
   namesIn,
+  octetsOf,
   readManifest,
+  readSecret,
   type SigningTimes,
   signingKeyState,
   writeManifest,
@@ -126,17 +128,7 @@ export class GatewayKeys {
    * @throws GatewayError GATEWAY_KEY_UNUSABLE when others can read it, or it is damaged
    */
   secret(key: GatewayKey): Uint8Array {
-    const path = this.#secretPath(key)
-    try {
-      const exposed = exposure(path)
-      if (exposed !== null) throw unusable(path, exposed)
-      const secret = new Uint8Array(readFileSync(path))
-      if (secret.length !== SECRET_OCTETS) throw unusable(path, `is not ${SECRET_OCTETS} octets`)
-      return secret
-    } catch (cause) {
-      const code = cause instanceof GatewayError ? null : systemCode(cause)
-      throw code === null ? cause : unusable(path, code, cause)
-    }
+    return readSecret(this.#secretPath(key), SECRET_OCTETS, unusable)
   }
 
   /** Changes whenever the keys of an account do. */
@@ -147,8 +139,8 @@ export class GatewayKeys {
   #write(account: string, keys: readonly GatewayKey[]): void {
     const written = keys.map(({ account: _account, ...key }) => ({
       ...key,
-      publicKey: base64(key.publicKey),
-      certificate: key.certificate === null ? null : base64(key.certificate),
+      publicKey: base64Of(key.publicKey),
+      certificate: key.certificate === null ? null : base64Of(key.certificate),
     }))
     writeManifest(this.#manifestPath(account), written)
   }
@@ -207,14 +199,6 @@ interface RawKey {
   readonly certificate: string | null
   readonly activeAt: string | null
   readonly retiredAt: string | null
-}
-
-function octetsOf(text: string): Uint8Array {
-  return new Uint8Array(Buffer.from(text, "base64"))
-}
-
-function base64(octets: Uint8Array): string {
-  return Buffer.from(octets).toString("base64")
 }
 
 function unusable(path: string, what: string, cause?: unknown): GatewayError {

@@ -65,6 +65,37 @@ export function exposure(path: string): string | null {
   return (mode & 0o077) === 0 ? null : `others can use it (mode ${mode.toString(8)}): chmod 600`
 }
 
+/**
+ * A secret of so many octets, in a file of its own that only its owner can read.
+ * @throws what `unusable` makes of what is wrong with it
+ */
+export function readSecret(
+  path: string,
+  octets: number,
+  unusable: (path: string, what: string, cause?: unknown) => GatewayError,
+): Uint8Array {
+  try {
+    const exposed = exposure(path)
+    if (exposed !== null) throw unusable(path, exposed)
+    const secret = new Uint8Array(readFileSync(path))
+    if (secret.length !== octets) throw unusable(path, `is not ${octets} octets`)
+    return secret
+  } catch (cause) {
+    const code = cause instanceof GatewayError ? null : systemCode(cause)
+    throw code === null ? cause : unusable(path, code, cause)
+  }
+}
+
+/** Octets as a manifest has them: Base64. */
+export function octetsOf(text: string): Uint8Array {
+  return new Uint8Array(Buffer.from(text, "base64"))
+}
+
+/** Reverses {@link octetsOf}. */
+export function base64Of(octets: Uint8Array): string {
+  return Buffer.from(octets).toString("base64")
+}
+
 /** In order; [] where there is no such folder. */
 export function namesIn(folder: string): string[] {
   try {

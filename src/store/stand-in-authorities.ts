@@ -1,8 +1,18 @@
-import { existsSync, readFileSync } from "node:fs"
+import { existsSync } from "node:fs"
 import { join } from "node:path"
 import { GatewayError } from "../errors.ts"
-import { destroyFile, filePrint, makePrivateFolder, syncFolder, systemCode, writeDurably } from "./durable.ts"
-import { type Alone, dateOf, exposure, manifestKeys, namesIn, readManifest, writeManifest } from "./signing-folder.ts"
+import { destroyFile, filePrint, makePrivateFolder, syncFolder, writeDurably } from "./durable.ts"
+import {
+  type Alone,
+  base64Of,
+  dateOf,
+  manifestKeys,
+  namesIn,
+  octetsOf,
+  readManifest,
+  readSecret,
+  writeManifest,
+} from "./signing-folder.ts"
 
 /** An authority of stand-ins (certificates of ours for people who have none), without its secret. */
 export interface StandInAuthority {
@@ -100,17 +110,7 @@ export class StandInAuthorities {
    * @throws GatewayError STAND_IN_UNUSABLE when others can read it, or it is not there or damaged
    */
   secret({ id }: StandInAuthority): Uint8Array {
-    const path = this.#secretPath(id)
-    try {
-      const exposed = exposure(path)
-      if (exposed !== null) throw unusable(path, exposed)
-      const secret = new Uint8Array(readFileSync(path))
-      if (secret.length !== SECRET_OCTETS) throw unusable(path, `is not ${SECRET_OCTETS} octets`)
-      return secret
-    } catch (cause) {
-      const code = cause instanceof GatewayError ? null : systemCode(cause)
-      throw code === null ? cause : unusable(path, code, cause)
-    }
+    return readSecret(this.#secretPath(id), SECRET_OCTETS, unusable)
   }
 
   /** Changes whenever the authorities do. */
@@ -121,7 +121,7 @@ export class StandInAuthorities {
   #write(authorities: readonly StandInAuthority[]): void {
     writeManifest(
       this.#manifestPath,
-      authorities.map((one) => ({ ...one, certificate: base64(one.certificate), tagKey: base64(one.tagKey) })),
+      authorities.map((one) => ({ ...one, certificate: base64Of(one.certificate), tagKey: base64Of(one.tagKey) })),
     )
   }
 
@@ -158,14 +158,6 @@ interface RawAuthority {
   readonly madeAt: string
   readonly retiredAt: string | null
   readonly destroyedAt: string | null
-}
-
-function octetsOf(text: string): Uint8Array {
-  return new Uint8Array(Buffer.from(text, "base64"))
-}
-
-function base64(octets: Uint8Array): string {
-  return Buffer.from(octets).toString("base64")
 }
 
 function unusable(path: string, what: string, cause?: unknown): GatewayError {
