@@ -59,7 +59,7 @@ describe("whatever a source gives, there is a verdict, in time and with a senten
           fc.array(any, { maxLength: 3 }),
           trusts,
           async (octets, beside, trust) => {
-            const started = performance.now()
+            const started = process.cpuUsage()
             const roots = x509.map(readCertificate)
             const key = candidate(format, octets, { chain: beside, anchors: beside, trust })
             const verdict = await judged(
@@ -68,7 +68,7 @@ describe("whatever a source gives, there is a verdict, in time and with a senten
               rules({ at: new Date("2026-11-25T00:00:00Z"), roots }),
             )
             expect(verdict.because).toMatch(/^[^\n\0]{5,600}\.$/u)
-            expect(performance.now() - started).toBeLessThan(MAX_MS)
+            expect(process.cpuUsage(started).user / 1_000).toBeLessThan(MAX_MS)
           },
         )
         await fc.assert(property, { numRuns: RUNS })
