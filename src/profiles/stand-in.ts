@@ -1,6 +1,6 @@
 /** PURE. Whether a client may encrypt to a certificate of ours for somebody who has none, and what becomes of such a message. */
 import { type Decision, decide } from "./decide.ts"
-import { TRUST, type UsableKey } from "./key.ts"
+import type { UsableKey } from "./key.ts"
 import { meantEncrypted, type StatedPolicy } from "./policy.ts"
 import type { Resolution } from "./resolution.ts"
 
@@ -12,12 +12,15 @@ export interface StandInOffer {
   readonly decision: Decision["kind"]
 }
 
-/** The certificates of the recipient's own that clients are told of, most trusted first; while there is one, there is no stand-in. */
-export function ownCertificates({ keys }: Resolution, { policy }: StatedPolicy): readonly UsableKey[] {
-  const rank = ({ trust }: Pick<UsableKey, "trust">) => TRUST.indexOf(trust)
-  return keys
-    .filter((key) => key.format === "smime" && rank(key) <= rank({ trust: policy.minTrust }))
-    .toSorted((a, b) => rank(a) - rank(b))
+/**
+ * The certificate of the recipient's own that clients are told of, the one that S/MIME mail would be encrypted to: what they encrypt leaves as it is, so that
+ * they must not be given what we would hold mail for (a changed key, a better source that is silent). While there is one, there is no stand-in.
+ * @returns null when there is none, or not now
+ */
+export function ownCertificate(resolution: Resolution, stated: StatedPolicy): UsableKey | null {
+  const policy = { ...stated.policy, encrypt: "require", methods: ["smime"], otherwise: "hold" } as const
+  const decision = decide({ ...stated, policy }, resolution)
+  return decision.kind === "encrypt" ? decision.key : null
 }
 
 /** None is given out for those who ask to be written to by end to end encryption, nor where what is encrypted to one would not leave. */

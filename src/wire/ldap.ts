@@ -6,7 +6,7 @@ import type { Certificates, Devices, Found } from "../ldap-in/ports.ts"
 import { type Address, addressKey, parseAddress } from "../message/address.ts"
 import type { Discovery } from "../profiles/discover.ts"
 import { type PolicyRules, policyFor } from "../profiles/policy.ts"
-import { ownCertificates, standInOffer } from "../profiles/stand-in.ts"
+import { ownCertificate, standInOffer } from "../profiles/stand-in.ts"
 import type { Account } from "../store/account.ts"
 import type { Core } from "./core.ts"
 import type { LiveDevices } from "./devices.ts"
@@ -94,12 +94,12 @@ function ours({ name, keys, intermediate, root }: Account): Found | null {
 
 /** What certificates for people elsewhere come from. */
 interface ForeignParts {
-  readonly correspondents: Pick<Discovery, "resolve">
+  readonly correspondents: Pick<Discovery, "resolve" | "used">
   readonly rules: PolicyRules
   readonly standIns: Pick<StandIns, "of"> | null
 }
 
-/** The keys that mail of this account would be encrypted to, and no others; for those who have none a stand-in, where policy lets one be used. */
+/** The key that mail of this account would be encrypted to, and no other; for those who have none a stand-in, where policy lets one be used. */
 async function foreign(
   address: Address,
   account: string | null,
@@ -108,9 +108,12 @@ async function foreign(
   const sender = account === null ? null : parseAddress(account)
   const stated = policyFor({ sender, recipient: address, subject: "", fields: () => [] }, rules)
   const resolution = await correspondents.resolve(address)
-  const good = ownCertificates(resolution, stated)
-  const [best] = good
-  if (best !== undefined) return { name: null, certificates: good.map(({ octets }) => octets), chain: best.chain }
+  const own = ownCertificate(resolution, stated)
+  if (own !== null) {
+    // What the client encrypts to it leaves as it is, and is not decided about again.
+    correspondents.used(resolution, own)
+    return { name: null, certificates: [own.octets], chain: own.chain }
+  }
   if (resolution.unanswered.length > 0)
     throw new GatewayError("KEY_SOURCE_SILENT", `ldap: no answer about ${addressKey(address)}`)
   // Whoever asks without a name has no mail that it could be for.

@@ -4,7 +4,7 @@ import { decide } from "../profiles/decide.ts"
 import type { Discovery } from "../profiles/discover.ts"
 import { policyFor } from "../profiles/policy.ts"
 import type { Prospect, Question } from "../profiles/prospect.ts"
-import { ownCertificates, standInOffer } from "../profiles/stand-in.ts"
+import { ownCertificate, standInOffer } from "../profiles/stand-in.ts"
 import type { Core } from "./core.ts"
 import { correspondentsOf } from "./correspondents.ts"
 import { keyMeansOf } from "./key-rules.ts"
@@ -29,7 +29,7 @@ export async function prospectBy(
   const facts = factsOf(sender === null ? null : parseAddress(sender), address, header)
   const stated = policyFor(facts, policy.outgoing)
   const resolution = await (anew ? discovery.ask(address) : discovery.resolve(address))
-  const isWanting = people.resolve(address).kind === "foreign" && ownCertificates(resolution, stated).length === 0
+  const isWanting = people.resolve(address).kind === "foreign" && ownCertificate(resolution, stated) === null
   const standIn = keys.standIns && isWanting ? standInOffer(stated, resolution) : null
   return { ...stated, resolution, decision: decide(stated, resolution), standIn }
 }

@@ -5,7 +5,7 @@ import { decide } from "../../src/profiles/decide.ts"
 import type { UsableKey } from "../../src/profiles/key.ts"
 import { meantEncrypted, policyFor } from "../../src/profiles/policy.ts"
 import type { Resolution } from "../../src/profiles/resolution.ts"
-import { standInOffer } from "../../src/profiles/stand-in.ts"
+import { ownCertificate, standInOffer } from "../../src/profiles/stand-in.ts"
 import { UNKNOWN } from "./unknown.ts"
 
 const KEY = { format: "openpgp", source: "wkd", trust: "domain", wish: null, lineage: "b" } as unknown as UsableKey
@@ -53,6 +53,45 @@ describe("what its sender has encrypted for the gateway to open", () => {
     const stated = statedBy('[[policy.rules]]\nname = "strict"\nstandIn = "encryption"')
     expect(decide(meantEncrypted(stated), UNKNOWN).because).toContain('(rule "strict")')
   })
+})
+
+describe("a certificate of the recipient's own is given out", () => {
+  const own = (source: string, trust: UsableKey["trust"], lineage = "c") =>
+    ({ ...KEY, format: "smime", source, trust, lineage }) as UsableKey
+  const known = { ...LOST, format: "smime" } as const
+  const rows: readonly (readonly [what: string, policy: string, known: Partial<Resolution>, source: string | null])[] =
+    [
+      [
+        "the one that mail would be encrypted to",
+        "",
+        { keys: [own("ldap", "harvested"), own("dane", "dnssec")] },
+        "dane",
+      ],
+      [
+        "beside an OpenPGP key that is preferred, too",
+        'methods = ["openpgp"]',
+        { keys: [KEY, own("dane", "dnssec")] },
+        "dane",
+      ],
+      [
+        "where encryption is off, or its holder would rather not",
+        'encrypt = "off"',
+        { keys: [own("dane", "dnssec")] },
+        "dane",
+      ],
+      ["none of those that are trusted too little", 'minTrust = "domain"', { keys: [own("mail", "harvested")] }, null],
+      ["not while a better source is silent", "", { keys: [own("mail", "harvested")], unanswered: [SILENT] }, null],
+      [
+        "not one that nobody vouches for, in place of a known one",
+        "",
+        { keys: [own("dane", "dnssec")], remembered: [known] },
+        null,
+      ],
+      ["the known one", "", { keys: [own("dane", "dnssec", "b")], remembered: [known] }, "dane"],
+      ["none where there is none", "", { keys: [KEY] }, null],
+    ]
+  for (const [what, policy, given, source] of rows)
+    test(what, () => expect(ownCertificate({ ...UNKNOWN, ...given }, statedBy(policy))?.source ?? null).toBe(source))
 })
 
 describe("a stand-in is given out", () => {
