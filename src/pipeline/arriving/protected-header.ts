@@ -1,5 +1,5 @@
 import type { Address } from "../../message/address.ts"
-import { type Field, parseFields } from "../../mime/header.ts"
+import { type Field, headerEnd, parseFields } from "../../mime/header.ts"
 import { type Entity, MAX_INTERPRETED_HEADER_OCTETS } from "../../mime/structure.ts"
 import { parameter, parseEntityHeader } from "../../mime/structure-header.ts"
 import { authorOf } from "../author.ts"
@@ -21,10 +21,14 @@ export async function namesAnother(message: Prepared, signed: Entity, author: Ad
 }
 
 /** The same for a signed entity in one piece. */
-export function entityNamesAnother(head: Uint8Array, author: Address): boolean {
-  const fields = parseFields(head)
-  const { parameters } = parseEntityHeader(fields, "text/plain")
-  return isProtected(parameters) && differs(fields, author)
+export function entityNamesAnother(entity: Uint8Array, author: Address): boolean {
+  const end = headerEnd(entity) ?? entity.length
+  const fields = parseFields(entity.subarray(0, end))
+  const header = parseEntityHeader(fields, "text/plain")
+  const isWhole = header.type === "message" && parameter(header, "forwarded").toLowerCase() === "no"
+  if (!isWhole) return isProtected(header.parameters) && differs(fields, author)
+  const inner = entity.subarray(end)
+  return differs(parseFields(inner.subarray(0, headerEnd(inner) ?? inner.length)), author)
 }
 
 function isProtected(parameters: Entity["header"]["parameters"]): boolean {

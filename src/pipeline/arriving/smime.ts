@@ -10,7 +10,6 @@ import {
 import { digestOf } from "../../crypto/primitives/hash.ts"
 import { GatewayError } from "../../errors.ts"
 import type { Address } from "../../message/address.ts"
-import { headerEnd } from "../../mime/header.ts"
 import { namesAddress } from "../../profiles/usable/addresses.ts"
 import type { SmimeQuestion } from "./ports.ts"
 import { entityNamesAnother } from "./protected-header.ts"
@@ -64,8 +63,7 @@ function unfitting(
   if (contentType !== ID_DATA) return told("policy", "what is signed is no mail")
   if (content.kind === "outside") return inside === null ? null : told("policy", "the signature has content of its own")
   if (inside === null || inside.length === 0) return told("permerror", "nothing is signed")
-  const head = inside.subarray(0, headerEnd(inside) ?? inside.length)
-  return entityNamesAnother(head, author) ? told("policy", "the signed header is by somebody else") : null
+  return entityNamesAnother(inside, author) ? told("policy", "the signed header is by somebody else") : null
 }
 
 async function verifyOne(

@@ -440,6 +440,22 @@ describe.skipIf(!peer("openssl"))("row 53: an S/MIME signature that is not what 
       /^smime=policy: the signed header is by somebody else$/,
     ],
     [
+      "the same, opaque",
+      async () => {
+        const whole = mail("Content-Type: message/rfc822; forwarded=no", "", "From: boss@signed.test", "", "x")
+        return by(opaque(await bare(whole, alice, "-nodetach")))
+      },
+      /^smime=policy: the signed header is by somebody else$/,
+    ],
+    [
+      "a message that the author forwards, signed, opaque",
+      async () => {
+        const whole = mail("Content-Type: message/rfc822", "", "From: boss@signed.test", "", "x")
+        return by(opaque(await bare(whole, alice, "-nodetach")))
+      },
+      /^smime=pass/,
+    ],
+    [
       "a message that the author forwards, signed",
       async () => {
         const part = mail("Content-Type: message/rfc822", "", "From: boss@signed.test", "", "x").slice(0, -2)
