@@ -8,6 +8,7 @@ import { readCertificate as readOpenPgpCertificate } from "../crypto/openpgp/cer
 import { verifiedCertificate } from "../crypto/openpgp/recipient.ts"
 import { GatewayError } from "../errors.ts"
 import { addressKey, parseAddress } from "../message/address.ts"
+import { mailAddress } from "../profiles/usable/openpgp.ts"
 import type { Format } from "../store/people.ts"
 import { type CommonOptions, openInstance, optionsOf, print, printJson, warn } from "./shell.ts"
 
@@ -74,7 +75,7 @@ function x509(der: Uint8Array, now: Date): Pinnable {
 /** Its own signatures are checked here, once: what is kept is believed from then on. */
 async function openPgp(octets: Uint8Array, now: Date): Promise<Pinnable> {
   const certificate = readOpenPgpCertificate(await verifiedCertificate(octets, now))
-  const addresses = certificate.userIds.map((userId) => /<([^<>]+)>$/.exec(userId)?.[1] ?? userId)
+  const addresses = certificate.userIds.map(mailAddress)
   return { format: "openpgp", certificate: certificate.binary, addresses }
 }
 

@@ -1,7 +1,9 @@
 import { minimalCertificate, readCertificate } from "../crypto/openpgp/certificate.ts"
 import type { Askers, PublishedKeys } from "../http/published.ts"
 import { localPartHash } from "../identity/fingerprint.ts"
-import { addressKey, parseAddress } from "../message/address.ts"
+import { parseAddress } from "../message/address.ts"
+import { namesAddress } from "../profiles/usable/addresses.ts"
+import { mailAddress } from "../profiles/usable/openpgp.ts"
 import type { Account, People } from "../store/people.ts"
 import type { Core } from "./core.ts"
 import { membership, networkOf } from "./network.ts"
@@ -52,12 +54,8 @@ function certificateOf({ address, keys }: Account): Uint8Array | null {
   const key = keys.find(({ format, current }) => format === "openpgp" && current)
   if (key === undefined) return null
   const certificate = minimalCertificate(key.certificate)
-  return readCertificate(certificate).userIds.some((userId) => addressIn(userId) === address) ? certificate : null
-}
-
-function addressIn(userId: string): string {
-  const written = /<([^<>]+)>$/.exec(userId)?.[1] ?? userId
-  return addressKey(parseAddress(written))
+  const names = readCertificate(certificate).userIds.map(mailAddress)
+  return namesAddress(names, parseAddress(address), false) ? certificate : null
 }
 
 function placeOf(address: string): string {

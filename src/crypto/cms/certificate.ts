@@ -1,7 +1,7 @@
 import { GatewayError } from "../../errors.ts"
 import { sha256 } from "../primitives/hash.ts"
 import { isP256Point, p256Decompress } from "../primitives/p256.ts"
-import { childrenOf, contentOf, octetsOf, oid, readWhole, sequence, TAG, type WholeElement } from "./der.ts"
+import { childrenOf, contentOf, hex, octetsOf, oid, readWhole, sequence, TAG, type WholeElement } from "./der.ts"
 
 /** What a CMS RecipientIdentifier names (RFC 5652 §10.2.4, §6.2.2). */
 export interface CertificateIdentity {
@@ -71,6 +71,18 @@ export function readCertificate(der: Uint8Array): Certificate {
     extensions,
     der,
   }
+}
+
+/** Those of the first `most` that can be read: a broken one beside the others says nothing. */
+export function readableCertificates(certificates: readonly Uint8Array[], most: number): Certificate[] {
+  return certificates.slice(0, most).flatMap((der) => {
+    try {
+      return [readCertificate(der)]
+    } catch (error) {
+      if (error instanceof GatewayError) return []
+      throw error
+    }
+  })
 }
 
 /** True when both name the same certificate by issuer and serial number. */
@@ -217,10 +229,6 @@ function subjectEmails(subject: Uint8Array): string[] {
 
 function equal(a: Uint8Array, b: Uint8Array): boolean {
   return Buffer.compare(a, b) === 0
-}
-
-function hex(octets: Uint8Array): string {
-  return Buffer.from(octets.buffer, octets.byteOffset, octets.length).toString("hex")
 }
 
 function latin1(octets: Uint8Array): string {

@@ -101,6 +101,11 @@ export function octetsOf(octets: Uint8Array, found: WholeElement): Uint8Array {
   return octets.subarray(found.start, found.end)
 }
 
+/** Such as the name of an algorithm, to be compared. */
+export function hex(octets: Uint8Array): string {
+  return Buffer.from(octets.buffer, octets.byteOffset, octets.length).toString("hex")
+}
+
 /** Octets of header and content of a DER element with `contentOctets` octets of content. */
 export function elementSize(contentOctets: number): number {
   return headerSize(contentOctets) + contentOctets

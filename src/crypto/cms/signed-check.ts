@@ -1,7 +1,7 @@
 import { isSignedBy, type SignatureScheme } from "../primitives/signature-check.ts"
 import { signatureScheme } from "../x509/signed-object.ts"
 import type { Certificate } from "./certificate.ts"
-import { childrenOf, octetsOf, oid, readWhole, TAG } from "./der.ts"
+import { childrenOf, hex, octetsOf, oid, readWhole, TAG } from "./der.ts"
 import type { SignerIdentifier, SignerInfo } from "./signed-data.ts"
 
 /** What became of checking a signature. `because`: one clause for people. */
@@ -55,10 +55,6 @@ function schemeOf({ algorithm, digest }: SignerInfo): ReturnType<typeof signatur
 
 function equal(a: Uint8Array, b: Uint8Array): boolean {
   return Buffer.compare(a, b) === 0
-}
-
-function hex(octets: Uint8Array): string {
-  return Buffer.from(octets.buffer, octets.byteOffset, octets.length).toString("hex")
 }
 
 /** rsaEncryption, id-ecPublicKey */

@@ -1,6 +1,6 @@
 import { GatewayError } from "../../errors.ts"
 import { type BerElement, berChildren, readBer } from "../recryption/ber.ts"
-import { oid, TAG } from "./der.ts"
+import { hex, oid, TAG } from "./der.ts"
 
 /** SignedData (RFC 5652 §5.1). Nothing in it is verified. */
 export interface SignedData {
@@ -197,10 +197,6 @@ function whole(octets: Uint8Array, { start, end }: BerElement): Uint8Array {
 
 function inside(octets: Uint8Array, { contentStart, contentEnd }: BerElement): Uint8Array {
   return octets.subarray(contentStart, contentEnd)
-}
-
-function hex(octets: Uint8Array): string {
-  return Buffer.from(octets.buffer, octets.byteOffset, octets.length).toString("hex")
 }
 
 function malformed(what: string): GatewayError {

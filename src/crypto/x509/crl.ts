@@ -1,7 +1,7 @@
 import { GatewayError } from "../../errors.ts"
 import { type Certificate, readExtensions, readTime } from "../cms/certificate.ts"
-import { childrenOf, contentOf, octetsOf, oid, readWhole, TAG, type WholeElement } from "../cms/der.ts"
-import { allowsUsage, basicConstraints, fullNameUrls, hex, KEY_USAGE, revocationPlaces } from "./extension-values.ts"
+import { childrenOf, contentOf, hex, octetsOf, oid, readWhole, TAG, type WholeElement } from "../cms/der.ts"
+import { allowsUsage, basicConstraints, fullNameUrls, KEY_USAGE, revocationPlaces } from "./extension-values.ts"
 import { isObjectSignedBy, readSignedObject, signatureScheme } from "./signed-object.ts"
 
 /** What a certificate revocation list (RFC 5280 §5) says of one certificate. */

@@ -1,6 +1,6 @@
 import { GatewayError } from "../../errors.ts"
 import type { Certificate, Extension } from "../cms/certificate.ts"
-import { childrenOf, contentOf, octetsOf, oid, readWhole, TAG, type WholeElement } from "../cms/der.ts"
+import { childrenOf, contentOf, hex, octetsOf, oid, readWhole, TAG, type WholeElement } from "../cms/der.ts"
 
 /** basicConstraints (RFC 5280 §4.2.1.9). */
 export interface BasicConstraints {
@@ -131,10 +131,6 @@ export function smallNumber(octets: Uint8Array): number {
   if (octets.length === 0 || (octets[0] ?? 0) >= 0x80 || number > 0x7fff_ffff)
     throw new GatewayError("CERTIFICATE_INVALID", "x509: a number out of range")
   return number
-}
-
-export function hex(octets: Uint8Array): string {
-  return Buffer.from(octets.buffer, octets.byteOffset, octets.length).toString("hex")
 }
 
 const URI = 0x86

@@ -1,8 +1,8 @@
 import { GatewayError } from "../../errors.ts"
 import { parseDomain } from "../../message/address.ts"
 import type { Certificate } from "../cms/certificate.ts"
-import { childrenOf, contentOf, octetsOf, oid, readWhole, TAG, type WholeElement } from "../cms/der.ts"
-import { EXTENSION, hex } from "./extension-values.ts"
+import { childrenOf, contentOf, hex, octetsOf, oid, readWhole, TAG, type WholeElement } from "../cms/der.ts"
+import { EXTENSION } from "./extension-values.ts"
 
 /** A Name for people: its common name, else its organization, else that it has neither. Made of strangers' octets, so printable and short. */
 export function nameText(name: Uint8Array): string {

@@ -3,6 +3,7 @@ import { type Certificate, readCertificate, readExtensions, readTime } from "../
 import {
   childrenOf,
   contentOf,
+  hex,
   nil,
   octetString,
   octetsOf,
@@ -15,7 +16,7 @@ import {
 } from "../cms/der.ts"
 import { sha1, sha256 } from "../primitives/hash.ts"
 import { CLOCK_SKEW_MS, reasonName } from "./crl.ts"
-import { allowsPurpose, allowsUsage, hex, KEY_USAGE } from "./extension-values.ts"
+import { allowsPurpose, allowsUsage, KEY_USAGE } from "./extension-values.ts"
 import { unfit } from "./path.ts"
 import { isObjectSignedBy, readSignedObject, type SignedObject, signatureScheme } from "./signed-object.ts"
 

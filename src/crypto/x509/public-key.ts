@@ -1,7 +1,6 @@
 import type { Certificate } from "../cms/certificate.ts"
-import { childrenOf, contentOf, octetsOf, oid, readWhole, TAG } from "../cms/der.ts"
+import { childrenOf, contentOf, hex, octetsOf, oid, readWhole, TAG } from "../cms/der.ts"
 import { rsaModulusBits } from "../primitives/signature-check.ts"
-import { hex } from "./extension-values.ts"
 
 /** A certificate's key for people: `RSA 3072`, `P-256`; null when it is of a kind that is not known here. */
 export function keyName(certificate: Certificate): string | null {

@@ -1,5 +1,5 @@
 import { GatewayError } from "../../errors.ts"
-import { childrenOf, contentOf, octetsOf, oid, readWhole, TAG, type WholeElement } from "../cms/der.ts"
+import { childrenOf, contentOf, hex, octetsOf, oid, readWhole, TAG, type WholeElement } from "../cms/der.ts"
 import { isSignedBy, type SignatureHash, type SignatureScheme } from "../primitives/signature-check.ts"
 
 /** What certificates, CRLs and OCSP answers have in common: SEQUENCE { what is signed, AlgorithmIdentifier, BIT STRING, … }. */
@@ -78,10 +78,6 @@ function pssScheme(der: Uint8Array, parameters: WholeElement | undefined): Known
 function hashOf(der: Uint8Array, algorithm: WholeElement): SignatureHash | null {
   const [name] = algorithm.tag === TAG.sequence ? childrenOf(der, algorithm) : []
   return (name && HASHES.get(hex(octetsOf(der, name)))) ?? null
-}
-
-function hex(octets: Uint8Array): string {
-  return Buffer.from(octets.buffer, octets.byteOffset, octets.length).toString("hex")
 }
 
 const HASHES: ReadonlyMap<string, SignatureHash> = new Map([

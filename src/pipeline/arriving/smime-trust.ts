@@ -1,7 +1,6 @@
-import { type Certificate, readCertificate } from "../../crypto/cms/certificate.ts"
+import { type Certificate, readableCertificates } from "../../crypto/cms/certificate.ts"
 import { nameText } from "../../crypto/x509/names.ts"
 import { findPath } from "../../crypto/x509/path.ts"
-import { GatewayError } from "../../errors.ts"
 import type { KeyCandidate } from "../../profiles/key.ts"
 import type { RevocationStatus } from "../../profiles/usable/revocation-status.ts"
 import type { SmimeQuestion } from "./ports.ts"
@@ -37,14 +36,7 @@ export async function trustSigner(
 function anchorsOf({ format, trust, octets, anchors = [] }: KeyCandidate): Certificate[] {
   if (format !== "smime" || trust === "harvested" || trust === "keyserver") return []
   const own = trust === "pinned" || trust === "directory" ? [octets] : []
-  return [...anchors, ...own].slice(0, MAX_ANCHORS).flatMap((der) => {
-    try {
-      return [readCertificate(der)]
-    } catch (error) {
-      if (error instanceof GatewayError) return []
-      throw error
-    }
-  })
+  return readableCertificates([...anchors, ...own], MAX_ANCHORS)
 }
 
 async function unrevoked(

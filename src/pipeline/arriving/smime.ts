@@ -1,4 +1,4 @@
-import { type Certificate, readCertificate } from "../../crypto/cms/certificate.ts"
+import { type Certificate, readableCertificates } from "../../crypto/cms/certificate.ts"
 import { checkSigner, identified } from "../../crypto/cms/signed-check.ts"
 import {
   type ContentDigest,
@@ -75,7 +75,7 @@ async function verifyOne(
   const { author, micalg } = question
   if (signer.digest === null) return told("policy", "it is signed with a weak hash, or one that is not known")
   if (contradicts(micalg, signer.digest)) return told("policy", "micalg names another hash than the signature")
-  const certificates = readable(data.certificates)
+  const certificates = readableCertificates(data.certificates, MAX_CERTIFICATES)
   const certificate = identified(signer.signer, certificates)
   if (certificate === null) return told("neutral", "the signer's certificate did not come along")
   const digest = await digestOfContent(signer.digest, data.content, content)
@@ -128,18 +128,6 @@ function encryptionOf(
     chain: certificates.filter((other) => other !== found).map(({ der }) => der),
     capabilities: attributes?.capabilities ?? null,
   }
-}
-
-/** A broken one beside the others says nothing. */
-function readable(certificates: readonly Uint8Array[]): Certificate[] {
-  return certificates.slice(0, MAX_CERTIFICATES).flatMap((der) => {
-    try {
-      return [readCertificate(der)]
-    } catch (error) {
-      if (error instanceof GatewayError) return []
-      throw error
-    }
-  })
 }
 
 function told(result: SignatureResult, because: string): SmimeVerified {

@@ -1,10 +1,15 @@
-import { type Certificate, publicKeyFingerprint, readCertificate } from "../../crypto/cms/certificate.ts"
+import {
+  type Certificate,
+  publicKeyFingerprint,
+  readableCertificates,
+  readCertificate,
+} from "../../crypto/cms/certificate.ts"
 import { cmsRecipient } from "../../crypto/cms/recipient.ts"
 import { readsAesGcm } from "../../crypto/x509/extension-values.ts"
 import { nameText } from "../../crypto/x509/names.ts"
 import { findPath, MAX_BETWEEN, type PathFound } from "../../crypto/x509/path.ts"
 import { keyName } from "../../crypto/x509/public-key.ts"
-import { GatewayError, hasCode } from "../../errors.ts"
+import { hasCode } from "../../errors.ts"
 import type { KeyCandidate } from "../key.ts"
 import type { RevocationStatus } from "./revocation-status.ts"
 import type { KeyRules } from "./rules.ts"
@@ -45,7 +50,7 @@ function pathOf(
 ): PathFound {
   const isItself = ({ der }: Certificate) => Buffer.compare(der, certificate.der) === 0
   const others = [...vouched, ...roots].filter((anchor) => !isItself(anchor))
-  const search = { between: readable(chain), at, purpose: "encryption" } as const
+  const search = { between: readableCertificates(chain, MAX_BETWEEN), at, purpose: "encryption" } as const
   const found = findPath(certificate, { ...search, anchors: others })
   const self = vouched.find(isItself)
   return found.kind === "path" || !self ? found : findPath(certificate, { ...search, anchors: [self] })
@@ -64,19 +69,7 @@ function factsOf(certificate: Certificate): Omit<KeyFacts, "vouched"> {
 
 /** What the candidate's source vouches for. An administrator who pins a certificate means this one. */
 function anchorsOf({ anchors = [], trust, octets }: KeyCandidate): Certificate[] {
-  return readable(trust === "pinned" ? [...anchors, octets] : anchors)
-}
-
-/** Those of a source's certificates that can be read: a broken one beside the others builds no path. */
-function readable(certificates: readonly Uint8Array[]): Certificate[] {
-  return certificates.slice(0, MAX_BETWEEN).flatMap((der) => {
-    try {
-      return readCertificate(der)
-    } catch (error) {
-      if (error instanceof GatewayError) return []
-      throw error
-    }
-  })
+  return readableCertificates(trust === "pinned" ? [...anchors, octets] : anchors, MAX_BETWEEN)
 }
 
 function canEncryptTo(certificate: Certificate): boolean {
