@@ -1,5 +1,5 @@
 import { GatewayError } from "../../errors.ts"
-import { type Tag, tagOf } from "./tag.ts"
+import { NAME_TAG, type Tag, tagOf } from "./tag.ts"
 import type { JsonValue } from "./value.ts"
 
 /** Profiles and messages nest below 12; each level costs a stack frame. */
@@ -31,6 +31,9 @@ export function readJsonAt(octets: Uint8Array, offset: number): JsonValue {
   return new Reader(octets, offset).value(0)
 }
 
+/** The tag of a value, not of a name. */
+type ValueTag = Exclude<Tag, { kind: "name" }>
+
 class Reader {
   at: number
   readonly #octets: Uint8Array
@@ -54,7 +57,7 @@ class Reader {
     if (first === QUOTE) return { kind: "string", text: this.#quoted(), start, end: this.at }
     if (first < 0x80) return this.#word()
     const tag = tagOf(first)
-    if (tag === null) throw syntax(`tag ${first.toString(16)} is unknown`, start)
+    if (tag === null || tag.kind === "name") throw syntax(`tag ${first.toString(16)} is unknown, or no value`, start)
     return this.#tagged(tag)
   }
 
@@ -83,8 +86,8 @@ class Reader {
 
   /** True behind the closing bracket; else stands before the next member or item, past the comma that must or may stand there. */
   #closes(bracket: number, first: boolean): boolean {
-    const optional = first || this.#afterBinary
     this.skipBlanks()
+    const optional = first || this.#afterBinary || this.#peek() === NAME_TAG
     if (this.#peek() === bracket) {
       this.at++
       this.#afterBinary = false
@@ -107,8 +110,9 @@ class Reader {
       this.at++
       return name
     }
-    if (tagOf(first)?.kind !== "string") throw syntax("name is missing", this.at)
-    const name = decodeUtf8(this.#pieces("string"), this.at)
+    const kind = tagOf(first)?.kind
+    if (kind !== "string" && kind !== "name") throw syntax("name is missing", this.at)
+    const name = decodeUtf8(this.#pieces(kind), this.at)
     this.skipBlanks()
     if (this.#peek() === COLON) this.at++
     return name
@@ -148,14 +152,14 @@ class Reader {
       : { kind: "real", value: Number(word), start, end }
   }
 
-  #tagged(tag: Tag): JsonValue {
+  #tagged(tag: ValueTag): JsonValue {
     const start = this.at
     const value = this.#content(tag)
     this.#afterBinary = true
     return { ...value, start, end: this.at }
   }
 
-  #content(tag: Tag) {
+  #content(tag: ValueTag) {
     switch (tag.kind) {
       case "string": {
         const start = this.at
@@ -186,7 +190,7 @@ class Reader {
   }
 
   /** A string or data, its pieces joined; the first tag stands at the place reached. */
-  #pieces(kind: "string" | "data"): Uint8Array {
+  #pieces(kind: "string" | "data" | "name"): Uint8Array {
     const pieces: Uint8Array[] = []
     for (let last = false; !last; ) {
       const tag = tagOf(this.#peek())

@@ -5,11 +5,14 @@
  *   88-8B data, last piece      8C-8F data, piece       as well
  *   A0-A3 integer  A8-AB negative integer  1, 2, 4, 8 octets     A7 AF bignum, length in 2 octets
  *   92 binary64    B0 true    B1 false    B2 null
+ *
+ * B4 stands in no table: the reference code writes it before a member's name (connections of both generations), length in 1 octet, no comma before it.
  */
 
 /** What a tag announces: content of a fixed length, or of one that follows in so many octets. */
 export type Tag =
   | { readonly kind: "string" | "data"; readonly last: boolean; readonly lengthOctets: number }
+  | { readonly kind: "name"; readonly last: true; readonly lengthOctets: number }
   | { readonly kind: "bignum"; readonly negative: boolean; readonly lengthOctets: number }
   | { readonly kind: "integer"; readonly negative: boolean; readonly contentOctets: number }
   | { readonly kind: "real"; readonly contentOctets: number }
@@ -23,6 +26,9 @@ export function tagOf(octet: number): Tag | null {
 
 /** How a value is divided: the first octet of a piece that is the last, or of one that is not. */
 export const FIRST_TAG = { lastString: 0x80, string: 0x84, lastData: 0x88, data: 0x8c } as const
+
+/** What is nothing but the name of a member. */
+export const NAME_TAG = 0xb4
 
 /** Octets of the lengths that the low two bits of a tag 80-8F stand for. */
 export const LENGTH_OCTETS = [1, 2, 4, 8] as const
@@ -40,5 +46,6 @@ function describe(octet: number): Tag | undefined {
   if (octet === 0x92) return { kind: "real", contentOctets: 8 }
   if (octet === 0xb0 || octet === 0xb1) return { kind: "boolean", value: octet === 0xb0, contentOctets: 0 }
   if (octet === 0xb2) return { kind: "null", contentOctets: 0 }
+  if (octet === NAME_TAG) return { kind: "name", last: true, lengthOctets: 1 }
   return undefined
 }

@@ -83,6 +83,11 @@ describe("reading", () => {
     ["names of JSON-B need no colon", unhex("7b 800161 b0 800162 b1 7d"), { a: true, b: false }],
     ["a colon there is taken", unhex("7b 800161 3a b0 7d"), { a: true }],
     ["names of JSON before values of JSON-B", Buffer.from('{"a":\xb0"b":\xb2}', "latin1"), { a: true, b: null }],
+    [
+      "names as the reference code writes them, with no comma before",
+      unhex("7b b40161 7b7d b40162 5b 800178 5d b40163 b0 7d"),
+      { a: {}, b: ["x"], c: true },
+    ],
     ["data in pieces, one of them empty", unhex("8c02 0102 8c00 8801 03"), { binary: "010203" }],
     ["characters divided among pieces", unhex("8401 c3 8001 a9"), "é"],
     [
@@ -125,6 +130,10 @@ describe("reading", () => {
     ["a length of 2^64-1", unhex("8b ffffffffffffffff")],
     ["pieces of two kinds", unhex("8401 61 8800")],
     ["tag of JSON-D", unhex("90 0000")],
+    ["a name that is no member's", unhex("b40161")],
+    ["a name among items", unhex("5b b0 b40161 5d")],
+    ["a name as a member's value", unhex("7b b40161 b40162 7d")],
+    ["a name in pieces", unhex("7b b40161 800162 b0 7d")],
   ]
   test.each(refused)("refuses: %s", (_, octets) => {
     expect(() => readJson(octets)).toThrow(syntax)
