@@ -33,6 +33,11 @@ export type ErrorCode =
   | "DARE_TOO_LARGE"
   | "DARE_UNSUPPORTED"
   | "SEQUENCE_CORRUPT"
+  // mesh
+  | "MESH_EXPIRED"
+  | "MESH_MAIL_ALTERED"
+  | "MESH_OBJECT_INVALID"
+  | "MESH_UNTRUSTED"
   // store
   | "CONFIG_INVALID"
   | "STATE_CORRUPT"

@@ -141,7 +141,7 @@ function signatureKeyOf(value: JsonValue, what: string): PublicKey | null {
 }
 
 /** `{ "PublicKeyECDH": { "crv", "Public" } }`; null for a key of another kind, which is no fault of the envelope. */
-function keyOf(value: JsonValue, what: string): PublicKey | null {
+export function keyOf(value: JsonValue, what: string): PublicKey | null {
   const key = memberOf(objectOf(value, what), "PublicKeyECDH", objectOf)
   const curve = key && CURVES.find((name) => name === memberOf(key, "crv", textOf))
   const octets = key && memberOf(key, "Public", octetsOf)

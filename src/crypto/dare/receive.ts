@@ -48,13 +48,18 @@ export class ReceivedEnvelope {
       const binary = hasPayload && isData(await this.#intake.peek())
       if (hasPayload) yield* digested(payloadPieces(this.#intake), digest)
       const trailer = hasPayload ? await this.#trailer(binary) : null
-      await this.#close()
+      await this.#closing()
       const end = { header: this.header, trailer, payloadDigest: digest.digest() }
       checkEnd(end)
       this.#end = end
     } finally {
       await this.#intake.close()
     }
+  }
+
+  /** Lets go of the source, where the payload is not wanted. */
+  async close(): Promise<void> {
+    await this.#intake.close()
   }
 
   /** Header, trailer and digest; only when the payload has been read to its end. */
@@ -82,7 +87,7 @@ export class ReceivedEnvelope {
     throw new GatewayError("DARE_MALFORMED", "dare: comma is missing or stands alone")
   }
 
-  async #close(): Promise<void> {
+  async #closing(): Promise<void> {
     await this.#intake.expect(CLOSE_BRACKET)
     if (this.#wrapped) await this.#intake.expect(CLOSE_BRACE)
     if ((await this.#intake.peek()) !== null)

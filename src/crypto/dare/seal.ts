@@ -96,21 +96,34 @@ export class EnvelopeSealer {
 /** JSON is base64url, a third longer; JSON-B has the octets themselves. */
 export type EnvelopeForm = "json" | "json-b"
 
+/** What can be said of an envelope once it is written. */
+export interface SealedEnvelope {
+  /** JSON text, as in {@link EnvelopeSealer}. */
+  readonly header: Uint8Array
+  /** Of the payload as stored. */
+  readonly payloadOctets: number
+  readonly payloadDigest: Uint8Array
+}
+
 /** An envelope around content of any length, in pieces. The same options and content give the same octets. */
 export async function* sealEnvelope(
   content: AsyncIterable<Uint8Array>,
   options: SealOptions,
   form: EnvelopeForm,
-): AsyncGenerator<Uint8Array> {
+): AsyncGenerator<Uint8Array, SealedEnvelope> {
   const sealer = new EnvelopeSealer(options)
   const payload = form === "json" ? textPayload() : dataPayload()
+  let contentOctets = 0
   yield Buffer.concat([ascii("["), sealer.header, ascii(","), payload.begin])
   for await (const octets of content) {
+    contentOctets += octets.length
     const piece = payload.update(sealer.update(octets))
     if (piece.length > 0) yield piece
   }
   const last = [payload.update(sealer.final()), payload.end()]
-  yield Buffer.concat([...last, ascii(","), sealer.end().trailer, ascii("]")])
+  const { payloadDigest, trailer } = sealer.end()
+  yield Buffer.concat([...last, ascii(","), trailer, ascii("]")])
+  return { header: sealer.header, payloadOctets: sealer.payloadOctets(contentOctets), payloadDigest }
 }
 
 /** An envelope around content that is at hand, whole. */
