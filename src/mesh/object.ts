@@ -1,0 +1,57 @@
+/** PURE */
+import { readJson } from "../crypto/jsonb/read.ts"
+import { type JsonObject, type JsonValue, memberOf, objectOf, textOf } from "../crypto/jsonb/value.ts"
+import { GatewayError } from "../errors.ts"
+
+/**
+ * An object of the Mesh (draft-hallambaker-mesh-schema), `{ "<type>": { … } }`, in JSON or JSON-B. Members that a reader does not know stay where they are:
+ * what is digested, kept and forwarded are the octets that came.
+ */
+export interface MeshObject<T extends string = string> {
+  readonly type: T
+  readonly members: JsonObject
+  /** As received; offsets of members are into these. */
+  readonly octets: Uint8Array
+}
+
+/** Of one object, the envelope around it included: a contact with its profile has 5 KB, a message 32 KiB at most. */
+export const MAX_OBJECT_OCTETS = 65_536
+
+/**
+ * Reads an object that must be of one of these types.
+ * @throws GatewayError MESH_OBJECT_INVALID; JSONB_SYNTAX, JSONB_TOO_LARGE, JSONB_TYPE
+ */
+export function readObject<T extends string>(octets: Uint8Array, types: readonly T[]): MeshObject<T> {
+  if (octets.length > MAX_OBJECT_OCTETS) throw invalid(`object has over ${MAX_OBJECT_OCTETS} octets`)
+  const [first, ...more] = objectOf(readJson(octets), "object").members
+  const type = types.find((name) => name === first?.[0])
+  if (!first || type === undefined || more.length > 0) throw invalid(`object is no ${types.join(" or ")}`)
+  return { type, members: objectOf(first[1], type), octets }
+}
+
+/** A member that has to be there, read by `read`. @throws GatewayError MESH_OBJECT_INVALID without it; JSONB_TYPE as `read` does */
+export function requiredMember<T>(object: JsonObject, name: string, read: (value: JsonValue, what: string) => T): T {
+  const value = memberOf(object, name, read)
+  if (value === null) throw invalid(`${name} is missing`)
+  return value
+}
+
+/** A point in time as it is written, RFC 3339 in whole seconds of UTC. */
+export function writeTime(time: Date): string {
+  return `${time.toISOString().slice(0, 19)}Z`
+}
+
+/** Reverses {@link writeTime}; fractions of a second are taken, other zones are not. @throws GatewayError JSONB_TYPE, MESH_OBJECT_INVALID */
+export function timeOf(value: JsonValue, what: string): Date {
+  const text = textOf(value, what)
+  const time = TIME.test(text) ? new Date(text) : null
+  if (time === null || Number.isNaN(time.getTime())) throw invalid(`${what} is no time`)
+  return time
+}
+
+/** @returns GatewayError MESH_OBJECT_INVALID */
+export function invalid(what: string): GatewayError {
+  return new GatewayError("MESH_OBJECT_INVALID", `mesh: ${what}`)
+}
+
+const TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?Z$/

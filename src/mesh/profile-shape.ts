@@ -1,0 +1,53 @@
+/** PURE */
+import type { KeyActor, KeyOperation, KeyPart } from "../crypto/mesh-keys/key-name.ts"
+import { SEED_SPECIFIER } from "../crypto/udf/seed.ts"
+
+export type AccountRole = "encryption" | "authentication" | "signature" | "administrator" | "escrow"
+export type HolderRole = "encryption" | "authentication" | "signature"
+
+/** Where a profile's keys stand in it, and what they are derived with (draft-hallambaker-mesh-schema, generation 2024's names). */
+export interface ProfileShape<Role extends string> {
+  readonly specifier: number
+  readonly part: KeyPart
+  readonly actor: KeyActor
+  readonly keys: Readonly<Record<Role, { readonly member: string; readonly operation: KeyOperation }>>
+}
+
+export const PROFILE_USER: ProfileShape<AccountRole> = {
+  specifier: SEED_SPECIFIER.profileAccount,
+  part: "Complete",
+  actor: "Account",
+  keys: {
+    signature: { member: "CommonSignature", operation: "Sign" },
+    escrow: { member: "EscrowEncryption", operation: "Escrow" },
+    administrator: { member: "AdministratorSignature", operation: "AdminSign" },
+    encryption: { member: "CommonEncryption", operation: "Encrypt" },
+    authentication: { member: "CommonAuthentication", operation: "Authenticate" },
+  },
+}
+
+export const PROFILE_SERVICE: ProfileShape<HolderRole> = {
+  specifier: SEED_SPECIFIER.profileService,
+  part: "Complete",
+  actor: "Service",
+  keys: {
+    authentication: { member: "ServiceAuthentication", operation: "Authenticate" },
+    encryption: { member: "ServiceEncryption", operation: "Encrypt" },
+    signature: { member: "ServiceSignature", operation: "Sign" },
+  },
+}
+
+/** Its keys are base keys, each one half of a key that the device has once it is connected. */
+export const PROFILE_DEVICE: ProfileShape<HolderRole> = {
+  specifier: SEED_SPECIFIER.profileDevice,
+  part: "Base",
+  actor: "Device",
+  keys: {
+    encryption: { member: "Encryption", operation: "Encrypt" },
+    signature: { member: "Signature", operation: "Sign" },
+    authentication: { member: "Authentication", operation: "Authenticate" },
+  },
+}
+
+/** A machine of a service; no published value shows its key names. */
+export const PROFILE_HOST: ProfileShape<HolderRole> = { ...PROFILE_DEVICE, actor: "Host" }
