@@ -1,0 +1,97 @@
+import fc from "fast-check"
+import { describe, expect, test } from "vitest"
+import { GatewayError } from "../../src/errors.ts"
+import { verifyConnectionDevice } from "../../src/mesh/connection.ts"
+import { checkMail } from "../../src/mesh/mail/check.ts"
+import { openMail } from "../../src/mesh/mail/open.ts"
+import { readMail } from "../../src/mesh/mail/statement.ts"
+import { verifyProfileDevice, verifyProfileService, verifyProfileUser } from "../../src/mesh/profile.ts"
+import { inPieces, joined } from "../harness/pieces.ts"
+import { alice, bobsKey, entity, expected, gateway, NOW, sealed } from "../mesh/mail-world.ts"
+
+const RUNS = Number(process.env["FUZZ_RUNS"] ?? 100)
+const mail = await sealed(entity())
+const { statement } = readMail(mail.message)
+const envelope = statement.body.kind === "enclosed" ? statement.body.envelope : new Uint8Array()
+
+/** The octets with one to three places overwritten, cut out or put in. */
+const damaged = (original: Uint8Array): fc.Arbitrary<Uint8Array> =>
+  fc
+    .array(fc.tuple(fc.nat(original.length), fc.nat(8), fc.uint8Array({ maxLength: 8 })), {
+      minLength: 1,
+      maxLength: 3,
+    })
+    .map((changes) =>
+      changes.reduce(
+        (octets, [at, removed, put]) =>
+          new Uint8Array(Buffer.concat([octets.subarray(0, at), put, octets.subarray(at + removed)])),
+        original,
+      ),
+    )
+
+/** What an object's reader may answer to anything: its value, or an error of ours. */
+function answers(read: () => unknown): boolean {
+  try {
+    read()
+    return true
+  } catch (error) {
+    return error instanceof GatewayError
+  }
+}
+
+describe("what somebody has damaged, or made up", () => {
+  const readers: [what: string, original: Uint8Array, read: (octets: Uint8Array) => unknown][] = [
+    ["a profile", alice.profile.envelope, (octets) => verifyProfileUser(octets, null)],
+    ["a device's profile", gateway.profile.envelope, (octets) => verifyProfileDevice(octets, null)],
+    ["a service's profile", expected.service.envelope, (octets) => verifyProfileService(octets, null)],
+    ["a connection", gateway.connection, (octets) => verifyConnectionDevice(octets, alice.profile, NOW)],
+    ["a mail", mail.message, readMail],
+  ]
+  test.each(readers)("%s", (_, original, read) => {
+    const any = fc.oneof(damaged(original), fc.uint8Array({ maxLength: 500 }))
+    fc.assert(
+      fc.property(any, (octets) => answers(() => read(octets))),
+      { numRuns: RUNS },
+    )
+  })
+
+  test("a mail is verified only with the statement that was signed", () => {
+    fc.assert(
+      fc.property(damaged(mail.message), (octets) => {
+        const verdict = checkMail(octets, expected)
+        if (verdict.kind === "verified") expect(verdict.statement).toEqual(statement)
+      }),
+      { numRuns: RUNS },
+    )
+  })
+
+  test("a body is opened to what was sealed, or not at all", async () => {
+    await fc.assert(
+      fc.asyncProperty(damaged(envelope), fc.integer({ min: 1, max: 400 }), async (octets, size) => {
+        try {
+          const text = await joined(openMail(statement, inPieces(octets, size), [bobsKey]))
+          expect(Buffer.compare(text, entity())).toBe(0)
+        } catch (error) {
+          if (!(error instanceof GatewayError)) throw error
+        }
+      }),
+      { numRuns: RUNS },
+    )
+  })
+})
+
+test("what is sealed is opened, whatever it is and however it comes", async () => {
+  const property = fc.asyncProperty(
+    fc.uint8Array({ maxLength: 3000 }),
+    fc.integer({ min: 1, max: 999 }),
+    async (octets, size) => {
+      const original = Buffer.concat([entity(""), octets])
+      const sent = await sealed(original, {}, size)
+      const verdict = checkMail(sent.message, expected)
+      if (verdict.kind !== "verified" || verdict.statement.body.kind !== "enclosed") throw new Error("not verified")
+      const text = await joined(openMail(verdict.statement, inPieces(verdict.statement.body.envelope, size), [bobsKey]))
+      expect(Buffer.compare(text, original)).toBe(0)
+    },
+  )
+  await fc.assert(property, { numRuns: Math.ceil(RUNS / 5) })
+})
