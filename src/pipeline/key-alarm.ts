@@ -1,8 +1,8 @@
-import { sha256 } from "../crypto/primitives/hash.ts"
 import { type Address, addressKey } from "../message/address.ts"
 import { composeNotice } from "../mime/notice.ts"
 import type { Job } from "../queue/queue.ts"
 import type { Gateway } from "./gateway.ts"
+import { reportName } from "./report-name.ts"
 
 /** What has become of keys that were known: a mistake of their holder's domain, or somebody who wants mail in clear, or to his own key. */
 export type KeyAlarm = "lost" | "changed"
@@ -20,7 +20,7 @@ export async function alarm(
 ): Promise<void> {
   const { domain } = recipient
   log.warn("key.alarm", { id: job.spoolId, recipient: job.recipient, alarm: what })
-  const name = nameOf([what, domain, now().toISOString().slice(0, 10)])
+  const name = reportName("key-alarm", what, domain, now().toISOString().slice(0, 10))
   const octets = composeNotice({
     from: postmaster,
     to: postmaster,
@@ -45,13 +45,6 @@ function remedies({ spoolId }: Job, address: string): string[] {
     `  postern queue release ${spoolId}`,
     "      then: tries the message again",
   ]
-}
-
-/** Names a mail, as a spool id: the same one twice is one. */
-function nameOf(parts: readonly string[]): string {
-  return Buffer.from(sha256(Buffer.from(JSON.stringify(["key-alarm", ...parts]))))
-    .toString("hex")
-    .slice(0, 24)
 }
 
 const SUBJECTS: Readonly<Record<KeyAlarm, string>> = {

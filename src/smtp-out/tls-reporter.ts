@@ -3,6 +3,7 @@ import { sha256 } from "../crypto/primitives/hash.ts"
 import type { Log } from "../log/log.ts"
 import { type Address, formatAddress } from "../message/address.ts"
 import { askHttps, type HttpsRules } from "../net/https.ts"
+import { reportName } from "../pipeline/report-name.ts"
 import type { Resolver } from "./hop.ts"
 import { type ReportFacts, type ReportPlace, reportJson, reportPlaces } from "./tls-report.ts"
 import { composeTlsReport } from "./tls-report-mail.ts"
@@ -111,9 +112,7 @@ export class TlsReporter {
 
   async #mail(to: Address, { domain, day, reportId }: ReportFacts, gzip: Uint8Array): Promise<void> {
     const { organization, hostname, postmaster, submit, now } = this.#options
-    const name = Buffer.from(sha256(Buffer.from(JSON.stringify([reportId, formatAddress(to)]))))
-      .toString("hex")
-      .slice(0, 24)
+    const name = reportName(reportId, formatAddress(to))
     const octets = composeTlsReport({
       from: postmaster,
       to,

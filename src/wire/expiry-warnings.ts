@@ -1,7 +1,6 @@
 import { join } from "node:path"
 import { setImmediate } from "node:timers/promises"
 import { pemDecode } from "../crypto/cms/pem.ts"
-import { sha256 } from "../crypto/primitives/hash.ts"
 import { composeEndingMail } from "../identity/ending-mail.ts"
 import {
   correspondentEndings,
@@ -17,6 +16,7 @@ import {
 } from "../identity/endings.ts"
 import { parseAddress } from "../message/address.ts"
 import type { Reports } from "../pipeline/ports.ts"
+import { reportName } from "../pipeline/report-name.ts"
 import { KeptExpiryWarnings } from "../store/expiry-warnings.ts"
 import { GatewayKeys } from "../store/gateway-keys.ts"
 import { KeptKeyMemory } from "../store/key-memory.ts"
@@ -91,11 +91,11 @@ export async function warn(
     signal.throwIfAborted()
     const days = warningDays(ending, now())
     if (days === null) continue
-    const key = nameOf([ending.kind, ending.fingerprint, ending.until.toISOString()])
+    const key = reportName(ending.kind, ending.fingerprint, ending.until.toISOString())
     if ((warnings.toldDays(key) ?? Number.POSITIVE_INFINITY) <= days) continue
     if (mails >= MAX_MAILS) return log.warn("key.warnings-put-off", { sent: mails })
     mails += 1
-    await tell(core, ending, nameOf([key, String(days)]), reports)
+    await tell(core, ending, reportName(key, String(days)), reports)
     warnings.tell(key, days, ending.until, now())
     counters.add("postern_expiry_warnings_total", { kind: ending.kind })
     const { kind, about, fingerprint, until } = ending
@@ -120,13 +120,6 @@ async function tell(
     date: now(),
   })
   await reports.submit({ name, to, octets })
-}
-
-/** Names a thing of several parts, as a spool id. */
-function nameOf(parts: readonly string[]): string {
-  return Buffer.from(sha256(Buffer.from(JSON.stringify(parts))))
-    .toString("hex")
-    .slice(0, 24)
 }
 
 const PEOPLE_AT_A_TIME = 20

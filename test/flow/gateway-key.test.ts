@@ -5,7 +5,7 @@ import { minimalCertificate } from "../../src/crypto/openpgp/certificate.ts"
 import { type DeviceSettings, eventually, Instance } from "../harness/instance.ts"
 import { mustRun, peer, run } from "../harness/peers.ts"
 import { openSmtpSink, type SmtpSink } from "../harness/smtp-sink.ts"
-import { stuffed, WireClient } from "../harness/wire.ts"
+import { submitBy } from "../harness/wire.ts"
 
 const ALICE = "alice@example.test"
 const CAROL = "carol@example.test"
@@ -67,25 +67,9 @@ async function submit(
   subject: string,
   { by = laptop, from, head = "" }: { readonly by?: Device; readonly from?: string; readonly head?: string } = {},
 ) {
-  using client = await WireClient.connect(by.smtp.port, { tls: true })
-  await client.until(/^220 .*\r\n/m)
-  const login = Buffer.from(`\0${by.username}\0${by.password}`).toString("base64")
-  for (const command of [
-    "EHLO c.test",
-    `AUTH PLAIN ${login}`,
-    `MAIL FROM:<${by.username}>`,
-    `RCPT TO:<${to}>`,
-    "DATA",
-  ]) {
-    await client.write(`${command}\r\n`)
-    expect(await client.until(/^\d{3} .*\r\n/m), command).toMatch(/^[23]/)
-  }
-  await client.write(
-    stuffed(
-      Buffer.from(`From: ${from ?? by.username}\r\nTo: ${to}\r\nSubject: ${subject}\r\n${head}\r\n${CANARY}\r\n`),
-    ),
-  )
-  expect(await client.until(/^\d{3} .*\r\n/m)).toMatch(/^250 /)
+  const author = from ?? by.username
+  const message = `From: ${author}\r\nTo: ${to}\r\nSubject: ${subject}\r\n${head}\r\n${CANARY}\r\n`
+  expect(await submitBy(by, [to], Buffer.from(message))).toMatch(/^250 /)
 }
 
 /** What OpenSSL says of a signed message, with Alice's personal root as all that it believes. */

@@ -9,7 +9,7 @@ import { DIRECTORY_BASE, SLAPD, type Slapd, startSlapd } from "../harness/slapd.
 import { openSmtpSink, type SmtpSink } from "../harness/smtp-sink.ts"
 import { startValidatingDns, VALIDATING_DNS } from "../harness/validating-dns.ts"
 import { WebHosts } from "../harness/web-hosts.ts"
-import { submitMail, WireClient } from "../harness/wire.ts"
+import { submitBy } from "../harness/wire.ts"
 
 const possible = [...VALIDATING_DNS, ...SLAPD, "gpg", "openssl"].every(peer)
 
@@ -113,9 +113,8 @@ function directoryEntry(address: string, certificate: Uint8Array): string {
 }
 
 async function send(to: string): Promise<void> {
-  using client = await WireClient.connect(laptop.smtp.port, { tls: true })
   const message = `From: ${ALICE}\r\nTo: ${to}\r\nSubject: x\r\n\r\n${CANARY}\r\n`
-  expect(await submitMail(client, laptop, [to], Buffer.from(message))).toMatch(/^250 /)
+  expect(await submitBy(laptop, [to], Buffer.from(message))).toMatch(/^250 /)
 }
 
 /** What the next hop got for somebody. */

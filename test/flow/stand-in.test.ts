@@ -5,7 +5,7 @@ import { type DeviceSettings, eventually, Instance } from "../harness/instance.t
 import { mustRun, peer, run } from "../harness/peers.ts"
 import { freeRange } from "../harness/ports.ts"
 import { openSmtpSink, type SmtpSink } from "../harness/smtp-sink.ts"
-import { stuffed, WireClient } from "../harness/wire.ts"
+import { submitBy } from "../harness/wire.ts"
 
 const ALICE = "alice@example.test"
 const MALLORY = "mallory@example.test"
@@ -133,23 +133,8 @@ function enveloped(der: Uint8Array, to: string, subject: string, by = ALICE): Bu
   return Buffer.from(`${head}\r\n${body}`)
 }
 
-async function submit(message: Uint8Array, to: readonly string[], by: Device = laptop): Promise<string> {
-  using client = await WireClient.connect(by.smtp.port, { tls: true })
-  await client.until(/^220 .*\r\n/m)
-  const login = Buffer.from(`\0${by.username}\0${by.password}`).toString("base64")
-  const commands = [
-    "EHLO c.test",
-    `AUTH PLAIN ${login}`,
-    `MAIL FROM:<${by.username}>`,
-    ...to.map((one) => `RCPT TO:<${one}>`),
-    "DATA",
-  ]
-  for (const command of commands) {
-    await client.write(`${command}\r\n`)
-    expect(await client.until(/^\d{3} .*\r\n/m), command).toMatch(/^[23]/)
-  }
-  await client.write(stuffed(message))
-  return (await client.until(/^\d{3} .*\r\n/m)).trim()
+function submit(message: Uint8Array, to: readonly string[], by: Device = laptop): Promise<string> {
+  return submitBy(by, to, message)
 }
 
 describe.skipIf(!peer("ldapsearch") || !peer("openssl"))("a stand-in, given out", () => {

@@ -179,6 +179,16 @@ export async function submitMail(
   return (await client.until(/^\d{3} .*\r\n/m)).trim()
 }
 
+/** The same over a connection of its own. */
+export async function submitBy(
+  device: { readonly username: string; readonly password: string; readonly smtp: { readonly port: number } },
+  to: readonly string[],
+  message: Uint8Array,
+): Promise<string> {
+  using client = await WireClient.connect(device.smtp.port, { tls: true })
+  return await submitMail(client, device, to, message)
+}
+
 /** RFC 5321 §4.5.2, with the final dot. */
 export function stuffed(message: Uint8Array): Uint8Array {
   const text = Buffer.from(message).toString("latin1").replace(/^\./gm, "..")

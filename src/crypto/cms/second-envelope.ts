@@ -2,8 +2,7 @@ import { GatewayError } from "../../errors.ts"
 import { hkdfSha256 } from "../primitives/hash.ts"
 import { WRAP_OVERHEAD_OCTETS } from "../primitives/keywrap.ts"
 import { isP256Point, P256_POINT_OCTETS } from "../primitives/p256.ts"
-import type { EnvelopeSecrets } from "./enveloped.ts"
-import { envelopedHead } from "./enveloped.ts"
+import { type EnvelopeSecrets, envelopedHead } from "./enveloped.ts"
 import { type CmsRecipient, p256AgreedKey } from "./recipient.ts"
 
 /**
