@@ -43,3 +43,9 @@ export function windowKey(context: Context, uid: number, section: string): strin
   const mailbox = context.mailbox.key
   return mailbox === null ? null : `${context.windows.place(context.device.scope, mailbox)} ${uid} ${section}`
 }
+
+/** Key of what one message as a whole came to, whichever device looked at it; null while nothing is selected. */
+export function verdictKey(context: Context, uid: number): string | null {
+  const mailbox = context.mailbox.key
+  return mailbox === null ? null : `${context.windows.place(`${context.device.account}\nverdicts`, mailbox)} ${uid}`
+}

@@ -13,8 +13,10 @@ export interface WindowRecord {
   /** All that changes; empty: nothing does. */
   readonly patches: readonly WindowPatch[]
   /** For the whole message: whether it is what its marker vouches for (`none`: nobody does). It is looked at once. */
-  readonly integrity: "unchecked" | "holds" | "altered" | "none"
+  readonly integrity: Integrity
 }
+
+export type Integrity = "unchecked" | "holds" | "altered" | "none"
 
 /**
  * Window records, bounded in octets. A key names everything a record depends on: a place (device and its keys, mailbox, UIDVALIDITY),
@@ -73,6 +75,17 @@ export class WindowCache {
 
   add(key: string, record: WindowRecord): void {
     this.#add(key, packedForm(record))
+  }
+
+  /** What {@link addVerdict} was told; not counted as a look-up. */
+  verdict(key: string): Integrity | null {
+    const packed = this.#young.records.get(key) ?? this.#moved(key)
+    return packed === null ? null : (INTEGRITIES[Number(packed)] ?? null)
+  }
+
+  /** What a message as a whole came to, beside the records of devices and with their bound. */
+  addVerdict(key: string, verdict: Integrity): void {
+    this.#add(key, `${INTEGRITIES.indexOf(verdict)}`)
   }
 
   /** Forgets a record that turned out not to fit. */
@@ -166,7 +179,7 @@ function flat(text: string): string {
   return Buffer.from(text, "latin1").toString("latin1")
 }
 
-const INTEGRITIES: readonly WindowRecord["integrity"][] = ["unchecked", "holds", "altered", "none"]
+const INTEGRITIES: readonly Integrity[] = ["unchecked", "holds", "altered", "none"]
 
 /**
  * `octets` from `offset` of a section, as the device sees them.

@@ -1,3 +1,4 @@
+import cluster from "node:cluster"
 import { join } from "node:path"
 import type { Config } from "../config/config.ts"
 import { GatewayError } from "../errors.ts"
@@ -26,14 +27,15 @@ import { knowPeople } from "./known-people.ts"
 import { loginLimits } from "./login-limits.ts"
 import { LiveTls } from "./tls.ts"
 
-/** Listens beside others and serves, until {@link ImapProcesses} says that it is enough, or is gone. */
+/**
+ * Listens beside others and serves, until {@link ImapProcesses} says that it is enough. Without the main process there is nobody to say what
+ * changes: then node:cluster ends this one at once.
+ */
 async function run({ config, name, secrets }: Order & { kind: "start" }, outbox: Outbox): Promise<void> {
   await using stack = new AsyncDisposableStack()
   const core = stack.use(await openCore(config, new Set(["imap"]), createGatheringLog(config.logLevel)))
   const serving = open(core, name, secrets, outbox, stack)
   const { graceMs, spreadMs } = await new Promise<Drain>((resolve) => {
-    // Without the main process there is nobody to say what changes, and nobody to end us.
-    process.once("disconnect", () => resolve(AT_ONCE))
     process.on("message", (order: Order) => {
       if (order.kind === "drain") resolve(order)
       else if (order.kind === "listen")
@@ -102,7 +104,7 @@ function open(core: Core, name: string, secrets: SharedSecrets, outbox: Outbox, 
 async function listen(listeners: readonly ImapKind[], { parts, proxies, seats }: Serving, core: Core): Promise<void> {
   for (const kind of listeners) {
     const { host, port } = kind
-    proxies.push(await startImapProxy({ ...serveOptions(core, parts, kind), host, port, seats, sharesPort: true }))
+    proxies.push(await startImapProxy({ ...serveOptions(core, parts, kind), host, port, seats }))
   }
 }
 
@@ -193,5 +195,5 @@ process.once("message", async (start: Order) => {
     process.exitCode = 1
   }
   outbox.send()
-  if (process.connected) process.disconnect()
+  cluster.worker?.disconnect()
 })

@@ -3,6 +3,7 @@ import type { Config } from "../config/config.ts"
 import { GatewayError } from "../errors.ts"
 import { Counters } from "../log/counters.ts"
 import { createLog } from "../log/log.ts"
+import { imapProcessesOf } from "./imap.ts"
 import type { Running } from "./roles.ts"
 import { SHARES_PORTS } from "./shared-ports.ts"
 
@@ -20,9 +21,10 @@ const LOOK_MS = 1_000
 
 /**
  * The gateway of this process. A changed configuration makes a second one beside it, whole, on the same ports; when that serves, the first
- * takes nothing new, finishes what it has, and ends. If the second cannot start, for whatever reason, nothing has changed. So every key can
+ * takes nothing new, finishes what it has, and ends. If the second cannot start, for whatever reason, nothing has changed. So keys can
  * be changed, somebody listens at every moment, and there is no mixture of the old configuration and the new. Who connects to the first in
  * the very turn of the event loop in which it stops is cut off, and comes again: the system gives no such connection to another socket.
+ * One key takes a restart: whether IMAP has processes of its own, since a socket that they share cannot be beside one that is not.
  */
 export class LiveGateway implements AsyncDisposable {
   readonly #load: () => Config
@@ -110,6 +112,8 @@ export class LiveGateway implements AsyncDisposable {
 
   async #succeed(config: Config): Promise<void> {
     if (!SHARES_PORTS) throw new GatewayError("LISTEN_FAILED", "this system does not share ports: restart the server")
+    if (isImapApart(config) !== isImapApart(this.#config))
+      throw new GatewayError("LISTEN_FAILED", "limits.imapProcesses: from one to several, or back, takes a restart")
     const held = new Set(this.#current.listeners.map((listener) => listener.slice(listener.indexOf("=") + 1)))
     const successor = await this.#start(config, { counters: this.#counters, held })
     const predecessor = this.#current
@@ -140,6 +144,10 @@ interface Retired {
 
 /** What retires when the next one does, too. */
 const HURRY_MS = 10_000
+
+function isImapApart(config: Config): boolean {
+  return imapProcessesOf(config) > 1
+}
 
 /** The keys that differ, as `table.key`, without what they hold. */
 export function changedKeys(before: object, after: object): string[] {

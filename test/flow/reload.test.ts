@@ -62,6 +62,11 @@ test("a changed file is enough", async () => {
 
 test.each([
   ["with a mistake in it", (text: string) => text.replace("recipients = 100", "recipients = -1"), /limits\.recipients/],
+  [
+    "for which IMAP would have no processes of its own any more",
+    (text: string) => text.replace("imapProcesses = 2", "imapProcesses = 1"),
+    /limits\.imapProcesses: .* takes a restart/,
+  ],
   ["that is no TOML", (text: string) => text.replace("[limits]", "[limits"), /postern\.toml:\d+/],
 ])("a configuration %s changes nothing, and the log says why", async (_what, spoil, said) => {
   const good = readFileSync(gateway.configuration, "utf8")

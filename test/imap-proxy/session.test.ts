@@ -224,6 +224,15 @@ async function oneMessage(message: () => string) {
 
 const textOf = (message: string): string => message.slice(message.indexOf("\r\n\r\n") + 4)
 
+/** Finds every message as it should be. */
+const counting = (look: () => void) => () => ({
+  push: () => undefined,
+  end: () => {
+    look()
+    return "holds" as const
+  },
+})
+
 describe("an altered message", () => {
   const altered = (onAltered: "report" | "refuse") => ({
     onAltered,
@@ -238,6 +247,29 @@ describe("an altered message", () => {
     for (const _ of [1, 2, 3]) expect(literalOf(await reader.ok("UID FETCH 7 BODY[]"), "BODY[]")).toBe(forLaptop)
     expect(rig.counted("postern_imap_marker_failed_total")).toBe(1)
   })
+
+  test.each([
+    ["report", 1],
+    ["refuse", 2],
+  ] as const)(
+    "is looked at by the account's first device, where the policy is %s (looks: %i)",
+    async (onAltered, looks) => {
+      let looked = 0
+      const markers = { onAltered, check: counting(() => looked++) }
+      await using server = await oneMessage(() => smime)
+      await using rig = await startRig({ upstream: server.upstream, markers })
+      for (const [password, device] of [
+        [LAPTOP, "laptop"],
+        [PHONE, "phone"],
+        [PHONE, "phone"],
+      ] as const) {
+        await using reader = await BareClient.loggedIn(rig, password)
+        await reader.ok("SELECT INBOX")
+        expect(literalOf(await reader.ok("UID FETCH 7 BODY[]"), "BODY[]")).toBe(patched(smime, device))
+      }
+      expect(looked).toBe(looks)
+    },
+  )
 
   test.each(["BODY[]", "BODY[TEXT]", "BODY.PEEK[]<0.100>", "BODY[1]", "RFC822.TEXT", "(FLAGS BODY[1]<5.20>)"])(
     "ends the connection where it is refused, before the last octets of %s",
@@ -271,8 +303,13 @@ describe("what one connection learned", () => {
   test("is not applied to another message that the store has under the same UID", async () => {
     const other = `X-Other: longer\r\n${smime}`
     let stored = smime
+    let looked = 0
+    const markers = {
+      onAltered: "report" as const,
+      check: counting(() => looked++),
+    }
     await using server = await oneMessage(() => stored)
-    await using rig = await startRig({ upstream: server.upstream })
+    await using rig = await startRig({ upstream: server.upstream, markers })
     await using reader = await BareClient.loggedIn(rig, LAPTOP)
     await reader.ok("SELECT INBOX")
     await reader.ok("UID FETCH 7 BODY[]")
@@ -280,6 +317,7 @@ describe("what one connection learned", () => {
     expect(literalOf(await reader.ok("UID FETCH 7 BODY[]"), "BODY[]")).toBe(other)
     expect(rig.counted("postern_imap_window_unfitting_total")).toBe(1)
     expect(literalOf(await reader.ok("UID FETCH 7 BODY[]"), "BODY[]")).toBe(`X-Other: longer\r\n${forLaptop}`)
+    expect(looked).toBe(2)
   })
 })
 

@@ -1,9 +1,9 @@
 import { type RecryptionOptions, RecryptionStream } from "../../crypto/recryption/stream.ts"
 import { GatewayError } from "../../errors.ts"
-import { type Context, windowKey } from "../context.ts"
+import { type Context, verdictKey, windowKey } from "../context.ts"
 import type { LineRoute } from "../line-route.ts"
 import type { MarkerCheck } from "../ports.ts"
-import { applyWindow, type WindowRecord } from "../windows.ts"
+import { applyWindow, type Integrity, type WindowRecord } from "../windows.ts"
 import { FetchScanner, type FetchValue, type MessageData, messageDataOf } from "../wire/fetch-scanner.ts"
 import { latin1 } from "../wire/tokens.ts"
 
@@ -65,13 +65,20 @@ export class FetchResponse implements LineRoute {
     const { device } = this.#context
     if (data === null || device.recryptors.length === 0) return null
     if (isRefused(this.#context, this.#uid)) throw alteredMessage()
-    const key = this.#uid === null ? null : windowKey(this.#context, this.#uid, data.section)
+    const uid = this.#uid
+    const key = uid === null ? null : windowKey(this.#context, uid, data.section)
     const record = key === null ? null : this.#context.windows.find(key)
     const whole = data.section === "" && data.origin === null
-    if (key !== null && record !== null && !(whole && record.integrity === "unchecked"))
-      return windowPatcher(this.#context, key, record, data.origin ?? 0)
+    const verdict = whole ? new Verdict(this.#context, uid) : null
+    if (
+      uid !== null &&
+      key !== null &&
+      record !== null &&
+      (record.integrity !== "unchecked" || verdict?.known !== null)
+    )
+      return windowPatcher(this.#context, { uid, key }, record, data.origin ?? 0)
     if (data.origin !== null) return this.#unknownWindow(data)
-    return streamPatcher(this.#context, key, whole ? device.markers.check() : null)
+    return streamPatcher(this.#context, key, verdict)
   }
 
   /** Cannot happen after fetch.ts asked for the windows, unless the server answers what nobody asked: hand out what is stored. */
@@ -99,40 +106,75 @@ interface Patcher {
   end(): readonly Uint8Array[]
 }
 
+/** A message of which there is a record. */
+interface Recorded {
+  readonly uid: number
+  readonly key: string
+}
+
 /** The change is known: a span from `origin` on is overwritten where it meets the window. */
-function windowPatcher(context: Context, key: string, { patches }: WindowRecord, origin: number): Patcher {
+function windowPatcher(context: Context, recorded: Recorded, { patches }: WindowRecord, origin: number): Patcher {
   let at = origin
   return {
     push: (octets) => {
       const patched = applyWindow(octets, at, patches, context.upstream.ownsOctets)
       at += octets.length
-      return [patched ?? unfitting(context, key, octets)]
+      return [patched ?? unfitting(context, recorded, octets)]
     },
     end: () => [],
   }
 }
 
 /** The server has another message under this UID than before: handed out as it is stored, and looked at anew next time. */
-function unfitting(context: Context, key: string, octets: Uint8Array): Uint8Array {
+function unfitting(context: Context, { uid, key }: Recorded, octets: Uint8Array): Uint8Array {
   context.windows.forget(key)
+  const verdict = verdictKey(context, uid)
+  if (verdict !== null) context.windows.forget(verdict)
   context.counters.add("postern_imap_window_unfitting_total")
   context.log.warn("imap.window.unfitting", { mailbox: context.mailbox.key })
   return octets
 }
 
 /** The change is found while a whole section streams by, and kept for its partials. */
-function streamPatcher(context: Context, key: string | null, check: MarkerCheck | null): Patcher {
-  const stream = new RecryptionStream(context.device.recryptors, optionsFor(check))
+function streamPatcher(context: Context, key: string | null, verdict: Verdict | null): Patcher {
+  const stream = new RecryptionStream(context.device.recryptors, optionsFor(verdict?.check ?? null))
   return {
     push: (octets) => stream.push(octets),
     end: () => {
       const rest = stream.end()
-      const integrity = integrityOf(context, check)
+      const integrity = verdict?.end() ?? "unchecked"
       if (key !== null) context.windows.add(key, { patches: stream.patches, integrity })
       countBlocks(context, stream)
       if (integrity === "altered" && context.device.markers.onAltered === "refuse") throw alteredMessage()
       return rest
     },
+  }
+}
+
+/**
+ * Whether one whole message is what its marker vouches for. It is looked at once for all devices of the account: the octets that count are
+ * the same in every device's form. Where altered messages are refused, each device's first look is its own.
+ */
+class Verdict {
+  /** null: this look is to find out. */
+  readonly known: Integrity | null
+  readonly check: MarkerCheck | null
+  readonly #context: Context
+  readonly #key: string | null
+
+  constructor(context: Context, uid: number | null) {
+    const { markers } = context.device
+    this.#context = context
+    this.#key = uid === null || markers.onAltered === "refuse" ? null : verdictKey(context, uid)
+    this.known = this.#key === null ? null : context.windows.verdict(this.#key)
+    this.check = this.known === null ? markers.check() : null
+  }
+
+  /** The message has passed. */
+  end(): Integrity {
+    const verdict = this.known ?? integrityOf(this.#context, this.check)
+    if (this.#key !== null && this.known === null) this.#context.windows.addVerdict(this.#key, verdict)
+    return verdict
   }
 }
 
@@ -142,7 +184,7 @@ export function optionsFor(check: MarkerCheck | null): RecryptionOptions {
 }
 
 /** What the check of a whole message came to; an altered message is counted and told. */
-export function integrityOf(context: Context, check: MarkerCheck | null): WindowRecord["integrity"] {
+export function integrityOf(context: Context, check: MarkerCheck | null): Integrity {
   const integrity = check?.end() ?? "unchecked"
   if (integrity === "altered") {
     context.counters.add("postern_imap_marker_failed_total")
