@@ -56,6 +56,8 @@ export class WorkLoop {
   readonly #leases: Leases
   readonly #options: QueueOptions
   readonly #wakers = new Set<() => void>()
+  /** How often something may have become due: what is told while the driver is being asked may have come too late for its answer. */
+  #wakes = 0
   /** Settled messages that are just leaving the spool. */
   readonly #clearing = new Set<Promise<void>>()
 
@@ -80,6 +82,7 @@ export class WorkLoop {
     using _rescue = every(POLL_MS, rescue)
     await rescue()
     while (!signal.aborted) {
+      const wakes = this.#wakes
       const free = concurrency - running.size
       const jobs = free > 0 ? await this.#claim(owner, free) : []
       const admitted = await this.#admit(jobs, owner, destinations)
@@ -92,7 +95,7 @@ export class WorkLoop {
         const attempt = { job, ended }
         running.add(attempt)
       }
-      if (jobs.length === 0) await this.#idle(free > 0, signal)
+      if (jobs.length === 0 && wakes === this.#wakes) await this.#idle(free > 0, signal)
     }
     const ended = this.#quietly("queue.not-given-back", () => this.#leases.end(owner))
     await Promise.all([ended, ...[...running].map((attempt) => attempt.ended)])
@@ -101,6 +104,7 @@ export class WorkLoop {
 
   /** Something may have become due. */
   wake(): void {
+    this.#wakes += 1
     for (const waker of this.#wakers) waker()
   }
 
