@@ -13,6 +13,7 @@ export type ErrorCode =
   // crypto
   | "DER_SYNTAX"
   | "CERTIFICATE_INVALID"
+  | "CERTIFICATE_UNKNOWN"
   | "CERTIFICATE_UNSUPPORTED"
   | "CMS_MALFORMED"
   | "POINT_INVALID"

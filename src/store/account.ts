@@ -61,13 +61,6 @@ export interface Device {
   readonly revokedAt: Date | null
 }
 
-/** A certificate of somebody else that an administrator vouches for. */
-export interface PinnedCertificate {
-  readonly format: Format
-  readonly certificate: Uint8Array
-  readonly addedAt: Date
-}
-
 /** Everybody, as of one change sequence. */
 export interface Population {
   readonly sequence: number

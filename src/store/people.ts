@@ -6,10 +6,7 @@ import {
   type AccountKey,
   type Device,
   type DeviceLogin,
-  type Format,
-  formatIn,
   octetsName,
-  type PinnedCertificate,
   type Population,
   readPopulation,
 } from "./account.ts"
@@ -18,7 +15,7 @@ import type { RecryptionKeys, RecryptionScalar } from "./recryption-keys.ts"
 import { type Meaning, resolveAddress } from "./resolve.ts"
 import type { UpstreamCredentials } from "./upstream-credentials.ts"
 
-export type { Account, AccountKey, Device, DeviceLogin, Format, PinnedCertificate } from "./account.ts"
+export type { Account, AccountKey, Device, DeviceLogin, Format } from "./account.ts"
 
 /** What {@link People} needs to know besides the database. */
 export interface PeopleOptions {
@@ -67,7 +64,7 @@ export class People {
     this.#finishRevocations()
   }
 
-  /** Moves whenever people, devices, aliases or pinned certificates change, in whatever process. */
+  /** Moves whenever people, devices or aliases change, in whatever process. */
   changeSequence(): number {
     return this.#database.changeSequence()
   }
@@ -290,24 +287,6 @@ export class People {
         throw new GatewayError("DEVICE_UNKNOWN", `device ${name} of ${account}: there is no such live device`)
       this.#revoke(device.id, at)
     })
-  }
-
-  /** Keeps a certificate of somebody else; adding it again changes nothing. */
-  addPinnedCertificate(address: string, format: Format, certificate: Uint8Array, at: Date): void {
-    const key = addressKey(parseAddress(address))
-    this.#change(() => {
-      this.#database.sql.run`
-        INSERT INTO pinned_certificate (address, format, certificate, added_at) VALUES (${key}, ${format}, ${certificate}, ${at.getTime()})
-        ON CONFLICT DO NOTHING`
-    })
-  }
-
-  /** Newest first. */
-  pinned(address: string): PinnedCertificate[] {
-    return this.#database.sql.all`
-      SELECT format, certificate, added_at FROM pinned_certificate WHERE address = ${keyOf(address)} ORDER BY place DESC`.map(
-      (row) => ({ format: formatIn(row), certificate: octetsIn(row, "certificate"), addedAt: dateIn(row, "added_at") }),
-    )
   }
 
   #finishRevocations(): void {

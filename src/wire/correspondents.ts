@@ -6,21 +6,29 @@ import { KeptProfiles } from "../store/kept-profiles.ts"
 import { KeptKeyAnswers } from "../store/key-answers.ts"
 import { KeptKeyMemory } from "../store/key-memory.ts"
 import { MailKeys } from "../store/mail-keys.ts"
+import { PinnedCertificates } from "../store/pinned-certificates.ts"
 import type { Core } from "./core.ts"
 import type { KeyMeans } from "./key-rules.ts"
 import { keySources } from "./key-sources.ts"
 
 /** Looks for keys of other people where the configuration says. */
 export function correspondentsOf(
-  core: Pick<Core, "config" | "database" | "people" | "now">,
+  core: Pick<Core, "config" | "database" | "now">,
   { ask, rulesAt }: KeyMeans,
 ): Discovery {
-  const { config, database, people, now } = core
+  const { config, database, now } = core
   const { timeoutMs, keepFoundMs, keepNoneMs } = config.keys
   const stack = new DisposableStack()
   return new Discovery({
     sources: keySources(
-      { config, people, mail: new MailKeys(database), profiles: new KeptProfiles(database), ask, now },
+      {
+        config,
+        pins: new PinnedCertificates(database),
+        mail: new MailKeys(database),
+        profiles: new KeptProfiles(database),
+        ask,
+        now,
+      },
       stack,
     ),
     judge: (candidate, address, at) => judge(candidate, address, rulesAt(at), AbortSignal.timeout(timeoutMs)),

@@ -13,12 +13,12 @@ import { pinnedSource } from "../profiles/sources/pinned.ts"
 import { vks } from "../profiles/sources/vks.ts"
 import { wkd } from "../profiles/sources/wkd.ts"
 import type { MailKeys } from "../store/mail-keys.ts"
-import type { People } from "../store/people.ts"
+import type { PinnedCertificates } from "../store/pinned-certificates.ts"
 
 /** What sources stand on. */
 export interface SourceParts {
   readonly config: Pick<Config, "keys" | "dns">
-  readonly people: Pick<People, "pinned">
+  readonly pins: Pick<PinnedCertificates, "of">
   readonly mail: Pick<MailKeys, "peer" | "harvested">
   readonly profiles: SeenProfiles
   readonly ask: AskWeb
@@ -40,11 +40,11 @@ export function keySources(parts: SourceParts, stack: DisposableStack): readonly
 
 function namedSources(
   name: Config["keys"]["sources"][number],
-  { config, people, mail, profiles, ask, now }: SourceParts,
+  { config, pins, mail, profiles, ask, now }: SourceParts,
 ): readonly KeySource[] {
   switch (name) {
     case "pinned":
-      return [pinnedSource(people)]
+      return [pinnedSource(pins)]
     case "profile":
       return [mailProfile({ ask, seen: profiles, now })]
     case "wkd":

@@ -15,6 +15,7 @@ import { makeInstance, mustPostern, ownProcess, postern, type TestInstance } fro
 /** Members of a `--json` answer. */
 type Json = Readonly<Record<string, unknown>>
 
+const PINNED = "friend@localhost"
 let instance: TestInstance
 let port: number
 beforeAll(async () => {
@@ -267,6 +268,25 @@ describe("accounts and devices on one machine", () => {
       "the last 90 days: 2007 messages to other domains, 2 as before\n2005 that were sent in clear would have been refused (partner.test 2005)\n",
     )
     expect((await postern(["policy", "preview", instance.file("none.toml"), ...instance.config])).code).toBe(2)
+  })
+
+  test("certificates that were added are listed, and removed", async () => {
+    const listed = (await json("certificate", "list")) as Json[]
+    expect(listed).toEqual([
+      {
+        address: PINNED,
+        format: "smime",
+        fingerprint: expect.stringMatching(/^[0-9a-f]{64}$/),
+        notAfter: expect.stringMatching(/Z$/),
+        addedAt: expect.stringMatching(/Z$/),
+      },
+    ])
+    expect(await here("certificate", "list", PINNED)).toContain(`smime\t${listed[0]?.["fingerprint"]}\tadded `)
+    expect(await json("certificate", "list", "nobody@elsewhere.test")).toEqual([])
+    const other = await postern(["certificate", "remove", PINNED, "--format", "openpgp", ...instance.config])
+    expect([other.code, other.stderr]).toEqual([1, `postern: certificate for ${PINNED}: none was added\n`])
+    expect(await here("certificate", "remove", PINNED)).toContain(`postern profile forget ${PINNED}`)
+    expect(await json("certificate", "list")).toEqual([])
   })
 
   test("what was remembered of an address is forgotten when an administrator says so", async () => {

@@ -2,6 +2,7 @@ import { mkdirSync, readFileSync, writeFileSync } from "node:fs"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
 import type { State } from "../../src/store/database.ts"
 import { hashPassword, People } from "../../src/store/people.ts"
+import { PinnedCertificates } from "../../src/store/pinned-certificates.ts"
 import { Presence } from "../../src/store/presence.ts"
 import { RecryptionKeys } from "../../src/store/recryption-keys.ts"
 import { openState, type StatePlace } from "../../src/store/state.ts"
@@ -67,7 +68,7 @@ describe.skipIf(!postgresPossible)("store copy", () => {
     }
     people.revokeDevice(ALICE, "phone", AT)
     people.addAlias("sales@example.test", [ALICE])
-    people.addPinnedCertificate("x@elsewhere.test", "smime", octets, AT)
+    new PinnedCertificates(state).add("x@elsewhere.test", "smime", octets, AT)
     new KeptPolicies(state).keep("b.test", {
       id: "1",
       policy: { mode: "enforce", mx: ["mx.b.test"], maxAgeSeconds: 86_400 },

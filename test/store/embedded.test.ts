@@ -14,6 +14,7 @@ import type { StateDriver } from "./conformance/driver.ts"
 import { keysConformance } from "./conformance/keys.ts"
 import { keyserverRequestsConformance } from "./conformance/keyserver-requests.ts"
 import { peopleConformance } from "./conformance/people.ts"
+import { pinnedCertificatesConformance } from "./conformance/pinned-certificates.ts"
 import { presenceConformance } from "./conformance/presence.ts"
 import { stsPoliciesConformance } from "./conformance/sts-policies.ts"
 import { tlsResultsConformance } from "./conformance/tls-results.ts"
@@ -37,6 +38,7 @@ const embedded: StateDriver = {
 describe("the state in SQLite", () => {
   describe("database", () => databaseConformance(embedded))
   describe("people", () => peopleConformance(embedded))
+  describe("pinned certificates", () => pinnedCertificatesConformance(embedded))
   describe("presence", () => presenceConformance(embedded))
   describe("upstream credentials", () => upstreamCredentialsConformance(embedded))
   describe("policies of MTA-STS", () => stsPoliciesConformance(embedded))

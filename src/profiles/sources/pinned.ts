@@ -4,7 +4,7 @@ import type { KeyFormat, KeySource } from "../key.ts"
 /** What an administrator pinned. */
 interface Pins {
   /** Newest first. */
-  pinned(address: string): readonly {
+  of(address: string): readonly {
     readonly format: KeyFormat
     readonly certificate: Uint8Array
     readonly addedAt: Date
@@ -22,7 +22,7 @@ export function pinnedSource(pins: Pins): KeySource {
     isLocal: true,
     async lookup(address: Address) {
       const found = [addressKey(address), `*@${address.domain}`].flatMap((pinnedFor) =>
-        pins.pinned(pinnedFor).map((pin) => ({ ...pin, pinnedFor })),
+        pins.of(pinnedFor).map((pin) => ({ ...pin, pinnedFor })),
       )
       const best = found.filter(({ format }, index) => found.findIndex((other) => other.format === format) === index)
       return {

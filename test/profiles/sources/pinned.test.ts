@@ -21,7 +21,7 @@ const PINS: Readonly<Record<string, readonly [KeyFormat, string][]>> = {
 async function found(address: string): Promise<readonly string[]> {
   const pinned = (key: string) =>
     (PINS[key] ?? []).map(([format, octets]) => ({ format, certificate: Buffer.from(octets), addedAt }))
-  const answer = await pinnedSource({ pinned }).lookup(parseAddress(address), never)
+  const answer = await pinnedSource({ of: pinned }).lookup(parseAddress(address), never)
   return (answer?.candidates ?? []).map(({ octets, place }) => `${Buffer.from(octets)} ${place.split(" for ")[1]}`)
 }
 

@@ -359,15 +359,6 @@ export function peopleConformance(driver: StateDriver): void {
     })
   })
 
-  test("pinned certificates are kept once, newest first", () => {
-    const people = open()
-    people.addPinnedCertificate("C@elsewhere.test", "smime", Uint8Array.of(1), AT)
-    people.addPinnedCertificate("c@elsewhere.test", "openpgp", Uint8Array.of(2), AT)
-    people.addPinnedCertificate("c@elsewhere.test", "smime", Uint8Array.of(1), AT)
-    expect(people.pinned("c@ELSEWHERE.test").map((one) => one.format)).toEqual(["openpgp", "smime"])
-    expect(people.pinned("d@elsewhere.test")).toEqual([])
-  })
-
   test("a role without recryption keys can resolve and authenticate, and no more", () => {
     addAccount(open(), "a@example.test")
     addDevice(open(), "a@example.test", "phone")

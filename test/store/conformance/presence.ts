@@ -6,6 +6,7 @@ import { join } from "node:path"
 import { afterEach, beforeEach, describe, expect, test } from "vitest"
 import type { State } from "../../../src/store/database.ts"
 import { People } from "../../../src/store/people.ts"
+import { PinnedCertificates } from "../../../src/store/pinned-certificates.ts"
 import { Presence, presentProcesses, waitForAcks } from "../../../src/store/presence.ts"
 import { openState } from "../../../src/store/state.ts"
 import type { StateDriver, TestState } from "./driver.ts"
@@ -32,7 +33,7 @@ export function presenceConformance(driver: StateDriver): void {
   })
 
   function change(): number {
-    people.addPinnedCertificate("x@elsewhere.test", "smime", Uint8Array.of(1), now())
+    new PinnedCertificates(database).add("x@elsewhere.test", "smime", Uint8Array.of(1), now())
     return people.changeSequence()
   }
 

@@ -6,6 +6,7 @@ import type { StateDriver } from "../conformance/driver.ts"
 import { keysConformance } from "../conformance/keys.ts"
 import { keyserverRequestsConformance } from "../conformance/keyserver-requests.ts"
 import { peopleConformance } from "../conformance/people.ts"
+import { pinnedCertificatesConformance } from "../conformance/pinned-certificates.ts"
 import { presenceConformance } from "../conformance/presence.ts"
 import { stsPoliciesConformance } from "../conformance/sts-policies.ts"
 import { tlsResultsConformance } from "../conformance/tls-results.ts"
@@ -51,6 +52,7 @@ describe.skipIf(!postgresPossible)("the state in PostgreSQL", async () => {
 
   describe("database", () => databaseConformance(driver))
   describe("people", () => peopleConformance(driver))
+  describe("pinned certificates", () => pinnedCertificatesConformance(driver))
   describe("presence", () => presenceConformance(driver))
   describe("upstream credentials", () => upstreamCredentialsConformance(driver))
   describe("requests to keyservers", () => keyserverRequestsConformance(driver))
