@@ -1,7 +1,16 @@
 import { sha256 } from "../crypto/primitives/hash.ts"
 import { GatewayError } from "../errors.ts"
 import { type Address, addressKey, formatAddress } from "../message/address.ts"
-import type { Judged, KeyCandidate, KeySource, RejectedKey, SourceAnswer, Trust, UsableKey } from "./key.ts"
+import type {
+  Judged,
+  KeyCandidate,
+  KeySource,
+  RejectedKey,
+  Revocations,
+  SourceAnswer,
+  Trust,
+  UsableKey,
+} from "./key.ts"
 import { Remembering } from "./remembering.ts"
 import type { RememberedKey, Resolution, SourceReport } from "./resolution.ts"
 
@@ -226,13 +235,26 @@ interface Asked {
 function withoutRevoked(judged: readonly Judged[]): Pick<Resolution, "keys" | "rejected"> {
   const usable = judged.flatMap((one) => (one.kind === "usable" ? [one.key] : []))
   const rejected: readonly RejectedKey[] = judged.flatMap((one) => (one.kind === "usable" ? [] : [one]))
-  const revocationOf = (key: UsableKey) =>
-    rejected.find(({ revoked }) => key.format === "openpgp" && revoked === key.fingerprint)
   const revoked = usable.flatMap((candidate) => {
-    const by = revocationOf(candidate)?.candidate.source
-    return by === undefined ? [] : [{ candidate, because: `It was revoked, as ${by} says.` }]
+    const by = judged.find((one) => one.revoked && revokes(one.revoked, candidate))
+    return by === undefined ? [] : [{ candidate, because: `${revokedText(by, candidate)}, as ${sourceOf(by)} says.` }]
   })
-  return { keys: usable.filter((key) => !revocationOf(key)), rejected: [...rejected, ...revoked] }
+  const isRevoked = (key: UsableKey) => revoked.some(({ candidate }) => candidate === key)
+  return { keys: usable.filter((key) => !isRevoked(key)), rejected: [...rejected, ...revoked] }
+}
+
+/** Whether a certificate has revoked itself, or a subkey that mail would be encrypted to. What it says of others is nothing to them. */
+function revokes({ of, keys }: Revocations, key: UsableKey): boolean {
+  if (key.format !== "openpgp" || of !== key.fingerprint) return false
+  return keys.some((one) => one === key.fingerprint || key.subkeys?.includes(one))
+}
+
+function revokedText({ revoked }: Judged, { fingerprint }: UsableKey): string {
+  return revoked?.keys.includes(fingerprint) ? "It was revoked" : "Its key for encryption was revoked"
+}
+
+function sourceOf(judged: Judged): string {
+  return judged.kind === "usable" ? judged.key.source : judged.candidate.source
 }
 
 /** Those of one source that are looked at: whoever gives very many must not push out those of another. */

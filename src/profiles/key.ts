@@ -69,6 +69,8 @@ export interface UsableKey extends KeyCandidate {
   readonly octets: Uint8Array
   /** Hexadecimal. S/MIME: SHA-256 of SubjectPublicKeyInfo. OpenPGP: of the primary key. */
   readonly fingerprint: string
+  /** OpenPGP: hexadecimal fingerprints of the subkeys that are encrypted to. */
+  readonly subkeys?: readonly string[]
   readonly lineage: string
   /** An authority that an administrator named vouches for it, as for the one before: that it is another one is no surprise. */
   readonly vouched: boolean
@@ -85,8 +87,15 @@ export interface RejectedKey {
   readonly candidate: KeyCandidate
   /** One sentence for people. */
   readonly because: string
-  /** OpenPGP: hexadecimal fingerprint of a primary key whose own signature revokes it, and so every copy of the certificate. */
-  readonly revoked?: string
+  readonly revoked?: Revocations
+}
+
+/** OpenPGP: what a certificate's own signatures revoke, in whatever copy of it. Fingerprints in hexadecimal. */
+export interface Revocations {
+  /** Of the primary key that has signed them. */
+  readonly of: string
+  /** Of itself, or of its subkeys for encryption. */
+  readonly keys: readonly string[]
 }
 
 export type Judged =
@@ -97,6 +106,7 @@ export type Judged =
       readonly because: string
       /** When the verdict has to be made anew (expiry, next CRL); null: never. */
       readonly until: Date | null
+      readonly revoked?: Revocations
     }
   | ({ readonly kind: "rejected" } & RejectedKey)
   /** Whether it is revoked could not be learned, and the rules want to know. */

@@ -25,7 +25,8 @@ export async function judge(
     if (!isNamed) return { kind: "rejected", candidate, because: sentence(whoseItIs(verdict.addresses)) }
     const lineage = candidate.lineage ?? verdict.facts.fingerprint
     const key = { ...candidate, ...verdict.facts, lineage } as UsableKey
-    return { kind: "usable", key, because: sentence(verdict.because), until: verdict.until }
+    const { because, until, revoked } = verdict
+    return { kind: "usable", key, because: sentence(because), until, ...(revoked && { revoked }) }
   } catch (error) {
     if (!(error instanceof GatewayError)) throw error
     return { kind: "rejected", candidate, because: sentence(`it cannot be read (${error.message})`) }

@@ -131,23 +131,43 @@ describe("asking", () => {
     expect(unanswered).toMatchObject([{ source: "wkd", because: "no answer from its OCSP responder" }])
   })
 
-  test("a certificate that one source knows to be revoked is not used by the copy of another", async () => {
-    const vks = { candidates: [candidate("one, revoked", "keyserver", "vks")], remarks: [] }
-    const finder = discovery([source("wkd", found("one")), source("vks", vks)], {
+  test.each([
+    ["a certificate that is revoked", "one", "one", [], "wkd: It was revoked, as vks says."],
+    [
+      "a key that is revoked beside a newer one",
+      "one",
+      "old",
+      ["new"],
+      "wkd: Its key for encryption was revoked, as vks says.",
+    ],
+    [
+      "a key of whose certificate nothing is left",
+      "one",
+      "old",
+      [],
+      "wkd: Its key for encryption was revoked, as vks says.",
+    ],
+    ["what another certificate says of the key", "two", "old", [], null],
+    ["what is said of a key that is not used", "one", "older", ["new"], null],
+  ] as const)("what one source knows holds for the copy of another: %s", async (_what, of, revoked, left, because) => {
+    const vks = { candidates: [candidate("revoking", "keyserver", "vks")], remarks: [] }
+    const finder = discovery([source("wkd", found("stale")), source("vks", vks)], {
       async judge(one): Promise<Judged> {
-        const [fingerprint = "", isRevoked] = Buffer.from(one.octets).toString().split(", ")
-        if (isRevoked) return { kind: "rejected", candidate: one, because: "It was revoked.", revoked: fingerprint }
-        const key = { ...one, fingerprint, lineage: fingerprint, expiresAt: null } as unknown as UsableKey
-        return { kind: "usable", key, because: "", until: null }
+        const usable = (fingerprint: string, subkeys: readonly string[]) =>
+          ({ ...one, fingerprint, lineage: fingerprint, subkeys, expiresAt: null }) as unknown as UsableKey
+        const isStale = Buffer.from(one.octets).toString() === "stale"
+        if (isStale) return { kind: "usable", key: usable("one", ["old"]), because: "", until: null }
+        const revocations = { of, keys: [revoked] }
+        return left.length === 0
+          ? { kind: "rejected", candidate: one, because: "It is no use.", revoked: revocations }
+          : { kind: "usable", key: usable(of, left), because: "", until: null, revoked: revocations }
       },
     })
     const { keys, rejected } = await finder.resolve(BOB)
-    expect([names(keys), rejected.map(({ candidate: { source: name }, because }) => [name, because])]).toEqual([
-      [],
-      [
-        ["vks", "It was revoked."],
-        ["wkd", "It was revoked, as vks says."],
-      ],
+    expect(keys.map((key) => key.source)).toEqual([...(because ? [] : ["wkd"]), ...(left.length > 0 ? ["vks"] : [])])
+    expect(rejected.map(({ candidate: { source: name }, because: why }) => `${name}: ${why}`)).toEqual([
+      ...(left.length > 0 ? [] : ["vks: It is no use."]),
+      ...(because ? [because] : []),
     ])
   })
 

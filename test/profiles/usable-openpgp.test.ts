@@ -301,16 +301,23 @@ describe("an OpenPGP certificate", () => {
       else expect(line).toMatch(want)
     })
 
-  test("a revocation is told with the fingerprint of what it revokes, one by somebody else is none", async () => {
-    const verdicts = [
-      [maker.key({ type: 0x20, at: later(9) }), uid(), sub()],
-      [maker.key(), uid(), sub({ type: 0x28, at: later(9) }, binds())],
-    ].map((parts) => judged(candidate("openpgp", Buffer.concat(parts)), BOB, rules({ at: NOW })))
-    expect(await Promise.all(verdicts)).toMatchObject([
-      { kind: "rejected", revoked: hex(maker.primary.fingerprint) },
-      { kind: "rejected", because: expect.stringContaining("Its key for encryption was revoked") },
-    ])
-    expect(await verdicts[1]).not.toHaveProperty("revoked")
+  test("a revocation is told with the fingerprints of what it revokes, and of who signed it", async () => {
+    const revokes = { type: 0x28, at: later(9) }
+    const [certificate, key, oneOfTwo, none] = await Promise.all(
+      [
+        [maker.key({ type: 0x20, at: later(9) }), uid(), sub()],
+        [maker.key(), uid(), sub(revokes, binds())],
+        [maker.key(), uid(), sub(revokes, binds()), maker.subkey({ scalar: 77, createdAt: later(5) }, binds())],
+        [maker.key(), uid(), sub()],
+      ].map((parts) => judged(candidate("openpgp", Buffer.concat(parts)), BOB, rules({ at: NOW }))),
+    )
+    const of = hex(maker.primary.fingerprint)
+    const subkeys = none?.kind === "usable" ? none.key.subkeys : []
+    expect(subkeys).toHaveLength(1)
+    expect(none).toMatchObject({ kind: "usable", revoked: { of, keys: [] } })
+    expect(certificate).toMatchObject({ kind: "rejected", revoked: { of, keys: [of] } })
+    expect(key).toMatchObject({ kind: "rejected", revoked: { of, keys: subkeys } })
+    expect(oneOfTwo).toMatchObject({ kind: "usable", revoked: { of, keys: subkeys } })
   })
 
   test("signed with SHA-1 before February 2023 is believed, as Sequoia does", async () => {

@@ -12,8 +12,8 @@ export interface GoodCertificate {
   readonly kind: "good"
   /** Primary key, the user ids that count and the keys to encrypt to, each with the signature that makes it count. */
   readonly certificate: Uint8Array
-  /** Of the primary key. */
-  readonly fingerprint: Uint8Array
+  /** Fingerprints of the subkeys among them. */
+  readonly subkeys: readonly Uint8Array[]
   readonly userIds: readonly string[]
   /** Of the newest key to encrypt to, for people. */
   readonly algorithm: string
@@ -23,11 +23,20 @@ export interface GoodCertificate {
   readonly readsSeipdV2: boolean
 }
 
-/** `because`: one clause for people. `revoked`: fingerprint of the primary key, where it is that which was revoked: so is every copy. */
-export type Appraisal = GoodCertificate | (Bad & { readonly revoked?: Uint8Array })
+export type Appraisal = (GoodCertificate | Bad) & Revocations
+
 interface Bad {
   readonly kind: "bad"
+  /** One clause for people. */
   readonly because: string
+}
+
+/** What the primary key has revoked, it has revoked in every copy of the certificate. */
+export interface Revocations {
+  /** Of the primary key. */
+  readonly fingerprint: Uint8Array
+  /** Fingerprints of the keys that it has revoked: its own, or those of subkeys for encryption. */
+  readonly revoked: readonly Uint8Array[]
 }
 
 /** Keys of one certificate that mail is encrypted to, the newest. Real certificates have one, or one for each device. */
@@ -46,11 +55,25 @@ export const MAX_OWN_SIGNATURES = 200
 export function appraise(octets: Uint8Array, at: Date): Appraisal {
   const { primary, users, subkeys } = readTransferable(binaryOf(octets))
   const description = describeKey(primary.key)
-  const reader: Reader = { primary: primary.key, description, at, left: MAX_OWN_SIGNATURES }
+  const reader: Reader = { primary: primary.key, description, at, left: MAX_OWN_SIGNATURES, revoked: [] }
+  const appraised = appraiseWith(reader, primary, users, subkeys)
+  return { ...appraised, fingerprint: primary.key.fingerprint, revoked: reader.revoked }
+}
+
+function appraiseWith(
+  reader: Reader,
+  primary: KeyComponent,
+  users: readonly Component[],
+  subkeys: readonly KeyComponent[],
+): GoodCertificate | Bad {
+  const { description, at } = reader
   if (description.weakness !== null) return bad(description.weakness)
   if (!description.signs) return bad(`its primary key is of a kind that Postern does not know: ${description.name}`)
   const revoked = revocation(reader, primary, { kind: "key" }, SIGNATURE.keyRevocation)
-  if (revoked) return { ...bad(`it was revoked ${revokedText(revoked)}`), revoked: primary.key.fingerprint }
+  if (revoked) {
+    reader.revoked.push(primary.key.fingerprint)
+    return bad(`it was revoked ${revokedText(revoked)}`)
+  }
   const direct = newest(reader, primary, { kind: "key" }, [SIGNATURE.directKey])
   const named = users.flatMap((user) => goodUser(reader, user))
   const main = named.find(({ own }) => own.signature.isPrimaryUserId) ?? named[0] ?? null
@@ -73,7 +96,7 @@ export function appraise(octets: Uint8Array, at: Date): Appraisal {
       ...named.map(({ user, own }) => ({ ...user, signatures: [own.packet] })),
       ...chosen.subkeys,
     ),
-    fingerprint: primary.key.fingerprint,
+    subkeys: chosen.subkeys.map(({ key }) => key.fingerprint),
     userIds: named.map(({ user }) => Buffer.from(user.packet.body).toString("utf8")),
     algorithm: chosen.name,
     expiresAt: earlier(expiresAt, chosen.expiresAt),
@@ -87,6 +110,8 @@ interface Reader {
   readonly at: Date
   /** Signatures that may still be checked. */
   left: number
+  /** {@link Revocations.revoked}, as they are met. */
+  readonly revoked: Uint8Array[]
 }
 
 /** A signature that is right, and the packet it stands in. */
@@ -134,7 +159,10 @@ function encryptionSubkey(reader: Reader, subkey: KeyComponent): Chosen | null {
   const own = newest(reader, subkey, signed, [SIGNATURE.subkeyBinding])
   if (!own || (own.signature.keyFlags & ENCRYPTS) === 0) return null
   const revoked = revocation(reader, subkey, signed, SIGNATURE.subkeyRevocation)
-  if (revoked) return bad(`its key for encryption was revoked ${revokedText(revoked)}`)
+  if (revoked) {
+    reader.revoked.push(subkey.key.fingerprint)
+    return bad(`its key for encryption was revoked ${revokedText(revoked)}`)
+  }
   const expiresAt = expiry(subkey.key, own.signature)
   if (isOver(expiresAt, reader.at)) return bad(`its key for encryption expired on ${day(expiresAt)}`)
   if (subkey.key.createdAt > reader.at)

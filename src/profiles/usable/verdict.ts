@@ -1,4 +1,4 @@
-import type { UsableKey } from "../key.ts"
+import type { Revocations, UsableKey } from "../key.ts"
 
 /** What a format's rules make of a candidate; `because` is one clause or sentence for people, without its full stop. */
 export type Verdict =
@@ -9,11 +9,15 @@ export type Verdict =
       readonly facts: KeyFacts
       readonly because: string
       readonly until: Date | null
+      readonly revoked?: Revocations
     }
-  | { readonly kind: "rejected"; readonly because: string; readonly revoked?: string }
+  | { readonly kind: "rejected"; readonly because: string; readonly revoked?: Revocations }
   | { readonly kind: "undecided"; readonly because: string }
 
-export type KeyFacts = Pick<UsableKey, "octets" | "fingerprint" | "vouched" | "algorithm" | "expiresAt" | "reads">
+export type KeyFacts = Pick<
+  UsableKey,
+  "octets" | "fingerprint" | "subkeys" | "vouched" | "algorithm" | "expiresAt" | "reads"
+>
 
 /** The earlier of two ends, of which null is never. */
 export function earlier(a: Date | null, b: Date | null): Date | null {
