@@ -3,6 +3,7 @@ import type { TLSSocket } from "node:tls"
 import { GatewayError } from "../errors.ts"
 import type { Counters } from "../log/counters.ts"
 import type { Log } from "../log/log.ts"
+import { bufferedOctets, cutLargest } from "./buffers.ts"
 import { greetingCapabilities, offeredCapabilities } from "./capabilities.ts"
 import { Client } from "./client.ts"
 import type { Context } from "./context.ts"
@@ -135,10 +136,7 @@ export class Connections {
 
   /** Octets held for peers that are slower than the other side. */
   get bufferedOctets(): number {
-    let octets = 0
-    for (const { session } of this.#connections.values())
-      if (session !== null) octets += bufferedOctets(session.context)
-    return octets
+    return bufferedOctets(this.#running())
   }
 
   /** New handshakes use this; open connections stay as they are. */
@@ -328,8 +326,17 @@ export class Connections {
     })
   }
 
+  *#running(): Generator<Running> {
+    for (const { session } of this.#connections.values()) if (session !== null) yield session
+  }
+
+  #boundBuffers(): void {
+    const { limits, log } = this.#options
+    if (this.bufferedOctets > limits.bufferOctets) cutLargest(this.#running(), limits.bufferOctets, log)
+  }
+
   #countOctets(): void {
-    for (const { session } of this.#connections.values()) if (session !== null) this.#count(session)
+    for (const session of this.#running()) this.#count(session)
     const { hits, misses } = this.#windows.takeLookups()
     this.#options.counters.add("postern_imap_window_lookups_total", { outcome: "hit" }, hits)
     this.#options.counters.add("postern_imap_window_lookups_total", { outcome: "miss" }, misses)
@@ -341,22 +348,6 @@ export class Connections {
     for (const [index, tally] of [fromClient, toClient, fromUpstream, toUpstream].entries())
       tally.count += (now[index] ?? 0) - (running.seen[index] ?? 0)
     running.seen = now
-  }
-
-  /** All connections together hold no more than `bufferOctets`: those that hold the most are cut. */
-  #boundBuffers(): void {
-    const { limits, log } = this.#options
-    let over = this.bufferedOctets - limits.bufferOctets
-    if (over <= 0) return
-    const holders = [...this.#connections.values()]
-      .flatMap(({ session }) => (session === null ? [] : [{ session, octets: bufferedOctets(session.context) }]))
-      .sort((a, b) => b.octets - a.octets)
-    for (const { session, octets } of holders) {
-      if (over <= 0) return
-      log.warn("imap.buffers", { account: session.context.device.account, octets })
-      session.session.cut()
-      over -= octets
-    }
   }
 }
 
@@ -384,13 +375,6 @@ function drain({ socket, client, session }: Connection): void {
 function octetsOf({ client, upstream }: Context): readonly number[] {
   const { bytesRead = 0, bytesWritten = 0 }: { bytesRead?: number; bytesWritten?: number } = upstream.stream as Socket
   return [client.stream.bytesRead, client.stream.bytesWritten, bytesRead, bytesWritten]
-}
-
-function bufferedOctets({ client, upstream }: Context): number {
-  let octets = client.heldOctets + upstream.reader.bufferedOctets
-  for (const { readableLength, writableLength } of [client.stream, upstream.stream])
-    octets += readableLength + writableLength
-  return octets
 }
 
 /** For one line to somebody who is not served. */
