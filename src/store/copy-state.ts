@@ -49,6 +49,8 @@ const TABLES: readonly Table[] = [
   table("expiry_warning", "name, days, ends_at, told_at", "name"),
   table("profile_seen", "address, udf, issued_at, seen_at", "address, udf"),
   table("keyserver_request", "address, host, fingerprint, state, because, asked_at, changed_at", "address, host"),
+  table("mesh_account", "account, name, profile, connection, activation, mail_profile", "account"),
+  table("mesh_escrow", "account, envelope", "account"),
 ]
 /** A new state has one of its own. */
 const MADE_ANEW = "setting"

@@ -10,16 +10,22 @@ import { makePrivateFolder, syncFolder, systemCode, writeDurably } from "./durab
  * @throws GatewayError STATE_CORRUPT when the file has another length
  */
 export function secret(secrets: string, name: string, octets = 32): Uint8Array {
-  const path = join(secrets, name)
-  const value = read(path) ?? make(secrets, path, octets)
-  if (value.length !== octets) throw new GatewayError("STATE_CORRUPT", `secret ${path}: not ${octets} octets`)
+  const value = keptSecret(secrets, name, () => randomOctets(octets))
+  if (value.length !== octets)
+    throw new GatewayError("STATE_CORRUPT", `secret ${join(secrets, name)}: not ${octets} octets`)
   return value
 }
 
-function make(secrets: string, path: string, octets: number): Uint8Array {
+/** The same for a secret of another form: `make` gives the file's content, and what was made first stays. */
+export function keptSecret(secrets: string, name: string, make: () => Uint8Array): Uint8Array {
+  const path = join(secrets, name)
+  return read(path) ?? keep(secrets, path, make())
+}
+
+function keep(secrets: string, path: string, made: Uint8Array): Uint8Array {
   makePrivateFolder(secrets)
   const mine = `${path}.${Buffer.from(randomOctets(6)).toString("hex")}`
-  writeDurably(mine, randomOctets(octets))
+  writeDurably(mine, made)
   try {
     // link, not rename: who comes second finds the name taken and uses what stands there.
     linkSync(mine, path)

@@ -117,6 +117,14 @@ export const STATE_MIGRATIONS = [
   CREATE TABLE profile_seen (
     address TEXT NOT NULL, udf TEXT NOT NULL, issued_at INTEGER NOT NULL, seen_at INTEGER NOT NULL, PRIMARY KEY (address, udf)) STRICT, WITHOUT ROWID;
   `,
+  `
+  CREATE TABLE mesh_account (
+    account TEXT PRIMARY KEY REFERENCES account (address) ON DELETE CASCADE, name TEXT NOT NULL UNIQUE, profile BLOB NOT NULL,
+    connection BLOB NOT NULL, activation BLOB NOT NULL, mail_profile BLOB NOT NULL) STRICT;
+
+  CREATE TABLE mesh_escrow (
+    account TEXT PRIMARY KEY REFERENCES mesh_account (account) ON DELETE CASCADE, envelope BLOB NOT NULL) STRICT;
+  `,
 ]
 
 /** Where the state is: what the configuration says of it. */

@@ -13,6 +13,7 @@ import { databaseConformance } from "./conformance/database.ts"
 import type { StateDriver } from "./conformance/driver.ts"
 import { keysConformance } from "./conformance/keys.ts"
 import { keyserverRequestsConformance } from "./conformance/keyserver-requests.ts"
+import { meshAccountsConformance } from "./conformance/mesh-accounts.ts"
 import { peopleConformance } from "./conformance/people.ts"
 import { pinnedCertificatesConformance } from "./conformance/pinned-certificates.ts"
 import { presenceConformance } from "./conformance/presence.ts"
@@ -39,6 +40,7 @@ describe("the state in SQLite", () => {
   describe("database", () => databaseConformance(embedded))
   describe("people", () => peopleConformance(embedded))
   describe("pinned certificates", () => pinnedCertificatesConformance(embedded))
+  describe("Mesh accounts", () => meshAccountsConformance(embedded))
   describe("presence", () => presenceConformance(embedded))
   describe("upstream credentials", () => upstreamCredentialsConformance(embedded))
   describe("policies of MTA-STS", () => stsPoliciesConformance(embedded))

@@ -114,4 +114,12 @@ export const POSTGRES_STATE_MIGRATIONS = [
   CREATE TABLE profile_seen (
     address TEXT COLLATE "C" NOT NULL, udf TEXT COLLATE "C" NOT NULL, issued_at BIGINT NOT NULL, seen_at BIGINT NOT NULL, PRIMARY KEY (address, udf));
   `,
+  `
+  CREATE TABLE mesh_account (
+    account TEXT COLLATE "C" PRIMARY KEY REFERENCES account (address) ON DELETE CASCADE, name TEXT COLLATE "C" NOT NULL UNIQUE,
+    profile BYTEA NOT NULL, connection BYTEA NOT NULL, activation BYTEA NOT NULL, mail_profile BYTEA NOT NULL);
+
+  CREATE TABLE mesh_escrow (
+    account TEXT COLLATE "C" PRIMARY KEY REFERENCES mesh_account (account) ON DELETE CASCADE, envelope BYTEA NOT NULL);
+  `,
 ]

@@ -5,6 +5,7 @@ import { databaseConformance } from "../conformance/database.ts"
 import type { StateDriver } from "../conformance/driver.ts"
 import { keysConformance } from "../conformance/keys.ts"
 import { keyserverRequestsConformance } from "../conformance/keyserver-requests.ts"
+import { meshAccountsConformance } from "../conformance/mesh-accounts.ts"
 import { peopleConformance } from "../conformance/people.ts"
 import { pinnedCertificatesConformance } from "../conformance/pinned-certificates.ts"
 import { presenceConformance } from "../conformance/presence.ts"
@@ -53,6 +54,7 @@ describe.skipIf(!postgresPossible)("the state in PostgreSQL", async () => {
   describe("database", () => databaseConformance(driver))
   describe("people", () => peopleConformance(driver))
   describe("pinned certificates", () => pinnedCertificatesConformance(driver))
+  describe("Mesh accounts", () => meshAccountsConformance(driver))
   describe("presence", () => presenceConformance(driver))
   describe("upstream credentials", () => upstreamCredentialsConformance(driver))
   describe("requests to keyservers", () => keyserverRequestsConformance(driver))

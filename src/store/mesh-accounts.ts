@@ -1,0 +1,178 @@
+import { parseUdf } from "../crypto/udf/udf.ts"
+import { GatewayError, hasCode } from "../errors.ts"
+import { isNameOf, type ProfileUser, verifyProfileUser } from "../mesh/profile.ts"
+import { addressKey, parseAddress } from "../message/address.ts"
+import { octetsIn, type Row, type State, textIn } from "./database.ts"
+
+/** An account of ours as the Mesh knows it. Nothing in it is secret from this server; what only the person has is in the keyring. */
+export interface MeshAccount {
+  /** {@link file://./account.ts} Account.address. */
+  readonly address: string
+  readonly udf: string
+  readonly profile: ProfileUser
+  /** ConnectionDevice: this gateway is a device of the account, and may send mail. */
+  readonly connection: Uint8Array
+  /** Encrypted to the gateway's device: what its key in the account is made of. */
+  readonly activation: Uint8Array
+  /** The signed mail profile of version 2, as published (docs/PROFILE.md). */
+  readonly mailProfile: Uint8Array
+}
+
+/** What is kept of an account; the profile tells the rest. */
+export interface MeshAccountRecord extends Pick<MeshAccount, "connection" | "activation" | "mailProfile"> {
+  /** ProfileUser, in its envelope. */
+  readonly profile: Uint8Array
+}
+
+/** The Mesh accounts of our people. Reads are cached until the change sequence moves. */
+export class MeshAccounts {
+  readonly #database: State
+  #cache: { readonly sequence: number; readonly accounts: Map<string, MeshAccount | null> } | null = null
+
+  constructor(database: State) {
+    this.#database = database
+  }
+
+  /** @returns null: no such account, or it has no part in the Mesh. @throws GatewayError STATE_CORRUPT */
+  of(address: string): MeshAccount | null {
+    const key = keyOf(address)
+    if (key === null) return null
+    const { accounts } = this.#cached()
+    const known = accounts.get(key)
+    if (known !== undefined) return known
+    const row = this.#database.sql.get`SELECT * FROM mesh_account WHERE account = ${key}`
+    const found = row === undefined ? null : accountIn(row)
+    accounts.set(key, found)
+    return found
+  }
+
+  /** By the UDF of the profile, presented with 130 bits or more. @returns null: nobody here, or no UDF. @throws GatewayError STATE_CORRUPT */
+  byUdf(presented: string): MeshAccount | null {
+    const name = nameOf(presented)
+    if (name === null) return null
+    const row = this.#database.sql.get`SELECT account FROM mesh_account WHERE name = ${name}`
+    const account = row === undefined ? null : this.of(textIn(row, "account"))
+    return account !== null && isNameOf(account.profile, presented) ? account : null
+  }
+
+  /**
+   * Keeps what the account's owner has signed, in place of what was there.
+   * @throws GatewayError ACCOUNT_UNKNOWN; MESH_UNTRUSTED, MESH_OBJECT_INVALID for no profile; ACCOUNT_EXISTS when another account has this UDF
+   */
+  put({ profile, connection, activation, mailProfile }: MeshAccountRecord): void {
+    const { udf, address: written } = verifyProfileUser(profile, null)
+    const address = addressKey(parseAddress(written))
+    const name = nameOf(udf) ?? udf
+    this.#change(() => {
+      const { sql } = this.#database
+      if (sql.get`SELECT 1 FROM account WHERE address = ${address}` === undefined)
+        throw new GatewayError("ACCOUNT_UNKNOWN", `account ${address}: unknown`)
+      if (sql.get`SELECT 1 FROM mesh_account WHERE name = ${name} AND account <> ${address}` !== undefined)
+        throw new GatewayError("ACCOUNT_EXISTS", `mesh account ${udf}: is another account's here`)
+      sql.run`
+        INSERT INTO mesh_account (account, name, profile, connection, activation, mail_profile)
+        VALUES (${address}, ${name}, ${profile}, ${connection}, ${activation}, ${mailProfile})
+        ON CONFLICT (account) DO UPDATE SET name = excluded.name, profile = excluded.profile, connection = excluded.connection,
+          activation = excluded.activation, mail_profile = excluded.mail_profile`
+    })
+  }
+
+  /** The mail profile alone. @throws GatewayError ACCOUNT_UNKNOWN */
+  republish(address: string, mailProfile: Uint8Array): void {
+    this.#change(() => {
+      const { changes } = this.#database.sql
+        .run`UPDATE mesh_account SET mail_profile = ${mailProfile} WHERE account = ${keyOf(address)}`
+      if (changes === 0) throw unknown(address)
+    })
+  }
+
+  /** Ends the account's part in the Mesh; its escrow goes with it. @returns false when it had none */
+  remove(address: string): boolean {
+    return this.#change(() => {
+      const { changes } = this.#database.sql.run`DELETE FROM mesh_account WHERE account = ${keyOf(address)}`
+      return changes > 0
+    })
+  }
+
+  /** What the owner has left with us for the day that the keyring is lost: nobody here can open it. @returns null: nothing */
+  escrow(address: string): Uint8Array | null {
+    const row = this.#database.sql.get`SELECT envelope FROM mesh_escrow WHERE account = ${keyOf(address)}`
+    return row === undefined ? null : octetsIn(row, "envelope")
+  }
+
+  /** @throws GatewayError ACCOUNT_UNKNOWN */
+  putEscrow(address: string, envelope: Uint8Array): void {
+    const key = keyOf(address)
+    this.#database.transaction(() => {
+      if (this.#database.sql.get`SELECT 1 FROM mesh_account WHERE account = ${key}` === undefined)
+        throw unknown(address)
+      this.#database.sql.run`
+        INSERT INTO mesh_escrow (account, envelope) VALUES (${key}, ${envelope})
+        ON CONFLICT (account) DO UPDATE SET envelope = excluded.envelope`
+    })
+  }
+
+  /** One transaction; the sequence moves, here and for every other process. */
+  #change<T>(act: () => T): T {
+    try {
+      return this.#database.transaction(() => {
+        const value = act()
+        this.#database.sql.run`UPDATE change SET sequence = sequence + 1`
+        return value
+      })
+    } finally {
+      this.#cache = null
+    }
+  }
+
+  #cached() {
+    const sequence = this.#database.changeSequence()
+    if (this.#cache?.sequence !== sequence) this.#cache = { sequence, accounts: new Map() }
+    return this.#cache
+  }
+}
+
+function accountIn(row: Row): MeshAccount {
+  const address = textIn(row, "account")
+  try {
+    const profile = verifyProfileUser(octetsIn(row, "profile"), null)
+    return {
+      address,
+      udf: profile.udf,
+      profile,
+      connection: octetsIn(row, "connection"),
+      activation: octetsIn(row, "activation"),
+      mailProfile: octetsIn(row, "mail_profile"),
+    }
+  } catch (cause) {
+    throw new GatewayError("STATE_CORRUPT", `mesh account of ${address}: damaged`, { cause })
+  }
+}
+
+/** What a UDF is found by: the first of its characters, as many as everybody presents. @returns null for fewer, and for no UDF */
+function nameOf(presented: string): string | null {
+  try {
+    const characters = parseUdf(presented).text.replaceAll("-", "")
+    return characters.length < NAME_CHARACTERS ? null : characters.slice(0, NAME_CHARACTERS)
+  } catch (error) {
+    if (hasCode(error, "UDF_MALFORMED")) return null
+    throw error
+  }
+}
+
+/** @returns null when the text is no address */
+function keyOf(address: string): string | null {
+  try {
+    return addressKey(parseAddress(address))
+  } catch (error) {
+    if (hasCode(error, "ADDRESS_SYNTAX")) return null
+    throw error
+  }
+}
+
+function unknown(address: string): GatewayError {
+  return new GatewayError("ACCOUNT_UNKNOWN", `account ${address}: has no part in the Mesh`)
+}
+
+/** 130 bits: more than the 128 that a name is compared to, and fewer than the 140 that are presented. */
+const NAME_CHARACTERS = 26
