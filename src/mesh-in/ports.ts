@@ -1,0 +1,39 @@
+import type { Profile, ProfileUser } from "../mesh/profile.ts"
+
+/** An account of ours, as far as the service is concerned. */
+export interface ServedAccount {
+  readonly address: string
+  readonly profile: ProfileUser
+}
+
+/** Accounts of ours. */
+export interface ServedAccounts {
+  /** @returns null: nobody is here by this address */
+  of(address: string): ServedAccount | null
+}
+
+/** A message that another service has posted: its signature over the request has been checked, and nothing of the message but its length and its type. */
+export interface Posted {
+  readonly account: ServedAccount
+  /** The envelope as it came. */
+  readonly message: Uint8Array
+  /** The service that posts; whether it speaks for the message's sender is said by the sender's profile. */
+  readonly peer: Profile
+  /** What answers a challenge, as its maker wrote it; null: there is none. */
+  readonly admission: Uint8Array | null
+  readonly now: Date
+}
+
+/** What became of a message. `accepted` only when it would survive a power cut. */
+export type PostResult =
+  | { readonly kind: "accepted" }
+  | { readonly kind: "refused"; readonly reason: string }
+  | { readonly kind: "later" }
+  /** Come again with a solution: octets for whoever reads challenges. */
+  | { readonly kind: "admission"; readonly challenge: Uint8Array }
+
+/** Takes messages of one type, each in its own way: access control first (default deny), and a message that came before is accepted again and does nothing. */
+export type Receive = (posted: Posted) => Promise<PostResult>
+
+/** By type: "MessageMail", "MessageContact". What is not here is refused as unsupported. */
+export type Receivers = ReadonlyMap<string, Receive>
