@@ -8,6 +8,7 @@ import { autodiscoverUrl, serveAutodiscover } from "./autodiscover.ts"
 import type { ClientSetup } from "./client-setup.ts"
 import { type ListenAt, listenOn } from "./listen.ts"
 import { serveMailProfiles } from "./mail-profile.ts"
+import { type MeshDoor, serveMesh } from "./mesh-service.ts"
 import { NO_SCHEMAS } from "./no-schemas.ts"
 import { type Askers, KeyAnswers, type PublishedKeys } from "./published.ts"
 import { serveStsPolicy } from "./sts-policy.ts"
@@ -31,10 +32,12 @@ export interface PublicHttpOptions extends ListenAt {
   readonly clients: ClientSetup
   /** The MTA-STS policy of all our domains; null: none is published. */
   readonly stsPolicy: string | null
+  /** null: there is no Mesh service here. */
+  readonly mesh: MeshDoor | null
   readonly log: Log
 }
 
-/** The http role's public side, over TLS only: keys of our people at their well-known addresses, and what clients set themselves up with. */
+/** The http role's public side, over TLS only: keys of our people at their well-known addresses, what clients set themselves up with, and the Mesh service. */
 export async function startPublicHttp(options: PublicHttpOptions): Promise<FastifyInstance> {
   const { key, certificate } = options.tls
   const server = fastify({
@@ -55,6 +58,7 @@ export async function startPublicHttp(options: PublicHttpOptions): Promise<Fasti
   serveAutoconfig(server, options.clients)
   serveAutodiscover(server, options.clients)
   if (options.stsPolicy !== null) serveStsPolicy(server, options.stsPolicy, options.clients.domains)
+  if (options.mesh !== null) serveMesh(server, options.mesh, options.askers)
   server.setNotFoundHandler((request, reply) => notFound(server, request, reply))
   server.setErrorHandler((error, _request, reply) => {
     const status = clientsFault(error)

@@ -37,3 +37,9 @@ export type Receive = (posted: Posted) => Promise<PostResult>
 
 /** By type: "MessageMail", "MessageContact". What is not here is refused as unsupported. */
 export type Receivers = ReadonlyMap<string, Receive>
+
+/** Requests that came before. */
+export interface SeenRequests {
+  /** @returns false: this one did */
+  remember(key: Uint8Array, until: Date, now: Date): boolean
+}

@@ -51,6 +51,13 @@ const TABLES: readonly Table[] = [
   table("keyserver_request", "address, host, fingerprint, state, because, asked_at, changed_at", "address, host"),
   table("mesh_account", "account, name, profile, connection, activation, mail_profile", "account"),
   table("mesh_escrow", "account, envelope", "account"),
+  table("mesh_request", "digest, until", "digest"),
+  table("mesh_store", "account, name, frames, octets, digest, links", "account, name"),
+  table(
+    "mesh_frame",
+    "account, store, number, entry, content_start, content_end, frame, added_at",
+    "account, store, number",
+  ),
 ]
 /** A new state has one of its own. */
 const MADE_ANEW = "setting"

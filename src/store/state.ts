@@ -125,6 +125,20 @@ export const STATE_MIGRATIONS = [
   CREATE TABLE mesh_escrow (
     account TEXT PRIMARY KEY REFERENCES mesh_account (account) ON DELETE CASCADE, envelope BLOB NOT NULL) STRICT;
   `,
+  `
+  CREATE TABLE mesh_request (digest BLOB PRIMARY KEY, until INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+  CREATE INDEX mesh_request_end ON mesh_request (until);
+
+  CREATE TABLE mesh_store (
+    account TEXT NOT NULL REFERENCES mesh_account (account) ON DELETE CASCADE, name TEXT NOT NULL, frames INTEGER NOT NULL,
+    octets INTEGER NOT NULL, digest BLOB NOT NULL, links TEXT NOT NULL, PRIMARY KEY (account, name)) STRICT, WITHOUT ROWID;
+
+  CREATE TABLE mesh_frame (
+    place INTEGER PRIMARY KEY, account TEXT NOT NULL, store TEXT NOT NULL, number INTEGER NOT NULL, entry TEXT NOT NULL,
+    content_start INTEGER NOT NULL, content_end INTEGER NOT NULL, frame BLOB NOT NULL, added_at INTEGER NOT NULL,
+    UNIQUE (account, store, number), FOREIGN KEY (account, store) REFERENCES mesh_store (account, name) ON DELETE CASCADE) STRICT;
+  CREATE INDEX mesh_frame_entry ON mesh_frame (account, store, entry, number);
+  `,
 ]
 
 /** Where the state is: what the configuration says of it. */

@@ -209,6 +209,7 @@ async function startPublic(core: Core, tls: LiveTls, listen: ListenAddress): Pro
     askers: askersOf(core),
     clients: { domains: core.config.domains, services: core.config.clients },
     stsPolicy: stsPolicyOf(core.config),
+    mesh: null,
     log: core.log,
   })
   tls.onChange((changed) => reloadPublicTls(server, changed))

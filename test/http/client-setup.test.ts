@@ -44,6 +44,7 @@ async function start(toml: string): Promise<typeof server> {
     ...nobodysKeys(config.domains),
     clients: { domains: config.domains, services: config.clients },
     stsPolicy: null,
+    mesh: null,
     log: silentLog(),
   })
 }

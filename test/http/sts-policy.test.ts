@@ -21,6 +21,7 @@ beforeAll(async () => {
     ...nobodysKeys(config.domains),
     clients: { domains: config.domains, services: config.clients },
     stsPolicy: stsPolicyText(ENFORCED),
+    mesh: null,
     log: silentLog(),
   })
 })

@@ -15,6 +15,7 @@ test("the public side shows a certificate for each name, and a renewed one at on
     ...nobodysKeys([]),
     clients: { domains: [], services: { imap: [], imapClient: null, smtp: [], https: null } },
     stsPolicy: null,
+    mesh: null,
     log: silentLog(),
   })
   const port = Number(new URL(server.listeningOrigin).port)

@@ -68,6 +68,7 @@ async function serve(toml: string): Promise<Served> {
     askers: askersOf({ config, counters }),
     clients: { domains: DOMAINS, services: config.clients },
     stsPolicy: null,
+    mesh: null,
     log: silentLog(),
   }
   const server = stack.adopt(await startPublicHttp(options), (started) => started.close())

@@ -1,0 +1,54 @@
+import type { FastifyInstance, FastifyReply } from "fastify"
+import type { Askers } from "./published.ts"
+
+/** What a request to the Mesh service came to. */
+interface MeshAnswer {
+  /** Signed; whoever asked reads what it says. */
+  readonly octets: Uint8Array
+  readonly form: "json" | "json-b"
+  /** Whoever asks for many of these is looking for something. */
+  readonly isGuess: boolean
+}
+
+/** The Mesh service as HTTP sees it. */
+export interface MeshDoor {
+  /** Octets of a request at most. */
+  readonly maxRequestOctets: number
+  /** @returns null: it is no request */
+  answer(request: Uint8Array): Promise<MeshAnswer | null>
+}
+
+/** The Mesh service (docs/MESH.md): one request is one POST. What it says of a request it says in a signed answer, 200; other statuses are HTTP's own, and no answer. */
+export function serveMesh(server: FastifyInstance, door: MeshDoor, askers: Askers): void {
+  server.register(async (scope) => {
+    scope.removeAllContentTypeParsers()
+    scope.addContentTypeParser(MEDIA_TYPES, { parseAs: "buffer" }, (_request, body, done) => done(null, body))
+    scope.post(MESH_PATH, { bodyLimit: door.maxRequestOctets }, async (request, reply) => {
+      if (!(await askers.mayAsk(request.ip)))
+        return text(reply.header("retry-after", String(RETRY_SECONDS)), 429, "too many requests that were refused")
+      const answer = request.body instanceof Uint8Array ? await door.answer(request.body) : null
+      if (answer === null || answer.isGuess) await askers.guessed(request.ip)
+      return answer === null ? text(reply, 400, "no request of the Mesh") : send(reply, answer)
+    })
+  })
+}
+
+function send(reply: FastifyReply, { octets, form }: MeshAnswer): FastifyReply {
+  return reply
+    .code(200)
+    .header("content-type", form === "json" ? "application/json" : "application/dare")
+    .header("cache-control", "no-store")
+    .header("x-content-type-options", "nosniff")
+    .send(Buffer.from(octets.buffer, octets.byteOffset, octets.length))
+}
+
+function text(reply: FastifyReply, status: number, line: string): FastifyReply {
+  return reply.code(status).type("text/plain; charset=utf-8").send(`${line}\n`)
+}
+
+/** Where a service is asked, as profiles name it. */
+export const MESH_PATH = "/.well-known/mmm/"
+/** None that a web page of others could send without asking (CORS). */
+const MEDIA_TYPES = ["application/json", "application/dare"]
+/** Until some of what was counted is forgotten: at most an hour. */
+const RETRY_SECONDS = 600

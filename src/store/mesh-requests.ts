@@ -1,0 +1,23 @@
+import type { Database } from "./database.ts"
+
+/**
+ * Requests to the Mesh service that have been seen, for as long as they could be sent again. In the state: a restart and another machine know them, too. There are no more of
+ * them than requests whose signature was right within five minutes, some 100 octets each.
+ */
+export class MeshRequests {
+  readonly #database: Database
+
+  constructor(database: Database) {
+    this.#database = database
+  }
+
+  /** @returns false: it was there already */
+  remember(key: Uint8Array, until: Date, now: Date): boolean {
+    return this.#database.transaction(() => {
+      this.#database.sql.run`DELETE FROM mesh_request WHERE until < ${now.getTime()}`
+      const { changes } = this.#database.sql.run`
+        INSERT INTO mesh_request (digest, until) VALUES (${key}, ${until.getTime()}) ON CONFLICT DO NOTHING`
+      return Number(changes) === 1
+    })
+  }
+}
