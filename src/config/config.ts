@@ -251,6 +251,16 @@ interface DnsConfig {
   readonly validating: boolean
 }
 
+/** This gateway's part in the Mesh. */
+export interface MeshConfig {
+  /** Where others ask our service, `https://host[:port]/.well-known/mmm/`; null: there is none, nothing is listed and nothing is sent. */
+  readonly service: string | null
+  /** Whose messages come in, beside requests for contact; none of these: nobody's. */
+  readonly accept: readonly ("contacts" | "organisation" | "everybody")[]
+  /** Octets of all stores of one account. */
+  readonly storageOctets: number
+}
+
 /** Bounds; each has a default that suits a small server. */
 export interface LimitsConfig {
   /** Octets of a message as sent. */
@@ -368,6 +378,7 @@ export interface Config {
   readonly keys: KeysConfig
   readonly dns: DnsConfig
   readonly scan: ScanConfig
+  readonly mesh: MeshConfig
   readonly limits: LimitsConfig
   /** What is allowed but worth a thought; for the log. */
   readonly warnings: readonly string[]

@@ -134,6 +134,7 @@ const TABLES: readonly string[] = [
   "keys",
   "dns",
   "scan",
+  "mesh",
   "limits",
 ]
 const TABLE_ARRAYS: readonly string[] = ["tls.names", "relay.domains", "policy.rules", "keys.directories"]

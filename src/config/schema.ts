@@ -20,6 +20,7 @@ import type {
 } from "./config.ts"
 import { Document, type Mistake } from "./document.ts"
 import { readKeys } from "./keys.ts"
+import { readMesh } from "./mesh.ts"
 import { readOutgoing } from "./outgoing.ts"
 import { postgresWarning, readPostgresUrl } from "./postgres-url.ts"
 import { readRedisUrl, redisWarning } from "./redis-url.ts"
@@ -98,6 +99,7 @@ function readConfig(document: Document, file: string): Config | null {
     names: readTlsNames(document, path),
     acme: readAcme(document, hostname, path),
   }
+  const services = readServices(document, hostname)
   const config = {
     file,
     hostname,
@@ -106,7 +108,7 @@ function readConfig(document: Document, file: string): Config | null {
     secrets: document.optional("secrets", path, resolve(file, "../secrets")),
     keyring: document.optional("keyring", path, resolve(file, "../keyring")),
     logLevel: document.optional("logLevel", oneOf("debug", "info", "warn", "error", "silent"), "info"),
-    ...readServices(document, hostname),
+    ...services,
     tls,
     store: readStore(document, path),
     queue: readQueue(document, path),
@@ -126,6 +128,7 @@ function readConfig(document: Document, file: string): Config | null {
     keys: readKeys(document, path),
     dns: readDns(document),
     scan: readScan(document, limits),
+    mesh: readMesh(document, services.listen.https !== undefined),
     limits,
     warnings: [],
   }

@@ -11,6 +11,10 @@ const COUNTERS = {
     help: "Questions for keys that were not answered, by the limit that was met.",
     labels: ["limit"],
   },
+  postern_mesh_requests_total: {
+    help: "Requests to the Mesh service, by what they came to.",
+    labels: ["operation", "outcome"],
+  },
   postern_smtp_refused_total: { help: "Messages and recipients refused, by reply code.", labels: ["listener", "code"] },
   postern_smtp_auth_total: {
     help: "Results of authenticating messages of other servers, by method.",

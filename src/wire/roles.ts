@@ -31,6 +31,7 @@ import { type KeyMeans, keyMeansOf } from "./key-rules.ts"
 import { type KnownPeople, knowPeople } from "./known-people.ts"
 import { startLdap } from "./ldap.ts"
 import { type LoginLimits, loginLimits } from "./login-limits.ts"
+import { meshDoorOf } from "./mesh-service.ts"
 import { askersOf, publishedKeys } from "./published.ts"
 import { restoreServerCertificate } from "./server-certificate.ts"
 import { claim, SHARES_PORTS } from "./shared-ports.ts"
@@ -209,7 +210,7 @@ async function startPublic(core: Core, tls: LiveTls, listen: ListenAddress): Pro
     askers: askersOf(core),
     clients: { domains: core.config.domains, services: core.config.clients },
     stsPolicy: stsPolicyOf(core.config),
-    mesh: null,
+    mesh: meshDoorOf(core, new Map()),
     log: core.log,
   })
   tls.onChange((changed) => reloadPublicTls(server, changed))

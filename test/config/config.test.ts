@@ -100,6 +100,7 @@ describe("defaults", () => {
       policy: plain.policy,
       keys: plain.keys,
       scan: plain.scan,
+      mesh: plain.mesh,
       dns: plain.dns,
       tls: plain.tls,
       deliver: plain.deliver,
@@ -332,6 +333,36 @@ describe("scanners", () => {
   ]
   test.each(wrong)("%s stops the start", (line, want) => {
     expect(mistakesOf(`${DOMAINS}[scan]\n${line}\n`)).toMatch(want)
+  })
+})
+
+describe("the part in the Mesh", () => {
+  const mesh = (text: string) => parseConfig(`${DOMAINS}[listen]\nhttps = "*:443"\n[mesh]\n${text}`, FILE).mesh
+
+  test("none, unless it is said where the service is asked", () => {
+    expect(parseConfig(DOMAINS, FILE).mesh).toEqual({
+      service: null,
+      accept: ["contacts", "organisation"],
+      storageOctets: 1_000_000_000,
+    })
+    expect(mesh('service = ""').service).toBeNull()
+    const service = "https://Mail.example.test:8443/.well-known/mmm/"
+    expect(mesh(`service = "${service}"\naccept = []\nstorage = "5MB"`)).toEqual({
+      service: service.toLowerCase(),
+      accept: [],
+      storageOctets: 5_000_000,
+    })
+  })
+
+  test.each([
+    ['service = "https://mail.example.test/.well-known/mmm/"', /listen\.https/],
+    ['service = "http://mail.example.test/.well-known/mmm/"', /mesh\.service/],
+    ['service = "https://mail.example.test/"', /mesh\.service/],
+    ['service = "https://a:b@mail.example.test/.well-known/mmm/"', /mesh\.service/],
+    ['service = "https://mail.example.test/.well-known/mmm/?x"', /mesh\.service/],
+    ['accept = ["strangers"]', /mesh\.accept/],
+  ])("%s is a mistake", (line, want) => {
+    expect(mistakesOf(`${DOMAINS}[mesh]\n${line}\n`)).toMatch(want)
   })
 })
 

@@ -1,0 +1,39 @@
+/** PURE. [mesh] of postern.toml: this gateway's part in the Mesh. */
+import type { MeshConfig } from "./config.ts"
+import type { Document } from "./document.ts"
+import { hostIn, readSize, wrong } from "./values.ts"
+
+/** `hasHttps`: listen.https is stated, which the service is asked at. */
+export function readMesh(document: Document, hasHttps: boolean): MeshConfig {
+  const service = document.optional<string | null>("mesh.service", readService, null)
+  if (service !== null && !hasHttps)
+    document.mistake("listen.https", 'is missing: mesh.service needs it, "*:443" in most cases')
+  return {
+    service,
+    accept: document.optional<MeshConfig["accept"]>("mesh.accept", readAccepted, ["contacts", "organisation"]),
+    storageOctets: document.optional("mesh.storage", readSize, 1_000_000_000),
+  }
+}
+
+/** An https URL that ends where services are asked; the empty string: none. */
+function readService(value: unknown): string | null {
+  if (value === "") return null
+  const url = typeof value === "string" ? URL.parse(value) : null
+  const isPlain = url?.username === "" && url.password === "" && url.search === "" && url.hash === ""
+  if (url === null || url.protocol !== "https:" || !isPlain || hostIn(url) === "" || url.pathname !== WELL_KNOWN)
+    throw wrong(`"https://host${WELL_KNOWN}", or "" for none`)
+  return url.href
+}
+
+function readAccepted(value: unknown): MeshConfig["accept"] {
+  const expected = wrong(`a list of ${ACCEPTED.map((word) => `"${word}"`).join(", ")}`)
+  if (!Array.isArray(value)) throw expected
+  return value.map((word: unknown) => {
+    const known = ACCEPTED.find((one) => one === word)
+    if (known === undefined) throw expected
+    return known
+  })
+}
+
+const WELL_KNOWN = "/.well-known/mmm/"
+const ACCEPTED = ["contacts", "organisation", "everybody"] as const

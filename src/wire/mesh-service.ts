@@ -1,0 +1,36 @@
+import type { MeshDoor } from "../http/mesh-service.ts"
+import type { Outcome } from "../mesh/protocol/operation.ts"
+import { MAX_REQUEST_OCTETS } from "../mesh/protocol/request.ts"
+import { helloOf } from "../mesh-in/hello.ts"
+import type { Receivers } from "../mesh-in/ports.ts"
+import { postTo } from "../mesh-in/post.ts"
+import { type Handlers, meshService } from "../mesh-in/service.ts"
+import { MeshAccounts } from "../store/mesh-accounts.ts"
+import { openMeshHost } from "../store/mesh-host.ts"
+import { MeshRequests } from "../store/mesh-requests.ts"
+import type { Core } from "./core.ts"
+
+/** The Mesh service of this gateway, where it has one. `receivers` take what other services post. */
+export function meshDoorOf(core: Core, receivers: Receivers): MeshDoor | null {
+  const { config, database, now, log, counters } = core
+  if (config.mesh.service === null) return null
+  const { service: own } = openMeshHost(config.secrets, now())
+  const accounts = new MeshAccounts(database)
+  const seen = new MeshRequests(database)
+  const handlers: Handlers = { Post: postTo({ accounts, receivers, seen }) }
+  const all = { Hello: helloOf(own, Object.keys(handlers)), ...handlers }
+  const service = meshService({ own, handlers: all, now, log })
+  return {
+    maxRequestOctets: MAX_REQUEST_OCTETS,
+    async answer(request) {
+      const answer = await service(request)
+      if (answer === null) return null
+      const { octets, form, operation, outcome } = answer
+      counters.add("postern_mesh_requests_total", { operation, outcome })
+      return { octets, form, isGuess: GUESSES.includes(outcome) }
+    },
+  }
+}
+
+/** What nobody hears often who means it well. */
+const GUESSES: readonly Outcome[] = ["AccountUnknown", "Forged", "Unsigned"]
