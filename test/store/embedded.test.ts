@@ -14,6 +14,7 @@ import type { StateDriver } from "./conformance/driver.ts"
 import { keysConformance } from "./conformance/keys.ts"
 import { keyserverRequestsConformance } from "./conformance/keyserver-requests.ts"
 import { meshAccountsConformance } from "./conformance/mesh-accounts.ts"
+import { meshStoresConformance } from "./conformance/mesh-stores.ts"
 import { peopleConformance } from "./conformance/people.ts"
 import { pinnedCertificatesConformance } from "./conformance/pinned-certificates.ts"
 import { presenceConformance } from "./conformance/presence.ts"
@@ -38,6 +39,7 @@ const embedded: StateDriver = {
 
 describe("the state in SQLite", () => {
   describe("database", () => databaseConformance(embedded))
+  describe("stores of the Mesh", () => meshStoresConformance(embedded))
   describe("people", () => peopleConformance(embedded))
   describe("pinned certificates", () => pinnedCertificatesConformance(embedded))
   describe("Mesh accounts", () => meshAccountsConformance(embedded))

@@ -6,6 +6,7 @@ import type { StateDriver } from "../conformance/driver.ts"
 import { keysConformance } from "../conformance/keys.ts"
 import { keyserverRequestsConformance } from "../conformance/keyserver-requests.ts"
 import { meshAccountsConformance } from "../conformance/mesh-accounts.ts"
+import { meshStoresConformance } from "../conformance/mesh-stores.ts"
 import { peopleConformance } from "../conformance/people.ts"
 import { pinnedCertificatesConformance } from "../conformance/pinned-certificates.ts"
 import { presenceConformance } from "../conformance/presence.ts"
@@ -52,6 +53,7 @@ describe.skipIf(!postgresPossible)("the state in PostgreSQL", async () => {
   }
 
   describe("database", () => databaseConformance(driver))
+  describe("stores of the Mesh", () => meshStoresConformance(driver))
   describe("people", () => peopleConformance(driver))
   describe("pinned certificates", () => pinnedCertificatesConformance(driver))
   describe("Mesh accounts", () => meshAccountsConformance(driver))
