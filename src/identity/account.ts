@@ -6,13 +6,17 @@ import { p256PublicPoint } from "../crypto/primitives/p256.ts"
 import { recryptionScalarP256 } from "../crypto/recryption/split.ts"
 import { GatewayError } from "../errors.ts"
 import type { AccountKey, Format } from "../store/account.ts"
+import type { MeshAccountRecord } from "../store/mesh-accounts.ts"
+import { sealEscrow } from "./escrow.ts"
 import { keyFingerprint } from "./fingerprint.ts"
 import { issueLeaf, issuerOf, leafValidity, type Making, makeScalar, makeSerial, rootValidity } from "./issuing.ts"
 import { hex } from "./json.ts"
+import { connectedTo, type MeshPerson, mailProfileOf, makeMesh, meshRecordOf } from "./mesh-account.ts"
+import type { MeshGateway } from "./mesh-gateway.ts"
 import { addEncryptionKey, makeOpenPgpIdentity, openPgpProfileKey, renewOpenPgpIdentity } from "./openpgp-keys.ts"
-import type { KeyPair, Person, PersonDevice, SmimeKey } from "./person.ts"
+import { type KeyPair, liveDevices, type Person, type PersonDevice, type PersonMesh, type SmimeKey } from "./person.ts"
 import { type ProfileConnection, signProfile } from "./profile.ts"
-import { type CertificateChange, type Change, type ScalarChange, signRequest } from "./requests.ts"
+import { type CertificateChange, type Change, type Republished, type ScalarChange, signRequest } from "./requests.ts"
 
 /** A change, made but not applied: the person as the keyring keeps it from now on, and the signed request for the server. */
 export interface Made {
@@ -28,32 +32,54 @@ export interface NewAccount {
   readonly name: string
   /** The first is used for arriving mail. */
   readonly formats: readonly Format[]
+  /** What the account is connected to in the Mesh; absent: nothing. */
+  readonly gateway?: MeshGateway
 }
 
-/** A new person: personal root and intermediate, and a key for each format. */
+/** A new person: personal root and intermediate, a key for each format, and a Mesh profile. */
 export async function makeAccount(account: NewAccount, making: Making): Promise<Made> {
-  const name = account.name === "" ? account.address : account.name
-  const root = makeRoot(account.address, name, makeScalar(making.random), makeSerial(making.random), making)
+  const { address, formats, gateway } = account
+  const name = account.name === "" ? address : account.name
+  const root = makeRoot(address, name, makeScalar(making.random), makeSerial(making.random), making)
   const intermediate = makeIntermediate(
-    { address: account.address, name, root },
+    { address, name, root },
     makeScalar(making.random),
     makeSerial(making.random),
     making,
   )
-  const bare: Person = { ...account, name, root, intermediate, smime: [], openpgp: null, devices: [] }
-  const smime = account.formats.includes("smime") ? [makeSmimeKey(bare, making)] : []
-  const openpgp = account.formats.includes("openpgp") ? await makeOpenPgpIdentity(bare, making.now) : null
+  const mesh = gateway === undefined ? null : makeMesh(address, gateway, making)
+  const bare: Person = { address, name, formats, root, intermediate, smime: [], openpgp: null, devices: [], mesh }
+  const smime = formats.includes("smime") ? [makeSmimeKey(bare, making)] : []
+  const openpgp = formats.includes("openpgp") ? await makeOpenPgpIdentity(bare, making.now) : null
   const person: Person = { ...bare, smime, openpgp }
+  return { person, request: additionOf(person, making) }
+}
+
+/** The request that makes the account of this person at a server which has none: with the keys of old mail, and without devices. */
+export function additionOf(person: Person, making: Making): string {
+  const { name, formats, root, intermediate } = person
   const change: Change = {
     kind: "account-add",
     name,
-    formats: account.formats,
+    formats,
     root: root.certificate,
     intermediate: intermediate.certificate,
-    keys: currentKeys(person),
+    keys: keysOf(person),
     profile: profileOf(person, making.now),
+    mesh: recordOf(person, making),
   }
-  return { person, request: requestOf(person, change, making) }
+  return requestOf(person, change, making)
+}
+
+/** Connects the account to a gateway of the Mesh: the one it had, anew, or another. An account that had no Mesh profile gets one. */
+export function connectAccount(person: Person, gateway: MeshGateway, making: Making): Made {
+  const { address, mesh } = person
+  const connected: MeshPerson = {
+    ...person,
+    mesh: mesh === null ? makeMesh(address, gateway, making) : connectedTo(gateway, address, mesh, making),
+  }
+  const change: Change = { kind: "account-mesh", mesh: meshRecordOf(connected, connectionsOf(connected), making) }
+  return { person: connected, request: requestOf(connected, change, making) }
 }
 
 /** A new current key for each format, and for each live device what recrypts from it. Old keys stay for old mail. */
@@ -69,16 +95,19 @@ export async function rekeyAccount(person: Person, making: Making): Promise<Made
   const smimeScalars = smimeKey === null ? [] : liveDevices(person).flatMap((device) => smimeScalar(device, smimeKey))
   const change: Change = {
     kind: "account-rekey",
-    keys: currentKeys(rekeyed),
+    keys: keysOf(rekeyed).filter((key) => key.current),
     scalars: [...smimeScalars, ...(added?.scalars ?? [])],
     certificates: [],
-    profile: profileOf(rekeyed, making.now),
+    ...profilesOf(rekeyed, making.now),
   }
   return { person: rekeyed, request: requestOf(rekeyed, change, making) }
 }
 
-/** New certificates for the same keys, with the same serial numbers. The root is renewed when what it issues would outlive it. */
-export async function renewAccount(person: Person, making: Making): Promise<Made> {
+/**
+ * New certificates for the same keys, with the same serial numbers. The root is renewed when what it issues would outlive it.
+ * `gateway`: what the account is connected to in the Mesh from now on; null: to what it was, if anything.
+ */
+export async function renewAccount(person: Person, making: Making, gateway: MeshGateway | null = null): Promise<Made> {
   const { address, name } = person
   const rootEnds = readCertificate(person.root.certificate).notAfter
   const root =
@@ -94,28 +123,49 @@ export async function renewAccount(person: Person, making: Making): Promise<Made
   const base: Person = { ...person, root, intermediate }
   const smime = person.smime.map((key) => renewSmimeKey(base, key, making))
   const openpgp = person.openpgp === null ? null : await renewOpenPgpIdentity(person.openpgp, making.now)
-  const renewed: Person = { ...base, smime, openpgp }
+  const renewed: Person = { ...base, smime, openpgp, mesh: renewedMesh(person, gateway, making) }
   const change: Change = {
     kind: "account-renew",
     root: root.certificate,
     intermediate: intermediate.certificate,
+    mesh: recordOf(renewed, making),
     certificates: [...smime.map(({ id, certificate }) => ({ id, certificate })), ...openPgpCertificates(renewed)],
     profile: profileOf(renewed, making.now),
+    mailProfile: null,
   }
   return { person: renewed, request: requestOf(renewed, change, making) }
 }
 
-/** The signed profile of the person as it is. */
-export function profileOf(person: Person, now: Date): string {
+/** The signed profiles of the person as it is. */
+export function profilesOf(person: Person, now: Date): Pick<Republished, "profile" | "mailProfile"> {
+  const mailProfile = isInMesh(person) ? mailProfileOf(person, connectionsOf(person), now) : null
+  return { profile: profileOf(person, now), mailProfile }
+}
+
+function profileOf(person: Person, now: Date): string {
   const { address, name, root } = person
   const udf = keyFingerprint(p256PublicPoint(root.scalar))
-  const connection = person.formats.map((format) => connectionOf(person, format))
+  const connection = connectionsOf(person)
   return signProfile({ version: 1, address, name, udf, root: root.certificate, issuedAt: now, connection }, root.scalar)
 }
 
-/** Signs a change of this person's as a request. */
-export function requestOf(person: Person, change: Change, { now, random }: Making): string {
-  const request = { id: hex(random(16)), address: person.address, madeAt: now, change }
+function isInMesh(person: Person): person is MeshPerson {
+  return person.mesh !== null
+}
+
+function recordOf(person: Person, making: Making): MeshAccountRecord | null {
+  return isInMesh(person) ? meshRecordOf(person, connectionsOf(person), making) : null
+}
+
+function renewedMesh({ address, mesh }: Person, gateway: MeshGateway | null, making: Making): PersonMesh | null {
+  if (mesh !== null) return connectedTo(gateway ?? mesh.gateway, address, mesh, making)
+  return gateway === null ? null : makeMesh(address, gateway, making)
+}
+
+/** Signs a change as a request of this person, as it is after the change: what the server keeps for its owner goes with it. */
+export function requestOf(person: Person, change: Change, making: Making): string {
+  const escrow = isInMesh(person) && change.kind !== "account-remove" ? sealEscrow(person, making) : null
+  const request = { id: hex(making.random(16)), address: person.address, madeAt: making.now, escrow, change }
   return signRequest(request, p256PublicPoint(person.root.scalar), person.root.scalar)
 }
 
@@ -123,11 +173,6 @@ export function requestOf(person: Person, change: Change, { now, random }: Makin
 export function smimeScalar(device: PersonDevice, key: SmimeKey): readonly ScalarChange[] {
   if (device.decryption === null) return []
   return [{ device: device.id, keyId: key.id, scalar: recryptionScalarP256(key.scalar, device.decryption.scalar) }]
-}
-
-/** Devices that are not revoked. */
-export function liveDevices(person: Person): readonly PersonDevice[] {
-  return person.devices.filter((device) => device.revokedAt === null)
 }
 
 /** The serial number's content octets. */
@@ -141,24 +186,20 @@ export function openPgpCertificates({ openpgp }: Person): readonly CertificateCh
   return openpgp === null || current === undefined ? [] : [{ id: current.id, certificate: openpgp.certificate }]
 }
 
-function currentKeys(person: Person): readonly AccountKey[] {
-  const smime = person.smime
-    .filter((key) => key.current)
-    .map(({ id, certificate, addedAt }): AccountKey => ({ id, format: "smime", certificate, current: true, addedAt }))
-  const { openpgp } = person
-  const keys = openpgp?.keys.filter((key) => key.current) ?? []
+/** All keys of the account, as the server knows them. */
+function keysOf({ smime, openpgp }: Person): readonly AccountKey[] {
+  const certificate = openpgp?.certificate ?? new Uint8Array()
   return [
-    ...smime,
-    ...keys.map(
-      ({ id, addedAt }): AccountKey => ({
-        id,
-        format: "openpgp",
-        certificate: openpgp?.certificate ?? new Uint8Array(),
-        current: true,
-        addedAt,
-      }),
+    ...smime.map(({ scalar: _scalar, ...key }): AccountKey => ({ ...key, format: "smime" })),
+    ...(openpgp?.keys ?? []).map(
+      ({ scalar: _scalar, ...key }): AccountKey => ({ ...key, format: "openpgp", certificate }),
     ),
   ]
+}
+
+/** How mail is written to the person over SMTP. */
+function connectionsOf(person: Person): readonly ProfileConnection[] {
+  return person.formats.map((format) => connectionOf(person, format))
 }
 
 function connectionOf(person: Person, format: Format): ProfileConnection {

@@ -2,10 +2,13 @@ import { publicKeyFingerprint, readCertificate } from "../crypto/cms/certificate
 import { GatewayError } from "../errors.ts"
 import { addressKey, parseAddress } from "../message/address.ts"
 import type { Account, AccountKey, DeviceLogin } from "../store/account.ts"
-import type { Database } from "../store/database.ts"
+import type { Database, State } from "../store/database.ts"
 import type { GatewayKeys } from "../store/gateway-keys.ts"
+import { MeshAccounts } from "../store/mesh-accounts.ts"
+import type { MeshHost } from "../store/mesh-host.ts"
 import type { People } from "../store/people.ts"
 import { signingKeyState } from "../store/signing-folder.ts"
+import { keepEscrow, type MeshTarget, putMesh, republishMail } from "./apply-mesh.ts"
 import { fitnessOf } from "./gateway-certificate.ts"
 import { verifyProfile } from "./profile.ts"
 import type { Change, Republished, Request, SignedRequest } from "./requests.ts"
@@ -15,14 +18,19 @@ import { verifyRequest } from "./requests.ts"
 export interface RequestTarget {
   readonly people: People
   readonly gatewayKeys: GatewayKeys
-  readonly database: Database
+  readonly database: State
+  /** What this gateway is in the Mesh; absent: requests that are about it are refused. */
+  readonly meshHost?: () => MeshHost
 }
+
+/** The same, with what is made of it for each request. */
+type Target = Omit<RequestTarget, "meshHost"> & { readonly mesh: MeshTarget }
 
 /**
  * Checks a signed request against what is known, and applies it whole or not at all. The one way in which an account's keys and
  * devices change. `fingerprint`: only what this personal root signed; null: whichever may sign.
  * @throws GatewayError REQUEST_INVALID (tampered, foreign, applied before, contradicts itself), ACCOUNT_UNKNOWN, ACCOUNT_EXISTS,
- * DEVICE_EXISTS, DEVICE_UNKNOWN, GATEWAY_KEY_UNKNOWN, GATEWAY_KEY_STATE
+ * DEVICE_EXISTS, DEVICE_UNKNOWN, GATEWAY_KEY_UNKNOWN, GATEWAY_KEY_STATE, MESH_UNTRUSTED, MESH_EXPIRED, MESH_OBJECT_INVALID
  */
 export function applyRequest(
   target: RequestTarget,
@@ -30,44 +38,51 @@ export function applyRequest(
   now: Date,
   fingerprint: string | null = null,
 ): SignedRequest {
-  const { people, database } = target
+  const { people, database, meshHost } = target
+  const mesh = { accounts: new MeshAccounts(database), host: meshHost ?? null }
   const signed = verifyRequest(text, (address) => people.account(address)?.root ?? null)
   if (fingerprint !== null && signed.fingerprint !== fingerprint)
     throw invalid(`is signed by ${signed.fingerprint}, not by ${fingerprint}`)
   const { request } = signed
   database.transaction(() => {
     recordOnce(database, request, now)
-    applyChange(target, request, now)
+    applyChange({ ...target, mesh }, request, now)
+    if (request.escrow !== null) keepEscrow(mesh, request.address, request.escrow)
   })
   return signed
 }
 
-function applyChange(target: RequestTarget, { address, change }: Request, now: Date): void {
-  const { people, gatewayKeys } = target
+function applyChange(target: Target, { address, change }: Request, now: Date): void {
+  const { people, gatewayKeys, mesh } = target
   switch (change.kind) {
     case "account-add":
       addAccount(people, address, change, now)
+      if (change.mesh !== null) putMesh(mesh, known(people, address), change.mesh, now)
       return
     case "account-rekey":
-      rekey(people, known(people, address), change)
+      rekey(target, known(people, address), change)
       return
     case "account-renew":
       sameKey(known(people, address).root, change.root, "root")
       people.updateAccount(address, { root: change.root, intermediate: change.intermediate })
-      republish(people, known(people, address), change)
+      republish(target, known(people, address), change)
+      if (change.mesh !== null) putMesh(mesh, known(people, address), change.mesh, now)
+      return
+    case "account-mesh":
+      putMesh(mesh, known(people, address), change.mesh, now)
       return
     case "account-remove":
       people.removeAccount(address)
       gatewayKeys.removeAll(address)
       return
     case "device-add":
-      addDevice(people, known(people, address), change, now)
+      addDevice(target, known(people, address), change, now)
       return
     case "device-renew":
-      renewDevice(people, known(people, address), change)
+      renewDevice(target, known(people, address), change)
       return
     case "device-revoke":
-      revokeDevice(people, known(people, address), change, now)
+      revokeDevice(target, known(people, address), change, now)
       return
     case "gateway-key-add":
       addGatewayKey(target, known(people, address), change, now)
@@ -91,7 +106,8 @@ function addAccount(people: People, address: string, change: ChangeOf<"account-a
   people.addAccount({ address, name, formats, root, intermediate, keys, profile }, now)
 }
 
-function rekey(people: People, account: Account, change: ChangeOf<"account-rekey">): void {
+function rekey(target: Target, account: Account, change: ChangeOf<"account-rekey">): void {
+  const { people } = target
   const live = new Set(liveDevices(people, account.address))
   for (const key of change.keys) {
     checkKey(key, account.address)
@@ -99,10 +115,11 @@ function rekey(people: People, account: Account, change: ChangeOf<"account-rekey
     const scalars = change.scalars.filter((scalar) => scalar.keyId === key.id && live.has(scalar.device))
     people.addAccountKey(account.address, key, scalars)
   }
-  republish(people, known(people, account.address), change)
+  republish(target, known(people, account.address), change)
 }
 
-function addDevice(people: People, account: Account, change: ChangeOf<"device-add">, now: Date): void {
+function addDevice(target: Target, account: Account, change: ChangeOf<"device-add">, now: Date): void {
+  const { people } = target
   const { device } = change
   if (people.devices(account.address).some((other) => other.id === device.id))
     throw invalid("its device was added before")
@@ -125,58 +142,59 @@ function addDevice(people: People, account: Account, change: ChangeOf<"device-ad
     change.scalars.filter((scalar) => scalar.device === device.id),
     now,
   )
-  republish(people, account, change)
+  republish(target, account, change)
 }
 
-function renewDevice(people: People, account: Account, change: ChangeOf<"device-renew">): void {
+function renewDevice(target: Target, account: Account, change: ChangeOf<"device-renew">): void {
+  const { people } = target
   const { id, name, certificate, signingCertificate, loginCertificate } = change.device
   if (!liveDevices(people, account.address).includes(id))
     throw new GatewayError("DEVICE_UNKNOWN", `device ${name} of ${account.address}: there is no such live device`)
   for (const renewed of [certificate, signingCertificate, loginCertificate])
     if (renewed !== null) checkAddress(renewed, account.address)
   people.renewDevice(id, { certificate, signingCertificate, login: loginOf(loginCertificate) })
-  republish(people, account, change)
+  republish(target, account, change)
 }
 
-function revokeDevice(people: People, account: Account, change: ChangeOf<"device-revoke">, now: Date): void {
+function revokeDevice(target: Target, account: Account, change: ChangeOf<"device-revoke">, now: Date): void {
+  const { people } = target
   const device = people.devices(account.address).find((candidate) => candidate.id === change.device)
   if (device === undefined)
     throw new GatewayError("DEVICE_UNKNOWN", `device ${change.name} of ${account.address}: there is no such device`)
   // An administrator may have been first; then only the owner's certificate is left to change.
   if (device.revokedAt === null) people.revokeDevice(account.address, device.name, now)
-  republish(people, account, change)
+  republish(target, account, change)
 }
 
 function addGatewayKey(
-  { people, gatewayKeys }: RequestTarget,
+  target: Target,
   account: Account,
   { key: id, certificate, ...published }: ChangeOf<"gateway-key-add">,
   now: Date,
 ): void {
+  const { people, gatewayKeys } = target
   const key = gatewayKeys.of(account.address).find((candidate) => candidate.id === id)
   if (key === undefined || signingKeyState(key) === "retired")
     throw new GatewayError(
       "GATEWAY_KEY_UNKNOWN",
       `gateway key ${id} of ${account.address}: waits for no certificate here`,
     )
-  republish(people, account, published)
+  republish(target, account, published)
   const fitness = fitnessOf(key, certificate, known(people, account.address), now)
   if (fitness.kind === "unfit") throw invalid(`certifies gateway key ${id}, but ${fitness.because}`)
   gatewayKeys.certify(account.address, id, certificate, now)
 }
 
-function removeGatewayKey(
-  { people, gatewayKeys }: RequestTarget,
-  account: Account,
-  change: ChangeOf<"gateway-key-remove">,
-): void {
-  republish(people, account, change)
+function removeGatewayKey(target: Target, account: Account, change: ChangeOf<"gateway-key-remove">): void {
+  const { gatewayKeys } = target
+  republish(target, account, change)
   // An administrator may have been first; then only the owner's certificate is left to change.
   if (gatewayKeys.of(account.address).some(({ id }) => id === change.key))
     gatewayKeys.remove(account.address, change.key)
 }
 
-function republish(people: People, account: Account, change: Republished): void {
+function republish({ people, mesh }: Target, account: Account, change: Republished): void {
+  if (change.mailProfile !== null) republishMail(mesh, account, change.mailProfile)
   for (const { id, certificate } of change.certificates) {
     const key = account.keys.find((candidate) => candidate.id === id)
     if (key === undefined) throw invalid(`names an account key that is not known here: ${id}`)

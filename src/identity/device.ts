@@ -2,11 +2,11 @@
 
 import { GatewayError } from "../errors.ts"
 import { hashPassword } from "../store/people.ts"
-import { liveDevices, type Made, openPgpCertificates, requestOf, serialOf, smimeScalar } from "./account.ts"
+import { type Made, openPgpCertificates, requestOf, serialOf, smimeScalar } from "./account.ts"
 import { issueLeaf, issueLoginPair, type Making, makeScalar, makeSerial } from "./issuing.ts"
 import { hex } from "./json.ts"
 import { addDeviceKeys, revokeDeviceKey } from "./openpgp-keys.ts"
-import type { KeyPair, Person, PersonDevice } from "./person.ts"
+import { type KeyPair, liveDevices, type Person, type PersonDevice } from "./person.ts"
 import type { DeviceRecord } from "./requests.ts"
 
 /** How a new device is to be. */
@@ -55,6 +55,7 @@ export async function makeDevice(person: Person, wanted: NewDevice, making: Maki
       scalars: [...smimeScalars, ...(added?.scalars ?? [])],
       certificates: openPgpCertificates(changed),
       profile: null,
+      mailProfile: null,
     },
     making,
   )
@@ -73,7 +74,7 @@ export async function renewDevice(person: Person, name: string, making: Making):
   const changed = withDevice(person, device)
   const request = requestOf(
     changed,
-    { kind: "device-renew", device: recordOf(device), certificates: [], profile: null },
+    { kind: "device-renew", device: recordOf(device), certificates: [], profile: null, mailProfile: null },
     making,
   )
   return { person: changed, device, request }
@@ -89,7 +90,14 @@ export async function revokeDevice(person: Person, name: string, making: Making)
   const changed = withDevice({ ...person, openpgp }, device)
   const request = requestOf(
     changed,
-    { kind: "device-revoke", device: device.id, name, certificates: openPgpCertificates(changed), profile: null },
+    {
+      kind: "device-revoke",
+      device: device.id,
+      name,
+      certificates: openPgpCertificates(changed),
+      profile: null,
+      mailProfile: null,
+    },
     making,
   )
   return { person: changed, device, request }

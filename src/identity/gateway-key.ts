@@ -6,7 +6,7 @@ import { ED25519_KEY_OCTETS, signP256, verifyP256 } from "../crypto/primitives/s
 import { GatewayError } from "../errors.ts"
 import { addressKey, parseAddress } from "../message/address.ts"
 import type { Format } from "../store/account.ts"
-import { type Made, openPgpCertificates, profileOf, requestOf } from "./account.ts"
+import { type Made, openPgpCertificates, profilesOf, requestOf } from "./account.ts"
 import { keyFingerprint } from "./fingerprint.ts"
 import { issuePublicLeaf, type Making, makeScalar, makeSerial } from "./issuing.ts"
 import { formatJson, hex, parseJsonObject } from "./json.ts"
@@ -98,7 +98,14 @@ export async function certifyGatewayKey(person: Person, key: KeyToCertify, makin
     usage: "sign",
   } as const
   const certificate = issuePublicLeaf(person, leaf, now)
-  const change = { kind: "gateway-key-add", key: key.id, certificate, certificates: [], profile: null } as const
+  const change = {
+    kind: "gateway-key-add",
+    key: key.id,
+    certificate,
+    certificates: [],
+    profile: null,
+    mailProfile: null,
+  } as const
   return { person, request: requestOf(person, change, making) }
 }
 
@@ -125,7 +132,7 @@ export async function removeGatewayKey(
 }
 
 function republished(person: Person, { now }: Making): Republished {
-  return { certificates: openPgpCertificates(person), profile: profileOf(person, now) }
+  return { certificates: openPgpCertificates(person), ...profilesOf(person, now) }
 }
 
 /** Subject key identifier that our certificates have of this point, in hexadecimal. */

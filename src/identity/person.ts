@@ -1,6 +1,7 @@
 /** PURE. What the keyring holds of one account: every secret that the server must never see. */
 import type { Format } from "../store/account.ts"
 import { type JsonObject, parseJsonObject } from "./json.ts"
+import { type MeshGateway, meshGatewayIn } from "./mesh-gateway.ts"
 
 /** A certificate (DER) with the scalar of its P-256 key. */
 export interface KeyPair {
@@ -68,6 +69,16 @@ export interface PersonDevice {
   readonly revokedAt: Date | null
 }
 
+/** The account in the Mesh. */
+export interface PersonMesh {
+  /** UDF (type Z): every key of the profile is derived from it, and what the server keeps of this keyring opens with one of them. */
+  readonly seed: string
+  /** ProfileUser, in its envelope. */
+  readonly profile: Uint8Array
+  /** The gateway that is the account's service and sends mail for it. `activation`: 32 octets, the owner's half of its keys. */
+  readonly gateway: MeshGateway & { readonly activation: Uint8Array }
+}
+
 /** One account with all its secrets, as its owner keeps it. */
 export interface Person {
   readonly address: string
@@ -79,6 +90,13 @@ export interface Person {
   readonly smime: readonly SmimeKey[]
   readonly openpgp: OpenPgpIdentity | null
   readonly devices: readonly PersonDevice[]
+  /** null: the account was made by a version without, or where no gateway was known; `account mesh` makes it. */
+  readonly mesh: PersonMesh | null
+}
+
+/** Devices that are not revoked. */
+export function liveDevices({ devices }: Person): readonly PersonDevice[] {
+  return devices.filter((device) => device.revokedAt === null)
 }
 
 /** Version of the keyring's form. */
@@ -99,6 +117,16 @@ export function parsePerson(text: string): Person {
     smime: object.objects("smime").map((key) => ({ ...readKey(key), certificate: key.octets("certificate") })),
     openpgp: object.optional("openpgp", (outer, name) => readOpenPgp(outer.object(name))),
     devices: object.objects("devices").map(readDevice),
+    mesh: object.optional("mesh", (outer, name) => readMesh(outer.object(name))),
+  }
+}
+
+function readMesh(object: JsonObject): PersonMesh {
+  const gateway = object.object("gateway")
+  return {
+    seed: object.text("seed"),
+    profile: object.octets("profile"),
+    gateway: { ...meshGatewayIn(gateway), activation: gateway.octets("activation") },
   }
 }
 

@@ -3,6 +3,7 @@ import { readCertificate } from "../crypto/cms/certificate.ts"
 import { GatewayError } from "../errors.ts"
 import { addressKey, parseAddress } from "../message/address.ts"
 import type { AccountKey, Format } from "../store/account.ts"
+import type { MeshAccountRecord } from "../store/mesh-accounts.ts"
 import { keyFingerprint } from "./fingerprint.ts"
 import type { JsonObject } from "./json.ts"
 import { readDocument, signDocument } from "./jws.ts"
@@ -26,6 +27,8 @@ export interface Republished {
   readonly certificates: readonly CertificateChange[]
   /** The signed profile; null: as it was. */
   readonly profile: string | null
+  /** The same, version 2; null: as it was, or the account has no part in the Mesh. */
+  readonly mailProfile: Uint8Array | null
 }
 
 /** A device as the server knows it. */
@@ -50,13 +53,22 @@ export type Change =
       readonly intermediate: Uint8Array
       readonly keys: readonly AccountKey[]
       readonly profile: string
+      /** null: it has no part in the Mesh. */
+      readonly mesh: MeshAccountRecord | null
     }
   | ({
       readonly kind: "account-rekey"
       readonly keys: readonly AccountKey[]
       readonly scalars: readonly ScalarChange[]
     } & Republished)
-  | ({ readonly kind: "account-renew"; readonly root: Uint8Array; readonly intermediate: Uint8Array } & Republished)
+  | ({
+      readonly kind: "account-renew"
+      readonly root: Uint8Array
+      readonly intermediate: Uint8Array
+      /** null: as it was. */
+      readonly mesh: MeshAccountRecord | null
+    } & Republished)
+  | { readonly kind: "account-mesh"; readonly mesh: MeshAccountRecord }
   | { readonly kind: "account-remove" }
   | ({
       readonly kind: "device-add"
@@ -77,6 +89,8 @@ export interface Request {
   readonly id: string
   readonly address: string
   readonly madeAt: Date
+  /** The keyring as it is after the change, which only the account's seed opens ({@link file://./escrow.ts}); null: there is none. */
+  readonly escrow: Uint8Array | null
   readonly change: Change
 }
 
@@ -126,6 +140,7 @@ function readRequest(payload: JsonObject): Request {
     id,
     address: addressKey(parseAddress(payload.text("address"))),
     madeAt: payload.date("madeAt"),
+    escrow: payload.optional("escrow", (object, name) => object.octets(name)),
     change: readChange(payload),
   }
 }
@@ -142,6 +157,7 @@ function readChange(payload: JsonObject): Change {
         intermediate: payload.octets("intermediate"),
         keys: payload.objects("keys").map(readKey),
         profile: payload.text("profile"),
+        mesh: readMesh(payload),
       }
     case "account-rekey":
       return {
@@ -155,8 +171,11 @@ function readChange(payload: JsonObject): Change {
         kind,
         root: payload.octets("root"),
         intermediate: payload.octets("intermediate"),
+        mesh: readMesh(payload),
         ...readRepublished(payload),
       }
+    case "account-mesh":
+      return { kind, mesh: readMeshRecord(payload.object("mesh")) }
     case "account-remove":
       return { kind }
     case "device-add":
@@ -222,6 +241,20 @@ function readRepublished(payload: JsonObject): Republished {
       .objects("certificates")
       .map((object) => ({ id: object.text("id"), certificate: object.octets("certificate") })),
     profile: payload.optional("profile", (object, name) => object.text(name)),
+    mailProfile: payload.optional("mailProfile", (object, name) => object.octets(name)),
+  }
+}
+
+function readMesh(payload: JsonObject): MeshAccountRecord | null {
+  return payload.optional("mesh", (object, name) => readMeshRecord(object.object(name)))
+}
+
+function readMeshRecord(object: JsonObject): MeshAccountRecord {
+  return {
+    profile: object.octets("profile"),
+    connection: object.octets("connection"),
+    activation: object.octets("activation"),
+    mailProfile: object.octets("mailProfile"),
   }
 }
 
@@ -240,6 +273,7 @@ const KINDS = [
   "account-add",
   "account-rekey",
   "account-renew",
+  "account-mesh",
   "account-remove",
   "device-add",
   "device-renew",

@@ -1,0 +1,79 @@
+/** PURE. A person's account in the Mesh: its seed, its profile, and the gateway that is one of its devices. */
+import { deriveEnvelopeSecrets } from "../crypto/dare/seal.ts"
+import { parseSeed, printSeed, SEED_SPECIFIER } from "../crypto/udf/seed.ts"
+import { activatedPublicKeys, activationSeed, makeActivation } from "../mesh/activation.ts"
+import { type AdministeredAccount, makeConnectionDevice } from "../mesh/connection.ts"
+import { ROLE_SEND_MAIL } from "../mesh/mail/check.ts"
+import { verifyProfileUser } from "../mesh/profile.ts"
+import { makeProfileUser, userKeys } from "../mesh/profile-make.ts"
+import type { MeshAccountRecord } from "../store/mesh-accounts.ts"
+import { leafValidity, type Making } from "./issuing.ts"
+import { signMailProfile } from "./mail-profile.ts"
+import { type MeshGateway, verifyMeshGateway } from "./mesh-gateway.ts"
+import type { Person, PersonMesh } from "./person.ts"
+import type { ProfileConnection } from "./profile.ts"
+
+/** An account, with everything of the Mesh in it. */
+export type MeshPerson = Person & { readonly mesh: PersonMesh }
+
+/** A new account; the seed is all there is to it. */
+export function makeMesh(address: string, gateway: MeshGateway, making: Making): PersonMesh {
+  const seed = printSeed({ specifier: SEED_SPECIFIER.profileAccount, octets: making.random(SEED_OCTETS) })
+  return connectedTo(gateway, address, { seed, gateway: null }, making)
+}
+
+/** The account with this gateway as its device and its service: the one it had, as that is now, or another. */
+export function connectedTo(
+  gateway: MeshGateway,
+  address: string,
+  before: Pick<PersonMesh, "seed"> & { readonly gateway: PersonMesh["gateway"] | null },
+  { now, random }: Making,
+): PersonMesh {
+  const { service, device } = verifyMeshGateway(gateway)
+  const { envelope } = makeProfileUser(parseSeed(before.seed), { address, serviceUdf: service.udf, created: now })
+  const isSame = before.gateway !== null && verifyMeshGateway(before.gateway).device.udf === device.udf
+  const activation = isSame && before.gateway !== null ? before.gateway.activation : random(SEED_OCTETS)
+  return { seed: before.seed, profile: envelope, gateway: { ...gateway, activation } }
+}
+
+/** What the server keeps of the account: who the gateway is in it, until when, and the published profile. */
+export function meshRecordOf(
+  person: MeshPerson,
+  connection: readonly ProfileConnection[],
+  { now, random }: Making,
+): MeshAccountRecord {
+  const account = administered(person.mesh)
+  const { device } = verifyMeshGateway(person.mesh.gateway)
+  const activation = activationSeed(person.mesh.gateway.activation)
+  const keys = activatedPublicKeys(device, activation)
+  const secrets = deriveEnvelopeSecrets(random(SEED_OCTETS), "activation")
+  // As long as certificates, whose renewal renews it, too.
+  const terms = { roles: [ROLE_SEND_MAIL], created: now, notOnOrAfter: leafValidity(now, FAR_FUTURE).notAfter }
+  return {
+    profile: person.mesh.profile,
+    connection: makeConnectionDevice(account, { profile: device, keys }, terms),
+    activation: makeActivation(account, device, activation, { secrets, created: now }),
+    mailProfile: mailProfileOf(person, connection, now),
+  }
+}
+
+/** The signed mail profile of the person as it is, version 2. `connection`: those over SMTP. */
+export function mailProfileOf(person: MeshPerson, connection: readonly ProfileConnection[], now: Date): Uint8Array {
+  const { name, root, mesh } = person
+  const { address, device } = verifyMeshGateway(mesh.gateway)
+  const overMesh =
+    address === null
+      ? []
+      : [{ protocol: "Mesh", prefer: "encrypt", require: null, service: address, deviceUdf: device.udf } as const]
+  const content = { name, root: root.certificate, issuedAt: now, connection: [...overMesh, ...connection] }
+  return signMailProfile(administered(mesh), content, root.scalar)
+}
+
+/** The account with its administrator key. */
+export function administered({ seed, profile }: PersonMesh): AdministeredAccount {
+  return { profile: verifyProfileUser(profile, null), administrator: userKeys(parseSeed(seed)).administrator }
+}
+
+/** What profiles and activations have. */
+const SEED_OCTETS = 32
+const FAR_FUTURE = new Date("9999-12-31T23:59:59Z")
