@@ -43,3 +43,47 @@ export interface SeenRequests {
   /** @returns false: this one did */
   remember(key: Uint8Array, until: Date, now: Date): boolean
 }
+
+/** Where a store of an account's ends. */
+export interface StoreEnd {
+  readonly store: string
+  /** With the first, empty one; 0: there is no such store yet. */
+  readonly frames: number
+  /** ApexDigest of the last frame; zeros before the first. */
+  readonly digest: Uint8Array
+}
+
+/** What is appended to a store. */
+export interface StoreUpdate {
+  readonly store: string
+  /** Where it has to end; null: wherever it does. */
+  readonly expected: Pick<StoreEnd, "frames" | "digest"> | null
+  readonly entries: readonly StoreEntry[]
+}
+
+/** An envelope, as it came. */
+export interface StoreEntry {
+  /** What it is found by; the newest of a name counts. */
+  readonly name: string
+  readonly content: Uint8Array
+}
+
+/** Catalogs and spools of accounts, by their addresses. */
+export interface Stores {
+  ends(account: string): readonly StoreEnd[]
+  end(account: string, store: string): StoreEnd
+  /** All or nothing, and on the disk when it returns. */
+  append(
+    account: string,
+    updates: readonly StoreUpdate[],
+    at: Date,
+  ): { readonly kind: "appended" | "conflict"; readonly stores: readonly StoreEnd[] } | { readonly kind: "full" }
+  /** Frames from this number on: as many as `maxOctets` hold, and one at least where there is one. */
+  frames(
+    account: string,
+    store: string,
+    from: number,
+    maxOctets: number,
+  ): { readonly frames: readonly Uint8Array[]; readonly isPartial: boolean }
+  newest(account: string, store: string, name: string): Uint8Array | null
+}

@@ -107,17 +107,15 @@ export class MeshStores {
 
   /** The frames from number `from` on: as many as `maxOctets` hold, and one at least where there is one. */
   frames(account: string, store: string, from: number, maxOctets: number): StoredFrames {
-    const rows = this.#database.sql.all`
-      SELECT number, frame FROM mesh_frame WHERE account = ${account} AND store = ${store} AND number >= ${from}
-      ORDER BY number LIMIT ${MAX_FRAMES + 1}`
-    const all = rows.map((row) => octetsIn(row, "frame"))
-    let octets = 0
-    const count = all.findIndex((frame, index) => {
-      octets += frame.length
-      return index === MAX_FRAMES || (index > 0 && octets > maxOctets)
-    })
-    const frames = count < 0 ? all : all.slice(0, count)
-    return { first: from, frames, isPartial: frames.length < all.length }
+    const { sql } = this.#database
+    const sizes = sql.all`
+      SELECT length(frame) AS octets FROM mesh_frame WHERE account = ${account} AND store = ${store} AND number >= ${from}
+      ORDER BY number LIMIT ${MAX_FRAMES + 1}`.map((row) => numberIn(row, "octets"))
+    const count = countWithin(sizes, maxOctets)
+    const rows = sql.all`
+      SELECT frame FROM mesh_frame
+      WHERE account = ${account} AND store = ${store} AND number >= ${from} AND number < ${from + count} ORDER BY number`
+    return { first: from, frames: rows.map((row) => octetsIn(row, "frame")), isPartial: count < sizes.length }
   }
 
   /** The content of the newest entry of this name. @returns null: there is none */
@@ -202,6 +200,16 @@ function withFrame({ tail, frames }: Sequence, { name, content }: StoreEntry): S
 
 function endOf(store: string, { tail, digest }: Sequence): StoreEnd {
   return { store, frames: tail.links.index, digest }
+}
+
+/** How many of the first fit, one at least. */
+function countWithin(sizes: readonly number[], most: number): number {
+  let sum = 0
+  const count = sizes.findIndex((size, index) => {
+    sum += size
+    return index === MAX_FRAMES || (index > 0 && sum > most)
+  })
+  return count < 0 ? sizes.length : count
 }
 
 function isSame(expected: Pick<StoreEnd, "frames" | "digest">, end: StoreEnd | undefined): boolean {

@@ -5,9 +5,11 @@ import { helloOf } from "../mesh-in/hello.ts"
 import type { Receivers } from "../mesh-in/ports.ts"
 import { postTo } from "../mesh-in/post.ts"
 import { type Handlers, meshService } from "../mesh-in/service.ts"
+import { storeHandlers } from "../mesh-in/stores.ts"
 import { MeshAccounts } from "../store/mesh-accounts.ts"
 import { openMeshHost } from "../store/mesh-host.ts"
 import { MeshRequests } from "../store/mesh-requests.ts"
+import { MeshStores } from "../store/mesh-stores.ts"
 import type { Core } from "./core.ts"
 
 /** The Mesh service of this gateway, where it has one. `receivers` take what other services post. */
@@ -17,7 +19,11 @@ export function meshDoorOf(core: Core, receivers: Receivers): MeshDoor | null {
   const { service: own } = openMeshHost(config.secrets, now())
   const accounts = new MeshAccounts(database)
   const seen = new MeshRequests(database)
-  const handlers: Handlers = { Post: postTo({ accounts, receivers, seen }) }
+  const stores = new MeshStores(database, config.mesh.storageOctets)
+  const handlers: Handlers = {
+    Post: postTo({ accounts, receivers, seen }),
+    ...storeHandlers({ accounts, stores, seen }),
+  }
   const all = { Hello: helloOf(own, Object.keys(handlers)), ...handlers }
   const service = meshService({ own, handlers: all, now, log })
   return {

@@ -1,0 +1,63 @@
+import { readCapability } from "../mesh/capability.ts"
+import type { Reply } from "../mesh/protocol/answer.ts"
+import { type AccountCaller, callingAccount, rememberUntil, replayKey } from "../mesh/protocol/check.ts"
+import type { Operation, Outcome } from "../mesh/protocol/operation.ts"
+import type { MeshRequest } from "../mesh/protocol/request.ts"
+import type { SeenRequests, ServedAccount, ServedAccounts, Stores } from "./ports.ts"
+import { accountOf } from "./post.ts"
+import { refusal } from "./reply.ts"
+import type { Handle } from "./service.ts"
+
+/** What operations of an account's own devices take. */
+export interface AccountParts {
+  readonly accounts: ServedAccounts
+  readonly stores: Stores
+  readonly seen: SeenRequests
+}
+
+/** A request of which it is known that it may be done. */
+export interface AccountCall {
+  readonly request: MeshRequest
+  readonly account: ServedAccount
+  readonly caller: AccountCaller
+  readonly now: Date
+}
+
+/** Whoever holds the account's administrator key, or a device that may do this operation; and each request once. */
+export function ofAccount(parts: AccountParts, act: (call: AccountCall) => Reply): Handle {
+  return (request, now) => {
+    const account = parts.accounts.of(accountOf(request))
+    if (account === null) return refusal("AccountUnknown")
+    const caller = callingAccount(request, account.profile, now)
+    if (caller.kind === "refused") return refusal(caller.outcome)
+    const denied = denialOf(parts.stores, account, caller.who, request.operation)
+    if (denied !== null) return refusal(denied)
+    if (!parts.seen.remember(replayKey(request), rememberUntil(request), now)) return refusal("Replayed")
+    return act({ request, account, caller: caller.who, now })
+  }
+}
+
+/**
+ * Default deny: a device may do what its newest entry in the Access catalog says. That a connection is signed shows that it was connected once; only the
+ * entry shows that it still is. @returns null: it may
+ */
+export function denialOf(
+  stores: Stores,
+  account: ServedAccount,
+  caller: AccountCaller,
+  operation: Operation,
+): Outcome | null {
+  if (caller.kind === "administrator") return null
+  const entry = stores.newest(account.address, ACCESS, caller.connection.keys.authentication.udf)
+  const capability = entry === null ? null : readCapability(entry, account.profile)
+  if (capability?.kind !== "access") return "DeviceUnknown"
+  if (!capability.isActive) return "DeviceRevoked"
+  return capability.rights.includes(rightTo(operation)) ? null : "NotAuthorized"
+}
+
+/** The word for an operation in a capability's Rights. */
+export function rightTo(operation: Operation): string {
+  return `mmm_o_${operation}`
+}
+
+export const ACCESS = "Access"
