@@ -3,28 +3,31 @@ import { readCertificate } from "../crypto/cms/certificate.ts"
 import { pemEncode } from "../crypto/cms/pem.ts"
 import { armor } from "../crypto/openpgp/armor.ts"
 import { p256PublicPoint } from "../crypto/primitives/p256.ts"
-import { randomOctets } from "../crypto/primitives/random.ts"
 import { GatewayError } from "../errors.ts"
-import { type Made, makeAccount, rekeyAccount, renewAccount, requestOf } from "../identity/account.ts"
+import { makeAccount, rekeyAccount, renewAccount, requestOf } from "../identity/account.ts"
 import { keyFingerprint } from "../identity/fingerprint.ts"
-import type { Making } from "../identity/issuing.ts"
 import type { Person } from "../identity/person.ts"
 import { addressKey, parseAddress } from "../message/address.ts"
 import type { Account, Format } from "../store/people.ts"
+import { meshView, registerMesh, udfOf } from "./account-mesh.ts"
+import { registerRecovery } from "./account-recovery.ts"
+import { changed, knownAccount, making } from "./change.ts"
 import { confirmChange } from "./confirm.ts"
 import { writeOpenPgpFiles } from "./device-folder.ts"
 import { gatewayKeyView, stateText } from "./gateway-key-view.ts"
 import { type KeyringOptions, openKeyring, warnUnsealed, withKeyringOptions } from "./keyring.ts"
+import { type GatewayOptions, gatewayOf, withGatewayOption } from "./mesh-gateway.ts"
 import { type CommonOptions, openInstance, optionsOf, print, printJson } from "./shell.ts"
 import { printOffline, submit, whenOnline } from "./submit.ts"
 
 type ChangeOptions = CommonOptions & KeyringOptions
+type MakingOptions = ChangeOptions & GatewayOptions
 
 /** `postern account`. */
 export function registerAccount(program: Command): void {
   const account = program.command("account").description("The people who get mail here.")
-  withKeyringOptions(account.command("add <address>"))
-    .description("Make an account: its personal root, its keys and its profile.")
+  withGatewayOption(withKeyringOptions(account.command("add <address>")))
+    .description("Make an account: its personal root, its keys, its profile, and its profile in the Mesh.")
     .option("--format <formats>", "smime, openpgp, or both; the first is used for arriving mail", readFormats, [
       "smime",
     ])
@@ -49,15 +52,17 @@ export function registerAccount(program: Command): void {
     .option("--out <folder>", "where the devices' new NAME.asc are written", ".")
     .option("--json", "one JSON value on stdout")
     .action((address: string, _options: unknown, command: Command) => rekey(address, optionsOf(command)))
-  withKeyringOptions(account.command("renew <address>"))
-    .description("Make new certificates for the same keys.")
+  withGatewayOption(withKeyringOptions(account.command("renew <address>")))
+    .description("Make new certificates for the same keys, and connect this gateway in the Mesh anew.")
     .option("--json", "one JSON value on stdout")
     .action((address: string, _options: unknown, command: Command) => renew(address, optionsOf(command)))
+  registerMesh(account)
+  registerRecovery(account)
 }
 
 async function add(
   written: string,
-  options: ChangeOptions & { readonly format: readonly Format[]; readonly name: string },
+  options: MakingOptions & { readonly format: readonly Format[]; readonly name: string },
 ): Promise<void> {
   const address = addressKey(parseAddress(written))
   await whenOnline(options, ({ people }) => {
@@ -72,17 +77,20 @@ async function add(
       "ACCOUNT_EXISTS",
       `account ${address}: the keyring has keys of it; move ${keyring.pathOf(address)} away to make new ones`,
     )
-  const made = await makeAccount({ address, name: options.name, formats: options.format }, making())
+  const gateway = gatewayOf(options)
+  const account = { address, name: options.name, formats: options.format, ...(gateway && { gateway }) }
+  const made = await makeAccount(account, making())
   await submit(options, keyring, null, made)
   warnUnsealed(keyring, address)
   const fingerprint = fingerprintOf(made.person)
   if (options.json) {
-    printJson({ address, name: made.person.name, formats: options.format, fingerprint })
+    printJson({ address, name: made.person.name, formats: options.format, fingerprint, mesh: udfOf(made.person) })
     return
   }
   print(`account ${address}: made, ${options.format.join(" and ")}`)
   print(`fingerprint of the personal root: ${fingerprint}`)
   print(`secrets: ${keyring.pathOf(address)}`)
+  if (made.person.mesh === null) print("no part in the Mesh yet: postern account mesh, with --gateway")
   printOffline(options)
 }
 
@@ -107,13 +115,15 @@ function show(written: string, options: CommonOptions): void {
   using instance = openInstance(options)
   const account = knownAccount(instance.people.account(written), written)
   const gatewayKeys = instance.gatewayKeys.of(account.address).map((key) => gatewayKeyView(key, account))
-  const value = { ...accountView(account), gatewayKeys }
+  const value = { ...accountView(account), gatewayKeys, mesh: meshView(instance.meshAccounts.of(account.address)) }
   if (options.json) {
     printJson(value)
     return
   }
   print(`${account.address}  ${account.name}`)
   print(`formats: ${account.formats.join(", ")}; fingerprint of the personal root: ${value.fingerprint}`)
+  if (value.mesh !== null)
+    print(`Mesh: ${value.mesh.udf}; this gateway sends for it until ${value.mesh.connectedUntil}`)
   for (const key of value.keys)
     print(
       `${key.format} key ${key.id}${key.current ? "" : " (old)"}, since ${key.addedAt}${key.notAfter === null ? "" : `, certificate until ${key.notAfter}`}`,
@@ -151,8 +161,8 @@ async function rekey(written: string, options: ChangeOptions & { readonly out: s
   printOffline(options)
 }
 
-async function renew(written: string, options: ChangeOptions): Promise<void> {
-  const made = await changed(written, options, renewAccount)
+async function renew(written: string, options: MakingOptions): Promise<void> {
+  const made = await changed(written, options, (person, how) => renewAccount(person, how, gatewayOf(options)))
   const until = readCertificate(made.person.intermediate.certificate).notAfter.toISOString()
   if (options.json) {
     printJson({ address: made.person.address, notAfter: until })
@@ -160,32 +170,6 @@ async function renew(written: string, options: ChangeOptions): Promise<void> {
   }
   print(`account ${made.person.address}: certificates renewed until ${until}`)
   printOffline(options)
-}
-
-async function changed(
-  written: string,
-  options: ChangeOptions,
-  make: (person: Person, making: Making) => Promise<Made>,
-): Promise<Made> {
-  const address = addressKey(parseAddress(written))
-  await whenOnline(options, ({ people }) => void knownAccount(people.account(address), address))
-  const keyring = await openKeyring(options, address)
-  const before = await keyring.open(address)
-  const made = await make(before, making())
-  await submit(options, keyring, before, made)
-  warnUnsealed(keyring, address)
-  return made
-}
-
-/** Clock and randomness of a command. */
-export function making(): Making {
-  return { now: new Date(), random: randomOctets }
-}
-
-/** @throws GatewayError ACCOUNT_UNKNOWN */
-export function knownAccount(account: Account | null, written: string): Account {
-  if (account === null) throw new GatewayError("ACCOUNT_UNKNOWN", `account ${written}: unknown`)
-  return account
 }
 
 /** An account as `--json` shows it; everything in it is public. */

@@ -9,7 +9,7 @@ import { webClient } from "../net/web.ts"
 import { type UploadStatus, uploadToVks } from "../profiles/sources/vks-upload.ts"
 import { isPending, type KeptRequest, KeyserverRequests } from "../store/keyserver-requests.ts"
 import type { Account } from "../store/people.ts"
-import { knownAccount } from "./account.ts"
+import { knownAccount } from "./change.ts"
 import { type CommonOptions, type OpenInstance, openInstance, print, printJson } from "./shell.ts"
 
 export interface PublishOptions extends CommonOptions {

@@ -5,6 +5,8 @@ import { loadConfig } from "../config/load.ts"
 import type { Prospect, Question } from "../profiles/prospect.ts"
 import type { State } from "../store/database.ts"
 import { GatewayKeys } from "../store/gateway-keys.ts"
+import { MeshAccounts } from "../store/mesh-accounts.ts"
+import { type MeshHost, openMeshHost } from "../store/mesh-host.ts"
 import { People } from "../store/people.ts"
 import { RecryptionKeys } from "../store/recryption-keys.ts"
 import { refuseOtherSecrets } from "../store/shared-secrets.ts"
@@ -73,6 +75,9 @@ export interface OpenInstance extends Disposable {
   readonly database: State
   readonly people: People
   readonly gatewayKeys: GatewayKeys
+  readonly meshAccounts: MeshAccounts
+  /** What this gateway is in the Mesh, made when it is first asked for. */
+  readonly meshHost: () => MeshHost
   readonly upstreamCredentials: UpstreamCredentials
 }
 
@@ -103,7 +108,16 @@ export function openInstance(options: CommonOptions): OpenInstance {
   const people = new People(database, { domains, postmaster, recryptionKeys, upstreamCredentials })
   // Commands take turns: state's write lock is theirs while they change something.
   const gatewayKeys = new GatewayKeys(join(config.secrets, "signing"), (act) => database.transaction(act))
-  return { config, database, people, gatewayKeys, upstreamCredentials, [Symbol.dispose]: () => database.close() }
+  return {
+    config,
+    database,
+    people,
+    gatewayKeys,
+    meshAccounts: new MeshAccounts(database),
+    meshHost: () => openMeshHost(config.secrets, new Date()),
+    upstreamCredentials,
+    [Symbol.dispose]: () => database.close(),
+  }
 }
 
 /** One line for people on stdout. */

@@ -5,7 +5,7 @@ import { GatewayError, hasCode } from "../errors.ts"
 import { addressKey, parseAddress } from "../message/address.ts"
 import type { OAuthCredential, UpstreamCredential } from "../store/upstream-credential.ts"
 import type { StoredCredential } from "../store/upstream-credentials.ts"
-import { knownAccount } from "./account.ts"
+import { knownAccount } from "./change.ts"
 import { type CommonOptions, openInstance, optionsOf, print, printJson, type Shell, warn } from "./shell.ts"
 
 interface SetOptions extends CommonOptions {

@@ -11,7 +11,7 @@ import { sealEscrow } from "./escrow.ts"
 import { keyFingerprint } from "./fingerprint.ts"
 import { issueLeaf, issuerOf, leafValidity, type Making, makeScalar, makeSerial, rootValidity } from "./issuing.ts"
 import { hex } from "./json.ts"
-import { connectedTo, type MeshPerson, mailProfileOf, makeMesh, meshRecordOf } from "./mesh-account.ts"
+import { connectedTo, isInMesh, type MeshPerson, mailProfileOf, makeMesh, meshRecordOf } from "./mesh-account.ts"
 import type { MeshGateway } from "./mesh-gateway.ts"
 import { addEncryptionKey, makeOpenPgpIdentity, openPgpProfileKey, renewOpenPgpIdentity } from "./openpgp-keys.ts"
 import { type KeyPair, liveDevices, type Person, type PersonDevice, type PersonMesh, type SmimeKey } from "./person.ts"
@@ -147,10 +147,6 @@ function profileOf(person: Person, now: Date): string {
   const udf = keyFingerprint(p256PublicPoint(root.scalar))
   const connection = connectionsOf(person)
   return signProfile({ version: 1, address, name, udf, root: root.certificate, issuedAt: now, connection }, root.scalar)
-}
-
-function isInMesh(person: Person): person is MeshPerson {
-  return person.mesh !== null
 }
 
 function recordOf(person: Person, making: Making): MeshAccountRecord | null {

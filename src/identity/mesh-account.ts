@@ -16,6 +16,10 @@ import type { ProfileConnection } from "./profile.ts"
 /** An account, with everything of the Mesh in it. */
 export type MeshPerson = Person & { readonly mesh: PersonMesh }
 
+export function isInMesh(person: Person): person is MeshPerson {
+  return person.mesh !== null
+}
+
 /** A new account; the seed is all there is to it. */
 export function makeMesh(address: string, gateway: MeshGateway, making: Making): PersonMesh {
   const seed = printSeed({ specifier: SEED_SPECIFIER.profileAccount, octets: making.random(SEED_OCTETS) })
