@@ -19,9 +19,6 @@ export const OPERATIONS = [
 
 export type Operation = (typeof OPERATIONS)[number]
 
-/** What anybody may ask without saying who he is. */
-export const ANONYMOUS: readonly Operation[] = ["Hello", "PublicRead"]
-
 /** The binding that is spoken here. A request that says another version is refused as `Unsupported`. */
 export const BINDING_VERSION = 1
 
