@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs"
 import { mkdtemp, rm, writeFile } from "node:fs/promises"
 import type { Socket } from "node:net"
 import { tmpdir } from "node:os"
@@ -152,4 +153,41 @@ export async function openWithSequoia(message: Uint8Array, device: Device): Prom
     input: armorOf(message),
   })
   return opened.code === 0 ? opened.stdout : null
+}
+
+/** The same with GnuPG, set up as docs/CLIENTS.md says. */
+export async function openWithGnupg(message: Uint8Array, device: Device): Promise<Uint8Array | null> {
+  const home = await mkdtemp(join(tmpdir(), "postern-gpg-"))
+  const gpg = (args: readonly string[], input?: string) =>
+    run("gpg", ["--homedir", home, "--batch", "--quiet", ...args], input === undefined ? {} : { input })
+  const key = join(device.folder, device.files.openpgp ?? "none")
+  try {
+    const imported = await gpg(["--import", key])
+    if (imported.code !== 0) throw new Error(`gpg --import: ${imported.stderr}`)
+    const listed = Buffer.from((await gpg(["--with-colons", "--list-secret-keys"])).stdout).toString()
+    await run("gpgconf", ["--homedir", home, "--kill", "all"])
+    const files = encryptionKeygrips(listed).map((keygrip) => join(home, "private-keys-v1.d", `${keygrip}.key`))
+    await writeFile(join(home, "agent-key.mjs"), agentKeyScript())
+    const script = await run(process.execPath, [join(home, "agent-key.mjs"), key, ...files])
+    if (script.code !== 0) throw new Error(`agent-key.mjs: ${script.stderr}`)
+    const opened = await gpg(["--decrypt"], armorOf(message))
+    return opened.code === 0 ? opened.stdout : null
+  } finally {
+    await run("gpgconf", ["--homedir", home, "--kill", "all"])
+    await rm(home, { recursive: true, force: true })
+  }
+}
+
+/** Keygrips of subkeys for ECDH (algorithm 18), in their order: `ssb:…:18:…` lines, each with a `grp:` line below. */
+function encryptionKeygrips(listed: string): readonly string[] {
+  const subkeys = listed.split(/^(?=ssb:)/m).filter((part) => part.startsWith("ssb:") && part.split(":")[3] === "18")
+  return subkeys.flatMap((part) => /^grp:{9}([0-9A-F]{40}):/m.exec(part)?.[1] ?? [])
+}
+
+/** The script that docs/CLIENTS.md gives people. */
+function agentKeyScript(): string {
+  const text = readFileSync(join(import.meta.dirname, "../../docs/CLIENTS.md"), "utf8")
+  const script = /with this as `agent-key.mjs`:\s+```js\n(.*?)```/s.exec(text)?.[1]
+  if (script === undefined) throw new Error("docs/CLIENTS.md has no agent-key.mjs")
+  return script
 }

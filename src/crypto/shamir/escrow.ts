@@ -1,4 +1,6 @@
+import { GatewayError } from "../../errors.ts"
 import { binarySeed, parseBinarySeed, type Seed } from "../udf/seed.ts"
+import { UDF_TYPE } from "../udf/udf.ts"
 import { type RandomOctets, recoverSecret, splitSecret } from "./secret.ts"
 import { parseShare, printShare } from "./share.ts"
 
@@ -12,8 +14,14 @@ export function escrowSeed(seed: Seed, threshold: number, count: number, random:
 
 /**
  * The seed of an account from its shares. That it is a seed at all is told with it; whether it is this account's, its profile tells.
- * @throws GatewayError UDF_MALFORMED, SHARES_INVALID
+ * @throws GatewayError UDF_MALFORMED for what is no share; SHARES_INVALID, also where they make no seed
  */
 export function recoverSeed(shares: readonly string[]): Seed {
-  return parseBinarySeed(recoverSecret(shares.map(parseShare)))
+  const secret = recoverSecret(shares.map(parseShare))
+  if (secret[0] !== UDF_TYPE.seed || secret.length < MIN_SEED_OCTETS)
+    throw new GatewayError("SHARES_INVALID", "shares: they make no seed: they are of different ones, or one is wrong")
+  return parseBinarySeed(secret)
 }
+
+/** Type and specifier, and what {@link parseBinarySeed} asks for. */
+const MIN_SEED_OCTETS = 3 + 16

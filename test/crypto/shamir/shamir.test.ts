@@ -56,7 +56,7 @@ describe("escrow", () => {
 
   test("what is no seed is refused", () => {
     const shares = splitSecret(new Uint8Array(35), 2, 2, random).map(printShare)
-    expect(() => recoverSeed(shares)).toThrow(expect.objectContaining({ code: "UDF_MALFORMED" }))
+    expect(() => recoverSeed(shares)).toThrow(expect.objectContaining({ code: "SHARES_INVALID" }))
   })
 })
 
