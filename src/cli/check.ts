@@ -17,6 +17,7 @@ import { lastAttempt, serverCertificateView } from "./acme-view.ts"
 import { dkimFiles } from "./check-dkim.ts"
 import { checkDns } from "./check-dns.ts"
 import { type Finding, note, ok, wrong } from "./check-finding.ts"
+import { meshFindings } from "./check-mesh.ts"
 import { standInFindings } from "./check-stand-ins.ts"
 import { gatewayKeyView } from "./gateway-key-view.ts"
 import {
@@ -65,6 +66,7 @@ async function look(
     ...serverCertificates(config),
     ...certificateAuthority(config),
     ...gatewayKeyFindings(instance),
+    ...meshFindings(instance),
     ...standInFindings(config),
     ...ownKeys(people),
     ...correspondentKeys(instance),

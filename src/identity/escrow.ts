@@ -6,7 +6,7 @@ import { deriveEnvelopeSecrets, sealWhole } from "../crypto/dare/seal.ts"
 import { isMontgomery } from "../crypto/mesh-keys/key.ts"
 import { escrowSeed, recoverSeed } from "../crypto/shamir/escrow.ts"
 import { parseSeed, printSeed, SEED_SPECIFIER, type Seed } from "../crypto/udf/seed.ts"
-import { GatewayError, hasCode } from "../errors.ts"
+import { GatewayError } from "../errors.ts"
 import { signerWith } from "../mesh/key-data.ts"
 import type { ProfileUser } from "../mesh/profile.ts"
 import { makeProfileUser, userKeys } from "../mesh/profile-make.ts"
@@ -60,8 +60,8 @@ export function recoveryShares({ mesh }: MeshPerson, threshold: number, count: n
 
 /**
  * The person as the server's escrow has it, with shares of its seed.
- * @throws GatewayError SHARES_INVALID, also when they are not those of this escrow's account; UDF_MALFORMED; MESH_UNTRUSTED, DECRYPTION_FAILED for an escrow that is damaged;
- * as {@link checkEscrow} and `parsePerson`
+ * @throws GatewayError SHARES_INVALID, also when they are not those of this escrow's account; UDF_MALFORMED for what is no share; MESH_UNTRUSTED for an
+ * escrow that others have changed, or that is of another address; as {@link checkEscrow} and `parsePerson`
  */
 export function restorePerson(address: string, shares: readonly string[], escrow: Uint8Array): Person {
   const seed = recoverSeed(shares)
@@ -75,13 +75,11 @@ export function restorePerson(address: string, shares: readonly string[], escrow
   return person
 }
 
-/** Shares that do not fit, and an escrow of somebody else, look alike. */
-function checkOwner(escrow: Uint8Array, profile: ProfileUser): void {
-  try {
-    checkEscrow(escrow, profile)
-  } catch (cause) {
-    throw hasCode(cause, "MESH_UNTRUSTED") ? foreignShares(cause) : cause
-  }
+/** Says which of the two it is that does not fit: the shares, or the escrow. */
+function checkOwner(escrow: Uint8Array, { keys }: ProfileUser): void {
+  const signers = signaturesOf(endOf(readEnvelope(escrow))).map(({ kid }) => kid)
+  if (!signers.includes(keys.administrator.udf)) throw foreignShares()
+  checkEscrow(escrow, { keys })
 }
 
 function accountOf(seed: Seed, address: string) {
@@ -90,8 +88,8 @@ function accountOf(seed: Seed, address: string) {
   return { profile, escrow: userKeys(seed).escrow }
 }
 
-function foreignShares(cause?: unknown): GatewayError {
-  return new GatewayError("SHARES_INVALID", "shares: they are of another account, or one of them is wrong", { cause })
+function foreignShares(): GatewayError {
+  return new GatewayError("SHARES_INVALID", "shares: they are of another account, or one of them is wrong")
 }
 
 const SEED_OCTETS = 32

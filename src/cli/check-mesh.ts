@@ -1,0 +1,37 @@
+import { GatewayError } from "../errors.ts"
+import { verifyMailProfile } from "../identity/mail-profile.ts"
+import type { MeshAccount } from "../store/mesh-accounts.ts"
+import { checkGatewayConnection } from "../store/mesh-host.ts"
+import { type Finding, note, ok, wrong } from "./check-finding.ts"
+import type { OpenInstance } from "./shell.ts"
+
+/** Whether others can reach our people over the Mesh, as their mail profiles say, and whether we may send for them. */
+export function meshFindings(instance: OpenInstance): readonly Finding[] {
+  const { people, meshAccounts } = instance
+  return people.accounts().flatMap(({ address }) => {
+    const about = `mesh account of ${address}`
+    try {
+      return findingOf(about, meshAccounts.of(address), instance)
+    } catch (error) {
+      if (!(error instanceof GatewayError)) throw error
+      return [wrong(about, `${error.message}: postern account mesh ${address}`)]
+    }
+  })
+}
+
+function findingOf(about: string, account: MeshAccount | null, { config, meshHost }: OpenInstance): readonly Finding[] {
+  const { service } = config.mesh
+  if (account === null) return service === null ? [] : [note(about, "there is none: postern account mesh")]
+  const listed = verifyMailProfile(account.mailProfile).connection.find(({ protocol }) => protocol === "Mesh")
+  const stated = listed?.protocol === "Mesh" ? listed.service : null
+  if (stated !== service)
+    return [
+      wrong(
+        about,
+        `its mail profile says ${stated ?? "no service"}, mesh.service ${service ?? "none"}: postern account mesh`,
+      ),
+    ]
+  if (service === null) return []
+  const { notOnOrAfter } = checkGatewayConnection(meshHost(), account, new Date()).keys.signature
+  return [ok(about, notOnOrAfter === null ? "connected" : `connected until ${notOnOrAfter.toISOString().slice(0, 10)}`)]
+}
