@@ -46,6 +46,24 @@ test("an instance whose server never sees a keyring", async () => {
     writeFileSync(at("bent.req"), JSON.stringify({ ...document, signature: `${document.signature.slice(0, -2)}AA` }))
     expect((await accept("bent.req")).code).toBe(1)
 
+    // The account was made where no gateway of the Mesh was known.
+    const meshOf = async () =>
+      JSON.parse(await mustPostern(["account", "show", "alice@example.test", "--json", ...instance.config])).mesh
+    expect(await meshOf()).toBeNull()
+    await mustPostern(["account", "gateway", at("gateway.json"), ...instance.config])
+    const connected = await offline(
+      "mesh.req",
+      "account",
+      "mesh",
+      "alice@example.test",
+      "--gateway",
+      at("gateway.json"),
+      "--json",
+    )
+    const { mesh } = JSON.parse(Buffer.from(connected.stdout).toString())
+    expect((await accept("mesh.req")).code).toBe(0)
+    expect(await meshOf()).toMatchObject({ udf: mesh, connectedUntil: expect.any(String) })
+
     // The server makes a key that signs for Alice; only the desk can certify it, and it does so for nobody else.
     await mustPostern(["gateway-key", "add", "alice@example.test", "--request", at("key.json"), ...instance.config])
     const listed = async () => JSON.parse(await mustPostern(["gateway-key", "list", "--json", ...instance.config]))

@@ -68,6 +68,18 @@ describe("accounts and devices on one machine", () => {
     ])
   })
 
+  test("account add makes a Mesh profile, too, and this gateway a device of it; shares of its seed are printed", async () => {
+    const { mesh } = (await json("account", "show", "alice@example.test")) as { mesh: Json }
+    expect(mesh).toMatchObject({ udf: expect.stringMatching(/^MBQ/), service: expect.stringMatching(/^MBQ/) })
+    expect(statSync(instance.file("secrets/mesh/host.json")).mode & 0o777).toBe(0o600)
+    const recovery = (...args: string[]) => json("account", "recovery", "alice@example.test", ...args) as Promise<Json>
+    const { shares, ...said } = await recovery("--shares", "5", "--threshold", "3")
+    expect(said).toEqual({ address: "alice@example.test", mesh: mesh["udf"], threshold: 3 })
+    expect(new Set(shares as string[]).size).toBe(5)
+    await expect(recovery("--shares", "2", "--threshold", "3")).rejects.toThrow(/number of shares is not possible/)
+    expect(await here("account", "mesh", "alice@example.test")).toContain(`${mesh["udf"]} in the Mesh`)
+  })
+
   test("the same account twice, another domain, an unknown format", async () => {
     const rows: [args: string[], code: number, message: RegExp][] = [
       [["account", "add", "ALICE@example.test"], 1, /^postern: account alice@example.test: exists already/],

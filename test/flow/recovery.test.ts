@@ -81,7 +81,11 @@ describe("the keyring is lost", () => {
   test.each<[name: string, args: () => string[], why: RegExp]>([
     ["one share of three", () => shares(ALICE, 1), /shares: 2 are needed/],
     ["the same share twice", () => shares(ALICE, 1, 1), /two are for one place/],
-    ["shares of two accounts", () => [...shares(ALICE, 1), ...shares(CAROL, 2)], /make no seed|different secrets|another account/],
+    [
+      "shares of two accounts",
+      () => [...shares(ALICE, 1), ...shares(CAROL, 2)],
+      /make no seed|different secrets|another account/,
+    ],
     ["shares of another account", () => shares(CAROL, 1, 2), /another account, or one of them is wrong/],
     ["all shares, one of them another account's", () => [...shares(ALICE, 1, 2), ...shares(CAROL, 3)], /do not agree/],
   ])("%s does not make it again", async (_, files, why) => {

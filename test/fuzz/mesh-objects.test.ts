@@ -1,6 +1,12 @@
 import fc from "fast-check"
 import { describe, expect, test } from "vitest"
+import { randomOctets } from "../../src/crypto/primitives/random.ts"
 import { GatewayError } from "../../src/errors.ts"
+import { makeAccount } from "../../src/identity/account.ts"
+import { checkEscrow, sealEscrow } from "../../src/identity/escrow.ts"
+import { verifyMailProfile } from "../../src/identity/mail-profile.ts"
+import { administered, isInMesh, mailProfileOf } from "../../src/identity/mesh-account.ts"
+import { formatMeshGateway, readMeshGateway } from "../../src/identity/mesh-gateway.ts"
 import { verifyConnectionDevice } from "../../src/mesh/connection.ts"
 import { checkMail } from "../../src/mesh/mail/check.ts"
 import { openMail } from "../../src/mesh/mail/open.ts"
@@ -13,6 +19,18 @@ const RUNS = Number(process.env["FUZZ_RUNS"] ?? 100)
 const mail = await sealed(entity())
 const { statement } = readMail(mail.message)
 const envelope = statement.body.kind === "enclosed" ? statement.body.envelope : new Uint8Array()
+
+const told = { address: null, service: expected.service.envelope, device: gateway.profile.envelope }
+const gatewayFile = Buffer.from(formatMeshGateway(told))
+const making = { now: NOW, random: randomOctets }
+const { person } = await makeAccount(
+  { address: alice.profile.address, name: "", formats: ["smime"], gateway: told },
+  making,
+)
+if (!isInMesh(person)) throw new Error("not in the Mesh")
+const mailProfile = mailProfileOf(person, [], NOW)
+const owner = administered(person.mesh).profile
+const escrow = sealEscrow(person, making)
 
 /** The octets with one to three places overwritten, cut out or put in. */
 const damaged = (original: Uint8Array): fc.Arbitrary<Uint8Array> =>
@@ -46,6 +64,9 @@ describe("what somebody has damaged, or made up", () => {
     ["a service's profile", expected.service.envelope, (octets) => verifyProfileService(octets, null)],
     ["a connection", gateway.connection, (octets) => verifyConnectionDevice(octets, alice.profile, NOW)],
     ["a mail", mail.message, readMail],
+    ["a mail profile", mailProfile, verifyMailProfile],
+    ["an escrow", escrow, (octets) => checkEscrow(octets, owner)],
+    ["a gateway's file", gatewayFile, (octets) => readMeshGateway(Buffer.from(octets).toString())],
   ]
   test.each(readers)("%s", (_, original, read) => {
     const any = fc.oneof(damaged(original), fc.uint8Array({ maxLength: 500 }))
