@@ -1,10 +1,11 @@
+import { textOf } from "../crypto/jsonb/value.ts"
 import { readCapability } from "../mesh/capability.ts"
+import { requiredMember } from "../mesh/object.ts"
 import type { Reply } from "../mesh/protocol/answer.ts"
 import { type AccountCaller, callingAccount, rememberUntil, replayKey } from "../mesh/protocol/check.ts"
 import type { Operation, Outcome } from "../mesh/protocol/operation.ts"
 import type { MeshRequest } from "../mesh/protocol/request.ts"
 import type { SeenRequests, ServedAccount, ServedAccounts, Stores } from "./ports.ts"
-import { accountOf } from "./post.ts"
 import { refusal } from "./reply.ts"
 import type { Handle } from "./service.ts"
 
@@ -23,10 +24,15 @@ export interface AccountCall {
   readonly now: Date
 }
 
+/** The account that a request is about (`Account`, its address). @returns null: nobody here. @throws GatewayError MESH_OBJECT_INVALID, JSONB_TYPE */
+export function accountIn(accounts: ServedAccounts, { members }: MeshRequest): ServedAccount | null {
+  return accounts.of(requiredMember(members, "Account", textOf))
+}
+
 /** Whoever holds the account's administrator key, or a device that may do this operation; and each request once. */
 export function ofAccount(parts: AccountParts, act: (call: AccountCall) => Reply): Handle {
   return (request, now) => {
-    const account = parts.accounts.of(accountOf(request))
+    const account = accountIn(parts.accounts, request)
     if (account === null) return refusal("AccountUnknown")
     const caller = callingAccount(request, account.profile, now)
     if (caller.kind === "refused") return refusal(caller.outcome)

@@ -1,10 +1,10 @@
-import { memberOf, octetsOf, textOf } from "../crypto/jsonb/value.ts"
+import { memberOf, octetsOf } from "../crypto/jsonb/value.ts"
 import { MAX_MESSAGE_OCTETS } from "../mesh/mail/statement.ts"
 import { requiredMember } from "../mesh/object.ts"
 import type { Reply } from "../mesh/protocol/answer.ts"
 import { callingService, rememberUntil, replayKey } from "../mesh/protocol/check.ts"
 import { messageTypeOf } from "../mesh/protocol/message.ts"
-import type { MeshRequest } from "../mesh/protocol/request.ts"
+import { accountIn } from "./account-call.ts"
 import type { PostResult, Receivers, SeenRequests, ServedAccounts } from "./ports.ts"
 import { done, refusal } from "./reply.ts"
 import type { Handle } from "./service.ts"
@@ -32,16 +32,11 @@ export function postTo(parts: PostParts): Handle {
     if (message.length > MAX_MESSAGE_OCTETS) return refusal("TooLarge")
     const receive = parts.receivers.get(messageTypeOf(message))
     if (receive === undefined) return refusal("Unsupported", "this kind of message is not taken")
-    const account = parts.accounts.of(accountOf(request))
+    const account = accountIn(parts.accounts, request)
     if (account === null) return refusal("AccountUnknown")
     const admission = memberOf(request.members, "Admission", octetsOf)
     return replyOf(await receive({ account, message, peer: peer.who, admission, now }))
   }
-}
-
-/** The account that a request is about. @throws GatewayError MESH_OBJECT_INVALID, JSONB_TYPE */
-export function accountOf({ members }: MeshRequest): string {
-  return requiredMember(members, "Account", textOf)
 }
 
 function replyOf(result: PostResult): Reply {

@@ -7,9 +7,11 @@ import { MAX_MESSAGE_OCTETS } from "../mesh/mail/statement.ts"
 import { invalid, requiredMember } from "../mesh/object.ts"
 import type { Reply } from "../mesh/protocol/answer.ts"
 import type { MeshRequest } from "../mesh/protocol/request.ts"
-import { ACCESS, type AccountCall, type AccountParts, ofAccount } from "./account-call.ts"
+import { readPublication } from "../mesh/publication.ts"
+import { ACCESS, type AccountCall, type AccountParts, accountIn, ofAccount } from "./account-call.ts"
+import { CLAIM } from "./claim.ts"
+import { CONNECT } from "./connect.ts"
 import type { ServedAccount, StoreEnd, StoreEntry, Stores, StoreUpdate } from "./ports.ts"
-import { accountOf } from "./post.ts"
 import { done, refusal } from "./reply.ts"
 import type { Handle, Handlers } from "./service.ts"
 
@@ -29,7 +31,7 @@ export function storeHandlers(parts: AccountParts): Handlers {
 /** What is public of an account: its profile, and the catalog that is for everybody. */
 function publicRead({ accounts, stores }: AccountParts): Handle {
   return (request) => {
-    const account = accounts.of(accountOf(request))
+    const account = accountIn(accounts, request)
     if (account === null) return refusal("AccountUnknown")
     return done({ ...profileOf(account), Updates: selected(stores, account, request, PUBLIC_STORES) })
   }
@@ -95,6 +97,7 @@ function updateOf(update: JsonObject, account: ServedAccount, stores: Stores): S
 /** What an entry is found by. Where the service relies upon it, it is what the content says and not what its header does, which nobody has signed. */
 function entryOf(store: string, content: Uint8Array, { profile }: ServedAccount): StoreEntry {
   if (store === ACCESS) return { name: readCapability(content, profile).id, content }
+  if (store === "Publication") return { name: readPublication(content).id, content }
   const { envelopeId } = readEnvelope(content).header
   return { name: (envelopeId ?? "").slice(0, MAX_NAME_CHARACTERS), content }
 }
@@ -149,7 +152,7 @@ const CATALOGS = [
 ] as const
 /** What is in Outbound would have to be sent; this service sends what comes over SMTP. */
 const WRITTEN_STORES: readonly string[] = [...CATALOGS, "Inbound", "Local", "Archive"]
-const STORES: readonly string[] = [...WRITTEN_STORES, "Outbound"]
+const STORES: readonly string[] = [...WRITTEN_STORES, "Outbound", CONNECT, CLAIM]
 const PUBLIC_STORES: readonly string[] = ["Public"]
 /** One for each store. */
 const MAX_UPDATES = 16

@@ -1,4 +1,5 @@
 import { join } from "node:path"
+import { type OpeningKey, openingKey } from "../crypto/dare/agreement.ts"
 import type { Signer } from "../crypto/dare/signature.ts"
 import { randomOctets } from "../crypto/primitives/random.ts"
 import { parseSeed, printSeed, SEED_SPECIFIER, type Seed } from "../crypto/udf/seed.ts"
@@ -20,7 +21,12 @@ import { keptSecret } from "./secrets.ts"
 
 /** What this gateway is in the Mesh: a service, and one device, which people connect to their accounts. */
 export interface MeshHost {
-  readonly service: { readonly profile: Profile; readonly signer: Signer }
+  readonly service: {
+    readonly profile: Profile
+    readonly signer: Signer
+    /** Opens what is encrypted to the service: shares of keys. */
+    readonly opening: OpeningKey
+  }
   readonly device: { readonly profile: Profile }
   /**
    * Who signs for an account: with the key that its connection names, half of it this gateway's and half of it from the account's owner.
@@ -41,8 +47,14 @@ export function openMeshHost(secrets: string, now: Date): MeshHost {
   const base = deviceKeys(device)
   const profile = makeProfileDevice(device, created)
   const signers = new WeakMap<object, Signer>()
+  const serviceProfile = makeProfileService(service, created)
+  const own = serviceKeys(service)
   return {
-    service: { profile: makeProfileService(service, created), signer: signerWith(serviceKeys(service).signature) },
+    service: {
+      profile: serviceProfile,
+      signer: signerWith(own.signature),
+      opening: openingKey(serviceProfile.keys.encryption.udf, own.encryption),
+    },
     device: { profile },
     signerOf: (account) => {
       const known = signers.get(account)

@@ -1,29 +1,28 @@
+import { randomOctets } from "../crypto/primitives/random.ts"
 import type { MeshDoor } from "../http/mesh-service.ts"
 import type { Outcome } from "../mesh/protocol/operation.ts"
 import { MAX_REQUEST_OCTETS } from "../mesh/protocol/request.ts"
+import { bindHandlers } from "../mesh-in/bind.ts"
+import { claimHandlers } from "../mesh-in/claim.ts"
+import { connectHandlers } from "../mesh-in/connect.ts"
 import { helloOf } from "../mesh-in/hello.ts"
+import { operateWith } from "../mesh-in/operate.ts"
 import type { Receivers } from "../mesh-in/ports.ts"
 import { postTo } from "../mesh-in/post.ts"
 import { type Handlers, meshService } from "../mesh-in/service.ts"
 import { storeHandlers } from "../mesh-in/stores.ts"
 import { MeshAccounts } from "../store/mesh-accounts.ts"
-import { openMeshHost } from "../store/mesh-host.ts"
+import { type MeshHost, openMeshHost } from "../store/mesh-host.ts"
 import { MeshRequests } from "../store/mesh-requests.ts"
 import { MeshStores } from "../store/mesh-stores.ts"
 import type { Core } from "./core.ts"
 
 /** The Mesh service of this gateway, where it has one. `receivers` take what other services post. */
 export function meshDoorOf(core: Core, receivers: Receivers): MeshDoor | null {
-  const { config, database, now, log, counters } = core
+  const { config, now, log, counters } = core
   if (config.mesh.service === null) return null
   const { service: own } = openMeshHost(config.secrets, now())
-  const accounts = new MeshAccounts(database)
-  const seen = new MeshRequests(database)
-  const stores = new MeshStores(database, config.mesh.storageOctets)
-  const handlers: Handlers = {
-    Post: postTo({ accounts, receivers, seen }),
-    ...storeHandlers({ accounts, stores, seen }),
-  }
+  const handlers = handlersOf(core, own, config.mesh.service, receivers)
   const all = { Hello: helloOf(own, Object.keys(handlers)), ...handlers }
   const service = meshService({ own, handlers: all, now, log })
   return {
@@ -35,6 +34,25 @@ export function meshDoorOf(core: Core, receivers: Receivers): MeshDoor | null {
       counters.add("postern_mesh_requests_total", { operation, outcome })
       return { octets, form, isGuess: GUESSES.includes(outcome) }
     },
+  }
+}
+
+function handlersOf(
+  { config, database }: Core,
+  own: MeshHost["service"],
+  address: string,
+  receivers: Receivers,
+): Handlers {
+  const accounts = new MeshAccounts(database)
+  const stores = new MeshStores(database, config.mesh.storageOctets)
+  const parts = { accounts, stores, seen: new MeshRequests(database), own }
+  return {
+    Post: postTo({ ...parts, receivers }),
+    ...storeHandlers(parts),
+    ...connectHandlers({ ...parts, random: randomOctets, countSince: (...of) => stores.countSince(...of) }),
+    ...bindHandlers({ ...parts, address, remove: (account) => accounts.remove(account) }),
+    ...claimHandlers(parts),
+    Operate: operateWith({ ...parts, keys: [own.opening] }),
   }
 }
 

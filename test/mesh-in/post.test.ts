@@ -6,13 +6,12 @@ import { signObject } from "../../src/mesh/signed.ts"
 import { helloOf } from "../../src/mesh-in/hello.ts"
 import type { Posted, PostResult } from "../../src/mesh-in/ports.ts"
 import { postTo } from "../../src/mesh-in/post.ts"
-import { MeshRequests } from "../../src/store/mesh-requests.ts"
 import { CREATED } from "../mesh/people.ts"
 import { answering, carol, home, NOON, peer, signerOf, stranger, terms } from "../mesh/protocol-world.ts"
-import { asked, openedState, plain } from "./world.ts"
+import { asked, carolsHome, plain } from "./world.ts"
 
-const opened = await openedState()
-afterAll(() => opened[Symbol.asyncDispose]())
+const parts = await carolsHome()
+afterAll(() => parts.opened[Symbol.asyncDispose]())
 
 let posted: Posted[] = []
 let result: PostResult = { kind: "accepted" }
@@ -25,9 +24,7 @@ const { ask, send, service } = asked(
   {
     Hello: helloOf(answering, ["Post"]),
     Post: postTo({
-      accounts: {
-        of: (address) => (address === carol.profile.address ? { address, profile: carol.profile } : null),
-      },
+      accounts: parts.accounts,
       receivers: new Map([
         [
           "MessageContact",
@@ -37,7 +34,7 @@ const { ask, send, service } = asked(
           },
         ],
       ]),
-      seen: new MeshRequests(opened.state),
+      seen: parts.seen,
     }),
   },
   clock,

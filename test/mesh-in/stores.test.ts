@@ -10,23 +10,15 @@ import type { MeshAnswer } from "../../src/mesh/protocol/answer.ts"
 import { writeRequest } from "../../src/mesh/protocol/request.ts"
 import { signObject } from "../../src/mesh/signed.ts"
 import { storeHandlers } from "../../src/mesh-in/stores.ts"
-import { MeshRequests } from "../../src/store/mesh-requests.ts"
-import { MeshStores } from "../../src/store/mesh-stores.ts"
 import { account, CREATED, connectedDevice } from "../mesh/people.ts"
 import { administratorSigner, carol, NOON, phone, phoneSigner, stranger, terms } from "../mesh/protocol-world.ts"
-import { insertMeshAccounts } from "../store/conformance/mesh-stores.ts"
-import { type Asking, asked, openedState, plain } from "./world.ts"
+import { type Asking, asked, carolsHome, plain } from "./world.ts"
 
-const opened = await openedState()
-afterAll(() => opened[Symbol.asyncDispose]())
-insertMeshAccounts(opened.state, carol.profile.address)
-const stores = new MeshStores(opened.state, 1_000_000)
+const parts = await carolsHome()
+const { stores } = parts
+afterAll(() => parts.opened[Symbol.asyncDispose]())
 beforeEach(() => stores.remove(carol.profile.address))
-
-const accounts = {
-  of: (address: string) => (address === carol.profile.address ? { address, profile: carol.profile } : null),
-}
-const { ask, send } = asked(storeHandlers({ accounts, stores, seen: new MeshRequests(opened.state) }))
+const { ask, send } = asked(storeHandlers(parts))
 
 const ALL = ["Status", "Download", "Transact"].map((operation) => `mmm_o_${operation}`)
 const ZEROS = new Uint8Array(64)

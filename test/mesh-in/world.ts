@@ -6,12 +6,15 @@ import { type MeshAnswer, readAnswer } from "../../src/mesh/protocol/answer.ts"
 import type { Operation } from "../../src/mesh/protocol/operation.ts"
 import { type RequestTerms, requestDigest, writeRequest } from "../../src/mesh/protocol/request.ts"
 import { type Handlers, type MeshService, meshService } from "../../src/mesh-in/service.ts"
+import { MeshRequests } from "../../src/store/mesh-requests.ts"
+import { MeshStores } from "../../src/store/mesh-stores.ts"
 import { openState } from "../../src/store/state.ts"
 import { temporaryFolder } from "../harness/peers.ts"
-import { answering, home, NOON, terms } from "../mesh/protocol-world.ts"
+import { answering, carol, home, NOON, terms } from "../mesh/protocol-world.ts"
+import { insertMeshAccounts } from "../store/conformance/mesh-stores.ts"
 
 /** A state in a folder of its own. */
-export async function openedState() {
+async function openedState() {
   const folder = await temporaryFolder()
   const state = openState({ data: folder.path, store: { kind: "embedded" } })
   return {
@@ -20,6 +23,20 @@ export async function openedState() {
       state.close()
       await folder[Symbol.asyncDispose]()
     },
+  }
+}
+
+/** What a service takes that Carol's account lies with. */
+export async function carolsHome(maxOctets = 1_000_000) {
+  const opened = await openedState()
+  insertMeshAccounts(opened.state, carol.profile.address)
+  return {
+    opened,
+    accounts: {
+      of: (address: string) => (address === carol.profile.address ? { address, profile: carol.profile } : null),
+    },
+    stores: new MeshStores(opened.state, maxOctets),
+    seen: new MeshRequests(opened.state),
   }
 }
 

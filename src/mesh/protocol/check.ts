@@ -66,8 +66,14 @@ export function callingAccount(request: MeshRequest, account: ProfileUser, now: 
   return isSignedBy(request, connection.keys.signature, now) ? known({ kind: "device", connection }) : refused("Forged")
 }
 
+/** Whether a device has signed with the base key of its profile, as it does before it is connected. */
+export function callingDevice(request: MeshRequest, device: Profile, now: Date): Caller<Profile> {
+  if (isUnsigned(request)) return refused("Unsigned")
+  return isSignedBy(request, device.keys.signature, now) ? known(device) : refused("Forged")
+}
+
 /** Whether this key's holder has signed the request, at a time when he might. */
-export function isSignedBy(request: MeshRequest, key: NamedKey, now: Date): boolean {
+function isSignedBy(request: MeshRequest, key: NamedKey, now: Date): boolean {
   return !(
     attempt(() => {
       checkTime(key, now)
@@ -76,7 +82,7 @@ export function isSignedBy(request: MeshRequest, key: NamedKey, now: Date): bool
   )
 }
 
-export function isUnsigned({ end }: MeshRequest): boolean {
+function isUnsigned({ end }: MeshRequest): boolean {
   return signaturesOf(end).length === 0
 }
 

@@ -1,0 +1,100 @@
+import { octetsOf, textOf } from "../crypto/jsonb/value.ts"
+import {
+  type ConnectionRequest,
+  makeAcknowledgement,
+  readAcknowledgement,
+  readConnectionRequest,
+} from "../mesh/connecting.ts"
+import { envelopeIdOf, responseIdOf } from "../mesh/message-id.ts"
+import { invalid, requiredMember } from "../mesh/object.ts"
+import type { Reply } from "../mesh/protocol/answer.ts"
+import { callingDevice, rememberUntil, replayKey } from "../mesh/protocol/check.ts"
+import type { MeshRequest } from "../mesh/protocol/request.ts"
+import { checkSigned, readSigned } from "../mesh/signed.ts"
+import { type AccountParts, accountIn } from "./account-call.ts"
+import type { ServedAccount } from "./ports.ts"
+import { done, refusal } from "./reply.ts"
+import type { Handlers, OwnService } from "./service.ts"
+
+/** What connecting a device takes. */
+export interface ConnectParts extends AccountParts {
+  readonly own: OwnService
+  readonly random: (octets: number) => Uint8Array
+  /** Entries of a store since a time. */
+  readonly countSince: (account: string, store: string, since: Date) => number
+}
+
+/**
+ * A new device asks to be connected, and comes again for the answer. Requests lie in a store of their own, which the account's devices read and nobody else fills; the answer is
+ * in Local, where an administrator's device has put it.
+ */
+export function connectHandlers(parts: ConnectParts): Handlers {
+  return {
+    Connect: (request, now) => {
+      const account = accountIn(parts.accounts, request)
+      return account === null ? refusal("AccountUnknown") : connect(parts, account, request, now)
+    },
+    Complete: (request, now) => {
+      const account = accountIn(parts.accounts, request)
+      return account === null ? refusal("AccountUnknown") : complete(parts, account, request, now)
+    },
+  }
+}
+
+/** `EnvelopedRequestConnection`; the request to us is signed by the same device. */
+function connect(parts: ConnectParts, account: ServedAccount, request: MeshRequest, now: Date): Reply {
+  const asked = readConnectionRequest(requiredMember(request.members, "EnvelopedRequestConnection", octetsOf))
+  const denied = deniedTo(parts, asked, request, now)
+  if (denied !== null) return denied
+  if (asked.accountAddress !== account.address) throw invalid("connection is to another account")
+  const name = responseIdOf(asked.messageId)
+  const before = parts.stores.newest(account.address, CONNECT, name)
+  if (before !== null) return answered(parts, account, asked, before)
+  if (parts.countSince(account.address, CONNECT, new Date(now.getTime() - DAY_MS)) >= MAX_REQUESTS_A_DAY)
+    return refusal("TooMany", "many devices want to be connected to this account")
+  const content = makeAcknowledgement(asked, account.profile, parts.random(16), parts.own.signer, now)
+  const result = parts.stores.append(
+    account.address,
+    [{ store: CONNECT, expected: null, entries: [{ name, content }] }],
+    now,
+  )
+  return result.kind === "appended" ? acknowledged(account, content) : refusal("Later")
+}
+
+/** Whoever asks the same again hears the same; another device does not ask under that name. */
+function answered({ own }: ConnectParts, account: ServedAccount, asked: ConnectionRequest, before: Uint8Array): Reply {
+  const { request } = readAcknowledgement(before, account.profile, own.profile)
+  const isSame = Buffer.compare(request.envelope, asked.envelope) === 0
+  return isSame ? acknowledged(account, before) : refusal("Refused", "this MessageId has been used")
+}
+
+function acknowledged({ profile }: ServedAccount, content: Uint8Array): Reply {
+  return done({ EnvelopedAcknowledgeConnection: content, EnvelopedProfileAccount: profile.envelope })
+}
+
+/** `ResponseId`, which only who has asked knows; and only the device that has asked is told. */
+function complete(parts: ConnectParts, account: ServedAccount, request: MeshRequest, now: Date): Reply {
+  const responseId = requiredMember(request.members, "ResponseId", textOf)
+  const kept = parts.stores.newest(account.address, CONNECT, responseId)
+  if (kept === null) return refusal("NotFound")
+  const denied = deniedTo(parts, readAcknowledgement(kept, account.profile, parts.own.profile).request, request, now)
+  if (denied !== null) return denied
+  const answer = parts.stores.newest(account.address, "Local", envelopeIdOf(responseId))
+  if (answer === null) return refusal("Later", "nobody has answered yet")
+  const { members, end } = readSigned(answer, ["RespondConnection"])
+  checkSigned(end, account.profile.keys.administrator)
+  if (requiredMember(members, "MessageId", textOf) !== responseId) return refusal("NotFound")
+  return done({ EnvelopedRespondConnection: answer, EnvelopedProfileAccount: account.profile.envelope })
+}
+
+function deniedTo(parts: ConnectParts, { device }: ConnectionRequest, request: MeshRequest, now: Date): Reply | null {
+  const caller = callingDevice(request, device, now)
+  if (caller.kind === "refused") return refusal(caller.outcome)
+  return parts.seen.remember(replayKey(request), rememberUntil(request), now) ? null : refusal("Replayed")
+}
+
+/** Ours: in the drafts these are in Inbound. */
+export const CONNECT = "Connect"
+/** A person connects a handful; strangers must not fill the store. */
+export const MAX_REQUESTS_A_DAY = 16
+const DAY_MS = 86_400_000
