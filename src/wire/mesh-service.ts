@@ -17,8 +17,10 @@ import { MeshRequests } from "../store/mesh-requests.ts"
 import { MeshStores } from "../store/mesh-stores.ts"
 import type { Core } from "./core.ts"
 
+type MeshCore = Pick<Core, "config" | "database" | "now" | "log" | "counters">
+
 /** The Mesh service of this gateway, where it has one. `receivers` take what other services post. */
-export function meshDoorOf(core: Core, receivers: Receivers): MeshDoor | null {
+export function meshDoorOf(core: MeshCore, receivers: Receivers): MeshDoor | null {
   const { config, now, log, counters } = core
   if (config.mesh.service === null) return null
   const { service: own } = openMeshHost(config.secrets, now())
@@ -38,7 +40,7 @@ export function meshDoorOf(core: Core, receivers: Receivers): MeshDoor | null {
 }
 
 function handlersOf(
-  { config, database }: Core,
+  { config, database }: MeshCore,
   own: MeshHost["service"],
   address: string,
   receivers: Receivers,

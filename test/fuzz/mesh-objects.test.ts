@@ -14,6 +14,7 @@ import { readMail } from "../../src/mesh/mail/statement.ts"
 import { verifyProfileDevice, verifyProfileService, verifyProfileUser } from "../../src/mesh/profile.ts"
 import { inPieces, joined } from "../harness/pieces.ts"
 import { alice, bobsKey, entity, expected, gateway, NOW, sealed } from "../mesh/mail-world.ts"
+import { damaged } from "./damaged.ts"
 
 const RUNS = Number(process.env["FUZZ_RUNS"] ?? 100)
 const mail = await sealed(entity())
@@ -31,21 +32,6 @@ if (!isInMesh(person)) throw new Error("not in the Mesh")
 const mailProfile = mailProfileOf(person, [], NOW)
 const owner = administered(person.mesh).profile
 const escrow = sealEscrow(person, making)
-
-/** The octets with one to three places overwritten, cut out or put in. */
-const damaged = (original: Uint8Array): fc.Arbitrary<Uint8Array> =>
-  fc
-    .array(fc.tuple(fc.nat(original.length), fc.nat(8), fc.uint8Array({ maxLength: 8 })), {
-      minLength: 1,
-      maxLength: 3,
-    })
-    .map((changes) =>
-      changes.reduce(
-        (octets, [at, removed, put]) =>
-          new Uint8Array(Buffer.concat([octets.subarray(0, at), put, octets.subarray(at + removed)])),
-        original,
-      ),
-    )
 
 /** What an object's reader may answer to anything: its value, or an error of ours. */
 function answers(read: () => unknown): boolean {
