@@ -5,6 +5,7 @@ import type { Reply } from "../mesh/protocol/answer.ts"
 import { callingService, rememberUntil, replayKey } from "../mesh/protocol/check.ts"
 import { messageTypeOf } from "../mesh/protocol/message.ts"
 import { accountIn } from "./account-call.ts"
+import { PeerProfiles } from "./peers.ts"
 import type { PostResult, Receivers, SeenRequests, ServedAccounts } from "./ports.ts"
 import { done, refusal } from "./reply.ts"
 import type { Handle } from "./service.ts"
@@ -24,8 +25,9 @@ export interface PostParts {
  * One account and one message: the answer is about the one thing, which is done or is not.
  */
 export function postTo(parts: PostParts): Handle {
+  const peers = new PeerProfiles()
   return async (request, now) => {
-    const peer = callingService(request, now)
+    const peer = callingService(request, now, (envelope) => peers.verify(envelope))
     if (peer.kind === "refused") return refusal(peer.outcome)
     if (!parts.seen.remember(replayKey(request), rememberUntil(request), now)) return refusal("Replayed")
     const message = requiredMember(request.members, "Message", octetsOf)

@@ -38,12 +38,19 @@ export type Caller<T> =
   | { readonly kind: "known"; readonly who: T }
   | { readonly kind: "refused"; readonly outcome: Outcome }
 
-/** The service that has signed: its profile is in the request, and is what its own name says. Which service may speak for whom is not asked here. */
-export function callingService(request: MeshRequest, now: Date): Caller<Profile> {
+/**
+ * The service that has signed: its profile is in the request, and is what its own name says. Which service may speak for whom is not asked here.
+ * @param verify as `verifyProfileService` does
+ */
+export function callingService(
+  request: MeshRequest,
+  now: Date,
+  verify: (envelope: Uint8Array) => Profile = (envelope) => verifyProfileService(envelope, null),
+): Caller<Profile> {
   if (isUnsigned(request)) return refused("Unsigned")
   const profile = attempt(() => {
     const envelope = memberOf(request.members, "EnvelopedProfileService", octetsOf)
-    return envelope === null ? null : verifyProfileService(envelope, null)
+    return envelope === null ? null : verify(envelope)
   })
   if (profile === null || profile instanceof GatewayError) return refused("Forged")
   return isSignedBy(request, profile.keys.signature, now) ? known(profile) : refused("Forged")
