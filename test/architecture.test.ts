@@ -55,7 +55,7 @@ const IMPORTERS: Readonly<Record<string, string>> = {
   pino: "log",
   "prom-client": "log",
   fastify: "http",
-  "rate-limiter-flexible": "wire/window-counter.ts",
+  "rate-limiter-flexible": "wire",
 }
 
 interface Import {
@@ -73,7 +73,7 @@ const external = imports.filter((edge) => !edge.target.startsWith("src/"))
 
 function importsOf(from: string): Import[] {
   const text = readFileSync(join("src", from), "utf8")
-  const pattern = /^(?:import|export)\s+(type\s)?(?:[^"';]*?\sfrom\s+)?"([^"]+)"|import\("([^"]+)"\)/gm
+  const pattern = /^(?:import|export)\s+(type\s)?(?:[^"';]*?\sfrom\s+)?"([^"]+)"|(?:import|require)\("([^"]+)"\)/gm
   return [...text.matchAll(pattern)].map((match) => {
     const written = match[2] ?? match[3] ?? ""
     const target = written.startsWith(".") ? normalize(join("src", dirname(from), written)) : written
@@ -147,6 +147,10 @@ describe("who may import whom", () => {
       return !(from === allowed || from.startsWith(`${allowed}/`))
     })
     expect(wrong).toEqual([])
+  })
+
+  test("nobody imports node:http, which is dear (net/http.ts)", () => {
+    expect(external.filter(({ target, typeOnly }) => target === "node:http" && !typeOnly)).toEqual([])
   })
 
   test("no cycles", () => {

@@ -1,5 +1,6 @@
 import { once } from "node:events"
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http"
+import type { IncomingMessage, Server, ServerResponse } from "node:http"
+import { createServer } from "../net/http.ts"
 import { type ListenAt, listenOn } from "./listen.ts"
 
 export interface PlainHttpOptions extends ListenAt {

@@ -1,8 +1,9 @@
-import { type ClientRequest, type IncomingMessage, request as requestInClear } from "node:http"
+import type { ClientRequest, IncomingMessage } from "node:http"
 import { request } from "node:https"
 import { isIPv6, type LookupFunction } from "node:net"
 import { checkServerIdentity, type PeerCertificate } from "node:tls"
 import { certificateNames } from "../crypto/primitives/x509.ts"
+import { request as requestInClear } from "./http.ts"
 import { isPublicAddress } from "./public-address.ts"
 
 /** How other people's HTTPS servers are asked. */

@@ -1,11 +1,10 @@
 import type { Socket } from "node:net"
-import type { SMTPServer } from "smtp-server"
-import { SMTPConnection } from "smtp-server/lib/smtp-connection.js"
 import { GatewayError } from "../errors.ts"
 import { SmtpParser } from "./parser.ts"
 import { parsePathCommand, type SmtpPath } from "./path.ts"
 import type { Visitor } from "./ports.ts"
 import * as replies from "./replies.ts"
+import { SMTPConnection, type SMTPServer } from "./smtp-server.ts"
 
 export interface ConnectionRules {
   readonly kind: "mx" | "submission" | "submissions"

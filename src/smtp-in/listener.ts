@@ -1,5 +1,5 @@
 import type { AddressInfo } from "node:net"
-import { SMTPServer, type SMTPServerDataStream, type SMTPServerSession } from "smtp-server"
+import type { SMTPServerDataStream, SMTPServerSession } from "smtp-server"
 import { GatewayError } from "../errors.ts"
 import type { Counters } from "../log/counters.ts"
 import type { Log } from "../log/log.ts"
@@ -26,6 +26,7 @@ import type {
 import { receivedField } from "./received.ts"
 import * as replies from "./replies.ts"
 import { Scanning } from "./scanning.ts"
+import { SMTPServer } from "./smtp-server.ts"
 import { checkAuthors, envelopeOf, senderOf } from "./transaction.ts"
 
 export interface SmtpInLimits {

@@ -1,4 +1,4 @@
-import { SMTPStream } from "smtp-server/lib/smtp-stream.js"
+import { SMTPStream } from "./smtp-server.ts"
 
 /**
  * smtp-server's input stream with our reading of message octets. Its own passes each line that begins with a dot on by
