@@ -1,4 +1,4 @@
-import { RateLimiterMemory } from "rate-limiter-flexible"
+import RateLimiterMemory from "rate-limiter-flexible/lib/RateLimiterMemory.js"
 
 /**
  * Counts by key, in memory, each key within a window of its own that begins with its first count. Of keys that are new within one window only
