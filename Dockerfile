@@ -11,5 +11,5 @@ RUN groupadd --system postern && useradd --system --gid postern --home-dir /var/
  && install -d -o postern -g postern -m 0700 /var/lib/postern
 USER postern
 VOLUME /var/lib/postern
-ENTRYPOINT ["node", "/opt/postern/src/main.ts"]
+ENTRYPOINT ["node", "/opt/postern/bin/postern.js"]
 CMD ["serve", "--config", "/var/lib/postern/postern.toml"]

@@ -1,7 +1,4 @@
-import "./compile-cache.ts"
-
-// Not imported as the rest is: all imports of a file are read before the first one runs.
-const { buildProgram } = await import("./cli/program.ts")
+import { buildProgram } from "./cli/program.ts"
 
 // The server's parts are loaded by the commands that run them, so that the others start quickly.
 process.exitCode = await buildProgram({

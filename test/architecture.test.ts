@@ -5,7 +5,6 @@ import { describe, expect, test } from "vitest"
 /** The table of docs/ARCHITECTURE.md, "Who may import whom". Longest prefix wins. */
 const LAYERS: Readonly<Record<string, number>> = {
   "errors.ts": 0,
-  "compile-cache.ts": 4,
   message: 0,
   mime: 0,
   crypto: 0,

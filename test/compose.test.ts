@@ -47,7 +47,7 @@ test("every service drops privileges, is checked, and waits for services that ex
 
 test("the image runs the program of the checkout", () => {
   const dockerfile = readFileSync("Dockerfile", "utf8")
-  expect(dockerfile).toContain('ENTRYPOINT ["node", "/opt/postern/src/main.ts"]')
+  expect(dockerfile).toContain('ENTRYPOINT ["node", "/opt/postern/bin/postern.js"]')
   expect(dockerfile).toMatch(/^USER postern$/m)
 })
 

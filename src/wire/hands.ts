@@ -140,4 +140,4 @@ function errorOf({ code, message, stack }: Answer & { kind: "fault" }): Error {
 }
 
 /** JavaScript in a packed package. */
-const THREAD = import.meta.url.endsWith(".ts") ? "start.ts" : "start.js"
+const THREAD = import.meta.url.endsWith(".ts") ? "hand.ts" : "hand.js"

@@ -4,7 +4,7 @@ import { join } from "node:path"
 import { type Finished, run } from "../harness/peers.ts"
 import { runProgram } from "../harness/program.ts"
 
-const PROGRAM = join(import.meta.dirname, "../../src/main.ts")
+const PROGRAM = join(import.meta.dirname, "../../bin/postern.js")
 
 /** Runs the program as users do, without a terminal: a process of its own. */
 export function ownProcess(

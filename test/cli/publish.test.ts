@@ -26,7 +26,7 @@ afterAll(() => stack.disposeAsync())
 const publish = (...args: readonly string[]) =>
   run(
     process.execPath,
-    [join(process.cwd(), "src/main.ts"), "--config", gateway.configuration, "profile", "publish", ...args],
+    [join(process.cwd(), "bin/postern.js"), "--config", gateway.configuration, "profile", "publish", ...args],
     { env: { NODE_EXTRA_CA_CERTS: join(gateway.folder, "web.pem") } },
   )
 

@@ -37,7 +37,14 @@ const status = (...args: readonly string[]) => gateway.must("profile", "publish"
 /** In a process of its own, which believes the keyserver's certificate. */
 async function publish(): Promise<string> {
   const args = ["--keyserver", `vks://${keyserver.host}`]
-  const program = [join(process.cwd(), "src/main.ts"), "--config", gateway.configuration, "profile", "publish", ALICE]
+  const program = [
+    join(process.cwd(), "bin/postern.js"),
+    "--config",
+    gateway.configuration,
+    "profile",
+    "publish",
+    ALICE,
+  ]
   const env = { NODE_EXTRA_CA_CERTS: join(gateway.folder, "web.pem") }
   return Buffer.from(await mustRun(process.execPath, [...program, ...args], { env })).toString()
 }

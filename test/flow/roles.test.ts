@@ -19,7 +19,7 @@ async function startMx(): Promise<ChildProcess> {
       .replace('secrets = "secrets"', 'secrets = "no-secrets"')
       .replace(/^admin = .*$/m, ""),
   )
-  const child = spawn(process.execPath, ["src/main.ts", "serve", "--config", bare, "--role", "mx"], {
+  const child = spawn(process.execPath, ["bin/postern.js", "serve", "--config", bare, "--role", "mx"], {
     stdio: ["ignore", "pipe", "inherit"],
   })
   await once(child.stdout, "data")

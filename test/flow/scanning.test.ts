@@ -11,7 +11,7 @@ import { freePorts } from "../harness/ports.ts"
 import { ImapSession, openWithOpenssl } from "../harness/reading.ts"
 import { sendMail } from "../harness/wire.ts"
 
-const MAIN = join(import.meta.dirname, "..", "..", "src", "main.ts")
+const MAIN = join(import.meta.dirname, "..", "..", "bin", "postern.js")
 let clamd: FakeClamd
 let hook: Server
 let gateway: Instance

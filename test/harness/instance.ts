@@ -26,7 +26,7 @@ export interface DeviceSettings {
   readonly openpgpPassword?: string
 }
 
-const PROGRAM = join(import.meta.dirname, "..", "..", "src", "main.ts")
+const PROGRAM = join(import.meta.dirname, "..", "..", "bin", "postern.js")
 
 /** A whole gateway as a user has it: made and driven by the command line, running as a process of its own. */
 export class Instance implements AsyncDisposable {

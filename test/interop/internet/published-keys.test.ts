@@ -29,7 +29,7 @@ const DORA = "Dora.Doe@gnupg.test"
 const DIRECTORY = { host: "openpgpkey.gnupg.test", address: "11.0.4.1" } as const
 /** Of "dora.doe", as GnuPG names the file. */
 const HASH = "e7wxcbfetjseopuruic39t1dohdamaai"
-const PROGRAM = join(import.meta.dirname, "../../../src/main.ts")
+const PROGRAM = join(import.meta.dirname, "../../../bin/postern.js")
 /** Who may be asked by name; direct.test has no sub-domain for keys. */
 const HOSTS = [
   "mail.example.test",
