@@ -9,7 +9,6 @@ import { isCode } from "./fs-errors.ts"
 import type { Context } from "./imap/context.ts"
 import { Input } from "./imap/input.ts"
 import { Output } from "./imap/output.ts"
-import { runSession } from "./imap/session.ts"
 import { folderOf, maildirOf } from "./paths.ts"
 import { StructureCache } from "./structure-cache.ts"
 
@@ -118,6 +117,8 @@ export class MailStore {
     // An error of the connection ends the session; reading and writing learn of it.
     stream.on("error", (error) => this.#log.debug("mailbox.connection-lost", { reason: error.message }))
     try {
+      // Here, since a thread that only delivers serves nobody.
+      const { runSession } = await import("./imap/session.ts")
       await runSession(context, stream, AbortSignal.any([options.signal, this.#closing.signal]))
     } catch (error) {
       if (!stream.destroyed) this.#log.error("mailbox.session-failed", {}, error)

@@ -61,6 +61,11 @@ export interface Device {
   readonly revokedAt: Date | null
 }
 
+/** Neither revoked nor waiting for it. */
+export function isLive(device: Device): boolean {
+  return device.revokedAt === null
+}
+
 /** Everybody, as of one change sequence. */
 export interface Population {
   readonly sequence: number

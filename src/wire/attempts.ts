@@ -1,6 +1,9 @@
 import { join } from "node:path"
 import { GatewaySigners } from "../identity/gateway-signers.ts"
 import type { MailStore } from "../mailbox/store.ts"
+import { parseAddress } from "../message/address.ts"
+import type { Gateway } from "../pipeline/gateway.ts"
+import { deliver } from "../pipeline/pipeline.ts"
 import type { Discovery } from "../profiles/discover.ts"
 import type { Handler, Queue } from "../queue/queue.ts"
 import { CountedResults } from "../smtp-out/counted-results.ts"
@@ -14,13 +17,14 @@ import { KeptPolicies } from "../store/sts-policies.ts"
 import { KeptTlsResults } from "../store/tls-results.ts"
 import { arrivalsOf } from "./arrivals.ts"
 import type { Core } from "./core.ts"
-import { hopsOf, mailboxesOf } from "./external.ts"
+import { hopsOf, smtpRelay } from "./hops.ts"
 import type { KeyMeans } from "./key-rules.ts"
 import { keyserverMailOf } from "./keyserver-mail.ts"
 import type { KnownPeople } from "./known-people.ts"
+import { mailboxesOf } from "./mailboxes.ts"
 import { NotedDepartures } from "./noted-departures.ts"
 import { standInsOf } from "./stand-ins.ts"
-import { attempts, smtpRelay } from "./worker.ts"
+import { reportsOf } from "./worker.ts"
 
 /** What attempts at delivery need beside the core. */
 export interface AttemptParts {
@@ -33,32 +37,41 @@ export interface AttemptParts {
 }
 
 /** Makes attempts at delivery in this thread; connections to other servers are ended with `stack`. */
-export function openAttempts(
+export function openAttempts(core: Core, parts: AttemptParts, stack: AsyncDisposableStack): Handler {
+  const gateway = gatewayOf(core, parts, stack)
+  return (job, signal) => deliver(job, gateway, signal)
+}
+
+function gatewayOf(
   core: Core,
   { queue, known, store, correspondents, keyMeans }: AttemptParts,
   stack: AsyncDisposableStack,
-): Handler {
+): Gateway {
   const { config, database, now, log } = core
   const policies = new FetchedPolicies({ memory: new KeptPolicies(database), now, log })
   const results = stack.use(new CountedResults(new KeptTlsResults(database), now, log))
   const connections = stack.use(new Relay({ hostname: config.hostname, log, policies, results }))
-  const mailboxes = mailboxesOf(core, store, connections)
-  const relay = smtpRelay(connections, hopsOf(config))
-  const signatories = new DkimSigners(new DkimKeys(join(config.secrets, "dkim")))
   const gatewayKeys = new GatewayKeys(join(config.secrets, "signing"))
-  const signingIdentities = new GatewaySigners(gatewayKeys, (address) => core.people.account(address), now)
-  const departures = stack.use(new NotedDepartures(new KeptDepartures(database), now, log))
-  return attempts(core, {
-    departures,
-    queue,
+  return {
+    open: (id) => core.spool.open(id),
     directory: known.directory,
     arrivals: arrivalsOf(core, correspondents, keyMeans),
     keyserverMail: keyserverMailOf(core),
     correspondents,
-    mailboxes,
-    relay,
-    signatories,
-    signingIdentities,
+    departures: stack.use(new NotedDepartures(new KeptDepartures(database), now, log)),
+    policy: config.policy.outgoing,
+    mailboxes: mailboxesOf(core, store, connections),
+    relay: smtpRelay(connections, hopsOf(config)),
+    signatories: new DkimSigners(new DkimKeys(join(config.secrets, "dkim"))),
+    signingIdentities: new GatewaySigners(gatewayKeys, (address) => core.people.account(address), now),
     standIns: standInsOf(core),
-  })
+    reports: reportsOf(core, queue),
+    hostname: config.hostname,
+    // Not of the host's name: postmaster of a domain is read by somebody (RFC 5321 §4.5.1), and its mail is signed.
+    postmaster: parseAddress(`postmaster@${config.domains[0] ?? config.hostname}`),
+    lifetimeMs: config.limits.queueLifetimeMs,
+    delayWarningMs: config.limits.delayWarningMs,
+    now,
+    log,
+  }
 }

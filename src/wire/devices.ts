@@ -1,6 +1,7 @@
 import { GatewayError } from "../errors.ts"
 import type { Counters } from "../log/counters.ts"
 import type { Log } from "../log/log.ts"
+import { isLive } from "../store/account.ts"
 import type { Account, Device, KnownDevice, People } from "../store/people.ts"
 import { type LoginLimits, loginSource } from "./login-limits.ts"
 
@@ -110,11 +111,6 @@ export class LiveDevices {
     this.#open.set(found.device.id, controller)
     return { ...found, revoked: controller.signal }
   }
-}
-
-/** Neither revoked nor waiting for it. */
-export function isLive(device: Device): boolean {
-  return device.revokedAt === null
 }
 
 function holds({ login }: Device, now: Date): boolean {

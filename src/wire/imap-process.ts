@@ -2,26 +2,16 @@ import cluster from "node:cluster"
 import { join } from "node:path"
 import type { Config } from "../config/config.ts"
 import { GatewayError } from "../errors.ts"
-import { PROXY_LIMITS } from "../imap-proxy/ports.ts"
 import { type ImapProxy, startImapProxy } from "../imap-proxy/server.ts"
-import { WindowCache } from "../imap-proxy/windows.ts"
 import { createGatheringLog } from "../log/log.ts"
 import { MailStore } from "../mailbox/store.ts"
 import { AskedSeats, type SeatShares } from "./asked-seats.ts"
 import { type Core, openCore } from "./core.ts"
 import { affordableConnections } from "./descriptors.ts"
 import { LiveDevices } from "./devices.ts"
-import { upstreamOf } from "./external.ts"
 import { describeConnections, describeProcess } from "./gauges.ts"
-import {
-  type ImapKind,
-  type ImapParts,
-  imapLimits,
-  imapProcessesOf,
-  onAlteredOf,
-  serveOptions,
-  uploadMemory,
-} from "./imap.ts"
+import { type ImapParts, imapParts, serveOptions } from "./imap.ts"
+import { type ImapKind, imapLimits, imapProcessesOf } from "./imap-limits.ts"
 import type { Order, Report, SharedSecrets } from "./imap-processes.ts"
 import { knowPeople } from "./known-people.ts"
 import { loginLimits } from "./login-limits.ts"
@@ -86,17 +76,14 @@ function open(core: Core, name: string, secrets: SharedSecrets, outbox: Outbox, 
   known.presence.onDoubt(() => devices.doubt())
   const store = stack.use(new MailStore(join(config.data, "mail"), { now, log }))
   const tls = stack.use(new LiveTls(config, log, Buffer.from(secrets.ticketKeys, "base64")))
-  const windows = new WindowCache(PROXY_LIMITS.windowOctets)
-  const upstream = upstreamOf(core, store)
-  const [held, onAltered] = [uploadMemory(), onAlteredOf(config)]
-  const parts: ImapParts = { ...known, devices, upstream, windows, tls, held, onAltered }
+  const parts = imapParts(core, known, { devices, store, tls })
   const seats = new AskedSeats(sharesOf(config), (report) => outbox.tell(report))
   const proxies: ImapProxy[] = []
   tls.onChange((changed) => {
     for (const proxy of proxies) proxy.reloadTls(changed)
   })
   describeProcess(counters, name)
-  describeConnections(counters, name, windows, () => proxies.map(({ connections }) => connections))
+  describeConnections(counters, name, parts.windows, () => proxies.map(({ connections }) => connections))
   return { parts, proxies, seats, tls, limits }
 }
 

@@ -8,7 +8,7 @@ import { Places, type Refusal } from "../imap-proxy/places.ts"
 import type { MetricsSnapshot } from "../log/counters.ts"
 import type { SeatReport } from "./asked-seats.ts"
 import type { Core } from "./core.ts"
-import { type ImapKind, imapKinds, imapLimits } from "./imap.ts"
+import { type ImapKind, imapKinds, imapLimits } from "./imap-limits.ts"
 import type { LoginLimits, LoginNews } from "./login-limits.ts"
 import { claim } from "./shared-ports.ts"
 import type { LiveTls } from "./tls.ts"
@@ -336,7 +336,7 @@ function toText(octets: Uint8Array): string {
 }
 
 /** JavaScript in a packed package. */
-const PROGRAM = import.meta.url.endsWith(".ts") ? "start.ts" : "start.js"
+const PROGRAM = import.meta.url.endsWith(".ts") ? "imap-process.ts" : "imap-process.js"
 /**
  * Young objects get 4 MiB instead of up to 32 (twice): with some thousand connections the rest of the heap is 70 MiB. Measured with
  * 1,000 idle connections: 94 KB each without, 71 with it. What it does to the speed of fetching could not be told from noise.

@@ -1,5 +1,3 @@
-import { duplexPair } from "node:stream"
-import type { Config, ListenAddress } from "../config/config.ts"
 import type { HmacKey } from "../crypto/primitives/hash.ts"
 import { randomOctets } from "../crypto/primitives/random.ts"
 import type { ImapListener } from "../imap-proxy/listener.ts"
@@ -10,23 +8,23 @@ import {
   type DeviceSession,
   type Devices,
   PROXY_LIMITS,
-  type ProxyLimits,
   type Upstream,
 } from "../imap-proxy/ports.ts"
 import { type ImapProxy, type ServeOptions, startImapProxy } from "../imap-proxy/server.ts"
-import type { WindowCache } from "../imap-proxy/windows.ts"
+import { WindowCache } from "../imap-proxy/windows.ts"
 import type { MailStore } from "../mailbox/store.ts"
 import { planUpload } from "../pipeline/append.ts"
 import { HeldOctets } from "../pipeline/held-octets.ts"
 import { MarkerCheck } from "../pipeline/marker.ts"
 import type { Directory } from "../pipeline/ports.ts"
 import type { Core } from "./core.ts"
-import { affordableConnections } from "./descriptors.ts"
 import type { LiveDevice, LiveDevices } from "./devices.ts"
 import { describeConnections } from "./gauges.ts"
+import { type ImapKind, imapKinds, imapLimits, imapProcessesOf } from "./imap-limits.ts"
 import type { AccountRecryptors } from "./recryptors.ts"
 import { claim, SHARES_PORTS } from "./shared-ports.ts"
 import type { LiveTls } from "./tls.ts"
+import { upstreamOf } from "./upstreams.ts"
 
 /** What the IMAP role needs beside the core. */
 export interface ImapParts {
@@ -43,17 +41,23 @@ export interface ImapParts {
   readonly held: HeldOctets
 }
 
-/** An IMAP listener that the configuration names. */
-export interface ImapKind extends ListenAddress {
-  readonly name: "imap" | "imaps" | "imapsClient"
-  readonly tlsMode: "starttls" | "implicit"
-}
-
-export function imapKinds({ listen }: Config): ImapKind[] {
-  return (["imap", "imaps", "imapsClient"] as const).flatMap((name) => {
-    const address = listen[name]
-    return address ? [{ ...address, name, tlsMode: name === "imap" ? "starttls" : "implicit" }] : []
-  })
+/** With the memory for uploads and window records that all connections of this process share. */
+export function imapParts(
+  core: Core,
+  { directory, recryptors, markerKey }: Pick<ImapParts, "directory" | "recryptors" | "markerKey">,
+  { devices, store, tls }: Pick<ImapParts, "devices" | "tls"> & { readonly store: MailStore },
+): ImapParts {
+  return {
+    directory,
+    recryptors,
+    markerKey,
+    devices,
+    tls,
+    upstream: upstreamOf(core, store),
+    windows: new WindowCache(PROXY_LIMITS.windowOctets),
+    held: new HeldOctets(HELD_OCTETS),
+    onAltered: core.config.policy.integrity === "strict" ? "refuse" : "report",
+  }
 }
 
 /** The IMAP listeners that the configuration names, served in this process. Others of ours may listen on what is `held`. */
@@ -88,41 +92,6 @@ export function serveOptions(core: Core, parts: ImapParts, { name, tlsMode }: Im
     windows: parts.windows,
     log: core.log,
     counters: core.counters,
-  }
-}
-
-/** As configured, and no more connections than there are file descriptors for in so many processes. */
-export function imapLimits(config: Config, processes: number): ProxyLimits {
-  const { limits, imap } = config
-  const upstream = imap.kind === "imap" ? imap : { connections: Infinity, connectionsPerAccount: Infinity }
-  return {
-    ...PROXY_LIMITS,
-    // Each session has a connection to the mail store, whose limits hold for all processes together.
-    connections: Math.min(limits.imapConnections, upstream.connections, affordableConnections(config, processes)),
-    connectionsPerAddress: limits.imapConnectionsPerAddress,
-    connectionsPerAccount: Math.min(limits.imapConnectionsPerAccount, upstream.connectionsPerAccount),
-    connectionsPerDevice: limits.imapConnectionsPerDevice,
-    bufferOctets: Math.ceil(limits.imapBufferOctets / processes),
-    idleTimeoutMs: limits.imapIdleMs,
-    appendOctets: limits.messageSizeOctets,
-  }
-}
-
-/** How many processes serve IMAP: the main one alone unless stated. */
-export function imapProcessesOf({ limits }: Config): number {
-  return limits.imapProcesses ?? 1
-}
-
-/** The embedded store: its IMAP server on the other end of a pipe in this process. */
-export function embeddedUpstream(store: MailStore): Upstream {
-  return {
-    async connect(account, _client, signal) {
-      const [ours, theirs] = duplexPair()
-      store
-        .serve(account, theirs, { signal })
-        .catch((error: unknown) => ours.destroy(error instanceof Error ? error : new Error(String(error))))
-      return ours
-    },
   }
 }
 
@@ -166,15 +135,6 @@ function protectionOf(directory: Directory, memory: HeldOctets): AppendProtectio
         : planUpload(upload, randomOctets(32), rest, memory)
     },
   }
-}
-
-/** What uploads may hold in one process. */
-export function uploadMemory(): HeldOctets {
-  return new HeldOctets(HELD_OCTETS)
-}
-
-export function onAlteredOf({ policy }: Config): "report" | "refuse" {
-  return policy.integrity === "strict" ? "refuse" : "report"
 }
 
 /** Of uploads that are being looked at, all connections together: a hundred of 1 MB, or a thousand larger ones of which the head is held. */

@@ -10,6 +10,7 @@ import { ownCertificate, standInOffer } from "../profiles/stand-in.ts"
 import type { Account } from "../store/account.ts"
 import type { Core } from "./core.ts"
 import type { LiveDevices } from "./devices.ts"
+import type { Listener } from "./listener.ts"
 import { claim, SHARES_PORTS } from "./shared-ports.ts"
 import { standInsOf } from "./stand-ins.ts"
 import type { LiveTls } from "./tls.ts"
@@ -21,16 +22,9 @@ interface LdapParts {
   readonly correspondents: Discovery
 }
 
-/** One listener as the composition sees it. */
-interface Started {
-  readonly name: string
-  readonly where: string
-  close(): Promise<void>
-}
-
 /** The directories that clients ask for certificates, where the configuration names them. */
-export async function startLdap(core: Core, parts: LdapParts, held: ReadonlySet<string>): Promise<Started[]> {
-  const started: Started[] = []
+export async function startLdap(core: Core, parts: LdapParts, held: ReadonlySet<string>): Promise<Listener[]> {
+  const started: Listener[] = []
   for (const name of ["ldap", "ldaps"] as const) {
     const listen = core.config.listen[name]
     if (!listen) continue

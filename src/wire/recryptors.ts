@@ -4,8 +4,8 @@ import { type CmsRecryption, cmsRecogniser, cmsRecryptor, cmsRestorer } from "..
 import { openPgpRecryptor, openPgpRestorer } from "../crypto/recryption/openpgp.ts"
 import type { Recryptor } from "../crypto/recryption/recryptor.ts"
 import type { Restorers } from "../pipeline/restore.ts"
+import { isLive } from "../store/account.ts"
 import type { Account, AccountKey, Device, People } from "../store/people.ts"
-import { isLive } from "./devices.ts"
 
 /** What messages become for a device. */
 export interface DeviceRecryptors {

@@ -3,7 +3,7 @@ import type { Config } from "../config/config.ts"
 import { GatewayError } from "../errors.ts"
 import { Counters } from "../log/counters.ts"
 import { createLog } from "../log/log.ts"
-import { imapProcessesOf } from "./imap.ts"
+import { imapProcessesOf } from "./imap-limits.ts"
 import type { Running } from "./roles.ts"
 import { SHARES_PORTS } from "./shared-ports.ts"
 

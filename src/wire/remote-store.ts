@@ -5,7 +5,7 @@ import { ImapStore } from "../deliver/imap-store.ts"
 import { GatewayError } from "../errors.ts"
 import { createLog } from "../log/log.ts"
 import { openState } from "../store/state.ts"
-import { imapServer } from "./external.ts"
+import { imapServer } from "./upstreams.ts"
 
 /** Opens an account's mail on the IMAP server behind the proxy, logged in as the proxy does for its devices. */
 export function remoteStore(config: Config, account: string): OpenStore {

@@ -3,8 +3,8 @@ import { cmsRecogniser } from "../crypto/recryption/cms.ts"
 import { RecryptionStream } from "../crypto/recryption/stream.ts"
 import { GatewayError } from "../errors.ts"
 import type { Recipient } from "../message/envelope.ts"
+import { isLive } from "../store/account.ts"
 import type { People } from "../store/people.ts"
-import { isLive } from "./devices.ts"
 import { identitiesOf } from "./recryptors.ts"
 
 /**

@@ -4,7 +4,7 @@ import { Counters } from "../log/counters.ts"
 import { createLog, type Log } from "../log/log.ts"
 import { openCore, type Role } from "./core.ts"
 import { roomyHeap } from "./heap.ts"
-import { imapKinds, imapLimits, imapProcessesOf } from "./imap.ts"
+import { imapKinds, imapLimits, imapProcessesOf } from "./imap-limits.ts"
 import { type Inherited, LiveGateway } from "./reload.ts"
 import { type Running, startRoles } from "./roles.ts"
 

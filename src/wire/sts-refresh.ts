@@ -1,7 +1,7 @@
 import { FetchedPolicies } from "../smtp-out/sts-policies.ts"
 import { KeptPolicies } from "../store/sts-policies.ts"
 import type { Core } from "./core.ts"
-import { resolverOf } from "./external.ts"
+import { resolverOf } from "./hops.ts"
 import { startRounds } from "./rounds.ts"
 
 /** Policies last for days; the first round waits for a start to be over. */

@@ -3,7 +3,7 @@ import type { Reports } from "../pipeline/ports.ts"
 import { TlsReporter } from "../smtp-out/tls-reporter.ts"
 import { KeptTlsResults } from "../store/tls-results.ts"
 import type { Core } from "./core.ts"
-import { resolverOf } from "./external.ts"
+import { resolverOf } from "./hops.ts"
 import { startRounds } from "./rounds.ts"
 
 /** Reports are daily, and most rounds find nothing. */

@@ -4,7 +4,7 @@ import { offeredCapabilities } from "../imap-proxy/capabilities.ts"
 import { UpstreamLink } from "../imap-proxy/upstream-link.ts"
 import { createLog } from "../log/log.ts"
 import { openState } from "../store/state.ts"
-import { imapServer } from "./external.ts"
+import { imapServer } from "./upstreams.ts"
 
 /** What the IMAP server behind the proxy said after a login. */
 export interface UpstreamTrial {

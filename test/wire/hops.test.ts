@@ -1,6 +1,6 @@
 import { expect, test } from "vitest"
 import { parseConfig } from "../../src/config/load.ts"
-import { hopsOf, resolverOf } from "../../src/wire/external.ts"
+import { hopsOf, resolverOf } from "../../src/wire/hops.ts"
 import { peer } from "../harness/peers.ts"
 import { startValidatingDns, VALIDATING_DNS } from "../harness/validating-dns.ts"
 
