@@ -78,7 +78,14 @@ export function connectAccount(person: Person, gateway: MeshGateway, making: Mak
     ...person,
     mesh: mesh === null ? makeMesh(address, gateway, making) : connectedTo(gateway, address, mesh, making),
   }
-  const change: Change = { kind: "account-mesh", mesh: meshRecordOf(connected, connectionsOf(connected), making) }
+  const change: Change = {
+    kind: "account-mesh",
+    mesh: meshRecordOf(connected, connectionsOf(connected), making),
+    certificates: [],
+    // Both versions are of one time: the older one must not look like a replay to who falls back to it.
+    profile: profileOf(person, making.now),
+    mailProfile: null,
+  }
   return { person: connected, request: requestOf(connected, change, making) }
 }
 

@@ -69,6 +69,7 @@ function applyChange(target: Target, { address, change }: Request, now: Date): v
       if (change.mesh !== null) putMesh(mesh, known(people, address), change.mesh, now)
       return
     case "account-mesh":
+      republish(target, known(people, address), change)
       putMesh(mesh, known(people, address), change.mesh, now)
       return
     case "account-remove":

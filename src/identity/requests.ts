@@ -68,7 +68,7 @@ export type Change =
       /** null: as it was. */
       readonly mesh: MeshAccountRecord | null
     } & Republished)
-  | { readonly kind: "account-mesh"; readonly mesh: MeshAccountRecord }
+  | ({ readonly kind: "account-mesh"; readonly mesh: MeshAccountRecord } & Republished)
   | { readonly kind: "account-remove" }
   | ({
       readonly kind: "device-add"
@@ -175,7 +175,7 @@ function readChange(payload: JsonObject): Change {
         ...readRepublished(payload),
       }
     case "account-mesh":
-      return { kind, mesh: readMeshRecord(payload.object("mesh")) }
+      return { kind, mesh: readMeshRecord(payload.object("mesh")), ...readRepublished(payload) }
     case "account-remove":
       return { kind }
     case "device-add":

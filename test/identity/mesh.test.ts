@@ -34,6 +34,7 @@ import { account, service } from "../mesh/people.ts"
 import { makingAt, NOW } from "./people.ts"
 
 const LATER = new Date(NOW.getTime() + 86_400_000)
+const SOON = new Date(NOW.getTime() + 1_000)
 const ALICE = "alice@example.test"
 const SERVICE = "https://mesh.example.test/.well-known/mmm/"
 
@@ -74,6 +75,7 @@ function codeOf(act: () => void): string {
   }
 }
 
+const UNCHANGED = { certificates: [], profile: null, mailProfile: null } as const
 const SMIME = { address: ALICE, name: "Alice", formats: ["smime"] } as const
 const makeAlice = (told: MeshGateway) =>
   makeAccount({ ...SMIME, formats: ["smime", "openpgp"], gateway: told }, makingAt())
@@ -122,9 +124,13 @@ describe("an account in the Mesh", () => {
     there.apply(made.request)
     expect(there.mesh.of(ALICE)).toBeNull()
     const renewed = await renewAccount(made.person, makingAt(LATER), there.told)
-    const connected = connectAccount(made.person, there.told, makingAt())
+    const connected = connectAccount(made.person, there.told, makingAt(SOON))
     there.apply(connected.request)
     expect(there.mesh.of(ALICE)?.profile.envelope).toEqual(connected.person.mesh?.profile)
+    const published = verifyProfile(there.people.account(ALICE)?.profile ?? "")
+    expect(verifyMailProfile(there.mesh.of(ALICE)?.mailProfile ?? new Uint8Array()).issuedAt).toEqual(
+      published.issuedAt,
+    )
     expect(there.codeOf(renewed.request)).toBe("MESH_UNTRUSTED")
   })
 
@@ -277,7 +283,7 @@ describe("a request about the Mesh is refused", () => {
   ])("when it %s", async (_, change, code) => {
     const { there, person, mesh } = await known
     const record = { ...mesh, ...change(mesh, ownerOf(person, there.told)) }
-    expect(there.codeOf(requestOf(person, { kind: "account-mesh", mesh: record }, makingAt()))).toBe(code)
+    expect(there.codeOf(requestOf(person, { kind: "account-mesh", mesh: record, ...UNCHANGED }, makingAt()))).toBe(code)
     expect(there.mesh.of(ALICE)).toBeNull()
   })
 })
