@@ -5,6 +5,7 @@ import { rootCertificates } from "node:tls"
 import type { Command } from "commander"
 import type { Config, ListenAddress } from "../config/config.ts"
 import { GatewayError } from "../errors.ts"
+import { verifyMailProfile } from "../identity/mail-profile.ts"
 import { type ProfileMailPublic, verifyProfile } from "../identity/profile.ts"
 import { type Address, addressKey, parseAddress } from "../message/address.ts"
 import { dnsAddresses } from "../net/addresses.ts"
@@ -70,15 +71,29 @@ async function show(written: string, options: CommonOptions & { readonly remote:
   const certificates = options.remote
     ? publishedKeys(profile)
     : certificatesOf(knownAccount(instance.people.account(written), written))
+  const second = options.remote ? null : (instance.meshAccounts.of(written)?.mailProfile ?? null)
   if (options.json) {
-    printJson({ address: profile.address, udf: profile.udf, certificates, profile: text })
+    const mailProfile = second === null ? null : Buffer.from(second).toString("utf8")
+    printJson({ address: profile.address, udf: profile.udf, certificates, profile: text, mailProfile })
     return
   }
   print(`${profile.address}  ${profile.name}`)
   print(`fingerprint of the personal root: ${profile.udf}; issued ${profile.issuedAt.toISOString()}`)
   for (const { encrypt, prefer, require } of profile.connection)
     print(`${encrypt}: prefers ${prefer}, requires ${require ?? "nothing"}`)
+  for (const line of second === null ? [] : overMesh(second)) print(line)
   for (const key of Object.values(certificates)) print(key.trimEnd())
+}
+
+/** What version 2 says beside. */
+function overMesh(mailProfile: Uint8Array): readonly string[] {
+  const { profile, connection } = verifyMailProfile(mailProfile)
+  const service = connection.flatMap((entry) =>
+    entry.protocol === "Mesh"
+      ? [`over the Mesh: ${entry.service}, prefers ${entry.prefer}; device ${entry.deviceUdf} sends for it`]
+      : [],
+  )
+  return [`in the Mesh: ${profile.udf}`, ...service]
 }
 
 function localProfile(people: People, written: string): string {
