@@ -10,6 +10,7 @@ import {
   readConnectionRequest,
 } from "../../src/mesh/connecting.ts"
 import { signerWith } from "../../src/mesh/key-data.ts"
+import { MAX_OBJECT_OCTETS } from "../../src/mesh/object.ts"
 import { deviceKeys } from "../../src/mesh/profile-make.ts"
 import { readAnswer, writeAnswer } from "../../src/mesh/protocol/answer.ts"
 import { messageTypeOf } from "../../src/mesh/protocol/message.ts"
@@ -178,8 +179,9 @@ test("members of any kind, signed in order, get an answer", async () => {
   }))
   const property = fc.asyncProperty(fc.constantFrom(...OPERATIONS), nested.object, async (operation, some) => {
     const all = { Account: carol.profile.address, ...(some as object) }
-    const given = await service(writeRequest(operation, all, terms(), [administratorSigner]))
-    expect(given?.operation).toBe(operation)
+    const octets = writeRequest(operation, all, terms(), [administratorSigner])
+    const given = await service(octets)
+    if (octets.length <= MAX_OBJECT_OCTETS) expect(given?.operation).toBe(operation)
   })
   await fc.assert(property, { numRuns: RUNS * 3 })
 })

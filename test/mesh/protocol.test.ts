@@ -78,6 +78,12 @@ describe("whether a request is meant for us, now", () => {
     expect(staleness(request, home.profile, now)).toBe(want)
   })
 
+  test("Hello may be to whoever is there, and nothing else", () => {
+    const to = (operation: "Hello" | "PublicRead") =>
+      staleness(readRequest(writeRequest(operation, {}, terms({ target: "" }), [])), home.profile, NOON)
+    expect([to("Hello"), to("PublicRead")]).toEqual([null, "OtherTarget"])
+  })
+
   test("another version", () => {
     const request = readRequest(writeRequest("Status", { Version: 2 }, terms(), [phoneSigner]))
     expect(staleness(request, home.profile, NOON)).toBe("Unsupported")
@@ -195,6 +201,7 @@ describe("answers", () => {
     const said: Reply = { ...reply, members: { EnvelopedProfileService: home.profile.envelope } }
     const told = writeAnswer(readRequest(hello), said, answering, NOON)
     expect(readHello(told, requestDigest(hello), home.profile.udf).service.udf).toBe(home.profile.udf)
+    expect(readHello(told, requestDigest(hello), null).service.udf).toBe(home.profile.udf)
     expect(() => readHello(told, requestDigest(hello), stranger.profile.udf)).toThrow(
       expect.objectContaining({ code: "MESH_UNTRUSTED" }),
     )

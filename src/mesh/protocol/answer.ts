@@ -81,13 +81,13 @@ export function readAnswer(octets: Uint8Array, asked: Asked, service: Profile): 
 
 /**
  * Reads the answer to Hello, which brings the profile that it is checked with.
- * @param expectedUdf as an account's profile names its service
+ * @param expectedUdf as an account's profile names its service; null: who it is was the question
  * @throws GatewayError as {@link readAnswer}, and as `verifyProfileService`
  */
 export function readHello(
   octets: Uint8Array,
   digest: Uint8Array,
-  expectedUdf: string,
+  expectedUdf: string | null,
 ): { readonly answer: MeshAnswer; readonly service: Profile } {
   const asked: Asked = { operation: "Hello", digest }
   const object = objectOf(octets, asked)

@@ -17,10 +17,15 @@ export const CLOCK_AHEAD_MS = 60_000
 /** Whether a request is meant for this service, now. Whether it came before is the caller's to know: {@link replayKey}. @returns null: it is */
 export function staleness(request: MeshRequest, service: Pick<Profile, "binaryUdf">, now: Date): Outcome | null {
   if (request.version !== BINDING_VERSION) return "Unsupported"
-  if (attempt(() => isNameOf(service, request.target)) !== true) return "OtherTarget"
+  if (!isAnybody(request) && attempt(() => isNameOf(service, request.target)) !== true) return "OtherTarget"
   const ageMs = now.getTime() - request.time.getTime()
   if (ageMs > REQUEST_LIFE_MS) return "Old"
   return ageMs < -CLOCK_AHEAD_MS ? "Future" : null
+}
+
+/** Who only knows an address asks there who it is. */
+function isAnybody({ operation, target }: MeshRequest): boolean {
+  return operation === "Hello" && target === ""
 }
 
 /** What a request is remembered by: the digest of what was signed, nonce and time in it. Its envelope could be written in other ways. */

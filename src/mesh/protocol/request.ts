@@ -18,7 +18,7 @@ import { BINDING_VERSION, OPERATIONS, type Operation } from "./operation.ts"
 
 /** What makes a request one that is made once, to one service. */
 export interface RequestTerms {
-  /** UDF of the service that is asked. */
+  /** UDF of the service that is asked; empty in a Hello to whoever is there. */
   readonly target: string
   /** To the second. */
   readonly time: Date
