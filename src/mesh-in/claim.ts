@@ -1,5 +1,6 @@
 import { octetsOf, textOf } from "../crypto/jsonb/value.ts"
 import { isServiceClaim } from "../crypto/udf/publication.ts"
+import { MAX_MESSAGE_OCTETS } from "../mesh/mail/statement.ts"
 import { requiredMember } from "../mesh/object.ts"
 import { verifyProfileDevice, verifyProfileUser } from "../mesh/profile.ts"
 import type { Reply } from "../mesh/protocol/answer.ts"
@@ -35,6 +36,7 @@ function claim(parts: AccountParts, account: ServedAccount, request: MeshRequest
   const caller = callingAccount(request, claimant, now)
   if (caller.kind === "refused") return refusal(caller.outcome)
   const envelope = requiredMember(request.members, "EnvelopedMessageClaim", octetsOf)
+  if (envelope.length > MAX_MESSAGE_OCTETS) return refusal("TooLarge")
   const { claim: claimed, object } = readClaim(envelope)
   checkSigned(object.end, keyOf(caller.who, claimant))
   if (claimed.sender !== claimant.address) return refusal("Refused", "the claim is in another's name")

@@ -43,10 +43,13 @@ export function connectHandlers(parts: ConnectParts): Handlers {
 
 /** `EnvelopedRequestConnection`; the request to us is signed by the same device. */
 function connect(parts: ConnectParts, account: ServedAccount, request: MeshRequest, now: Date): Reply {
-  const asked = readConnectionRequest(requiredMember(request.members, "EnvelopedRequestConnection", octetsOf))
+  const envelope = requiredMember(request.members, "EnvelopedRequestConnection", octetsOf)
+  if (envelope.length > MAX_REQUEST_OCTETS) return refusal("TooLarge")
+  const asked = readConnectionRequest(envelope)
   const denied = deniedTo(parts, asked, request, now)
   if (denied !== null) return denied
-  if (asked.accountAddress !== account.address) throw invalid("connection is to another account")
+  if (parts.accounts.of(asked.accountAddress)?.address !== account.address)
+    throw invalid("connection is to another account")
   const name = responseIdOf(asked.messageId)
   const before = parts.stores.newest(account.address, CONNECT, name)
   if (before !== null) return answered(parts, account, asked, before)
@@ -97,4 +100,6 @@ function deniedTo(parts: ConnectParts, { device }: ConnectionRequest, request: M
 export const CONNECT = "Connect"
 /** A person connects a handful; strangers must not fill the store. */
 export const MAX_REQUESTS_A_DAY = 16
+/** A device's profile and a signature are 5 KB; what the service keeps has it in base64url. */
+const MAX_REQUEST_OCTETS = 16_384
 const DAY_MS = 86_400_000

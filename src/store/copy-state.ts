@@ -53,12 +53,11 @@ const TABLES: readonly Table[] = [
   table("mesh_escrow", "account, envelope", "account"),
   table("mesh_request", "digest, until", "digest"),
   table("mesh_store", "account, name, frames, octets, digest, links", "account, name"),
-  table(
-    "mesh_frame",
-    "account, store, number, entry, content_start, content_end, frame, added_at",
-    "account, store, number",
-  ),
 ]
+/** Messages, which are too much to be held all at once: copied a page at a time. */
+const PAGED = table("mesh_frame", "account, store, number, entry, content_start, content_end, frame, added_at", "place")
+/** Of 33 KB at most each. */
+const PAGE_ROWS = 200
 /** A new state has one of its own. */
 const MADE_ANEW = "setting"
 
@@ -75,13 +74,15 @@ export function copyState(source: State, target: State, now: Date): Copied {
   const sequence = source.changeSequence()
   const rows = source.transaction(() => TABLES.map((one) => rowsOf(source, one)))
   return target.transaction(() => {
-    for (const one of TABLES) refuseRows(target, one)
+    for (const one of [...TABLES, PAGED]) refuseRows(target, one)
     run(target, [`DELETE FROM ${MADE_ANEW}`], [])
     for (const [index, one] of TABLES.entries()) copyRows(target, one, rows[index] ?? [])
+    const paged = copyPages(source, target)
     target.sql.run`UPDATE change SET sequence = sequence + ${sequence}`
     if (source.changeSequence() !== sequence)
       throw new GatewayError("USAGE", "store: somebody changed the source meanwhile: begin again")
-    return Object.fromEntries(TABLES.map(({ name }, index) => [name, rows[index]?.length ?? 0]))
+    const counts = TABLES.map(({ name }, index) => [name, rows[index]?.length ?? 0] as const)
+    return Object.fromEntries([...counts, [PAGED.name, paged] as const])
   })
 }
 
@@ -100,24 +101,58 @@ function refuseRows(target: Database, { name }: Table): void {
 
 function rowsOf(state: Database, { name, columns, order }: Table): Row[] {
   const rows = all(state, [`SELECT ${columns.join(", ")} FROM ${name} ORDER BY ${order}`], [])
-  // SQLite gives rows without a prototype.
-  return rows.map((row) => Object.fromEntries(columns.map((column) => [column, plain(row[column])])))
+  return rows.map((row) => columnsOf(row, columns))
+}
+
+/** SQLite gives rows without a prototype. */
+function columnsOf(row: Row, columns: readonly string[]): Row {
+  return Object.fromEntries(columns.map((column) => [column, plain(row[column])]))
+}
+
+/** @returns how many rows there were */
+function copyPages(source: Database, target: Database): number {
+  const insert = inserting(PAGED)
+  let count = 0
+  for (const rows of pagesOf(source)) {
+    for (const row of rows) insert(target, row)
+    count += rows.length
+  }
+  const copied = pagesOf(target)
+  for (const rows of pagesOf(source)) if (!isDeepStrictEqual(copied.next().value, rows)) throw differs(PAGED)
+  return count
+}
+
+/** In the order in which they came; the copies come in the same. */
+function* pagesOf({ sql }: Database): Generator<readonly Row[]> {
+  const { name, columns } = PAGED
+  const statement = template([
+    `SELECT place, ${columns.join(", ")} FROM ${name} WHERE place > `,
+    ` ORDER BY place LIMIT ${PAGE_ROWS}`,
+  ])
+  for (let last = -1; ; ) {
+    const rows = sql.all(statement, last)
+    if (rows.length === 0) return
+    yield rows.map((row) => columnsOf(row, columns))
+    last = numberIn(rows.at(-1), "place")
+  }
 }
 
 function copyRows(target: Database, one: Table, rows: readonly Row[]): void {
-  const { name, columns } = one
-  const insert = columns.map((_, index) =>
+  const insert = inserting(one)
+  for (const row of rows) insert(target, row)
+  if (!isDeepStrictEqual(rowsOf(target, one), rows)) throw differs(one)
+}
+
+function inserting({ name, columns }: Table): (target: Database, row: Row) => void {
+  const before = columns.map((_, index) =>
     index === 0 ? `INSERT INTO ${name} (${columns.join(", ")}) VALUES (` : ", ",
   )
-  const statement = [...insert, ")"]
-  for (const row of rows)
-    run(
-      target,
-      statement,
-      columns.map((column) => row[column] as SqlValue),
-    )
-  if (!isDeepStrictEqual(rowsOf(target, one), rows))
-    throw new GatewayError("STATE_CORRUPT", `store: the copy of ${name} differs from what was copied`)
+  const statement = template([...before, ")"])
+  return ({ sql }, row) => void sql.run(statement, ...columns.map((column) => row[column] as SqlValue))
+}
+
+function differs({ name }: Table): GatewayError {
+  return new GatewayError("STATE_CORRUPT", `store: the copy of ${name} differs from what was copied`)
 }
 
 /** PostgreSQL keeps no NUL in text; what other servers said may hold one. */

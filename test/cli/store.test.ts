@@ -1,6 +1,7 @@
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
 import type { State } from "../../src/store/database.ts"
+import { MeshStores } from "../../src/store/mesh-stores.ts"
 import { hashPassword, People } from "../../src/store/people.ts"
 import { PinnedCertificates } from "../../src/store/pinned-certificates.ts"
 import { Presence } from "../../src/store/presence.ts"
@@ -77,6 +78,15 @@ describe.skipIf(!postgresPossible)("store copy", () => {
     const result = { day: "2026-01-02", domain: "b.test", policy: "{}", result: "r", mx: "", address: "", sessions: 1 }
     new KeptTlsResults(state).add([{ ...result, reason: "a\0b" }])
     state.sql.run`INSERT INTO applied_request (id, account, applied_at) VALUES ('r', ${ALICE}, 1)`
+    state.sql.run`
+      INSERT INTO mesh_account (account, name, profile, connection, activation, mail_profile)
+      VALUES (${ALICE}, 'M', ${octets}, ${octets}, ${octets}, ${octets})`
+    const entries = Array.from({ length: 450 }, (_, index) => ({ name: `${index}`, content: octets }))
+    new MeshStores(state, 1_000_000).append(ALICE, [{ store: "Inbound", expected: null, entries }], AT)
+  }
+  const inbound = (state: State) => {
+    const stores = new MeshStores(state, 1_000_000)
+    return [stores.end(ALICE, "Inbound").frames, stores.newest(ALICE, "Inbound", "449")]
   }
 
   const copy = (config: string, ...args: readonly string[]) =>
@@ -89,7 +99,15 @@ describe.skipIf(!postgresPossible)("store copy", () => {
     expect(JSON.parse(textOf(there.stdout))).toMatchObject({
       from: "embedded:",
       to: place.store.url,
-      rows: { account: 2, device: 2, recryption_key: 1, tls_result: 1, applied_request: 1, setting: 1 },
+      rows: {
+        account: 2,
+        device: 2,
+        recryption_key: 1,
+        tls_result: 1,
+        applied_request: 1,
+        setting: 1,
+        mesh_frame: 451,
+      },
     })
     const state = openState(place)
     expect(await login(state)).toEqual(["laptop", null])
@@ -107,6 +125,7 @@ describe.skipIf(!postgresPossible)("store copy", () => {
     expect(textOf(back.stdout)).toContain(`copied from ${place.store.url} to embedded:`)
     const again = openState({ data: folder.file("other"), store: { kind: "embedded" } })
     expect(await login(again)).toEqual(["laptop", null])
+    expect(inbound(again)).toEqual([451, Uint8Array.of(0, 255)])
     expect([...peopleOf(again).aliases().keys()]).toEqual(["sales@example.test", "more@example.test"])
     again.close()
   })

@@ -114,6 +114,7 @@ describe("a device that wants to be connected", () => {
     ["a request that the device has not signed", connecting(requestConnection(1, undefined, phoneSigner)), "Malformed"],
     ["a request to another account", connecting(requestConnection(1, "bob@two.example")), "Malformed"],
     ["no request", connecting(Uint8Array.of(1)), "Malformed"],
+    ["more than a request has", connecting(new Uint8Array(16_385)), "TooLarge"],
     [
       "to nobody here",
       { ...connecting(), members: { ...connecting().members, Account: "x@two.example" } },
@@ -193,6 +194,12 @@ describe("binding", () => {
   ]
   test.each(rows)("%s: refused", async (_, asking, outcome) => {
     expect((await ask("BindAccount", asking)).outcome).toBe(outcome)
+  })
+
+  test("replayed: refused", async () => {
+    const octets = writeRequest("BindAccount", profile(), terms(), [administratorSigner])
+    expect((await send("BindAccount", octets)).outcome).toBe("Success")
+    expect((await send("BindAccount", octets)).outcome).toBe("Replayed")
   })
 
   test("is ended by the administrator and nobody else", async () => {
