@@ -277,6 +277,8 @@ export interface LimitsConfig {
   readonly smtpUnknownRecipients: number
   /** Keys of addresses that are nobody here, asked for over HTTPS by one network within an hour, after which it hears of nobody; 0: as many as it likes. */
   readonly httpUnknownAddresses: number
+  /** Requests to the Mesh service from one network within a minute; 0: as many as it likes. */
+  readonly meshRequestsPerNetwork: number
   /** Recipients that one account may write to within an hour; 0: as many as it likes. */
   readonly smtpRecipientsPerAccount: number
   /** How long who writes for the first time is put off at MX, milliseconds; 0: not at all. */

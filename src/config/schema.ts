@@ -372,6 +372,7 @@ function readLimits(document: Document): LimitsConfig {
     smtpMessagesPerNetwork: document.optional("limits.smtpMessagesPerNetwork", countOrNone, 0),
     smtpUnknownRecipients: document.optional("limits.smtpUnknownRecipients", countOrNone, 100),
     httpUnknownAddresses: document.optional("limits.httpUnknownAddresses", countOrNone, 100),
+    meshRequestsPerNetwork: document.optional("limits.meshRequestsPerNetwork", countOrNone, 6_000),
     smtpRecipientsPerAccount: document.optional("limits.smtpRecipientsPerAccount", countOrNone, 1_000),
     smtpGreylistMs: document.optional("limits.smtpGreylist", readDurationOrOff, 0),
     smtpGreetingDelayMs: document.optional("limits.smtpGreetingDelay", readDelay, 100),

@@ -14,6 +14,8 @@ interface MeshAnswer {
 export interface MeshDoor {
   /** Octets of a request at most. */
   readonly maxRequestOctets: number
+  /** Whether this network has not asked too often: each request costs a signature, and nobody has to say who he is. */
+  mayAsk(remote: string): Promise<boolean>
   /** @returns null: it is no request */
   answer(request: Uint8Array): Promise<MeshAnswer | null>
 }
@@ -24,13 +26,17 @@ export function serveMesh(server: FastifyInstance, door: MeshDoor, askers: Asker
     scope.removeAllContentTypeParsers()
     scope.addContentTypeParser(MEDIA_TYPES, { parseAs: "buffer" }, (_request, body, done) => done(null, body))
     scope.post(MESH_PATH, { bodyLimit: door.maxRequestOctets }, async (request, reply) => {
-      if (!(await askers.mayAsk(request.ip)))
-        return text(reply.header("retry-after", String(RETRY_SECONDS)), 429, "too many requests that were refused")
+      if (!(await askers.mayAsk(request.ip))) return refused(reply, GUESSED_SECONDS)
+      if (!(await door.mayAsk(request.ip))) return refused(reply, ASKED_SECONDS)
       const answer = request.body instanceof Uint8Array ? await door.answer(request.body) : null
       if (answer === null || answer.isGuess) await askers.guessed(request.ip)
       return answer === null ? text(reply, 400, "no request of the Mesh") : send(reply, answer)
     })
   })
+}
+
+function refused(reply: FastifyReply, seconds: number): FastifyReply {
+  return text(reply.header("retry-after", String(seconds)), 429, "too many requests")
 }
 
 function send(reply: FastifyReply, { octets, form }: MeshAnswer): FastifyReply {
@@ -50,5 +56,6 @@ function text(reply: FastifyReply, status: number, line: string): FastifyReply {
 export const MESH_PATH = "/.well-known/mmm/"
 /** None that a web page of others could send without asking (CORS). */
 const MEDIA_TYPES = ["application/json", "application/dare"]
-/** Until some of what was counted is forgotten: at most an hour. */
-const RETRY_SECONDS = 600
+/** Until some of what was counted is forgotten: at most an hour, and a minute. */
+const GUESSED_SECONDS = 600
+const ASKED_SECONDS = 60

@@ -16,6 +16,8 @@ import { type MeshHost, openMeshHost } from "../store/mesh-host.ts"
 import { MeshRequests } from "../store/mesh-requests.ts"
 import { MeshStores } from "../store/mesh-stores.ts"
 import type { Core } from "./core.ts"
+import { membership, networkOf } from "./network.ts"
+import { WindowCounter } from "./window-counter.ts"
 
 type MeshCore = Pick<Core, "config" | "database" | "now" | "log" | "counters">
 
@@ -29,6 +31,7 @@ export function meshDoorOf(core: MeshCore, receivers: Receivers): MeshDoor | nul
   const service = meshService({ own, handlers: all, now, log })
   return {
     maxRequestOctets: MAX_REQUEST_OCTETS,
+    mayAsk: askingNetworks(core),
     async answer(request) {
       const answer = await service(request)
       if (answer === null) return null
@@ -36,6 +39,18 @@ export function meshDoorOf(core: MeshCore, receivers: Receivers): MeshDoor | nul
       counters.add("postern_mesh_requests_total", { operation, outcome })
       return { octets, form, isGuess: GUESSES.includes(outcome) }
     },
+  }
+}
+
+/** Counted in memory, each network by itself; those of our own relays are not. */
+function askingNetworks({ config, counters }: MeshCore): MeshDoor["mayAsk"] {
+  const asked = new WindowCounter(MINUTE_MS, MAX_NETWORKS)
+  const exempt = membership(config.policy.trusted)
+  const most = config.limits.meshRequestsPerNetwork
+  return async (remote) => {
+    if (most === 0 || exempt(remote) || ((await asked.add(networkOf(remote))) ?? 0) <= most) return true
+    counters.add("postern_http_limited_total", { limit: "mesh-requests" })
+    return false
   }
 }
 
@@ -60,3 +75,5 @@ function handlersOf(
 
 /** What nobody hears often who means it well. */
 const GUESSES: readonly Outcome[] = ["AccountUnknown", "Forged", "Unsigned"]
+const MINUTE_MS = 60_000
+const MAX_NETWORKS = 10_000

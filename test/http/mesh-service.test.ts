@@ -8,14 +8,17 @@ import { nobodysKeys } from "./published.ts"
 
 let guesses = 0
 let mayAsk = true
+let isOften = false
 let received: Uint8Array[] = []
 beforeEach(() => {
   guesses = 0
   mayAsk = true
+  isOften = false
   received = []
 })
 const door: MeshDoor = {
   maxRequestOctets: 2_000,
+  mayAsk: async () => !isOften,
   async answer(octets) {
     received.push(octets)
     if (!octets[0]) return null
@@ -91,6 +94,12 @@ describe("the Mesh service over HTTPS", () => {
     expect(guesses).toBe(2)
     mayAsk = false
     received = []
+    expect((await ask(Uint8Array.of(1))).status).toBe(429)
+    expect(received).toEqual([])
+  })
+
+  test("who asks too often is not heard", async () => {
+    isOften = true
     expect((await ask(Uint8Array.of(1))).status).toBe(429)
     expect(received).toEqual([])
   })

@@ -216,6 +216,19 @@ describe("the Mesh service of a gateway, over HTTPS", () => {
   })
 })
 
+test("what one network asks within a minute is bounded, and counted; another's is its own", async () => {
+  const { limits, policy } = core.config
+  const config = {
+    ...core.config,
+    limits: { ...limits, meshRequestsPerNetwork: 2 },
+    policy: { ...policy, trusted: [] },
+  }
+  const door = meshDoorOf({ ...core, config }, new Map())
+  const asked = await Promise.all(["192.0.2.1", "192.0.2.1", "192.0.2.1", "192.0.2.2"].map((one) => door?.mayAsk(one)))
+  expect(asked).toEqual([true, true, false, true])
+  expect(await counters.text()).toMatch(/^postern_http_limited_total\{limit="mesh-requests"\} 1$/m)
+})
+
 test("without mesh.service there is none", () => {
   const config = parseConfig('domains = ["example.test"]\n', "/nowhere/postern.toml")
   expect(meshDoorOf({ ...core, config }, new Map())).toBeNull()
