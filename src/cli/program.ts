@@ -55,8 +55,9 @@ export function buildProgram(starters: Starters): Program {
   }
 }
 
-/** The command that is named; all of them for help, and where none is. */
+/** The command that is named; all of them for help, and where none is; none for the version. */
 function loadersFor(args: readonly string[]): readonly (() => Promise<Register>)[] {
+  if (args.length === 1 && (args[0] === "-V" || args[0] === "--version")) return []
   const word = args.find((arg, index) => !arg.startsWith("-") && args[index - 1] !== "--config") ?? ""
   const named = Object.hasOwn(COMMANDS, word) ? COMMANDS[word] : undefined
   return named === undefined ? Object.values(COMMANDS) : [named]
