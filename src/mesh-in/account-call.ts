@@ -31,14 +31,15 @@ export function accountIn(accounts: ServedAccounts, { members }: MeshRequest): S
 
 /** Whoever holds the account's administrator key, or a device that may do this operation; and each request once. */
 export function ofAccount(parts: AccountParts, act: (call: AccountCall) => Reply): Handle {
-  return (request, now) => {
+  return async (request, now) => {
     const account = accountIn(parts.accounts, request)
     if (account === null) return refusal("AccountUnknown")
     const caller = callingAccount(request, account.profile, now)
     if (caller.kind === "refused") return refusal(caller.outcome)
+    if (!(await parts.seen.remember(replayKey(request), rememberUntil(request), now))) return refusal("Replayed")
+    // Only now: what is done at once follows, and a right may have been taken back meanwhile.
     const denied = denialOf(parts.stores, account, caller.who, request.operation)
     if (denied !== null) return refusal(denied)
-    if (!parts.seen.remember(replayKey(request), rememberUntil(request), now)) return refusal("Replayed")
     return act({ request, account, caller: caller.who, now })
   }
 }

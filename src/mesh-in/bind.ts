@@ -27,12 +27,12 @@ export function bindHandlers(parts: BindParts): Handlers {
  * address by asking first.
  */
 function bind(parts: BindParts): Handle {
-  return (request, now) => {
+  return async (request, now) => {
     const asked = verifyProfileUser(requiredMember(request.members, "EnvelopedProfileAccount", octetsOf), null)
     const caller = callingAccount(request, asked, now)
     if (caller.kind === "refused") return refusal(caller.outcome)
     if (caller.who.kind !== "administrator") return refusal("NotAuthorized")
-    if (!parts.seen.remember(replayKey(request), rememberUntil(request), now)) return refusal("Replayed")
+    if (!(await parts.seen.remember(replayKey(request), rememberUntil(request), now))) return refusal("Replayed")
     const account = accountIn(parts.accounts, request)
     if (account === null || !isNameOf(account.profile, asked.udf))
       return refusal("Refused", "accounts are made by whoever runs this service")

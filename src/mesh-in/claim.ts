@@ -31,7 +31,7 @@ export function claimHandlers(parts: AccountParts): Handlers {
  * `EnvelopedMessageClaim`, and who claims: `EnvelopedProfileAccount`, with `EnvelopedConnectionDevice` where a device of it asks. Whether the claimant has the key is seen by what he
  * shows of it; that there is no such publication, and that he has not, is one answer.
  */
-function claim(parts: AccountParts, account: ServedAccount, request: MeshRequest, now: Date): Reply {
+async function claim(parts: AccountParts, account: ServedAccount, request: MeshRequest, now: Date): Promise<Reply> {
   const claimant = verifyProfileUser(requiredMember(request.members, "EnvelopedProfileAccount", octetsOf), null)
   const caller = callingAccount(request, claimant, now)
   if (caller.kind === "refused") return refusal(caller.outcome)
@@ -40,7 +40,7 @@ function claim(parts: AccountParts, account: ServedAccount, request: MeshRequest
   const { claim: claimed, object } = readClaim(envelope)
   checkSigned(object.end, keyOf(caller.who, claimant))
   if (claimed.sender !== claimant.address) return refusal("Refused", "the claim is in another's name")
-  if (!parts.seen.remember(replayKey(request), rememberUntil(request), now)) return refusal("Replayed")
+  if (!(await parts.seen.remember(replayKey(request), rememberUntil(request), now))) return refusal("Replayed")
   const found = publicationOf(parts, account, claimed.publicationId, now)
   if (found === null || !isServiceClaim(found.authenticator, claimed.sender, claimed.serviceAuthenticate))
     return refusal("NotFound")
@@ -51,11 +51,11 @@ function claim(parts: AccountParts, account: ServedAccount, request: MeshRequest
 }
 
 /** `PublicationId`, asked by a device with its `EnvelopedProfileDevice`. The newest claim counts. */
-function pollClaim(parts: AccountParts, account: ServedAccount, request: MeshRequest, now: Date): Reply {
+async function pollClaim(parts: AccountParts, account: ServedAccount, request: MeshRequest, now: Date): Promise<Reply> {
   const device = verifyProfileDevice(requiredMember(request.members, "EnvelopedProfileDevice", octetsOf), null)
   const caller = callingDevice(request, device, now)
   if (caller.kind === "refused") return refusal(caller.outcome)
-  if (!parts.seen.remember(replayKey(request), rememberUntil(request), now)) return refusal("Replayed")
+  if (!(await parts.seen.remember(replayKey(request), rememberUntil(request), now))) return refusal("Replayed")
   const id = requiredMember(request.members, "PublicationId", textOf)
   if (publicationOf(parts, account, id, now) === null) return refusal("NotFound")
   const claimed = parts.stores.newest(account.address, CLAIM, id)

@@ -42,11 +42,11 @@ export function connectHandlers(parts: ConnectParts): Handlers {
 }
 
 /** `EnvelopedRequestConnection`; the request to us is signed by the same device. */
-function connect(parts: ConnectParts, account: ServedAccount, request: MeshRequest, now: Date): Reply {
+async function connect(parts: ConnectParts, account: ServedAccount, request: MeshRequest, now: Date): Promise<Reply> {
   const envelope = requiredMember(request.members, "EnvelopedRequestConnection", octetsOf)
   if (envelope.length > MAX_REQUEST_OCTETS) return refusal("TooLarge")
   const asked = readConnectionRequest(envelope)
-  const denied = deniedTo(parts, asked, request, now)
+  const denied = await deniedTo(parts, asked, request, now)
   if (denied !== null) return denied
   if (parts.accounts.of(asked.accountAddress)?.address !== account.address)
     throw invalid("connection is to another account")
@@ -76,11 +76,16 @@ function acknowledged({ profile }: ServedAccount, content: Uint8Array): Reply {
 }
 
 /** `ResponseId`, which only who has asked knows; and only the device that has asked is told. */
-function complete(parts: ConnectParts, account: ServedAccount, request: MeshRequest, now: Date): Reply {
+async function complete(parts: ConnectParts, account: ServedAccount, request: MeshRequest, now: Date): Promise<Reply> {
   const responseId = requiredMember(request.members, "ResponseId", textOf)
   const kept = parts.stores.newest(account.address, CONNECT, responseId)
   if (kept === null) return refusal("NotFound")
-  const denied = deniedTo(parts, readAcknowledgement(kept, account.profile, parts.own.profile).request, request, now)
+  const denied = await deniedTo(
+    parts,
+    readAcknowledgement(kept, account.profile, parts.own.profile).request,
+    request,
+    now,
+  )
   if (denied !== null) return denied
   const answer = parts.stores.newest(account.address, "Local", envelopeIdOf(responseId))
   if (answer === null) return refusal("Later", "nobody has answered yet")
@@ -90,10 +95,15 @@ function complete(parts: ConnectParts, account: ServedAccount, request: MeshRequ
   return done({ EnvelopedRespondConnection: answer, EnvelopedProfileAccount: account.profile.envelope })
 }
 
-function deniedTo(parts: ConnectParts, { device }: ConnectionRequest, request: MeshRequest, now: Date): Reply | null {
+async function deniedTo(
+  parts: ConnectParts,
+  { device }: ConnectionRequest,
+  request: MeshRequest,
+  now: Date,
+): Promise<Reply | null> {
   const caller = callingDevice(request, device, now)
   if (caller.kind === "refused") return refusal(caller.outcome)
-  return parts.seen.remember(replayKey(request), rememberUntil(request), now) ? null : refusal("Replayed")
+  return (await parts.seen.remember(replayKey(request), rememberUntil(request), now)) ? null : refusal("Replayed")
 }
 
 /** Ours: in the drafts these are in Inbound. */

@@ -36,13 +36,13 @@ interface Grantee {
  * seen by their signature. Whatever is missing is one refusal, so that nobody learns which keys there are.
  */
 export function operateWith(parts: OperateParts): Handle {
-  return (request, now) => {
+  return async (request, now) => {
     const account = accountIn(parts.accounts, request)
     if (account === null) return refusal("AccountUnknown")
     const profile = verifyProfileUser(requiredMember(request.members, "EnvelopedProfileAccount", octetsOf), null)
     const caller = callingAccount(request, profile, now)
     if (caller.kind === "refused") return refusal(caller.outcome)
-    if (!parts.seen.remember(replayKey(request), rememberUntil(request), now)) return refusal("Replayed")
+    if (!(await parts.seen.remember(replayKey(request), rememberUntil(request), now))) return refusal("Replayed")
     const operations = requiredMember(request.members, "Operations", itemsOf)
     if (operations.length === 0 || operations.length > MAX_OPERATIONS)
       throw invalid(`Operations are none, or over ${MAX_OPERATIONS}`)

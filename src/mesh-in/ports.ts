@@ -41,7 +41,7 @@ export type Receivers = ReadonlyMap<string, Receive>
 /** Requests that came before. */
 export interface SeenRequests {
   /** @returns false: this one did */
-  remember(key: Uint8Array, until: Date, now: Date): boolean
+  remember(key: Uint8Array, until: Date, now: Date): Promise<boolean>
 }
 
 /** Where a store of an account's ends. */

@@ -29,7 +29,7 @@ export function postTo(parts: PostParts): Handle {
   return async (request, now) => {
     const peer = callingService(request, now, (envelope) => peers.verify(envelope))
     if (peer.kind === "refused") return refusal(peer.outcome)
-    if (!parts.seen.remember(replayKey(request), rememberUntil(request), now)) return refusal("Replayed")
+    if (!(await parts.seen.remember(replayKey(request), rememberUntil(request), now))) return refusal("Replayed")
     const message = requiredMember(request.members, "Message", octetsOf)
     if (message.length > MAX_MESSAGE_OCTETS) return refusal("TooLarge")
     const receive = parts.receivers.get(messageTypeOf(message))

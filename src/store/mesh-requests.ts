@@ -1,3 +1,4 @@
+import { GroupCommit } from "../queue/group-commit.ts"
 import type { Database } from "./database.ts"
 
 /**
@@ -6,16 +7,19 @@ import type { Database } from "./database.ts"
  */
 export class MeshRequests {
   readonly #database: Database
+  readonly #commits: GroupCommit
 
   constructor(database: Database) {
     this.#database = database
+    this.#commits = new GroupCommit(database)
   }
 
-  /** @returns false: it was there already */
-  remember(key: Uint8Array, until: Date, now: Date): boolean {
-    return this.#database.transaction(() => {
-      this.#database.sql.run`DELETE FROM mesh_request WHERE until < ${now.getTime()}`
-      const { changes } = this.#database.sql.run`
+  /** On the disk when it resolves; those of one moment wait for that together. @returns false: it was there already */
+  remember(key: Uint8Array, until: Date, now: Date): Promise<boolean> {
+    const { sql } = this.#database
+    return this.#commits.run(() => {
+      sql.run`DELETE FROM mesh_request WHERE until < ${now.getTime()}`
+      const { changes } = sql.run`
         INSERT INTO mesh_request (digest, until) VALUES (${key}, ${until.getTime()}) ON CONFLICT DO NOTHING`
       return Number(changes) === 1
     })

@@ -160,12 +160,19 @@ export function meshStoresConformance(driver: StateDriver): void {
     }))
 
   test("a request is new once, until it could not be sent again", () =>
-    withStores((_, state) => {
+    withStores(async (_, state) => {
       const [first, second] = [new MeshRequests(state), new MeshRequests(state)]
       const later = (ms: number) => new Date(AT.getTime() + ms)
-      expect(first.remember(ZEROS, later(1_000), AT)).toBe(true)
-      expect(second.remember(ZEROS, later(1_000), later(1_000))).toBe(false)
-      expect(second.remember(Uint8Array.of(1), later(5_000), later(1_001))).toBe(true)
-      expect(first.remember(ZEROS, later(5_000), later(1_001))).toBe(true)
+      expect(await first.remember(ZEROS, later(1_000), AT)).toBe(true)
+      expect(await second.remember(ZEROS, later(1_000), later(1_000))).toBe(false)
+      expect(await second.remember(Uint8Array.of(1), later(5_000), later(1_001))).toBe(true)
+      expect(await first.remember(ZEROS, later(5_000), later(1_001))).toBe(true)
+    }))
+
+  test("of two that are the same and come at once one is new", () =>
+    withStores(async (_, state) => {
+      const [first, second] = [new MeshRequests(state), new MeshRequests(state)]
+      const at = (requests: MeshRequests) => requests.remember(ZEROS, AT, AT)
+      expect((await Promise.all([at(first), at(first), at(second)])).toSorted()).toEqual([false, false, true])
     }))
 }
