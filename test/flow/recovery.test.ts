@@ -20,6 +20,7 @@ const desk = (...names: string[]): string => join(gateway.folder, "..", "desk", 
 
 beforeAll(async () => {
   gateway = await Instance.create()
+  mkdirSync(desk())
   for (const [address, format] of [
     [ALICE, "smime"],
     [CAROL, "openpgp"],
@@ -31,6 +32,7 @@ beforeAll(async () => {
   await deliver(ALICE, OLD, 1)
   await deliver(CAROL, OLD, 1)
   for (const address of [ALICE, CAROL]) {
+    await gateway.must("account", "escrow", address, desk(`${address}-old.dare`))
     await gateway.must("account", "rekey", address, "--out", desk("files"))
     // What it gives is random: they are made of the keyring, and need nothing else.
     const shares = (await gateway.must("account", "recovery", address, "--shares", "3", "--threshold", "2")).trim()
@@ -45,7 +47,6 @@ beforeAll(async () => {
 afterAll(async () => gateway?.[Symbol.asyncDispose]())
 
 function write(name: string, text: string): void {
-  mkdirSync(desk(), { recursive: true })
   writeFileSync(desk(name), `${text}\n`)
 }
 
@@ -92,6 +93,14 @@ describe("the keyring is lost", () => {
     const restore = atDesk("account", "restore", ALICE, "--escrow", desk(`${ALICE}.dare`), "--shares", ...files())
     await expect(restore).rejects.toThrow(why)
     expect(existsSync(desk("keyring"))).toBe(false)
+  })
+
+  test("what the server kept before the last key is refused where the server tells", async () => {
+    const kept = ["--escrow", desk(`${ALICE}-old.dare`), "--shares", ...shares(ALICE, 1, 2)]
+    await expect(gateway.must("account", "restore", ALICE, ...kept)).rejects.toThrow(
+      /is older than key [0-9a-f]+ of the/,
+    )
+    expect(existsSync(join(gateway.folder, "keyring"))).toBe(false)
   })
 
   test.skipIf(!peer("openssl"))(
