@@ -2,7 +2,7 @@ import { existsSync } from "node:fs"
 import { join } from "node:path"
 import type { Config } from "../config/config.ts"
 import { GatewayError } from "../errors.ts"
-import { createLog } from "../log/log.ts"
+import { silentLog } from "../log/log.ts"
 import { openQueue as openWorkQueue } from "../queue/open.ts"
 import type { WorkQueue } from "../queue/queue.ts"
 import { openSpool } from "../store/open-spool.ts"
@@ -26,7 +26,7 @@ export async function openQueue(config: Config): Promise<OpenQueue> {
   // Without the private keys everything works, but nobody can say who sent a message.
   const opens = existsSync(join(config.secrets, "spool"))
   const { spool } = await openSpool(config, { accepts: false, opens, runsOn: false, now })
-  const log = createLog("silent")
+  const log = silentLog()
   const queue = await openWorkQueue(config, { now, log, runsOn: false, onEmptied: (id) => spool.remove(id) })
   return {
     queue,

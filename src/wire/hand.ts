@@ -1,7 +1,7 @@
 import { join } from "node:path"
 import { type MessagePort, parentPort, workerData } from "node:worker_threads"
 import { GatewayError } from "../errors.ts"
-import { createLog } from "../log/log.ts"
+import { createLog } from "../log/written.ts"
 import { MailStore } from "../mailbox/store.ts"
 import { openQueue } from "../queue/open.ts"
 import type { Handler, Job } from "../queue/queue.ts"

@@ -3,7 +3,7 @@ import type { Config } from "../config/config.ts"
 import type { Connect } from "../deliver/imap-append.ts"
 import { ImapStore } from "../deliver/imap-store.ts"
 import { GatewayError } from "../errors.ts"
-import { createLog } from "../log/log.ts"
+import { createLog } from "../log/written.ts"
 import { openState } from "../store/state.ts"
 import { imapServer } from "./upstreams.ts"
 

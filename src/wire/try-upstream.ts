@@ -2,7 +2,7 @@ import type { Config } from "../config/config.ts"
 import { GatewayError } from "../errors.ts"
 import { offeredCapabilities } from "../imap-proxy/capabilities.ts"
 import { UpstreamLink } from "../imap-proxy/upstream-link.ts"
-import { createLog } from "../log/log.ts"
+import { createLog } from "../log/written.ts"
 import { openState } from "../store/state.ts"
 import { imapServer } from "./upstreams.ts"
 

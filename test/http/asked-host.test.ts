@@ -2,7 +2,7 @@ import { once } from "node:events"
 import { get } from "node:http"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
 import { startAdminHttp } from "../../src/http/admin.ts"
-import { createLog } from "../../src/log/log.ts"
+import { createLog } from "../../src/log/written.ts"
 
 let admin: Awaited<ReturnType<typeof startAdminHttp>>
 beforeAll(async () => {

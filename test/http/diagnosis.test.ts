@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
 import { startAdminHttp } from "../../src/http/admin.ts"
 import { type Diagnosis, MAX_ASKING } from "../../src/http/diagnosis.ts"
-import { createLog } from "../../src/log/log.ts"
+import { createLog } from "../../src/log/written.ts"
 import { parseAddress } from "../../src/message/address.ts"
 
 type Asked = Parameters<Diagnosis["policy"]>[0] | { readonly address: string; readonly sender: string | null }

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
 import { GatewayError } from "../../src/errors.ts"
-import { createLog } from "../../src/log/log.ts"
+import { createLog } from "../../src/log/written.ts"
 import { type TemporaryFolder, temporaryFolder } from "../harness/peers.ts"
 import { BareClient, quoted } from "./client.ts"
 import { ACCOUNT, embedded, LAPTOP, PHONE, type Rig, startRig, UTF8 } from "./rig.ts"

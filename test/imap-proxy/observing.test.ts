@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest"
-import { createLog } from "../../src/log/log.ts"
+import { createLog } from "../../src/log/written.ts"
 import { eventually } from "../harness/instance.ts"
 import { BareClient } from "./client.ts"
 import { embeddedForFile } from "./file-store.ts"

@@ -2,7 +2,7 @@ import { join } from "node:path"
 import { expect, test } from "vitest"
 import { run } from "../harness/peers.ts"
 
-const LOG = join(import.meta.dirname, "..", "..", "src", "log", "log.ts")
+const LOG = join(import.meta.dirname, "..", "..", "src", "log", "written.ts")
 
 /** What a process writes to its standard error by itself: each write, as the events of its lines. */
 async function writes(program: string): Promise<string[][]> {

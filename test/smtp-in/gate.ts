@@ -1,4 +1,5 @@
-import { createLog, type Log, silentLog } from "../../src/log/log.ts"
+import { type Log, silentLog } from "../../src/log/log.ts"
+import { createLog } from "../../src/log/written.ts"
 import { type Address, addressKey, formatAddress } from "../../src/message/address.ts"
 import { type SmtpInLimits, type SmtpInOptions, type SmtpListener, startSmtpIn } from "../../src/smtp-in/listener.ts"
 import type { Acceptance, ArrivingEntry, Submitter, Submitters } from "../../src/smtp-in/ports.ts"
