@@ -38,6 +38,7 @@ export type ErrorCode =
   | "MESH_EXPIRED"
   | "MESH_MAIL_ALTERED"
   | "MESH_OBJECT_INVALID"
+  | "MESH_UNPUBLISHED"
   | "MESH_UNTRUSTED"
   // store
   | "CONFIG_INVALID"

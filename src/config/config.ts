@@ -259,6 +259,8 @@ export interface MeshConfig {
   readonly accept: readonly ("contacts" | "organisation" | "everybody")[]
   /** Octets of all stores of one account. */
   readonly storageOctets: number
+  /** Folder of what is too long for a message, in common of all machines; null: not stated. */
+  readonly bulk: string | null
 }
 
 /** Bounds; each has a default that suits a small server. */

@@ -4,13 +4,14 @@ import type { Document } from "./document.ts"
 import { hostIn, readSize, wrong } from "./values.ts"
 
 /** `hasHttps`: listen.https is stated, which the service is asked at. */
-export function readMesh(document: Document, hasHttps: boolean): MeshConfig {
+export function readMesh(document: Document, hasHttps: boolean, path: (value: unknown) => string): MeshConfig {
   const service = document.optional<string | null>("mesh.service", readService, null)
   if (service !== null && !hasHttps)
     document.mistake("listen.https", 'is missing: mesh.service needs it, "*:443" in most cases')
   return {
     service,
     accept: document.optional<MeshConfig["accept"]>("mesh.accept", readAccepted, ["contacts", "organisation"]),
+    bulk: document.optional<string | null>("mesh.bulk", path, null),
     storageOctets: document.optional("mesh.storage", readSize, 1_000_000_000),
   }
 }

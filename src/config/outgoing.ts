@@ -19,7 +19,7 @@ export function readOutgoing(document: Document): PolicyRules {
 const DEFAULT_POLICY: Policy = {
   encrypt: "prefer",
   sign: "off",
-  methods: ["smime", "openpgp"],
+  methods: ["mesh", "smime", "openpgp"],
   otherwise: "send",
   minTrust: "keyserver",
   silence: "wait",
@@ -53,8 +53,8 @@ function readWords(document: Document, at: string): Partial<Policy> {
 }
 
 function readMethods(value: unknown): readonly Method[] {
-  if (!Array.isArray(value) || value.length === 0) throw wrong('a list of "smime", "openpgp", "tls"')
-  const methods = value.map(oneOf("smime", "openpgp", "tls"))
+  if (!Array.isArray(value) || value.length === 0) throw wrong('a list of "mesh", "smime", "openpgp", "tls"')
+  const methods = value.map(oneOf("mesh", "smime", "openpgp", "tls"))
   if (new Set(methods).size < methods.length) throw wrong("a list in which nothing stands twice")
   return methods
 }

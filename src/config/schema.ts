@@ -128,7 +128,7 @@ function readConfig(document: Document, file: string): Config | null {
     keys: readKeys(document, path),
     dns: readDns(document),
     scan: readScan(document, limits),
-    mesh: readMesh(document, services.listen.https !== undefined),
+    mesh: readMesh(document, services.listen.https !== undefined, path),
     limits,
     warnings: [],
   }

@@ -8,6 +8,7 @@ import { autodiscoverUrl, serveAutodiscover } from "./autodiscover.ts"
 import type { ClientSetup } from "./client-setup.ts"
 import { type ListenAt, listenOn } from "./listen.ts"
 import { serveMailProfiles } from "./mail-profile.ts"
+import { type MeshShelf, serveMeshBulk } from "./mesh-bulk.ts"
 import { type MeshDoor, serveMesh } from "./mesh-service.ts"
 import { NO_SCHEMAS } from "./no-schemas.ts"
 import { type Askers, KeyAnswers, type PublishedKeys } from "./published.ts"
@@ -34,6 +35,8 @@ export interface PublicHttpOptions extends ListenAt {
   readonly stsPolicy: string | null
   /** null: there is no Mesh service here. */
   readonly mesh: MeshDoor | null
+  /** null: nothing is published. */
+  readonly shelf: MeshShelf | null
   readonly log: Log
 }
 
@@ -59,6 +62,7 @@ export async function startPublicHttp(options: PublicHttpOptions): Promise<Fasti
   serveAutodiscover(server, options.clients)
   if (options.stsPolicy !== null) serveStsPolicy(server, options.stsPolicy, options.clients.domains)
   if (options.mesh !== null) serveMesh(server, options.mesh, options.askers)
+  if (options.shelf !== null) serveMeshBulk(server, options.shelf, options.askers)
   server.setNotFoundHandler((request, reply) => notFound(server, request, reply))
   server.setErrorHandler((error, _request, reply) => {
     const status = clientsFault(error)

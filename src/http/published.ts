@@ -5,6 +5,8 @@ export interface PublishedKeys {
   readonly domains: readonly string[]
   /** @returns the signed profile; null: nobody of `domain` has this hash */
   profile(domain: string, hash: string): string | null
+  /** @returns the signed profile of version 2; null: nobody of `domain` has this hash, or has no part in the Mesh */
+  meshProfile(domain: string, hash: string): Uint8Array | null
   /** @returns the OpenPGP certificate, binary, which names the address; null: nobody of `domain` has this hash, or has no such certificate */
   certificate(domain: string, hash: string): Uint8Array | null
   /** Whether mail for such an address is taken: who asks for it guesses nothing. */
@@ -25,6 +27,9 @@ interface Found {
   readonly body: string | Uint8Array
 }
 
+/** What is published of an address; null: nothing. */
+export type FindPublished = (domain: string, hash: string) => Found | null
+
 /** Answers questions for one address. */
 export class KeyAnswers {
   readonly keys: PublishedKeys
@@ -40,7 +45,7 @@ export class KeyAnswers {
     request: FastifyRequest,
     reply: FastifyReply,
     { domain, hash }: { readonly domain: string | null; readonly hash: string },
-    find: (domain: string, hash: string) => Found | null,
+    find: FindPublished,
   ): Promise<FastifyReply> {
     if (!(await this.#askers.mayAsk(request.ip)))
       return text(reply.header("retry-after", String(RETRY_SECONDS)), 429, "too many addresses that are nobody's")

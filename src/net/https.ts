@@ -147,7 +147,7 @@ function read(
 }
 
 /** RFC 8461 §3.3: the name must be among subjectAltName; a common name is none. */
-function identityError(host: string, certificate: PeerCertificate): Error | undefined {
+export function identityError(host: string, certificate: PeerCertificate): Error | undefined {
   const error = checkServerIdentity(host, certificate)
   if (error || certificateNames(certificate.raw, host)) return error
   return failure("ERR_TLS_CERT_ALTNAME_INVALID", `the certificate has no name ${host}`)

@@ -112,7 +112,7 @@ async function exchange(
   turns: Turns,
   signal: AbortSignal,
 ): Promise<HttpsResponse> {
-  const refused = refusal(url, allowHttp, isTrusted)
+  const refused = urlRefusal(url, allowHttp, isTrusted)
   if (refused !== null) throw new GatewayError("WEB_FORBIDDEN_URL", `${url.host}: ${refused}`)
   const isAllowed = isTrusted ? () => true : (rules.isAllowed ?? isPublicAddress)
   const addresses = (await addressesOf(url.hostname, rules.resolve, signal)).filter(isAllowed)
@@ -132,13 +132,13 @@ async function exchange(
       return await askHttps(request, { timeoutMs: TIMEOUT_MS, ...rules, isAllowed }, signal)
     } catch (cause) {
       signal.throwIfAborted()
-      throw told(cause, url)
+      throw webError(cause, url)
     }
   })
 }
 
 /** @returns why nobody is asked there */
-function refusal(url: URL, allowHttp: boolean, isTrusted: boolean): string | null {
+export function urlRefusal(url: URL, allowHttp: boolean, isTrusted: boolean): string | null {
   if (url.protocol !== "https:" && !(allowHttp && url.protocol === "http:")) return `${url.protocol} is not asked`
   if (url.username !== "" || url.password !== "") return "has a name or a password in its URL"
   if (isIP(url.hostname.replace(/^\[|\]$/g, "")) !== 0) return "is no host name"
@@ -171,7 +171,7 @@ async function resolved(host: string, resolve: ResolveHost, signal: AbortSignal)
 }
 
 /** What Node or {@link askHttps} says, in our words. */
-function told(cause: unknown, { host }: URL): GatewayError {
+export function webError(cause: unknown, { host }: URL): GatewayError {
   const code = cause instanceof Error && "code" in cause ? String(cause.code) : ""
   const ours = CODES[code] ?? (CERTIFICATE_CODE.test(code) ? "WEB_CERTIFICATE" : "WEB_BROKEN")
   const what = ours === "WEB_CERTIFICATE" ? "certificate is not good: " : ""

@@ -29,8 +29,12 @@ export function encryptionTarget(format: Format, certificate: Uint8Array): Encry
     : { format, recipients: [openPgpRecipient(certificate)] }
 }
 
-/** Encryption to somebody else's key, in the newest form that its holder says he reads. */
+/**
+ * Encryption to somebody else's key, in the newest form that its holder says he reads.
+ * @throws GatewayError MESH_KEY_UNSUPPORTED for an account of the Mesh: its mail is sealed, and not sent
+ */
 export function targetOfKey({ format, octets, reads }: UsableKey, at: Date): EncryptionTarget {
+  if (format === "mesh") throw new GatewayError("MESH_KEY_UNSUPPORTED", "mesh: an account is no key of SMTP")
   return format === "smime"
     ? {
         format,

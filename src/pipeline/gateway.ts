@@ -5,6 +5,7 @@ import type { Envelope, Recipient } from "../message/envelope.ts"
 import type { PolicyRules } from "../profiles/policy.ts"
 import type { Job } from "../queue/queue.ts"
 import type { SpoolEntry } from "../store/spool.ts"
+import type { MeshMail } from "./mesh/ports.ts"
 import type {
   Arrivals,
   Correspondents,
@@ -42,6 +43,8 @@ export interface Gateway {
   readonly signingIdentities: SigningIdentities
   readonly standIns: StandIns
   readonly reports: Reports
+  /** null: this gateway has no part in the Mesh. */
+  readonly mesh: MeshMail | null
   /** Our name in reports and trace fields. */
   readonly hostname: string
   /** Author of our reports. */

@@ -3,7 +3,7 @@ import type { Recipient } from "../message/envelope.ts"
 import { decodeWords } from "../mime/encoded-words.ts"
 import { fieldText, parseFields } from "../mime/header.ts"
 import { type Decision, decide, inClear } from "../profiles/decide.ts"
-import { type MessageFacts, meantEncrypted, policyFor, type StatedPolicy } from "../profiles/policy.ts"
+import { type MessageFacts, meantEncrypted, policyFor, type StatedPolicy, withoutMethod } from "../profiles/policy.ts"
 import type { Resolution } from "../profiles/resolution.ts"
 import type { Gateway, OpenMessage } from "./gateway.ts"
 
@@ -17,17 +17,17 @@ export interface Leaving extends StatedPolicy {
 
 /**
  * Asks for the recipient's keys anew at each attempt: one that was revoked meanwhile is not used, one that was published is.
- * @param isOpened its sender had encrypted it, to a stand-in
+ * @param how isOpened: its sender had encrypted it, to a stand-in; byMesh: it may be sent over the Mesh
  */
 export async function leaving(
   { entry }: OpenMessage,
   header: Uint8Array,
   { address }: Recipient,
   { policy, correspondents }: Pick<Gateway, "policy" | "correspondents">,
-  isOpened = false,
+  { isOpened = false, byMesh = false }: { readonly isOpened?: boolean; readonly byMesh?: boolean } = {},
 ): Promise<Leaving> {
   const facts = factsOf(entry.envelope.sender, address, header)
-  const said = policyFor(facts, policy)
+  const said = byMesh ? policyFor(facts, policy) : withoutMethod(policyFor(facts, policy), "mesh")
   const stated = isOpened ? meantEncrypted(said) : said
   // Nobody is asked about people whose mail is not to be encrypted.
   if (stated.policy.encrypt === "off") return { ...stated, decision: inClear(stated), resolution: null, facts }

@@ -1,6 +1,7 @@
 import type { Job, Outcome } from "../queue/queue.ts"
 import { report } from "./bounce.ts"
 import { type Gateway, recipientOf } from "./gateway.ts"
+import { storeMeshMail } from "./mesh/store.ts"
 import { relay } from "./relay.ts"
 import { delayOf, failed, gone, settle } from "./settle.ts"
 import { store } from "./store.ts"
@@ -16,11 +17,13 @@ export async function deliver(job: Job, gateway: Gateway, signal: AbortSignal): 
   const resolution = gateway.directory.resolve(recipient.address)
 
   const result =
-    resolution.kind === "accounts"
-      ? await store(message, job, recipient, resolution.accounts, gateway, signal)
-      : resolution.kind === "foreign"
-        ? await relay(message, job, recipient, gateway, signal)
-        : failed(job.recipient, "5.1.1", "no such mailbox here any more")
+    message.entry.origin.kind === "mesh"
+      ? await storeMeshMail(message, job, gateway, signal)
+      : resolution.kind === "accounts"
+        ? await store(message, job, recipient, resolution.accounts, gateway, signal)
+        : resolution.kind === "foreign"
+          ? await relay(message, job, recipient, gateway, signal)
+          : failed(job.recipient, "5.1.1", "no such mailbox here any more")
 
   const outcome = settle(result, job, message.entry.receivedAt, gateway.now(), gateway.lifetimeMs)
   if (outcome.kind === "failed") await report(message, recipient, outcome.status, gateway)

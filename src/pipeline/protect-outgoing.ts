@@ -1,7 +1,10 @@
 /** What our people send to the world: signed and encrypted as policy has decided, with its header fields protected, and never with its Bcc. */
 import { sha256 } from "../crypto/primitives/hash.ts"
+import { outerFields } from "../mime/compose.ts"
 import { type HeaderPolicy, type ProtectedHeader, protectHeader, withoutBcc } from "../mime/header-protection.ts"
 import { inlineTextHeader } from "../mime/inline-text.ts"
+import type { KeyFormat } from "../profiles/key.ts"
+import type { Policy } from "../profiles/policy.ts"
 import { type Prepared, prefixed } from "./prepared.ts"
 import { armoredMessage, type ClassifiedMessage, type EncryptionTarget, encryptedMessage } from "./protect.ts"
 import { type Signing, signedEntity } from "./signing.ts"
@@ -45,6 +48,37 @@ export async function protectOutgoing(
   return prefixed([...trace, ...head.outside, ...encrypted.fields], encrypted.body)
 }
 
+/** What `headers = "auto"` means for a key; null: it leaves in clear. */
+export function headersFor(format: KeyFormat | null, { headers }: Pick<Policy, "headers">): HeaderPolicy {
+  if (format === null) return "off"
+  if (headers !== "auto") return headers
+  return format === "openpgp" ? "hidden" : "shown"
+}
+
+/** A message as it is sent over the Mesh. */
+export interface MeshEntity {
+  /** With all fields (RFC 5322), and signed where that is wanted; what stands outside is not in it twice. */
+  readonly entity: Prepared
+  /** Tells it from everything else that may be made of the same message. */
+  readonly unlike: string
+  /** Fields that may stand outside. */
+  readonly outside: readonly Uint8Array[]
+}
+
+/** The content of a Mesh mail: one message, whose fields are all within the encryption. */
+export async function meshEntity(
+  { header, body }: ClassifiedMessage,
+  seed: Uint8Array,
+  options: Pick<OutgoingOptions, "headers" | "signing">,
+): Promise<MeshEntity> {
+  const head = protectHeader(header, options.headers, "cipher")
+  const { entity, unlike } = await payloadOf(head, body, seed, options)
+  // Who reads a message looks for its fields on top, and not within what is signed.
+  const isSignedHere = options.signing !== null && !head.isSigned
+  const fields = isSignedHere ? outerFields(withoutBcc(header), "clear") : []
+  return { entity: prefixed(fields, entity), unlike, outside: head.outside }
+}
+
 /**
  * A message that leaves in clear: without its Bcc, and signed where that is wanted and its author has not done so.
  * @throws GatewayError NOT_SIGNABLE
@@ -69,7 +103,7 @@ async function payloadOf(
   { payload, isSigned }: ProtectedHeader,
   body: Prepared,
   seed: Uint8Array,
-  { signing }: OutgoingOptions,
+  { signing }: Pick<OutgoingOptions, "signing">,
 ): Promise<{ readonly entity: Prepared; readonly unlike: string }> {
   const plain = prefixed([payload], body)
   if (signing === null || isSigned) return { entity: plain, unlike: hex(sha256(payload)) }

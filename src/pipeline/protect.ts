@@ -68,7 +68,7 @@ export async function protectAtRest(
   if (kind === "clear") {
     const encrypted = encryptedMessage(whole, seed, rest.account, rest.target)
     const outside = [...trace, ...outerFields(header, rest.subject)]
-    const stored = await marked("this gateway", outside, encrypted.fields, await settle(encrypted.body), rest)
+    const stored = await marked("this gateway", outside, encrypted.fields, await settledBody(encrypted.body), rest)
     return { ...stored, by: `${rest.target.format} by this gateway` }
   }
   const restored = restoredBody(body, genuineMarker(header, rest)?.tag ?? null, rest)
@@ -172,7 +172,7 @@ export function armoredMessage(
 }
 
 /** Puts the marker between the outer fields and the rest: made over the body's stable octets, so the body is read once for it. */
-async function marked(
+export async function marked(
   by: EncryptedBy,
   outside: readonly Uint8Array[],
   fields: readonly Uint8Array[],
@@ -185,7 +185,7 @@ async function marked(
 }
 
 /** Small bodies are made once and kept; large ones are made again, from the same seed, each time they are read. */
-async function settle(body: Prepared): Promise<Prepared> {
+export async function settledBody(body: Prepared): Promise<Prepared> {
   return body.sizeOctets <= 2 * WHOLE_OCTETS ? preparedOf(await collect(body.content())) : body
 }
 

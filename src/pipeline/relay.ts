@@ -1,7 +1,6 @@
-import { type ErrorCode, GatewayError, hasCode } from "../errors.ts"
+import { hasCode } from "../errors.ts"
 import { addressKey } from "../message/address.ts"
 import type { Recipient } from "../message/envelope.ts"
-import type { HeaderPolicy } from "../mime/header-protection.ts"
 import { withoutSubjectTag } from "../mime/subject-tag.ts"
 import type { Decision } from "../profiles/decide.ts"
 import { departureFacts } from "../profiles/departure-facts.ts"
@@ -14,12 +13,14 @@ import { autocryptFields } from "./autocrypt.ts"
 import { signed } from "./dkim.ts"
 import type { Gateway, OpenMessage } from "./gateway.ts"
 import { alarm } from "./key-alarm.ts"
+import { keyFault } from "./key-fault.ts"
 import { type Leaving, leaving } from "./leaving.ts"
+import { isMeshable, sendOverMesh } from "./mesh/leave.ts"
 import { type OutgoingSignature, outgoingSignature, withoutKey } from "./outgoing-signature.ts"
 import type { Result } from "./ports.ts"
 import type { Prepared } from "./prepared.ts"
 import { type ClassifiedMessage, classified, withHeader } from "./protect.ts"
-import { type OutgoingOptions, protectOutgoing, signOutgoing } from "./protect-outgoing.ts"
+import { headersFor, type OutgoingOptions, protectOutgoing, signOutgoing } from "./protect-outgoing.ts"
 import { deferred, failed } from "./settle.ts"
 import { throughStandIn } from "./stand-in.ts"
 
@@ -40,28 +41,28 @@ export async function relay(
     sendSigned(outgoing, verified, message, job, recipient, gateway, signal)
   const { header } = accepted
   const above = [Buffer.from(entry.received), ...autocryptFields(header, entry.origin.account, gateway.directory)]
+  const byMesh = isMeshable(header, entry, gateway.mesh)
   const through = await asMeant(accepted, message, recipient, job, gateway)
   // What its sender encrypted for others than us stays as it is, whatever we know of the recipient.
   if (through.kind === "sealed") return send(await signOutgoing(accepted, above, entry.seed, UNSIGNED))
   if (through.kind === "settled") return through.result
 
-  const left = await decided(message, header, recipient, job, gateway, through.kind === "opened")
-  const { decision, policy } = left
-  if (through.kind === "opened" && policy.standIn === "never") return held(NO_STAND_INS)
-  gateway.log.info("mail.decided", {
-    id: job.spoolId,
-    recipient: job.recipient,
-    decision: decision.kind,
-    because: decision.because,
-  })
+  const how = { isOpened: through.kind === "opened", byMesh }
+  const chosen = await decided(message, header, recipient, job, gateway, how)
+  if (through.kind === "opened" && chosen.policy.standIn === "never") return held(NO_STAND_INS)
+  const original = withHeader(through.message, untaggedHeader(entry, through.message.header, chosen.tags))
+  note(chosen, job, gateway)
+  const sent = await sendOverMesh(original, chosen, entry, job, gateway, signal)
+  if (sent.kind !== "elsewhere") return sent
+  const { left } = sent
+  const { decision } = left
+  if (left !== chosen) note(left, job, gateway)
   switch (decision.kind) {
     case "encrypt":
     case "send":
     case "tls": {
       if (decision.kind !== "encrypt" && !through.hasWholeLines) return held(BROKEN_LINES)
-      const original = through.message
-      const clean = withHeader(original, untaggedHeader(entry, original.header, left.tags))
-      const outgoing = await asDecided({ original: clean, above, entry, job }, left, gateway)
+      const outgoing = await asDecided({ original, above, entry, job }, left, gateway)
       return "kind" in outgoing ? outgoing : send(outgoing, decision.kind === "tls")
     }
     case "wait":
@@ -75,6 +76,11 @@ export async function relay(
     default:
       return decision satisfies never
   }
+}
+
+function note({ decision }: Leaving, { spoolId, recipient }: Job, { log }: Pick<Gateway, "log">): void {
+  const { kind, because } = decision
+  log.info("mail.decided", { id: spoolId, recipient, decision: kind, because })
 }
 
 /** What is to leave by policy: the message, or what its sender has encrypted for us to open. */
@@ -111,20 +117,20 @@ async function decided(
   recipient: Recipient,
   job: Job,
   gateway: Gateway,
-  isOpened: boolean,
+  how: { readonly isOpened: boolean; readonly byMesh: boolean },
 ): Promise<Leaving> {
   const { sender } = message.entry.envelope
-  const left = await leaving(message, header, recipient, gateway, isOpened)
+  const left = await leaving(message, header, recipient, gateway, how)
   const { decision, resolution, facts } = left
   // A report of ours was encrypted by nobody yet.
-  if (sender === null) return decision.kind === "encrypt" || isOpened ? left : { ...left, decision: AS_REPORT }
+  if (sender === null) return decision.kind === "encrypt" || how.isOpened ? left : { ...left, decision: AS_REPORT }
   gateway.departures.note({
     spoolId: job.spoolId,
     recipient: addressKey(recipient.address),
     sender: addressKey(sender),
     at: message.entry.receivedAt,
     decision: decision.kind,
-    facts: departureFacts(facts.fields("sensitivity"), resolution, isOpened),
+    facts: departureFacts(facts.fields("sensitivity"), resolution, how.isOpened),
   })
   return left
 }
@@ -180,18 +186,12 @@ function protectedAs(
   at: Date,
 ): Promise<Prepared> {
   const options: OutgoingOptions = {
-    headers: headersFor(key, policy),
+    headers: headersFor(key?.format ?? null, policy),
     form: policy.pgp,
     signing: signature.kind === "sign" ? signature.signing : null,
   }
   if (key === null) return signOutgoing(original, above, entry.seed, options)
   return protectOutgoing(original, above, entry.seed, job.recipient, targetOfKey(key, at), options)
-}
-
-function headersFor(key: UsableKey | null, { headers }: Policy): HeaderPolicy {
-  if (key === null) return "off"
-  if (headers !== "auto") return headers
-  return key.format === "openpgp" ? "hidden" : "shown"
 }
 
 function described(signature: OutgoingSignature): Readonly<Record<string, string>> {
@@ -235,21 +235,6 @@ async function asLeaving(
   }
 }
 
-/** A key of ours that cannot be used is ours to repair: the message waits. Throws what is nothing of the kind. */
-function keyFault(event: string, error: unknown, job: Job, log: Gateway["log"]): Result {
-  if (!(error instanceof GatewayError) || !KEY_FAULTS.includes(error.code)) throw error
-  log.error(event, { id: job.spoolId, recipient: job.recipient }, error)
-  return { ...deferred(job.recipient, "4.3.5", error.message), fault: true }
-}
-
-const KEY_FAULTS: readonly ErrorCode[] = [
-  "DKIM_KEY_UNUSABLE",
-  "DKIM_KEYS_CORRUPT",
-  "GATEWAY_KEY_UNUSABLE",
-  "GATEWAY_KEYS_CORRUPT",
-  "STAND_INS_CORRUPT",
-  "STAND_IN_UNUSABLE",
-]
 const NO_STAND_INS = "it is encrypted to a certificate of this gateway's, and policy has none for its recipient"
 const BROKEN_LINES = "what its sender encrypted has line ends that mail does not carry in clear"
 const AS_REPORT: Decision = { kind: "send", because: "a report" }

@@ -1,15 +1,16 @@
 import { hkdfSha256, sha256 } from "../crypto/primitives/hash.ts"
-import { formatAddress } from "../message/address.ts"
 import type { Recipient } from "../message/envelope.ts"
 import { ascii } from "../mime/compose.ts"
 import type { Job } from "../queue/queue.ts"
 import type { SpoolEntry } from "../store/spool.ts"
 import type { Gateway, OpenMessage } from "./gateway.ts"
+import { storeOverMesh } from "./mesh/local.ts"
 import type { Result } from "./ports.ts"
 import { atHand, type Prepared } from "./prepared.ts"
 import { protectAtRest } from "./protect.ts"
 import { withResults } from "./results.ts"
 import { failed, stored } from "./settle.ts"
+import { storedName, trace } from "./stored-mail.ts"
 
 /** Protects a message for each account it is for, and stores it there. */
 export async function store(
@@ -48,6 +49,8 @@ async function storeFor(
   signal: AbortSignal,
 ): Promise<Result> {
   const { entry, source, onSignature } = message
+  const overMesh = await storeOverMesh(account, message, job, gateway, signal)
+  if (overMesh !== null) return overMesh
   const rest = gateway.directory.atRest(account)
   if (rest === null) return failed(job.recipient, "5.1.1", "no such mailbox here any more")
   const protectedMessage = await protectAtRest(
@@ -75,17 +78,4 @@ function resultsOf({ authentication }: SpoolEntry, onSignature: string | null): 
 /** No two texts are ever encrypted with the same key and IV, even if what was found of the signature is lost and found differently. */
 function seedFor({ seed }: SpoolEntry, onSignature: string | null): Uint8Array {
   return onSignature === null ? seed : hkdfSha256(seed, sha256(ascii(onSignature)), "postern arriving", seed.length)
-}
-
-/** The same for every attempt at this account, whatever alias led to it: a repeat replaces. */
-function storedName(spoolId: string, account: string): string {
-  return `${spoolId}-${Buffer.from(sha256(ascii(encodeURIComponent(account))))
-    .toString("hex")
-    .slice(0, 12)}`
-}
-
-/** RFC 5321 §4.4: the final delivery puts the reverse-path on top, then the trace. */
-function trace(entry: SpoolEntry): Uint8Array[] {
-  const sender = entry.envelope.sender
-  return [Buffer.from(`Return-Path: <${sender ? formatAddress(sender) : ""}>\r\n${entry.received}`)]
 }

@@ -62,5 +62,5 @@ function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
   return typeof value === "object" && value !== null
 }
 
-const FORMATS: readonly unknown[] = ["smime", "openpgp"]
+const FORMATS: readonly unknown[] = ["smime", "openpgp", "mesh"]
 const WISHES: readonly unknown[] = ["require", "prefer", "clear", null]

@@ -1,7 +1,8 @@
 /** PURE. The words of key discovery: what sources give, and what is made of it. */
 import type { Address } from "../message/address.ts"
 
-export type KeyFormat = "smime" | "openpgp"
+/** `mesh`: not a key alone, but an account of the Mesh with the service that takes mail for it. */
+export type KeyFormat = "smime" | "openpgp" | "mesh"
 
 /** How far a source is believed, best first. */
 export const TRUST = ["pinned", "directory", "dnssec", "domain", "harvested", "keyserver"] as const
@@ -17,7 +18,7 @@ export type Wish = "require" | "prefer" | "clear" | null
 /** A key as a source gave it: nothing in it is believed yet. */
 export interface KeyCandidate {
   readonly format: KeyFormat
-  /** S/MIME: DER of one certificate. OpenPGP: one certificate, binary. */
+  /** S/MIME: DER of one certificate. OpenPGP: one certificate, binary. Mesh: the signed mail profile of version 2 (docs/PROFILE.md). */
   readonly octets: Uint8Array
   /** S/MIME: DER of certificates that came beside it, to build its path with. */
   readonly chain: readonly Uint8Array[]
@@ -67,7 +68,7 @@ export interface UsableKey extends KeyCandidate {
   readonly [judged]: true
   /** S/MIME: the certificate as it came. OpenPGP: reduced to what its signatures vouch for, as `openPgpRecipient` wants it. */
   readonly octets: Uint8Array
-  /** Hexadecimal. S/MIME: SHA-256 of SubjectPublicKeyInfo. OpenPGP: of the primary key. */
+  /** Hexadecimal. S/MIME: SHA-256 of SubjectPublicKeyInfo. OpenPGP: of the primary key. Mesh: the profile's UDF. */
   readonly fingerprint: string
   /** OpenPGP: hexadecimal fingerprints of the subkeys that are encrypted to. */
   readonly subkeys?: readonly string[]

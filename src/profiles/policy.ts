@@ -131,6 +131,13 @@ function closed(policy: Policy): Policy {
   return policy.encrypt === "require" && policy.otherwise === "send" ? { ...policy, otherwise: "hold" } : policy
 }
 
+/** The policy where a method cannot be used, whatever keys there are. */
+export function withoutMethod(stated: StatedPolicy, method: Method): StatedPolicy {
+  const { policy } = stated
+  if (!policy.methods.includes(method)) return stated
+  return { ...stated, policy: { ...policy, methods: policy.methods.filter((one) => one !== method) } }
+}
+
 /** False where no message is ever refused. */
 export function mayRefuse({ base, rules }: PolicyRules): boolean {
   return base.otherwise === "refuse" || rules.some(({ words }) => words.otherwise === "refuse")

@@ -2,6 +2,7 @@ import { GatewayError } from "../errors.ts"
 import type { Address } from "../message/address.ts"
 import type { Judged, KeyCandidate, UsableKey } from "./key.ts"
 import { namesAddress, whoseItIs } from "./usable/addresses.ts"
+import { judgeMesh } from "./usable/mesh.ts"
 import { judgeOpenPgp } from "./usable/openpgp.ts"
 import type { KeyRules } from "./usable/rules.ts"
 import { judgeSmime } from "./usable/smime.ts"
@@ -18,8 +19,7 @@ export async function judge(
   signal: AbortSignal,
 ): Promise<Judged> {
   try {
-    const judgeFormat = candidate.format === "smime" ? judgeSmime : judgeOpenPgp
-    const verdict = await judgeFormat(candidate, rules, signal)
+    const verdict = await JUDGES[candidate.format](candidate, rules, signal)
     if (verdict.kind !== "good") return { ...verdict, candidate, because: sentence(verdict.because) }
     const isNamed = candidate.trust === "pinned" || namesAddress(verdict.addresses, address, rules.tags)
     if (!isNamed) return { kind: "rejected", candidate, because: sentence(whoseItIs(verdict.addresses)) }
@@ -32,6 +32,8 @@ export async function judge(
     return { kind: "rejected", candidate, because: sentence(`it cannot be read (${error.message})`) }
   }
 }
+
+const JUDGES = { smime: judgeSmime, openpgp: judgeOpenPgp, mesh: judgeMesh } as const
 
 function sentence(clause: string): string {
   return `${clause.charAt(0).toUpperCase()}${clause.slice(1)}.`

@@ -51,6 +51,11 @@ const TABLES: readonly Table[] = [
   table("keyserver_request", "address, host, fingerprint, state, because, asked_at, changed_at", "address, host"),
   table("mesh_account", "account, name, profile, connection, activation, mail_profile", "account"),
   table("mesh_escrow", "account, envelope", "account"),
+  table(
+    "mesh_mail",
+    "recipient, message_id, digest, sender, salt, payload_digest, accepted_at",
+    "recipient, message_id",
+  ),
   table("mesh_request", "digest, until", "digest"),
   table("mesh_store", "account, name, frames, octets, digest, links", "account, name"),
 ]

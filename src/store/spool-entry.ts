@@ -4,13 +4,13 @@ import type { Envelope, Recipient } from "../message/envelope.ts"
 
 /** Where a message came in. */
 interface Origin {
-  readonly kind: "mx" | "submission"
-  /** Who submitted it; null: mx. */
+  readonly kind: "mx" | "submission" | "mesh"
+  /** Who submitted it; mesh: for whom it came; null: mx. */
   readonly account: string | null
   readonly device: string | null
   /** IP address of the client. */
   readonly remote: string
-  /** As the client greeted. */
+  /** As the client greeted; mesh: UDF of the service that posted it. */
   readonly helo: string
   readonly tls: boolean
 }

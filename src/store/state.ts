@@ -139,6 +139,14 @@ export const STATE_MIGRATIONS = [
     UNIQUE (account, store, number), FOREIGN KEY (account, store) REFERENCES mesh_store (account, name) ON DELETE CASCADE) STRICT;
   CREATE INDEX mesh_frame_entry ON mesh_frame (account, store, entry, number);
   `,
+  `
+  CREATE TABLE mesh_mail (
+    recipient TEXT NOT NULL, message_id TEXT NOT NULL, digest BLOB NOT NULL, sender TEXT NOT NULL, salt BLOB NOT NULL,
+    payload_digest BLOB NOT NULL, accepted_at INTEGER NOT NULL,
+    PRIMARY KEY (recipient, message_id)) STRICT, WITHOUT ROWID;
+  CREATE INDEX mesh_mail_salt ON mesh_mail (sender, salt);
+  CREATE INDEX mesh_mail_age ON mesh_mail (accepted_at);
+  `,
 ]
 
 /** Where the state is: what the configuration says of it. */

@@ -22,6 +22,7 @@ import type { KeyMeans } from "./key-rules.ts"
 import { keyserverMailOf } from "./keyserver-mail.ts"
 import type { KnownPeople } from "./known-people.ts"
 import { mailboxesOf } from "./mailboxes.ts"
+import { meshMailOf } from "./mesh-mail.ts"
 import { NotedDepartures } from "./noted-departures.ts"
 import { standInsOf } from "./stand-ins.ts"
 import { reportsOf } from "./worker.ts"
@@ -66,6 +67,7 @@ function gatewayOf(
     signingIdentities: new GatewaySigners(gatewayKeys, (address) => core.people.account(address), now),
     standIns: standInsOf(core),
     reports: reportsOf(core, queue),
+    mesh: meshMailOf(core, stack),
     hostname: config.hostname,
     // Not of the host's name: postmaster of a domain is read by somebody (RFC 5321 §4.5.1), and its mail is signed.
     postmaster: parseAddress(`postmaster@${config.domains[0] ?? config.hostname}`),

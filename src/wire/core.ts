@@ -62,7 +62,7 @@ async function coreOn(
     recryptionKeys: recrypts ? new RecryptionKeys(database, join(config.secrets, "recryption")) : null,
   })
   const { spool, spoolKeys } = await openSpool(config, {
-    accepts: roles.has("mx") || roles.has("submission"),
+    accepts: roles.has("mx") || roles.has("submission") || (roles.has("http") && config.mesh.service !== null),
     opens: roles.has("worker"),
     runsOn: true,
     now,

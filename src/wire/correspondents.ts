@@ -72,5 +72,5 @@ function isTrust(word: string): word is Trust {
 }
 
 function isFormat(word: string): word is KeyFormat {
-  return word === "smime" || word === "openpgp"
+  return word === "smime" || word === "openpgp" || word === "mesh"
 }

@@ -17,7 +17,7 @@ import type { PinnedCertificates } from "../store/pinned-certificates.ts"
 
 /** What sources stand on. */
 export interface SourceParts {
-  readonly config: Pick<Config, "keys" | "dns">
+  readonly config: Pick<Config, "keys" | "dns" | "mesh">
   readonly pins: Pick<PinnedCertificates, "of">
   readonly mail: Pick<MailKeys, "peer" | "harvested">
   readonly profiles: SeenProfiles
@@ -46,7 +46,7 @@ function namedSources(
     case "pinned":
       return [pinnedSource(pins)]
     case "profile":
-      return [mailProfile({ ask, seen: profiles, now })]
+      return [mailProfile({ ask, seen: profiles, byMesh: config.mesh.service !== null, now })]
     case "wkd":
       return [wkd(ask)]
     case "dane":

@@ -4,13 +4,18 @@ import { localPartHash } from "../identity/fingerprint.ts"
 import { parseAddress } from "../message/address.ts"
 import { namesAddress } from "../profiles/usable/addresses.ts"
 import { mailAddress } from "../profiles/usable/openpgp.ts"
+import type { MeshAccounts } from "../store/mesh-accounts.ts"
 import type { Account, People } from "../store/people.ts"
 import type { Core } from "./core.ts"
 import { membership, networkOf } from "./network.ts"
 import { WindowCounter } from "./window-counter.ts"
 
 /** Keys of our people, by domain and hash; looked for anew when somebody changes. Aliases and tags have none: no key of their targets names them. */
-export function publishedKeys(people: People, domains: readonly string[]): PublishedKeys {
+export function publishedKeys(
+  people: People,
+  domains: readonly string[],
+  mesh: Pick<MeshAccounts, "of">,
+): PublishedKeys {
   let sequence = -1
   let accounts: ReadonlyMap<string, Published> = new Map()
   let aliases: ReadonlySet<string> = new Set()
@@ -27,12 +32,17 @@ export function publishedKeys(people: People, domains: readonly string[]): Publi
   return {
     domains,
     profile: (domain, hash) => find(domain, hash)?.profile ?? null,
+    meshProfile: (domain, hash) => {
+      const found = find(domain, hash)
+      return found === null ? null : (mesh.of(found.address)?.mailProfile ?? null)
+    },
     certificate: (domain, hash) => find(domain, hash)?.certificate() ?? null,
     isKnown: (domain, hash) => find(domain, hash) !== null || aliases.has(`${domain}/${hash}`),
   }
 }
 
 interface Published {
+  readonly address: string
   readonly profile: string
   /** Made when it is asked for, and kept. */
   certificate(): Uint8Array | null
@@ -41,6 +51,7 @@ interface Published {
 function published(account: Account): Published {
   let made: Uint8Array | null | undefined
   return {
+    address: account.address,
     profile: account.profile,
     certificate: () => {
       if (made === undefined) made = account.formats.includes("openpgp") ? certificateOf(account) : null

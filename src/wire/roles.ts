@@ -16,6 +16,7 @@ import { type KeyMeans, keyMeansOf } from "./key-rules.ts"
 import { knowPeople } from "./known-people.ts"
 import { type ListenerParts, startListeners } from "./listeners.ts"
 import { type LoginLimits, loginLimits } from "./login-limits.ts"
+import { startBulkSweep } from "./mesh-bulk.ts"
 import { restoreServerCertificate } from "./server-certificate.ts"
 import { startStsRefresh } from "./sts-refresh.ts"
 import { LiveTls } from "./tls.ts"
@@ -115,6 +116,7 @@ async function startWorker(core: Core, shared: Shared, stack: AsyncDisposableSta
   stack.use(startExpiryWarnings(core, () => shared.tls.current, reportsOf(core, queue)))
   stack.use(startStsRefresh(core))
   stack.use(startDnsProbe(core))
+  if (core.config.mesh.service !== null) stack.use(startBulkSweep(core))
   if (spoolKeys) stack.use(await startSweeping({ spool, queue, spoolKeys, now, log }, shared.known.presence))
   const hands = Math.min(availableParallelism() - 1, MAX_HANDS)
   const attempt =

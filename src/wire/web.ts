@@ -5,11 +5,14 @@ import { reloadPublicTls, startPublicHttp } from "../http/public.ts"
 import { stsPolicyText } from "../message/published-sts.ts"
 import type { Discovery } from "../profiles/discover.ts"
 import type { WorkQueue } from "../queue/queue.ts"
+import { MeshAccounts } from "../store/mesh-accounts.ts"
 import { PendingChallenges, startAcme } from "./acme.ts"
 import type { Core } from "./core.ts"
 import { diagnosisOf } from "./diagnosis.ts"
 import type { ImapProcesses } from "./imap-processes.ts"
 import { type Listener, named } from "./listener.ts"
+import { meshShelfOf } from "./mesh-bulk.ts"
+import { meshReceivers } from "./mesh-receivers.ts"
 import { meshDoorOf } from "./mesh-service.ts"
 import { askersOf, publishedKeys } from "./published.ts"
 import { claim, SHARES_PORTS } from "./shared-ports.ts"
@@ -34,21 +37,26 @@ export async function* startWeb(
 ): AsyncGenerator<Listener> {
   const { config, roles } = core
   const { https, http, admin } = config.listen
-  if (roles.has("http") && https) yield await startPublic(core, parts.tls, await claim("https", https, held))
+  if (roles.has("http") && https) yield await startPublic(core, parts, await claim("https", https, held))
   if (roles.has("http") && http) yield await startPlain(core, parts.tls, await claim("http", http, held))
   if (admin) yield await startAdmin(core, parts, imap, await claim("admin", admin, held))
 }
 
-async function startPublic(core: Core, tls: LiveTls, listen: ListenAddress): Promise<Listener> {
+async function startPublic(
+  core: Core,
+  { tls, queue, correspondents }: WebParts,
+  listen: ListenAddress,
+): Promise<Listener> {
   const server = await startPublicHttp({
     ...listen,
     sharesPort: SHARES_PORTS,
     tls: tls.current,
-    keys: publishedKeys(core.people, core.config.domains),
+    keys: publishedKeys(core.people, core.config.domains, new MeshAccounts(core.database)),
     askers: askersOf(core),
     clients: { domains: core.config.domains, services: core.config.clients },
     stsPolicy: stsPolicyOf(core.config),
-    mesh: meshDoorOf(core, new Map()),
+    mesh: meshDoorOf(core, meshReceivers(core, queue, correspondents)),
+    shelf: meshShelfOf(core),
     log: core.log,
   })
   tls.onChange((changed) => reloadPublicTls(server, changed))

@@ -342,13 +342,15 @@ describe("the part in the Mesh", () => {
   test("none, unless it is said where the service is asked", () => {
     expect(parseConfig(DOMAINS, FILE).mesh).toEqual({
       service: null,
+      bulk: null,
       accept: ["contacts", "organisation"],
       storageOctets: 1_000_000_000,
     })
     expect(mesh('service = ""').service).toBeNull()
     const service = "https://Mail.example.test:8443/.well-known/mmm/"
-    expect(mesh(`service = "${service}"\naccept = []\nstorage = "5MB"`)).toEqual({
+    expect(mesh(`service = "${service}"\naccept = []\nstorage = "5MB"\nbulk = "/bulk"`)).toEqual({
       service: service.toLowerCase(),
+      bulk: "/bulk",
       accept: [],
       storageOctets: 5_000_000,
     })

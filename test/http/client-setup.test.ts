@@ -45,6 +45,7 @@ async function start(toml: string): Promise<typeof server> {
     clients: { domains: config.domains, services: config.clients },
     stsPolicy: null,
     mesh: null,
+    shelf: null,
     log: silentLog(),
   })
 }

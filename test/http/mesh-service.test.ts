@@ -35,6 +35,7 @@ const server = await startPublicHttp({
   clients: { domains: [], services: { imap: [], imapClient: null, smtp: [], https: null } },
   stsPolicy: null,
   mesh: door,
+  shelf: null,
   log: silentLog(),
 })
 afterAll(() => server.close())

@@ -22,6 +22,7 @@ beforeAll(async () => {
     clients: { domains: config.domains, services: config.clients },
     stsPolicy: stsPolicyText(ENFORCED),
     mesh: null,
+    shelf: null,
     log: silentLog(),
   })
 })

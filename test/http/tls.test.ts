@@ -16,6 +16,7 @@ test("the public side shows a certificate for each name, and a renewed one at on
     clients: { domains: [], services: { imap: [], imapClient: null, smtp: [], https: null } },
     stsPolicy: null,
     mesh: null,
+    shelf: null,
     log: silentLog(),
   })
   const port = Number(new URL(server.listeningOrigin).port)

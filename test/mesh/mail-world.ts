@@ -48,6 +48,7 @@ export const outgoing: OutgoingMail = {
   service: { profile: serviceOne.profile, signer: serviceSigner(serviceOne), domain: "mesh.one.example" },
   recipient: { profile: bob.profile, certificate: cmsRecipient(bobCertificate) },
   date: CREATED,
+  shown: null,
   seed: new Uint8Array(32).fill(77),
 }
 

@@ -141,6 +141,7 @@ async function relayedFrom(kind: "mx" | "submission"): Promise<string> {
       standIns: { find: () => ({ kind: "none" }) },
       signingIdentities: { of: () => ({ kind: "none", because: "no key" }) },
       reports: { submit: async () => undefined },
+      mesh: null,
       hostname: "mail.one.test",
       postmaster: parseAddress("postmaster@one.test"),
       lifetimeMs: 1_000,

@@ -168,6 +168,7 @@ async function relayed({
           else reports.push(text)
         },
       },
+      mesh: null,
       hostname: "mail.one.test",
       postmaster: parseAddress("postmaster@one.test"),
       lifetimeMs: 86_400e3,

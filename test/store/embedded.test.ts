@@ -14,6 +14,7 @@ import type { StateDriver } from "./conformance/driver.ts"
 import { keysConformance } from "./conformance/keys.ts"
 import { keyserverRequestsConformance } from "./conformance/keyserver-requests.ts"
 import { meshAccountsConformance } from "./conformance/mesh-accounts.ts"
+import { meshMailConformance } from "./conformance/mesh-mail.ts"
 import { meshStoresConformance } from "./conformance/mesh-stores.ts"
 import { peopleConformance } from "./conformance/people.ts"
 import { pinnedCertificatesConformance } from "./conformance/pinned-certificates.ts"
@@ -43,6 +44,7 @@ describe("the state in SQLite", () => {
   describe("people", () => peopleConformance(embedded))
   describe("pinned certificates", () => pinnedCertificatesConformance(embedded))
   describe("Mesh accounts", () => meshAccountsConformance(embedded))
+  describe("mail over the Mesh", () => meshMailConformance(embedded))
   describe("presence", () => presenceConformance(embedded))
   describe("upstream credentials", () => upstreamCredentialsConformance(embedded))
   describe("policies of MTA-STS", () => stsPoliciesConformance(embedded))

@@ -90,6 +90,7 @@ beforeAll(async () => {
     clients: { domains: [], services: config.clients },
     stsPolicy: null,
     mesh: meshDoorOf(core, new Map([["MessageNote", keep]])),
+    shelf: null,
     log: silentLog(),
   })
   stack.defer(() => server.close())

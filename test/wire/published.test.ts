@@ -64,11 +64,12 @@ async function serve(toml: string): Promise<Served> {
     host: "127.0.0.1",
     port: 0,
     tls: certificate,
-    keys: publishedKeys(people, DOMAINS),
+    keys: publishedKeys(people, DOMAINS, { of: () => null }),
     askers: askersOf({ config, counters }),
     clients: { domains: DOMAINS, services: config.clients },
     stsPolicy: null,
     mesh: null,
+    shelf: null,
     log: silentLog(),
   }
   const server = stack.adopt(await startPublicHttp(options), (started) => started.close())
@@ -193,9 +194,10 @@ test("what we publish is what we find, by both methods and as a profile, and may
       isAllowed: () => true,
     })
     const answers = await Promise.all(
-      [wkd(ask), mailProfile({ ask, seen: { newest: () => null, saw: () => undefined }, now: () => new Date() })].map(
-        (source) => source.lookup(address, never),
-      ),
+      [
+        wkd(ask),
+        mailProfile({ ask, byMesh: false, seen: { newest: () => null, saw: () => undefined }, now: () => new Date() }),
+      ].map((source) => source.lookup(address, never)),
     )
     const candidates = answers.flatMap((answer) => answer?.candidates ?? [])
     expect(candidates.map(({ source, format }) => `${source} ${format}`)).toEqual([

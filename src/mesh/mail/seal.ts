@@ -34,6 +34,8 @@ export interface OutgoingMail {
   /** `certificate`: the account's, on P-256; null when the recipient does not read with S/MIME. */
   readonly recipient: { readonly profile: ProfileUser; readonly certificate: CmsRecipient | null }
   readonly date: Date
+  /** Fields that stand outside, see `shownFields`; null: nothing but what is stated. */
+  readonly shown: Uint8Array | null
   /** 32 random octets for this entity and no other. The same mail with the same seed gives the same octets again. */
   readonly seed: Uint8Array
 }
@@ -137,6 +139,7 @@ function messageOf(mail: OutgoingMail, secrets: MailSecrets, sealed: SealedEnvel
     ...fields,
     binding: mailBinding(key, fields),
     cms: certificate === null ? null : secondEnvelope(certificate, cmsSecrets, payloadDigest),
+    shown: mail.shown,
     body,
     connection: device.connection,
   }

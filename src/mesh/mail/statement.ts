@@ -34,6 +34,8 @@ export interface MailStatement {
   readonly binding: Uint8Array
   /** For the recipient's S/MIME certificate; null when he has none. */
   readonly cms: SecondEnvelope | null
+  /** Header fields that may stand outside the encryption, as their sender shows them ({@link file://./shown.ts}); null: none but what is stated. */
+  readonly shown: Uint8Array | null
   readonly body: MailBody
   /** The ConnectionDevice of the device that signs. */
   readonly connection: Uint8Array
@@ -84,6 +86,7 @@ export function statementMembers(statement: MailStatement): { readonly [name: st
     RecipientsDigest: statement.recipientsDigest,
     Binding: statement.binding,
     cms: cms === null ? undefined : { ...cms },
+    Shown: statement.shown ?? undefined,
     Envelope: body.kind === "enclosed" ? body.envelope : undefined,
     Locator: body.kind === "published" ? printUdfUri(body.locator) : undefined,
     Connection: statement.connection,
@@ -108,6 +111,7 @@ function statementOf({ members }: MeshObject): MailStatement {
     recipientsDigest: octets("RecipientsDigest", 64),
     binding: octets("Binding", 32),
     cms: memberOf(members, "cms", secondEnvelopeOf),
+    shown: memberOf(members, "Shown", octetsOf),
     body: bodyOf(members),
     connection: requiredMember(members, "Connection", octetsOf),
   }

@@ -3,7 +3,8 @@ import type { ProfileMailPublic } from "../../identity/profile.ts"
 import type { Address } from "../../message/address.ts"
 import type { AskWeb } from "../../net/web.ts"
 import type { KeySource } from "../key.ts"
-import { askPlaces, silence } from "./places.ts"
+import { meshProfileAnswer, readMeshProfile } from "./mesh-profile-answer.ts"
+import { askPlaces, type Heard, silence } from "./places.ts"
 import { PROFILE_SOURCE, type Published, profileAnswer, readPublished } from "./profile-answer.ts"
 
 /** When the newest profile was issued that was met, for each address and personal root. */
@@ -16,17 +17,30 @@ export interface SeenProfiles {
 export interface MailProfileMeans {
   readonly ask: AskWeb
   readonly seen: SeenProfiles
+  /** Profiles of version 2 are asked for as well, and those of version 1 where there is none. */
+  readonly byMesh: boolean
   readonly now: () => Date
 }
 
 /** The signed profile of an account, published by its domain (docs/PROFILE.md). */
-export function mailProfile({ ask, seen, now }: MailProfileMeans): KeySource {
+export function mailProfile({ ask, seen, byMesh, now }: MailProfileMeans): KeySource {
   return {
     name: PROFILE_SOURCE,
     trust: "domain",
     async lookup(address, signal) {
       if (address.domain.startsWith("[")) return null
-      const { published, remarks } = await publishedProfile(ask, address, signal)
+      const [second, first] = await Promise.all([
+        byMesh ? publishedOctets(ask, address, "v2/", signal) : null,
+        publishedProfile(ask, address, signal),
+      ])
+      const account = second === null || second.answer === null ? null : readMeshProfile(second.answer.body, address)
+      if (account !== null && typeof account !== "string") {
+        refuseReplay({ ...account, udf: account.profile.udf }, seen, now())
+        return meshProfileAnswer(account, second?.answer?.url.href ?? "")
+      }
+      const { published } = first
+      // One that is broken is told of, and does not hide the other.
+      const remarks = account === null ? first.remarks : [account, ...first.remarks]
       if (published === null) return { candidates: [], remarks }
       const profile = readPublished(published, address)
       if (typeof profile !== "string") refuseReplay(profile, seen, now())
@@ -40,7 +54,11 @@ export function mailProfile({ ask, seen, now }: MailProfileMeans): KeySource {
  * One from the future is taken, but a clock that was wrong once must not make all that come later replays.
  * @throws GatewayError KEY_SOURCE_SILENT
  */
-function refuseReplay({ address, udf, issuedAt }: ProfileMailPublic, seen: SeenProfiles, now: Date): void {
+function refuseReplay(
+  { address, udf, issuedAt }: Pick<ProfileMailPublic, "address" | "udf" | "issuedAt">,
+  seen: SeenProfiles,
+  now: Date,
+): void {
   const newest = seen.newest(address, udf)
   if (newest !== null && issuedAt < newest)
     throw silence(
@@ -59,18 +77,22 @@ export async function publishedProfile(
   address: Address,
   signal: AbortSignal,
 ): Promise<{ readonly published: Published | null; readonly remarks: readonly string[] }> {
-  const asking = { source: PROFILE_SOURCE, ask, maxOctets: MAX_PROFILE_OCTETS }
-  const { answer, remarks } = await askPlaces(asking, placesOf(address), signal)
+  const { answer, remarks } = await publishedOctets(ask, address, "", signal)
   if (answer === null) return { published: null, remarks }
   return { published: { text: Buffer.from(answer.body).toString("utf8"), place: answer.url.href }, remarks }
 }
 
+function publishedOctets(ask: AskWeb, address: Address, version: "" | "v2/", signal: AbortSignal): Promise<Heard> {
+  const asking = { source: PROFILE_SOURCE, ask, maxOctets: MAX_PROFILE_OCTETS }
+  return askPlaces(asking, placesOf(address, version), signal)
+}
+
 /** The domain's host for profiles; the domain itself only where there is no address for that. */
-function placesOf({ localPart, domain }: Address): readonly URL[] {
+function placesOf({ localPart, domain }: Address, version: "" | "v2/"): readonly URL[] {
   const leaf = `${localPartHash(localPart)}?l=${encodeURIComponent(localPart.toWellFormed())}`
   return [
-    new URL(`https://mail-profile.${domain}/.well-known/mail-profile/${domain}/${leaf}`),
-    new URL(`https://${domain}/.well-known/mail-profile/${leaf}`),
+    new URL(`https://mail-profile.${domain}/.well-known/mail-profile/${version}${domain}/${leaf}`),
+    new URL(`https://${domain}/.well-known/mail-profile/${version}${leaf}`),
   ]
 }
 

@@ -43,7 +43,12 @@ function verified(text: string): ProfileMailPublic | string {
   }
 }
 
-function keysOf(connection: ProfileConnection, profile: ProfileMailPublic, place: string): SourceAnswer {
+/** The keys of one connection of a profile, of either version. */
+export function keysOf(
+  connection: ProfileConnection,
+  profile: Pick<ProfileMailPublic, "udf" | "root">,
+  place: string,
+): SourceAnswer {
   const { encrypt, key } = connection
   const common = {
     source: PROFILE_SOURCE,
@@ -62,7 +67,7 @@ function keysOf(connection: ProfileConnection, profile: ProfileMailPublic, place
   return { candidates, remarks }
 }
 
-function wishOf({ prefer, require }: ProfileConnection): Wish {
+export function wishOf({ prefer, require }: Pick<ProfileConnection, "prefer" | "require">): Wish {
   if (require?.includes("encrypt")) return "require"
   return prefer === "encrypt" ? "prefer" : "clear"
 }

@@ -137,4 +137,12 @@ export const POSTGRES_STATE_MIGRATIONS = [
     FOREIGN KEY (account, store) REFERENCES mesh_store (account, name) ON DELETE CASCADE);
   CREATE INDEX mesh_frame_entry ON mesh_frame (account, store, entry, number);
   `,
+  `
+  CREATE TABLE mesh_mail (
+    recipient TEXT COLLATE "C" NOT NULL, message_id TEXT COLLATE "C" NOT NULL, digest BYTEA NOT NULL, sender TEXT COLLATE "C" NOT NULL,
+    salt BYTEA NOT NULL, payload_digest BYTEA NOT NULL, accepted_at BIGINT NOT NULL,
+    PRIMARY KEY (recipient, message_id));
+  CREATE INDEX mesh_mail_salt ON mesh_mail (sender, salt);
+  CREATE INDEX mesh_mail_age ON mesh_mail (accepted_at);
+  `,
 ]

@@ -325,6 +325,7 @@ describe("a signed message in the mailbox", () => {
         log: silentLog(),
       }),
       keyserverMail: { stored: async () => undefined },
+      mesh: null,
       hostname: "mx.example.test",
       directory: {
         resolve: () => ({ kind: "unknown" }),

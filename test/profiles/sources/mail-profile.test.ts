@@ -37,7 +37,7 @@ const kept: SeenProfiles = {
   saw: (address, udf, issuedAt) => void seen.set(`${address} ${udf}`, issuedAt),
 }
 const lookup = (address = ALICE, now = new Date("2027-01-01")) =>
-  mailProfile({ ask: web.client(), seen: kept, now: () => now }).lookup(address, never)
+  mailProfile({ ask: web.client(), seen: kept, byMesh: false, now: () => now }).lookup(address, never)
 const answers =
   (text: string): WebHandler =>
   (_request, response) =>

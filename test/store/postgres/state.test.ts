@@ -6,6 +6,7 @@ import type { StateDriver } from "../conformance/driver.ts"
 import { keysConformance } from "../conformance/keys.ts"
 import { keyserverRequestsConformance } from "../conformance/keyserver-requests.ts"
 import { meshAccountsConformance } from "../conformance/mesh-accounts.ts"
+import { meshMailConformance } from "../conformance/mesh-mail.ts"
 import { meshStoresConformance } from "../conformance/mesh-stores.ts"
 import { peopleConformance } from "../conformance/people.ts"
 import { pinnedCertificatesConformance } from "../conformance/pinned-certificates.ts"
@@ -57,6 +58,7 @@ describe.skipIf(!postgresPossible)("the state in PostgreSQL", async () => {
   describe("people", () => peopleConformance(driver))
   describe("pinned certificates", () => pinnedCertificatesConformance(driver))
   describe("Mesh accounts", () => meshAccountsConformance(driver))
+  describe("mail over the Mesh", () => meshMailConformance(driver))
   describe("presence", () => presenceConformance(driver))
   describe("upstream credentials", () => upstreamCredentialsConformance(driver))
   describe("requests to keyservers", () => keyserverRequestsConformance(driver))

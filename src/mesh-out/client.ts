@@ -1,0 +1,96 @@
+import type { Signer } from "../crypto/dare/signature.ts"
+import { GatewayError } from "../errors.ts"
+import type { Profile } from "../mesh/profile.ts"
+import { type MeshAnswer, readAnswer, readHello } from "../mesh/protocol/answer.ts"
+import type { Operation, Outcome } from "../mesh/protocol/operation.ts"
+import { MAX_REQUEST_OCTETS, requestDigest, writeRequest } from "../mesh/protocol/request.ts"
+import { type HttpsPeers, wholeAnswer } from "../net/https-peers.ts"
+
+/** A service that is to be asked, as the profile of its account names it. */
+export interface PeerService {
+  readonly address: URL
+  readonly udf: string
+}
+
+/** What a service has made of a message. `refused` only where it has said so and signed it. */
+export type PostOutcome = { readonly kind: "accepted" | "refused" | "later"; readonly diagnostic: string }
+
+export interface MeshClientOptions {
+  readonly peers: HttpsPeers
+  /** Who asks. */
+  readonly own: { readonly profile: Profile; readonly signer: Signer }
+  readonly random: (octets: number) => Uint8Array
+  readonly now: () => Date
+}
+
+/** Posts messages to services of other people. */
+export class MeshClient {
+  readonly #options: MeshClientOptions
+  /** Services that have said who they are, by address and name: their keys are what their names stand for, and do not change. */
+  readonly #known = new Map<string, Profile>()
+
+  constructor(options: MeshClientOptions) {
+    this.#options = options
+  }
+
+  /** Never throws for what a service does, or whoever answers in its place. */
+  async post(message: Uint8Array, account: string, to: PeerService, signal: AbortSignal): Promise<PostOutcome> {
+    const limit = AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT_MS)])
+    try {
+      const service = await this.#serviceOf(to, limit)
+      const { own } = this.#options
+      const members = { EnvelopedProfileService: own.profile.envelope, Account: account, Message: message }
+      const { request, answer } = await this.#ask("Post", members, to, [own.signer], limit)
+      return told(readAnswer(answer, { operation: "Post", digest: requestDigest(request) }, service), to)
+    } catch (error) {
+      signal.throwIfAborted()
+      if (limit.aborted) return { kind: "later", diagnostic: `${to.address.host}: no answer within ${TIMEOUT_MS} ms` }
+      if (!(error instanceof GatewayError)) throw error
+      return { kind: "later", diagnostic: error.message }
+    }
+  }
+
+  async #serviceOf(to: PeerService, signal: AbortSignal): Promise<Profile> {
+    const key = `${to.udf} ${to.address.href}`
+    const known = this.#known.get(key)
+    if (known !== undefined) return known
+    const { request, answer } = await this.#ask("Hello", {}, to, [], signal)
+    const { service } = readHello(answer, requestDigest(request), to.udf)
+    if (this.#known.size >= MAX_KNOWN) this.#known.clear()
+    this.#known.set(key, service)
+    return service
+  }
+
+  async #ask(
+    operation: Operation,
+    members: Parameters<typeof writeRequest>[1],
+    { address, udf }: PeerService,
+    signers: readonly Signer[],
+    signal: AbortSignal,
+  ): Promise<{ readonly request: Uint8Array; readonly answer: Uint8Array }> {
+    const { peers, random, now } = this.#options
+    const terms = { target: udf, time: now(), nonce: random(NONCE_OCTETS) }
+    const request = writeRequest(operation, members, terms, signers)
+    const response = await peers.ask({ url: address, body: { type: "application/dare", octets: request } }, signal)
+    const answer = await wholeAnswer(response, MAX_REQUEST_OCTETS)
+    if (response.status !== 200)
+      throw new GatewayError("WEB_BROKEN", `${address.host}: no service of the Mesh answers: HTTP ${response.status}`)
+    return { request, answer }
+  }
+}
+
+function told({ outcome, reason }: MeshAnswer, { address }: PeerService): PostOutcome {
+  const what = reason === "" ? outcome : `${outcome}, ${reason.replace(/[^\x20-\x7e]/g, "?").slice(0, MAX_REASON)}`
+  const diagnostic = `${address.host}: ${what}`
+  if (outcome === "Success") return { kind: "accepted", diagnostic }
+  return { kind: PASSING.has(outcome) ? "later" : "refused", diagnostic }
+}
+
+/** What another request may not meet: clocks that are set, a service that has moved. */
+const PASSING: ReadonlySet<Outcome> = new Set(["Later", "TooMany", "Old", "Future", "Replayed", "OtherTarget"])
+const TIMEOUT_MS = 60_000
+const NONCE_OCTETS = 16
+/** Services; one has a profile of 2 KB. */
+const MAX_KNOWN = 10_000
+/** Goes into reports. */
+const MAX_REASON = 200

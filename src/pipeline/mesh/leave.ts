@@ -1,0 +1,204 @@
+import { hkdfSha256, sha256 } from "../../crypto/primitives/hash.ts"
+import { type ErrorCode, GatewayError, hasCode } from "../../errors.ts"
+import { sealMail } from "../../mesh/mail/seal.ts"
+import { shownFields } from "../../mesh/mail/shown.ts"
+import { addressKey } from "../../message/address.ts"
+import { parseDateTime } from "../../message/date.ts"
+import { fieldText, parseFields } from "../../mime/header.ts"
+import { decide } from "../../profiles/decide.ts"
+import { withoutMethod } from "../../profiles/policy.ts"
+import type { Job } from "../../queue/queue.ts"
+import type { SpoolEntry } from "../../store/spool.ts"
+import { authorOf } from "../author.ts"
+import type { Gateway } from "../gateway.ts"
+import { keyFault } from "../key-fault.ts"
+import type { Leaving } from "../leaving.ts"
+import { type OutgoingSignature, outgoingSignature, withoutKey } from "../outgoing-signature.ts"
+import type { Result } from "../ports.ts"
+import type { ClassifiedMessage } from "../protect.ts"
+import { headersFor, meshEntity } from "../protect-outgoing.ts"
+import { deferred, failed } from "../settle.ts"
+import type { MeshMail, MeshRecipient, MeshSender, Posting } from "./ports.ts"
+import { routeOf } from "./route.ts"
+
+/** How long only the Mesh is tried, where a recipient is to be had by SMTP as well: services are restarted, and messages must not come twice for that. */
+export const MESH_PATIENCE_MS = 3_600_000
+
+/**
+ * Whether a message can be a mail of the Mesh: submitted by one of our people who is there, as his own and nobody else's, and dated (mesh/mail/author.ts asks the
+ * same of what it seals).
+ */
+export function isMeshable(
+  header: Uint8Array,
+  { origin }: Pick<SpoolEntry, "origin">,
+  mesh: Pick<MeshMail, "senderOf"> | null,
+): boolean {
+  if (mesh === null || origin.kind !== "submission" || origin.account === null) return false
+  const fields = parseFields(header)
+  const named = (name: string) => fields.filter((field) => field.name === name)
+  const [date, ...dates] = named("date")
+  const author = authorOf(fields)
+  return (
+    author !== null &&
+    addressKey(author) === origin.account &&
+    named("sender").length === 0 &&
+    named("message-id").length === 1 &&
+    date !== undefined &&
+    dates.length === 0 &&
+    parseDateTime(fieldText(date)) !== null &&
+    mesh.senderOf(origin.account) !== null
+  )
+}
+
+/** It is not for the Mesh, or no longer: `left` says what becomes of it. */
+export interface Elsewhere {
+  readonly kind: "elsewhere"
+  readonly left: Leaving
+}
+
+/** Sends a message over the Mesh, where that was decided. Whom his service does not take it for gets it encrypted by SMTP, where policy allows that, and never in clear. */
+export async function sendOverMesh(
+  original: ClassifiedMessage,
+  left: Leaving,
+  entry: SpoolEntry,
+  job: Job,
+  gateway: Gateway,
+  signal: AbortSignal,
+): Promise<Result | Elsewhere> {
+  const { decision, resolution } = left
+  const { mesh } = gateway
+  if (decision.kind !== "encrypt" || decision.key.format !== "mesh") return { kind: "elsewhere", left }
+  const sender = entry.origin.account === null ? null : (mesh?.senderOf(entry.origin.account) ?? null)
+  if (mesh === null || sender === null || resolution === null)
+    throw new GatewayError("STATE_CORRUPT", "mesh: was decided on without being there")
+  const route = routeOf(decision.key, resolution, mesh.profileIn)
+  if (route === null) return fallenBack(left, "its account has no certificate that may be used", job, gateway)
+  const sealed = await sealedOr(
+    () => sealedFor(route, { original, sender, left, entry, job, gateway }),
+    (because) => fallenBack(left, because, job, gateway),
+  )
+  if ("kind" in sealed) return sealed
+  const posting = await mesh.post(sealed.message, route, signal)
+  return settled(posting, sealed.published, left, entry, job, gateway, mesh)
+}
+
+/** @param otherwise where a key of the recipient's, or the mail, turns out not to be fit for it */
+export async function sealedOr<T, O>(seal: () => Promise<T>, otherwise: (because: string) => O): Promise<T | O> {
+  try {
+    return await seal()
+  } catch (error) {
+    if (error instanceof GatewayError && UNSEALABLE.has(error.code)) return otherwise(error.message)
+    throw error
+  }
+}
+
+/** What is to be sealed, and by whom. */
+export interface Sealing {
+  readonly original: ClassifiedMessage
+  readonly sender: MeshSender
+  readonly left: Pick<Leaving, "policy" | "statedBy">
+  readonly entry: SpoolEntry
+  readonly job: Job
+  readonly gateway: Gateway
+}
+
+/** A message of the Mesh, and the name under which its mail is published; null: it is enclosed. */
+export interface SealedMessage {
+  readonly message: Uint8Array
+  readonly published: string | null
+}
+
+/** Signs and seals a message for one recipient. The same message is sealed as the same octets again, unless it is signed inside with what is random. */
+export async function sealedFor(recipient: MeshRecipient, sealing: Sealing): Promise<SealedMessage | Result> {
+  const { original, left, entry, job, gateway } = sealing
+  const form = (signature: OutgoingSignature) =>
+    signature.kind === "hold"
+      ? ({ kind: "hold", reason: signature.because, told: true } as const)
+      : sealedWith(signature, recipient, sealing)
+  try {
+    return await form(outgoingSignature(entry, original.header, left, "mesh", gateway.signingIdentities))
+  } catch (error) {
+    if (hasCode(error, "NOT_SIGNABLE")) return form(withoutKey("its lines would not come through every relay", left))
+    return keyFault("mail.not-signed", error, job, gateway.log)
+  }
+}
+
+async function sealedWith(
+  signature: Exclude<OutgoingSignature, { readonly kind: "hold" }>,
+  recipient: MeshRecipient,
+  { original, sender, left, entry, gateway }: Sealing,
+): Promise<SealedMessage> {
+  const { mesh } = gateway
+  if (mesh === null) throw new GatewayError("STATE_CORRUPT", "mesh: is not there")
+  const options = {
+    headers: headersFor("mesh", left.policy),
+    signing: signature.kind === "sign" ? signature.signing : null,
+  }
+  const { entity, unlike, outside } = await meshEntity(original, entry.seed, options)
+  let published: string | null = null
+  const message = await sealMail(
+    entity.content(),
+    {
+      sender: sender.profile,
+      device: sender.device,
+      service: mesh.service,
+      recipient,
+      date: entry.receivedAt,
+      shown: shownFields(outside),
+      seed: hkdfSha256(entry.seed, sha256(Buffer.from(unlike)), "postern/mesh-mail entity", entry.seed.length),
+    },
+    async (name, envelope) => {
+      published = name
+      await mesh.publish(name, envelope)
+    },
+  )
+  return { message, published }
+}
+
+async function settled(
+  posting: Posting,
+  published: string | null,
+  left: Leaving,
+  entry: SpoolEntry,
+  job: Job,
+  gateway: Gateway,
+  mesh: MeshMail,
+): Promise<Result | Elsewhere> {
+  const { recipient } = job
+  const { kind, diagnostic } = posting
+  if (kind === "accepted")
+    return { kind: "done", status: { recipient, action: "relayed", status: "2.0.0", diagnostic } }
+  const isPatient = gateway.now().getTime() - entry.receivedAt.getTime() < MESH_PATIENCE_MS
+  if (kind === "later" && isPatient) return deferred(recipient, "4.4.1", diagnostic)
+  const elsewhere = fallenBack(left, diagnostic, job, gateway)
+  if (kind === "later" && elsewhere.kind !== "elsewhere") return deferred(recipient, "4.4.1", diagnostic)
+  if (published !== null && kind === "refused") await mesh.withdraw(published)
+  return elsewhere
+}
+
+/** By another of the recipient's keys, where there is one that policy would have taken had there been no Mesh; what was to be encrypted stays so. */
+function fallenBack(
+  left: Leaving,
+  because: string,
+  job: Job,
+  { correspondents, log }: Pick<Gateway, "correspondents" | "log">,
+): Result | Elsewhere {
+  const { resolution } = left
+  const stated = withoutMethod(left, "mesh")
+  const decision = resolution === null ? null : decide(stated, resolution)
+  log.info("mesh.not-taken", { id: job.spoolId, recipient: job.recipient, because })
+  if (resolution === null || decision?.kind !== "encrypt")
+    return failed(job.recipient, "5.7.1", `not taken over the Mesh: ${because}`)
+  correspondents.used(resolution, decision.key)
+  return { kind: "elsewhere", left: { ...left, decision } }
+}
+
+/** Keys of a recipient, or a mail, that cannot be sealed. */
+const UNSEALABLE: ReadonlySet<ErrorCode> = new Set([
+  "CERTIFICATE_UNSUPPORTED",
+  "HEADER_TOO_LARGE",
+  "MESH_KEY_UNSUPPORTED",
+  "MESH_OBJECT_INVALID",
+  "MESH_UNPUBLISHED",
+  "POINT_INVALID",
+])

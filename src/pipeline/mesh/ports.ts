@@ -1,0 +1,132 @@
+import type { CmsRecipient } from "../../crypto/cms/recipient.ts"
+import type { Signer } from "../../crypto/dare/signature.ts"
+import type { MailProfile } from "../../identity/mail-profile.ts"
+import type { PublishMail } from "../../mesh/mail/seal.ts"
+import type { MailStatement } from "../../mesh/mail/statement.ts"
+import type { Profile, ProfileUser } from "../../mesh/profile.ts"
+import type { SpoolEntry } from "../../store/spool.ts"
+
+/** An account of ours that sends over the Mesh, and what signs for it. */
+export interface MeshSender {
+  readonly profile: ProfileUser
+  /** This gateway's device in the account. */
+  readonly device: { readonly signer: Signer; readonly connection: Uint8Array }
+}
+
+/** Our service, which signs what it sends. */
+export interface SendingService {
+  readonly profile: Profile
+  readonly signer: Signer
+  /** Where it publishes what is longer than a message. */
+  readonly domain: string
+}
+
+/** Somebody who is written to over the Mesh. */
+export interface MeshRecipient {
+  readonly profile: ProfileUser
+  /** What he reads S/MIME with; null: he does not. */
+  readonly certificate: CmsRecipient | null
+}
+
+/** The same, elsewhere. */
+export interface MeshRoute extends MeshRecipient {
+  /** Of the service that takes mail for him. */
+  readonly service: { readonly address: URL; readonly udf: string }
+}
+
+/** What became of a message that was posted. */
+export type Posting =
+  | { readonly kind: "accepted"; readonly diagnostic: string }
+  /** By the service, which has signed it: it will say the same tomorrow. */
+  | { readonly kind: "refused"; readonly diagnostic: string }
+  | { readonly kind: "later"; readonly diagnostic: string }
+
+/** A published mail, as far as it has been fetched. */
+export type FetchedMail =
+  | {
+      readonly kind: "here"
+      /** The envelope from its beginning, as often as wanted; nobody has verified it. */
+      content(): AsyncIterable<Uint8Array>
+      /** It has been stored, or is not what it should be: the next fetch begins anew. */
+      discard(): Promise<void>
+    }
+  | { readonly kind: "later"; readonly diagnostic: string }
+  | { readonly kind: "gone"; readonly diagnostic: string }
+
+/** The Mesh, as attempts at delivery know it. */
+export interface MeshMail {
+  readonly service: SendingService
+  /** Verifies a mail profile. @throws GatewayError as `verifyMailProfile` */
+  profileIn(octets: Uint8Array): MailProfile
+  /** @returns null: the account has no part in the Mesh */
+  senderOf(account: string): MeshSender | null
+  /** One of our people. @returns null as {@link senderOf} */
+  recipientOf(account: string): MeshRecipient | null
+  /** Certificates, old ones included, that the account's devices read S/MIME by. */
+  certificatesOf(account: string): readonly CmsRecipient[]
+  readonly publish: PublishMail
+  /** Nobody will come for what was published under this name. */
+  withdraw(name: string): Promise<void>
+  fetch(statement: MailStatement, signal: AbortSignal): Promise<FetchedMail>
+  post(message: Uint8Array, route: MeshRoute, signal: AbortSignal): Promise<Posting>
+}
+
+/** A message that another service has posted, see `mesh-in/ports.ts`. */
+export interface PostedMail {
+  readonly account: { readonly address: string; readonly profile: ProfileUser }
+  readonly message: Uint8Array
+  readonly peer: Profile
+  readonly now: Date
+}
+
+/** What the service that posts is answered. */
+export type MailReceipt =
+  | { readonly kind: "accepted" }
+  | { readonly kind: "refused"; readonly reason: string }
+  | { readonly kind: "later" }
+
+/** Whom we know as a sender. */
+export interface KnownSender {
+  /** Our own copy, or one that was verified and vouched for. */
+  readonly profile: ProfileUser
+  /** UDF of the one device that sends for the account as a gateway; null: none is published, and none may. */
+  readonly gatewayDevice: string | null
+}
+
+/** Who may send mail to whom, and whom we know. */
+export interface MeshSenders {
+  /** Asked before anybody is looked up. */
+  admits(recipient: string, sender: string): boolean
+  /**
+   * @returns null: nobody vouches for a profile of this name at this address
+   * @throws GatewayError KEY_SOURCE_SILENT
+   */
+  find(address: string, udf: string): Promise<KnownSender | null>
+}
+
+/** What is remembered of mail that came, so that none comes twice. */
+export interface MailIdentity {
+  /** UDF of the recipient's profile. */
+  readonly recipient: string
+  readonly messageId: string
+  /** SHA-512 of the message. */
+  readonly digest: Uint8Array
+  /** UDF of the sender's profile. */
+  readonly sender: string
+  readonly salt: Uint8Array
+  readonly payloadDigest: Uint8Array
+}
+
+export interface SeenMail {
+  /** PayloadDigest of the sender's mail under a Salt; null: there was none. */
+  digestUnder(sender: string, salt: Uint8Array): Uint8Array | null
+  look(mail: MailIdentity): "new" | "accepted" | "other message" | "other text"
+}
+
+/** Keeps a message for delivery, and remembers it: durable when it resolves. The same id twice is one message. */
+export type KeepMail = (
+  entry: Omit<SpoolEntry, "sizeOctets" | "seed">,
+  message: Uint8Array,
+  id: string,
+  mail: MailIdentity,
+) => Promise<void>

@@ -1,0 +1,159 @@
+import { sha256, sha512 } from "../../crypto/primitives/hash.ts"
+import { GatewayError, hasCode } from "../../errors.ts"
+import type { Log } from "../../log/log.ts"
+import { checkMail, type MailVerdict } from "../../mesh/mail/check.ts"
+import { readMail } from "../../mesh/mail/statement.ts"
+import { isNameOf } from "../../mesh/profile.ts"
+import { parseAddress } from "../../message/address.ts"
+import type { SpoolEntry } from "../../store/spool.ts"
+import type { KeepMail, KnownSender, MailIdentity, MailReceipt, MeshSenders, PostedMail, SeenMail } from "./ports.ts"
+import { verdictField } from "./verdict.ts"
+
+export interface ReceivingMeans {
+  readonly senders: MeshSenders
+  readonly seen: SeenMail
+  readonly keep: KeepMail
+  /** Digests (SHA-256) of the certificates that an account reads S/MIME by; null: it does not read S/MIME. */
+  certificatesOf(account: string): readonly Uint8Array[] | null
+  readonly hostname: string
+  readonly maxMailOctets: number
+  readonly log: Log
+}
+
+type VerifiedMail = Extract<MailVerdict, { readonly kind: "verified" }>
+
+/**
+ * Takes mail that another service posts: nothing that is not verified, and nobody's whom the recipient does not want to hear from. What is accepted is on the
+ * disk, and the same message is accepted again without being delivered again.
+ */
+export async function receiveMail(posted: PostedMail, means: ReceivingMeans): Promise<MailReceipt> {
+  const receipt = await received(posted, means)
+  const reason = receipt.kind === "refused" ? { reason: receipt.reason } : {}
+  means.log.info("mesh.mail", {
+    recipient: posted.account.address,
+    peer: posted.peer.udf,
+    outcome: receipt.kind,
+    ...reason,
+  })
+  return receipt
+}
+
+async function received(posted: PostedMail, means: ReceivingMeans): Promise<MailReceipt> {
+  const claimed = claimedSender(posted.message)
+  if (claimed === null) return refused("malformed")
+  if (!means.senders.admits(posted.account.address, claimed.address)) return refused(STRANGER)
+  const sender = await knownSender(claimed, means.senders)
+  if (sender === "silent") return { kind: "later" }
+  if (sender === null) return refused("other sender")
+  const { serviceUdf } = sender.profile
+  if (serviceUdf === null || !isNameOf(posted.peer, serviceUdf)) return refused("other service")
+  const verdict = checkMail(posted.message, {
+    sender: sender.profile,
+    service: posted.peer,
+    recipient: posted.account.profile,
+    now: posted.now,
+    digestUnder: (salt) => means.seen.digestUnder(sender.profile.udf, salt),
+  })
+  if (verdict.kind === "refused") return verdict
+  const unfit = unfitness(verdict, sender, posted, means)
+  return unfit === null ? kept(posted, verdict, sender, means) : refused(unfit)
+}
+
+/** Who says that he writes: to find out whose profile it takes to check that. */
+function claimedSender(message: Uint8Array): { readonly address: string; readonly udf: string } | null {
+  try {
+    const { sender, senderUdf } = readMail(message).statement
+    return { address: sender, udf: senderUdf }
+  } catch (error) {
+    if (error instanceof GatewayError) return null
+    throw error
+  }
+}
+
+async function knownSender(
+  { address, udf }: { readonly address: string; readonly udf: string },
+  senders: MeshSenders,
+): Promise<KnownSender | null | "silent"> {
+  try {
+    return await senders.find(address, udf)
+  } catch (error) {
+    if (hasCode(error, "KEY_SOURCE_SILENT")) return "silent"
+    throw error
+  }
+}
+
+/** Why a mail that is right is not taken; null: it is. */
+function unfitness(
+  { statement, connection, via }: VerifiedMail,
+  { gatewayDevice }: KnownSender,
+  { account, now }: PostedMail,
+  means: ReceivingMeans,
+): string | null {
+  if (via === "gateway" && connection.subject !== gatewayDevice) return "device revoked"
+  const ageMs = now.getTime() - statement.date.getTime()
+  if (ageMs > MAX_AGE_MS || ageMs < -MAX_AHEAD_MS) return "too old, or of the future"
+  if (statement.payloadOctets > means.maxMailOctets) return "too large"
+  const certificates = means.certificatesOf(account.address)
+  if (certificates === null) return statement.cms === null ? null : "other certificate"
+  const { cms } = statement
+  const isReadable = cms !== null && certificates.some((digest) => Buffer.compare(digest, cms.kid) === 0)
+  return isReadable ? null : "other certificate"
+}
+
+async function kept(
+  posted: PostedMail,
+  verdict: VerifiedMail,
+  { profile }: KnownSender,
+  means: ReceivingMeans,
+): Promise<MailReceipt> {
+  const { statement } = verdict
+  const { messageId, salt, payloadDigest } = statement
+  const recipient = posted.account.profile.udf
+  const digest = sha512(posted.message)
+  const identity: MailIdentity = { recipient, messageId, digest, sender: profile.udf, salt, payloadDigest }
+  const standing = means.seen.look(identity)
+  if (standing === "other message") return refused("message id used twice")
+  if (standing === "other text") return refused("seed used twice")
+  if (standing === "new")
+    await means.keep(entryOf(posted, verdict, means.hostname), posted.message, spoolIdOf(identity), identity)
+  return { kind: "accepted" }
+}
+
+function entryOf(
+  { account, peer, now }: PostedMail,
+  verdict: VerifiedMail,
+  hostname: string,
+): Omit<SpoolEntry, "sizeOctets" | "seed"> {
+  const { messageId, sender } = verdict.statement
+  return {
+    envelope: {
+      sender: parseAddress(sender),
+      // Its sender hears of it over the Mesh, at once; what goes wrong later is told by mail.
+      recipients: [{ address: parseAddress(account.address), notify: null, originalRecipient: null }],
+      smtpUtf8: /[^\x00-\x7f]/.test(`${sender}${account.address}`),
+      envelopeId: null,
+      returnContent: null,
+    },
+    origin: { kind: "mesh", account: account.address, device: null, remote: "", helo: peer.udf, tls: true },
+    received: `Received: by ${hostname} (Postern) with Mesh id ${messageId};\r\n ${now.toUTCString().replace("GMT", "+0000")}\r\n`,
+    receivedAt: now,
+    authentication: { field: verdictField(hostname, verdict), quarantine: false },
+  }
+}
+
+/** The same message for the same recipient is one entry, whoever posts it how often. */
+function spoolIdOf({ recipient, messageId, digest }: MailIdentity): string {
+  const names = sha256(Buffer.from(`${recipient} ${messageId} ${Buffer.from(digest).toString("hex")}`))
+  return Buffer.from(names).toString("hex").slice(0, 40)
+}
+
+function refused(reason: string): MailReceipt {
+  return { kind: "refused", reason }
+}
+
+/** What everybody is told whom the recipient does not know: who may ask to be known sends a MessageContact. */
+const STRANGER = "not a contact"
+/** Longer than any queue tries, and as long as mail is remembered ({@link SeenMail}) at least. */
+export const MAX_AGE_MS = 30 * 86_400_000
+/** Clocks are not that wrong. */
+const MAX_AHEAD_MS = 3_600_000

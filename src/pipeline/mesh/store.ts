@@ -1,0 +1,124 @@
+import type { CmsRecipient } from "../../crypto/cms/recipient.ts"
+import { secondEnvelopeHead } from "../../crypto/cms/second-envelope.ts"
+import { type ErrorCode, GatewayError } from "../../errors.ts"
+import { outsideOf } from "../../mesh/mail/shown.ts"
+import { secondEnvelopeOf } from "../../mesh/mail/smime.ts"
+import { type MailStatement, readMail } from "../../mesh/mail/statement.ts"
+import { base64Lines, base64LinesSize } from "../../mime/base64-lines.ts"
+import { outerFields, smimeFields } from "../../mime/compose.ts"
+import type { Job } from "../../queue/queue.ts"
+import type { SpoolEntry } from "../../store/spool.ts"
+import type { Gateway, OpenMessage } from "../gateway.ts"
+import type { Result } from "../ports.ts"
+import { collect, type Prepared } from "../prepared.ts"
+import { marked, settledBody } from "../protect.ts"
+import { deferred, failed, stored } from "../settle.ts"
+import { storedName, trace } from "../stored-mail.ts"
+import type { FetchedMail, MeshMail } from "./ports.ts"
+
+/** Stores a mail that came over the Mesh. It was verified before it was accepted, and is opened by nobody here. */
+export async function storeMeshMail(
+  message: OpenMessage,
+  job: Job,
+  gateway: Gateway,
+  signal: AbortSignal,
+): Promise<Result> {
+  const { mesh } = gateway
+  // Whoever ends the Mesh here may begin it again.
+  if (mesh === null)
+    return { ...deferred(job.recipient, "4.3.5", "mail came over the Mesh, which is off"), fault: true }
+  const { statement } = readMail(await collect(message.content()))
+  const body = await bodyOf(statement, mesh, signal)
+  if (body.kind === "later") return deferred(job.recipient, "4.4.1", body.diagnostic)
+  if (body.kind === "gone") return failed(job.recipient, "5.4.7", body.diagnostic)
+  const result = await storeSealedMail({ statement, content: body.content }, message.entry, job, gateway, signal)
+  if (result.kind !== "retry" || result.status.status === ALTERED) await body.discard()
+  return result
+}
+
+/** Where the envelope of a mail is to be had now. */
+export async function bodyOf(
+  { body, ...rest }: MailStatement,
+  mesh: MeshMail,
+  signal: AbortSignal,
+): Promise<FetchedMail> {
+  if (body.kind === "published") return mesh.fetch({ ...rest, body }, signal)
+  return { kind: "here", content: () => once(body.envelope), discard: async () => undefined }
+}
+
+/** A mail whose statement has been verified, and its envelope. */
+export interface SealedMail {
+  readonly statement: MailStatement
+  content(): AsyncIterable<Uint8Array>
+}
+
+/** Stores it for the account that `entry` came in for, encrypted as it is, with what its sender shows outside. */
+export async function storeSealedMail(
+  mail: SealedMail,
+  entry: SpoolEntry,
+  job: Job,
+  gateway: Gateway,
+  signal: AbortSignal,
+): Promise<Result> {
+  const account = entry.origin.account ?? ""
+  const rest = gateway.directory.atRest(account)
+  if (rest === null) return failed(job.recipient, "5.1.1", "no such mailbox here any more")
+  const certificate = certificateOf(mail.statement, gateway.mesh?.certificatesOf(account) ?? [])
+  if (certificate === null) return failed(job.recipient, "5.7.5", "it is encrypted to no certificate of the account")
+  try {
+    const { fields, body } = smimeOf(mail, certificate)
+    const shown = outerFields(Buffer.concat(outsideOf(mail.statement)), rest.subject)
+    const outside = [...trace(entry), Buffer.from(entry.authentication?.field ?? ""), ...shown]
+    const protectedMail = await marked("unknown", outside, fields, await settledBody(body), rest)
+    const result = await gateway.mailboxes.deliver(account, protectedMail, {
+      name: storedName(job.spoolId, account),
+      receivedAt: entry.receivedAt,
+      repeated: job.attempt > 0,
+      sender: entry.envelope.sender,
+      signal,
+    })
+    return result.kind === "done" ? stored(job.recipient, `stored for ${account}, smime by its sender`) : result
+  } catch (error) {
+    if (!(error instanceof GatewayError) || !ALTERATIONS.has(error.code)) throw error
+    return deferred(job.recipient, ALTERED, error.message)
+  }
+}
+
+function certificateOf({ cms }: MailStatement, certificates: readonly CmsRecipient[]): CmsRecipient | null {
+  return certificates.find(({ digest }) => cms !== null && Buffer.compare(digest, cms.kid) === 0) ?? null
+}
+
+/** MIME fields and body: the ciphertext as it came, as EnvelopedData for the account's own copy of the certificate. */
+function smimeOf(
+  { statement, content }: SealedMail,
+  certificate: CmsRecipient,
+): { readonly fields: readonly Uint8Array[]; readonly body: Prepared } {
+  const { cms, payloadOctets } = statement
+  const headOctets = cms === null ? 0 : secondEnvelopeHead(certificate, cms, payloadOctets).length
+  return {
+    fields: [smimeFields(false)],
+    body: {
+      sizeOctets: base64LinesSize(headOctets + payloadOctets),
+      content: () => base64Lines(secondEnvelopeOf(statement, content(), certificate)),
+    },
+  }
+}
+
+async function* once(octets: Uint8Array): AsyncGenerator<Uint8Array> {
+  yield octets
+}
+
+/** RFC 3463 §3.8: message integrity failure. */
+const ALTERED = "4.7.7"
+/** What is fetched is not the envelope that was stated. */
+const ALTERATIONS: ReadonlySet<ErrorCode> = new Set([
+  "MESH_MAIL_ALTERED",
+  "DARE_ALTERED",
+  "DARE_MALFORMED",
+  "DARE_TOO_LARGE",
+  "DARE_UNSUPPORTED",
+  "JSONB_SYNTAX",
+  "JSONB_TOO_LARGE",
+  "JSONB_TYPE",
+  "LENGTH_MISMATCH",
+])

@@ -1,0 +1,163 @@
+import { createReadStream, createWriteStream } from "node:fs"
+import { open, readdir, rename, stat, utimes } from "node:fs/promises"
+import { dirname, join } from "node:path"
+import { pipeline } from "node:stream/promises"
+import { GatewayError } from "../errors.ts"
+import { makePrivateFolder, syncFolder, systemCode, unlinkIfThere } from "./durable.ts"
+
+/** A published mail, whole: ciphertext, which nobody here opens. */
+export interface BulkFile {
+  readonly sizeOctets: number
+  /** Octets from one place up to another, which is not among them. */
+  content(from?: number, to?: number): AsyncIterable<Uint8Array>
+}
+
+/** A mail that is being fetched: what is there so far, and where more goes. */
+export interface BulkPart {
+  readonly sizeOctets: number
+  /** Adds octets; what has come by the time that the source fails is kept. */
+  append(source: AsyncIterable<Uint8Array>): Promise<void>
+  /** Begins anew. */
+  clear(): Promise<void>
+  /** It is whole. */
+  finish(): Promise<void>
+}
+
+/**
+ * Mail that is longer than a message of the Mesh, as ciphertext in files: `published/`, to be fetched by other gateways, until each file's time is over; and
+ * `incoming/`, fetched, until it is stored. A file's time of change is when it goes.
+ */
+export class MeshBulk {
+  readonly #folders: Readonly<Record<Kind, string | null>>
+
+  /** @param places incoming: this machine's own; published: what every machine sees that gives it out, null: there is no such folder */
+  constructor(places: Readonly<Record<Kind, string | null>>) {
+    this.#folders = places
+    for (const folder of Object.values(places)) if (folder !== null) makePrivateFolder(folder)
+  }
+
+  /**
+   * Keeps an envelope under this name: durable when it resolves. The same name again is the same octets.
+   * @throws GatewayError MESH_UNPUBLISHED when there is no folder for it
+   */
+  async publish(name: string, envelope: AsyncIterable<Uint8Array>, until: Date): Promise<void> {
+    const path = this.#path("published", name)
+    if (path === null) throw new GatewayError("MESH_UNPUBLISHED", "mesh: no folder to publish long mail in (mesh.bulk)")
+    const part = `${path}.part`
+    await pipeline(envelope, createWriteStream(part, { mode: 0o600, flush: true }))
+    await utimes(part, until, until)
+    await rename(part, path)
+    syncFolder(dirname(path))
+  }
+
+  /** @returns null when nothing is published under this name, or no longer */
+  published(name: string, now: Date): Promise<BulkFile | null> {
+    return this.#file("published", name, now)
+  }
+
+  /** It was fetched to its end: it stays for as long as whoever did may need to come again. */
+  async pulled(name: string, until: Date): Promise<void> {
+    const path = this.#path("published", name)
+    const known = path === null ? null : await statOf(path)
+    if (path !== null && known !== null && known.mtime > until) await utimes(path, until, until)
+  }
+
+  async withdraw(name: string): Promise<void> {
+    const path = this.#path("published", name)
+    if (path !== null) await unlinkIfThere(path)
+  }
+
+  /** @returns null when it has not been fetched whole */
+  incoming(name: string, now: Date): Promise<BulkFile | null> {
+    return this.#file("incoming", name, now)
+  }
+
+  async part(name: string, until: Date): Promise<BulkPart> {
+    const path = this.#path("incoming", name)
+    if (path === null) throw new GatewayError("MESH_UNPUBLISHED", "mesh: no folder to fetch long mail into")
+    const part = `${path}.part`
+    return {
+      sizeOctets: (await statOf(part))?.size ?? 0,
+      append: async (source) => {
+        try {
+          await pipeline(source, createWriteStream(part, { flags: "a", mode: 0o600 }))
+        } finally {
+          if ((await statOf(part)) !== null) await utimes(part, until, until)
+        }
+      },
+      clear: () => unlinkIfThere(part),
+      finish: () => rename(part, path),
+    }
+  }
+
+  /** It is stored, or was not what it should be. */
+  async discard(name: string): Promise<void> {
+    const path = this.#path("incoming", name)
+    if (path !== null) await unlinkIfThere(path)
+  }
+
+  /** Removes what nobody comes for any more. @returns how many files */
+  async sweep(now: Date): Promise<number> {
+    let removed = 0
+    for (const kind of KINDS) {
+      const folder = this.#folders[kind]
+      for (const file of folder === null ? [] : await readdir(folder)) {
+        const path = join(folder ?? "", file)
+        const known = await statOf(path)
+        // What is just being written has the time of its last octet.
+        const isWritten = kind === "published" && file.endsWith(".part")
+        const graceMs = isWritten ? LEFTOVER_MS : 0
+        if (known === null || known.mtimeMs + graceMs > now.getTime()) continue
+        await unlinkIfThere(path)
+        removed += 1
+      }
+    }
+    return removed
+  }
+
+  async #file(kind: Kind, name: string, now: Date): Promise<BulkFile | null> {
+    const path = this.#path(kind, name)
+    const known = path === null ? null : await statOf(path)
+    if (path === null || known === null || known.mtime <= now) return null
+    return {
+      sizeOctets: known.size,
+      content: (from = 0, to = known.size) => (to <= from ? nothing() : reading(path, from, to)),
+    }
+  }
+
+  #path(kind: Kind, name: string): string | null {
+    if (!isBulkName(name)) throw new GatewayError("MESH_OBJECT_INVALID", "mesh: no name of published mail")
+    const folder = this.#folders[kind]
+    return folder === null ? null : join(folder, name)
+  }
+}
+
+/** Whether mail can be published under this name: a content identifier in its groups, and nothing that a file system understands otherwise. */
+export function isBulkName(name: string): boolean {
+  return BULK_NAME.test(name)
+}
+
+/** One open file for the whole of it: a name that is taken away meanwhile does not end the reading. */
+async function* reading(path: string, start: number, to: number): AsyncGenerator<Uint8Array> {
+  const file = await open(path, "r")
+  yield* createReadStream("", { fd: file, start, end: to - 1, highWaterMark: READ_OCTETS })
+}
+
+async function* nothing(): AsyncGenerator<Uint8Array> {}
+
+async function statOf(path: string) {
+  try {
+    return await stat(path)
+  } catch (error) {
+    if (systemCode(error) === "ENOENT") return null
+    throw error
+  }
+}
+
+type Kind = (typeof KINDS)[number]
+const KINDS = ["published", "incoming"] as const
+/** `presentUdf` of 280 bits: fourteen groups of four. */
+const BULK_NAME = /^[A-Z2-7]{4}(?:-[A-Z2-7]{1,4}){6,31}$/
+const READ_OCTETS = 262_144
+/** A writer that was killed leaves a part behind. */
+const LEFTOVER_MS = 86_400_000

@@ -1,0 +1,61 @@
+import { type Database, octetsIn } from "./database.ts"
+
+/** What is remembered of mail that came over the Mesh. */
+export interface MeshMailRow {
+  /** UDF of the recipient's profile. */
+  readonly recipient: string
+  readonly messageId: string
+  /** SHA-512 of the message. */
+  readonly digest: Uint8Array
+  /** UDF of the sender's profile. */
+  readonly sender: string
+  readonly salt: Uint8Array
+  readonly payloadDigest: Uint8Array
+}
+
+export type MailStanding = "new" | "accepted" | "other message" | "other text"
+
+/** Mail that came over the Mesh, so that none comes twice and no key meets two texts. */
+export class KeptMeshMail {
+  readonly #database: Database
+
+  constructor(database: Database) {
+    this.#database = database
+  }
+
+  /** PayloadDigest of the sender's mail under a Salt; null: there was none. */
+  digestUnder(sender: string, salt: Uint8Array): Uint8Array | null {
+    const row = this.#database.sql.get`
+      SELECT payload_digest FROM mesh_mail WHERE sender = ${sender} AND salt = ${salt} LIMIT 1`
+    return row === undefined ? null : octetsIn(row, "payload_digest")
+  }
+
+  /** What is known of a mail. Two that come at the same time are both new; of each sender, they are his own to tell apart. */
+  look({ recipient, messageId, digest, sender, salt, payloadDigest }: MeshMailRow): MailStanding {
+    const known = this.#database.sql.get`
+      SELECT digest FROM mesh_mail WHERE recipient = ${recipient} AND message_id = ${messageId}`
+    if (known !== undefined) return isSame(octetsIn(known, "digest"), digest) ? "accepted" : "other message"
+    const before = this.digestUnder(sender, salt)
+    return before === null || isSame(before, payloadDigest) ? "new" : "other text"
+  }
+
+  /** It is on the disk. Forgetting this by a crash is harmless: it is kept once more, under the same name. */
+  add({ recipient, messageId, digest, sender, salt, payloadDigest }: MeshMailRow, now: Date): void {
+    const nowMs = now.getTime()
+    this.#database.transaction(() => {
+      const { sql } = this.#database
+      sql.run`DELETE FROM mesh_mail WHERE accepted_at < ${nowMs - KEPT_MS}`
+      sql.run`
+        INSERT INTO mesh_mail (recipient, message_id, digest, sender, salt, payload_digest, accepted_at)
+        VALUES (${recipient}, ${messageId}, ${digest}, ${sender}, ${salt}, ${payloadDigest}, ${nowMs})
+        ON CONFLICT (recipient, message_id) DO NOTHING`
+    })
+  }
+}
+
+function isSame(a: Uint8Array, b: Uint8Array): boolean {
+  return Buffer.compare(a, b) === 0
+}
+
+/** Longer than mail may be old when it comes. */
+const KEPT_MS = 60 * 86_400_000

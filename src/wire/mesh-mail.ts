@@ -1,0 +1,136 @@
+import { readCertificate } from "../crypto/cms/certificate.ts"
+import { type CmsRecipient, cmsRecipient } from "../crypto/cms/recipient.ts"
+import { randomOctets } from "../crypto/primitives/random.ts"
+import { contentIdentifier } from "../crypto/udf/symmetric.ts"
+import { GatewayError } from "../errors.ts"
+import type { MailStatement } from "../mesh/mail/statement.ts"
+import { MeshClient } from "../mesh-out/client.ts"
+import { fetchBulk } from "../mesh-out/fetch.ts"
+import { dnsAddresses } from "../net/addresses.ts"
+import { HttpsPeers } from "../net/https-peers.ts"
+import type { FetchedMail, MeshMail, MeshSender } from "../pipeline/mesh/ports.ts"
+import type { Account } from "../store/account.ts"
+import { type MeshAccount, MeshAccounts } from "../store/mesh-accounts.ts"
+import type { MeshBulk } from "../store/mesh-bulk.ts"
+import { checkGatewayConnection, type MeshHost, openMeshHost } from "../store/mesh-host.ts"
+import type { Core } from "./core.ts"
+import { mailProfiles } from "./mail-profiles.ts"
+import { meshBulkOf } from "./mesh-bulk.ts"
+
+/** The Mesh as attempts at delivery need it; null: this gateway has no part in it. Connections are ended with `stack`. */
+export function meshMailOf(core: Core, stack: AsyncDisposableStack): MeshMail | null {
+  const { config, database, people, now } = core
+  const service = config.mesh.service
+  if (service === null) return null
+  const host = openMeshHost(config.secrets, now())
+  const accounts = new MeshAccounts(database)
+  const bulk = meshBulkOf(config)
+  const peers = stack.use(new HttpsPeers({ resolve: dnsAddresses(config.dns.servers) }))
+  const client = new MeshClient({ peers, own: host.service, random: randomOctets, now })
+  const domain = new URL(service).hostname
+  const senders = senderCache(host, core)
+  const certificates = certificateCache()
+  return {
+    service: { ...host.service, domain },
+    profileIn: mailProfiles(),
+    senderOf(address) {
+      const account = accounts.of(address)
+      return account === null ? null : senders(account)
+    },
+    recipientOf(address) {
+      const account = accounts.of(address)
+      const known = people.account(address)
+      if (account === null || known === null) return null
+      return { profile: account.profile, certificate: certificates(known)[0] ?? null }
+    },
+    certificatesOf(address) {
+      const known = people.account(address)
+      return known === null ? [] : certificates(known)
+    },
+    publish: (name, envelope) => bulk.publish(name, envelope, laterBy(now(), config.limits.queueLifetimeMs + DAY_MS)),
+    withdraw: (name) => bulk.withdraw(name),
+    fetch: (statement, signal) => fetchMail(statement, { bulk, peers, domain, now }, signal),
+    post: (message, { profile, service: to }, signal) => client.post(message, profile.address, to, signal),
+  }
+}
+
+/** Whether the gateway may send for an account is looked at again now and then: its connection ends. */
+function senderCache(host: MeshHost, { now, log }: Pick<Core, "now" | "log">) {
+  const known = new WeakMap<MeshAccount, { readonly sender: MeshSender | null; readonly untilMs: number }>()
+  return (account: MeshAccount): MeshSender | null => {
+    const nowMs = now().getTime()
+    const kept = known.get(account)
+    if (kept !== undefined && nowMs < kept.untilMs) return kept.sender
+    const sender = senderOf(account)
+    known.set(account, { sender, untilMs: nowMs + LOOK_AGAIN_MS })
+    return sender
+  }
+
+  function senderOf(account: MeshAccount): MeshSender | null {
+    try {
+      checkGatewayConnection(host, account, now())
+    } catch (error) {
+      if (!(error instanceof GatewayError)) throw error
+      log.error("mesh.not-connected", { account: account.address }, error)
+      return null
+    }
+    const { profile, connection } = account
+    return { profile, device: { signer: host.signerOf(account), connection } }
+  }
+}
+
+/** S/MIME certificates of an account, the current one first. */
+function certificateCache(): (account: Account) => readonly CmsRecipient[] {
+  const known = new WeakMap<Account, readonly CmsRecipient[]>()
+  return (account) => {
+    const kept = known.get(account)
+    if (kept !== undefined) return kept
+    const keys = account.formats[0] === "smime" ? account.keys.filter(({ format }) => format === "smime") : []
+    const made = keys
+      .toSorted((a, b) => Number(b.current) - Number(a.current))
+      .map(({ certificate }) => cmsRecipient(readCertificate(certificate)))
+    known.set(account, made)
+    return made
+  }
+}
+
+interface FetchParts {
+  readonly bulk: MeshBulk
+  readonly peers: HttpsPeers
+  /** Ours. */
+  readonly domain: string
+  readonly now: () => Date
+}
+
+async function fetchMail(
+  { body, payloadOctets }: MailStatement,
+  { bulk, peers, domain, now }: FetchParts,
+  signal: AbortSignal,
+): Promise<FetchedMail> {
+  if (body.kind !== "published") throw new GatewayError("STATE_CORRUPT", "mesh: mail is published nowhere")
+  const name = contentIdentifier(body.locator.udf.text)
+  // Of one of our people to another.
+  const own = body.locator.domain === domain ? await bulk.published(name, now()) : null
+  if (own !== null) return { kind: "here", content: () => own.content(), discard: () => bulk.withdraw(name) }
+  if ((await bulk.incoming(name, now())) === null) {
+    const url = new URL(`https://${body.locator.domain}/.well-known/mmm/bulk/${name}`)
+    const part = () => bulk.part(name, laterBy(now(), INCOMING_MS))
+    const fetched = await fetchBulk(url, part, payloadOctets + FRAME_OCTETS + payloadOctets / 16, peers, signal)
+    if (fetched.kind !== "whole") return fetched
+  }
+  const here = await bulk.incoming(name, now())
+  if (here === null) return { kind: "later", diagnostic: "what was fetched is gone again" }
+  return { kind: "here", content: () => here.content(), discard: () => bulk.discard(name) }
+}
+
+function laterBy(from: Date, ms: number): Date {
+  return new Date(from.getTime() + ms)
+}
+
+const HOUR_MS = 3_600_000
+const DAY_MS = 24 * HOUR_MS
+/** As long as mail is tried at most, and a part of it waits for the next attempt. */
+const INCOMING_MS = 14 * DAY_MS
+const LOOK_AGAIN_MS = 60_000
+/** Header and trailer of an envelope; the lengths of its pieces come to less than a sixteenth. */
+const FRAME_OCTETS = 1_048_576

@@ -1,0 +1,191 @@
+import { afterAll, beforeAll, describe, expect, test } from "vitest"
+import { randomOctets } from "../../src/crypto/primitives/random.ts"
+import type { MeshDoor } from "../../src/http/mesh-service.ts"
+import { silentLog } from "../../src/log/log.ts"
+import { signerWith } from "../../src/mesh/key-data.ts"
+import { serviceKeys } from "../../src/mesh/profile-make.ts"
+import { MAX_REQUEST_OCTETS } from "../../src/mesh/protocol/request.ts"
+import { helloOf } from "../../src/mesh-in/hello.ts"
+import type { Posted, PostResult } from "../../src/mesh-in/ports.ts"
+import { type PostParts, postTo } from "../../src/mesh-in/post.ts"
+import { meshService } from "../../src/mesh-in/service.ts"
+import { MeshClient } from "../../src/mesh-out/client.ts"
+import type { PeerRules } from "../../src/net/https-peers.ts"
+import { bob, entity, NOW, sealed, serviceOne, serviceSigner } from "../mesh/mail-world.ts"
+import { service } from "../mesh/people.ts"
+import { HOST, listening } from "./world.ts"
+
+const MAIL = (await sealed(entity())).message
+const two = service(70)
+const signal = new AbortController().signal
+const own = { profile: serviceOne.profile, signer: serviceSigner(serviceOne) }
+
+/** The peer's service: what it says may be replaced. */
+const heard: Posted[] = []
+let result: PostResult = { kind: "accepted" }
+let isAway = false
+let spoiled: (octets: Uint8Array) => Uint8Array = (octets) => octets
+
+const seenKeys = new Set<string>()
+const parts: PostParts = {
+  accounts: { of: (address) => (address === bob.profile.address ? { address, profile: bob.profile } : null) },
+  receivers: new Map([
+    [
+      "MessageMail",
+      async (posted) => {
+        heard.push(posted)
+        return result
+      },
+    ],
+  ]),
+  seen: {
+    async remember(key) {
+      const text = Buffer.from(key).toString("hex")
+      if (seenKeys.has(text)) return false
+      seenKeys.add(text)
+      return true
+    },
+  },
+}
+const answering = { profile: two.profile, signer: signerWith(serviceKeys(two.seed).signature) }
+const inner = meshService({
+  own: answering,
+  handlers: { Hello: helloOf(answering, ["Post"]), Post: postTo(parts) },
+  now: () => NOW,
+  log: silentLog(),
+})
+const door: MeshDoor = {
+  maxRequestOctets: MAX_REQUEST_OCTETS,
+  mayAsk: async () => true,
+  async answer(request) {
+    if (isAway) return null
+    const answer = await inner(request)
+    return answer && { octets: spoiled(answer.octets), form: answer.form, isGuess: false }
+  },
+}
+
+let site: Awaited<ReturnType<typeof listening>>
+const stack = new AsyncDisposableStack()
+beforeAll(async () => {
+  site = stack.use(await listening(door, null))
+})
+afterAll(() => stack.disposeAsync())
+
+function client(rules: Partial<PeerRules> = {}, now = NOW): MeshClient {
+  return new MeshClient({ peers: stack.use(site.peers(rules)), own, random: randomOctets, now: () => now })
+}
+const to = { address: new URL(`https://${HOST}/.well-known/mmm/`), udf: two.profile.udf }
+const post = (using = client(), where = to, account = bob.profile.address) => using.post(MAIL, account, where, signal)
+
+test("a message is posted, in this service's name, and what the service says is believed", async () => {
+  expect(await post()).toEqual({ kind: "accepted", diagnostic: "mail.two.example: Success" })
+  expect(heard.at(-1)?.message).toEqual(MAIL)
+  expect(heard.at(-1)?.peer.udf).toBe(serviceOne.profile.udf)
+})
+
+test("one client posts many, each a request of its own, over connections that are kept", async () => {
+  const using = client()
+  const before = site.connections()
+  const all = await Promise.all(Array.from({ length: 20 }, () => post(using)))
+  expect(new Set(all.map(({ kind }) => kind))).toEqual(new Set(["accepted"]))
+  for (let at = 0; at < 5; at++) await post(using)
+  expect(site.connections() - before).toBeLessThanOrEqual(8)
+})
+
+const results: readonly (readonly [what: PostResult, kind: string, diagnostic: string])[] = [
+  [{ kind: "refused", reason: "not a contact" }, "refused", "Refused, not a contact"],
+  [{ kind: "refused", reason: "x\r\nY: z\u0007" }, "refused", "Refused, x??Y: z?"],
+  [{ kind: "later" }, "later", "Later"],
+  [{ kind: "admission", challenge: Uint8Array.of(1) }, "refused", "Admission"],
+]
+test.each(results)("%j", async (what, kind, diagnostic) => {
+  result = what
+  try {
+    expect(await post()).toEqual({ kind, diagnostic: `mail.two.example: ${diagnostic}` })
+  } finally {
+    result = { kind: "accepted" }
+  }
+})
+
+test("an account that is not there: refused", async () => {
+  expect(await post(client(), to, "nobody@two.example")).toMatchObject({ kind: "refused" })
+})
+
+describe("whoever does not answer as the service is none, and the message waits", () => {
+  const later = { kind: "later", diagnostic: expect.any(String) }
+
+  test("away", async () => {
+    isAway = true
+    try {
+      expect(await post()).toEqual(later)
+    } finally {
+      isAway = false
+    }
+  })
+
+  test("another service at its address", async () => {
+    expect(await post(client(), { ...to, udf: service(80).profile.udf })).toEqual(later)
+  })
+
+  test.each([
+    [
+      "with one bit another",
+      (octets: Uint8Array) => octets.map((one, at) => (at === octets.length >> 1 ? one ^ 1 : one)),
+    ],
+    ["cut off", (octets: Uint8Array) => octets.subarray(0, 100)],
+    ["no answer at all", () => Buffer.from("<html>")],
+    ["too long", () => new Uint8Array(MAX_REQUEST_OCTETS + 1)],
+  ])("a lying one: %s", async (_, spoil) => {
+    const using = client()
+    expect(await post(using)).toMatchObject({ kind: "accepted" })
+    spoiled = spoil
+    try {
+      expect(await post(using)).toEqual(later)
+    } finally {
+      spoiled = (octets) => octets
+    }
+  })
+
+  test("the answer to another request", async () => {
+    const using = client()
+    let first: Uint8Array | null = null
+    spoiled = (octets) => (first ??= octets)
+    await post(using)
+    spoiled = (octets) => octets
+    first = null
+    await post(using)
+    spoiled = (octets) => (first ??= octets)
+    try {
+      expect(await post(using)).toMatchObject({ kind: "accepted" })
+      expect(await post(using)).toEqual(later)
+    } finally {
+      spoiled = (octets) => octets
+    }
+  })
+
+  test("clocks that differ by more than a request lives", async () => {
+    expect(await post(client({}, new Date(NOW.getTime() - 3_600_000)))).toEqual(later)
+  })
+
+  test.each<readonly [string, Partial<PeerRules>]>([
+    ["a certificate of an unknown authority", { authority: "" }],
+    ["no such name", { resolve: async () => ({ kind: "no-name" }) }],
+    ["an address inside", { isAllowed: () => false }],
+    ["nobody listens", { port: 1 }],
+    ["DNS does not answer", { resolve: () => Promise.reject(new Error("ESERVFAIL")) }],
+  ])("%s", async (_, rules) => {
+    expect(await post(client(rules))).toEqual(later)
+  })
+
+  test("a certificate of another name", async () => {
+    const at = new URL(`https://other.example/.well-known/mmm/`)
+    expect(await post(client(), { ...to, address: at })).toEqual({
+      kind: "later",
+      diagnostic: expect.stringContaining("certificate"),
+    })
+  })
+
+  test("an address with a port of its own", async () => {
+    expect(await post(client(), { ...to, address: new URL(`https://${HOST}:8443/.well-known/mmm/`) })).toEqual(later)
+  })
+})
