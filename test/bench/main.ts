@@ -11,6 +11,7 @@ const BENCHES: Readonly<Record<string, () => Promise<{ bench(): Promise<Row[]> }
   protect: () => import("./protect.ts"),
   keys: () => import("./keys.ts"),
   mesh: () => import("./mesh-keys.ts"),
+  meshMail: () => import("./mesh-mail.ts"),
   memory: () => import("./memory.ts"),
   imap: () => import("./imap.ts"),
 }

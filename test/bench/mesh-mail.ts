@@ -1,0 +1,168 @@
+import { execFileSync } from "node:child_process"
+import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { join } from "node:path"
+import { eventually, type Instance } from "../harness/instance.ts"
+import { type Device, type MeshGateway, MeshWorld, ONE, TWO } from "../interop/internet/mesh-world.ts"
+import { format, type Row } from "./report.ts"
+
+const ALICE = `alice@${ONE.domain}`
+const BOB = `bob@${TWO.domain}`
+const OCTETS = 10_240
+const MESSAGES = 300
+const CONNECTIONS = 10
+const ROUNDS = 3
+const BULK_OCTETS = 1_000_000_000
+
+/** Mail between two gateways that are processes of their own, from submission into the mailbox at the other: over the Mesh, and by SMTP with S/MIME. */
+export async function bench(): Promise<Row[]> {
+  await using world = await MeshWorld.start({ configured: forBench, isTapped: false })
+  await world.one.instance.must("account", "add", ALICE)
+  await world.two.instance.must("account", "add", BOB)
+  const alice = await world.one.instance.device(ALICE, "laptop")
+  await world.serve()
+  const inbox = join(world.two.instance.maildir(BOB), "new")
+  let expected = 0
+  const round = async (by: "mesh" | "smtp", messages: number): Promise<number> => {
+    expected += messages
+    const target = expected
+    const start = performance.now()
+    await submitAll(world, alice, by, messages)
+    await eventually("all messages have arrived", () => readdirSync(inbox).length >= target, 300_000)
+    return (messages / (performance.now() - start)) * 1000
+  }
+  const [overMesh, bySmtp]: [number[], number[]] = [[], []]
+  await round("mesh", 200)
+  await round("smtp", 200)
+  for (let index = 0; index < ROUNDS; index++) {
+    overMesh.push(await round("mesh", MESSAGES))
+    bySmtp.push(await round("smtp", MESSAGES))
+  }
+  return [
+    {
+      name: "10 KB mail from submission into the mailbox at the other gateway, over the Mesh against SMTP with S/MIME",
+      unit: "messages/s",
+      ours: overMesh,
+      peer: { name: "smtp", values: bySmtp },
+      target: { kind: "ratio at least", value: 1 },
+    },
+    ...(await bulk(world, alice, inbox)),
+  ]
+}
+
+/** Both gateways take a gigabyte; a word in the subject chooses the way. */
+function forBench(instance: Instance): void {
+  instance.configure('messageSize = "50MB"', 'messageSize = "1500MB"')
+  instance.configure(
+    "[limits]",
+    '[[policy.rules]]\nname = "by SMTP"\nsubjectTag = "smtp:"\nkeepTag = true\nmethods = ["smime"]\n\n[limits]\nsmtpRecipientsPerAccount = 0\nmeshRequestsPerNetwork = 0',
+  )
+}
+
+async function submitAll(world: MeshWorld, device: Device, by: string, messages: number): Promise<void> {
+  let left = messages
+  await Promise.all(
+    Array.from({ length: CONNECTIONS }, async () => {
+      using client = await world.submitting(device)
+      for (; left > 0; ) await client.send([BOB], mail(by, left--))
+    }),
+  )
+}
+
+function mail(by: string, number: number): Buffer {
+  const head =
+    `From: ${ALICE}\r\nTo: ${BOB}\r\nSubject: ${by}: ${number}\r\nDate: Fri, 27 Nov 2026 02:00:00 +0000\r\n` +
+    `Message-ID: <${by}.${number}.${Math.round(performance.now() * 1e3)}@${ONE.domain}>\r\n\r\n`
+  return Buffer.from(head + LINE.repeat(Math.ceil((OCTETS - head.length) / LINE.length)))
+}
+
+/** A gigabyte, from the moment that the first gateway begins to deliver it: its time is compared with that of a copy over loopback, and the memory of both gateways is watched. */
+async function bulk(world: MeshWorld, alice: Device, inbox: string): Promise<Row[]> {
+  const before = readdirSync(inbox).length
+  using client = await world.submitting(alice)
+  const head = mail("mesh", 0)
+  const text = Buffer.alloc(BULK_OCTETS - head.length, LINE)
+  using memory = new Watched([world.one, world.two])
+  await client.send([BOB], Buffer.concat([head, text]))
+  const start = performance.now()
+  await eventually("a gigabyte has arrived", () => readdirSync(inbox).length > before, 600_000)
+  const seconds = (performance.now() - start) / 1000
+  const grown = memory.grown()
+  return [
+    {
+      name: "1 GB mail over the Mesh, from accepted to the mailbox, against a copy over loopback",
+      unit: "MB/s",
+      ours: [BULK_OCTETS / 1e6 / seconds],
+      peer: { name: "loopback copy", values: [loopbackCopy(world)] },
+      target: { kind: "ratio at least", value: 0.5 },
+    },
+    {
+      name: "memory that the larger gateway grew by meanwhile",
+      unit: "MB",
+      ours: [grown],
+      peer: null,
+      target: { kind: "at most", value: 200 },
+    },
+  ]
+}
+
+/** Largest growth of resident memory of a process. */
+class Watched {
+  readonly #begun: readonly number[]
+  readonly #most: number[]
+  readonly #gateways: readonly MeshGateway[]
+  readonly #timer: NodeJS.Timeout
+
+  constructor(gateways: readonly MeshGateway[]) {
+    this.#gateways = gateways
+    this.#begun = gateways.map(residentMegabytes)
+    this.#most = [...this.#begun]
+    this.#timer = setInterval(() => this.#look(), 200)
+  }
+
+  grown(): number {
+    this.#look()
+    return Math.max(...this.#most.map((most, at) => most - (this.#begun[at] ?? 0)))
+  }
+
+  [Symbol.dispose](): void {
+    clearInterval(this.#timer)
+  }
+
+  #look(): void {
+    for (const [at, gateway] of this.#gateways.entries())
+      this.#most[at] = Math.max(this.#most[at] ?? 0, residentMegabytes(gateway))
+  }
+}
+
+function residentMegabytes({ instance }: MeshGateway): number {
+  const [, kilobytes = "0"] = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${instance.pid}/status`, "utf8")) ?? []
+  return Number(kilobytes) / 1_000
+}
+
+/** Megabytes in a second that a file takes from one process to another over TCP, and onto the disk. */
+function loopbackCopy(world: MeshWorld): number {
+  const { folder } = world.internet
+  const [from, to] = [folder.file("from"), folder.file("to")]
+  writeFileSync(from, Buffer.alloc(BULK_OCTETS, LINE))
+  const start = performance.now()
+  execFileSync(process.execPath, ["-e", COPY, from, to])
+  const seconds = (performance.now() - start) / 1000
+  rmSync(from)
+  rmSync(to)
+  return BULK_OCTETS / 1e6 / seconds
+}
+
+const COPY = `
+const { createReadStream, createWriteStream } = require("node:fs")
+const { createServer } = require("node:net")
+const [from, to] = process.argv.slice(1)
+const server = createServer((socket) => {
+  socket.pipe(createWriteStream(to, { flush: true })).on("close", () => process.exit(0))
+}).listen(0, "127.0.0.1", () => {
+  const sender = 'require("node:fs").createReadStream(process.argv[1]).pipe(require("node:net").connect(+process.argv[2]))'
+  require("node:child_process").spawn(process.execPath, ["-e", sender, from, String(server.address().port)], { stdio: "inherit" })
+})
+`
+const LINE = "0123456789 abcdefghijklmnopqrstuvwxyz ABCDEFGHIJKLMNOPQRSTUVWXYZ\r\n"
+
+if (import.meta.main) for (const row of await bench()) console.log(format(row))

@@ -1,0 +1,114 @@
+import { join } from "node:path"
+import { afterAll, beforeAll, describe, expect, test } from "vitest"
+import { filesShowing, makeCanary, shows } from "../../harness/canary.ts"
+import { eventually } from "../../harness/instance.ts"
+import { type Device, events, MeshWorld, meshWorldPossible, ONE, TWO } from "./mesh-world.ts"
+
+const ALICE = `alice@${ONE.domain}`
+const ANNA = `anna@${ONE.domain}`
+const BOB = `bob@${TWO.domain}`
+const NOBODY = `nobody@${TWO.domain}`
+const secret = makeCanary()
+
+const stack = new AsyncDisposableStack()
+let world: MeshWorld
+let alice: Device
+let anna: Device
+let bob: Device
+
+beforeAll(async () => {
+  if (!meshWorldPossible) return
+  world = stack.use(
+    await MeshWorld.start({
+      configured: (instance) => instance.configure('subject = "clear"', 'subject = "clear"\nheaders = "hidden"'),
+    }),
+  )
+  await world.one.instance.must("account", "add", ALICE, "--name", "Alice")
+  await world.one.instance.must("account", "add", ANNA)
+  await world.two.instance.must("account", "add", BOB, "--name", "Bob")
+  alice = await world.one.instance.device(ALICE, "laptop")
+  anna = await world.one.instance.device(ANNA, "laptop")
+  bob = await world.two.instance.device(BOB, "laptop")
+  await world.serve()
+}, 120_000)
+afterAll(() => stack.disposeAsync())
+
+function mail(name: string, from: string, to: string, sizeOctets: number): Buffer {
+  const head =
+    `From: ${from}\r\nTo: ${to}\r\nSubject: ${secret.text} ${name}\r\nDate: Fri, 27 Nov 2026 02:00:00 +0000\r\n` +
+    `Message-ID: <${name}@${ONE.domain}>\r\nContent-Type: text/plain\r\n\r\n`
+  const line = `${secret.text} 0123456789\r\n`
+  return Buffer.from(head + line.repeat(Math.ceil((sizeOctets - head.length) / line.length)))
+}
+
+const attempt = (id: string, recipient: string) =>
+  eventually(`attempt at ${recipient}`, () =>
+    events(world.one, "mail.attempt").find((one) => one["id"] === id && one["recipient"] === recipient),
+  )
+
+describe.skipIf(!meshWorldPossible)("mail from one gateway to another, over the Mesh", () => {
+  test.each([
+    ["one", 1_000],
+    ["ten", 10_000],
+    ["thirty-two", 32_000],
+    ["thirty-three", 33_000],
+    ["a thousand", 1_000_000],
+  ])("%s KB: Bob's device reads what Alice's sent", async (name, sizeOctets) => {
+    const id = name.replace(" ", "-")
+    const octets = mail(id, `Alice <${ALICE}>`, BOB, sizeOctets)
+    await attempt(await world.submit(alice, [BOB], octets), BOB)
+    const { octets: served, inside } = await world.inMailbox(bob, `<${id}@${ONE.domain}>`)
+    const body = octets.subarray(octets.indexOf("\r\n\r\n"))
+    expect(inside.subarray(inside.indexOf("\r\n\r\n")).equals(body)).toBe(true)
+    expect(inside.toString()).toContain(`Subject: ${secret.text} ${id}`)
+    const header = served
+      .subarray(0, served.indexOf("\r\n\r\n"))
+      .toString()
+      .replace(/\r\n\s+/g, " ")
+    expect(header).toMatch(
+      /^Authentication-Results: mail\.two\.test; mesh=pass .*header\.from=alice@one\.test .*policy\.via=gateway/m,
+    )
+    expect(header).toContain("Subject: [...]")
+  })
+
+  test("was seen by nobody between them, lies open in neither data/, and is in neither log", async () => {
+    expect(world.tapped.length).toBeGreaterThan(0)
+    expect(shows(Buffer.concat(world.tapped), secret)).toBe(false)
+    for (const { instance } of [world.one, world.two]) {
+      expect(filesShowing([join(instance.folder, "data")], [secret])).toEqual([])
+      expect(shows(instance.log, secret)).toBe(false)
+    }
+  })
+
+  test("a colleague's mail takes the same way without leaving", async () => {
+    await world.submit(alice, [ANNA], mail("colleague", ALICE, ANNA, 40_000))
+    const { octets: served, inside } = await world.inMailbox(anna, `<colleague@${ONE.domain}>`)
+    expect(inside.toString()).toContain(secret.text)
+    expect(served.toString()).toMatch(/Authentication-Results: mail\.one\.test;\s+mesh=pass/)
+  })
+
+  test("one submission to a colleague, to Bob and to nobody is split, and the same headers are seen by all", async () => {
+    const octets = mail("split", ALICE, `${ANNA}, ${BOB}`, 2_000)
+    const id = await world.submit(alice, [ANNA, BOB, NOBODY], octets)
+    const [annas, bobs] = [
+      await world.inMailbox(anna, `<split@${ONE.domain}>`),
+      await world.inMailbox(bob, `<split@${ONE.domain}>`),
+    ]
+    const to = `To: ${ANNA}, ${BOB}`
+    for (const { inside, octets: served } of [annas, bobs]) {
+      expect(inside.toString()).toContain(to)
+      expect(served.toString()).toContain(to)
+    }
+    expect(await attempt(id, NOBODY)).toBeDefined()
+  })
+
+  test("a gateway that is away: the mail waits, and comes when it is back", async () => {
+    world.cut(true)
+    const id = await world.submit(alice, [BOB], mail("away", ALICE, BOB, 1_000))
+    expect(await attempt(id, BOB)).toMatchObject({ outcome: "retry" })
+    world.cut(false)
+    await world.one.instance.must("queue", "retry", id)
+    const { inside } = await world.inMailbox(bob, `<away@${ONE.domain}>`)
+    expect(inside.toString()).toContain(secret.text)
+  })
+})
