@@ -8,11 +8,16 @@ import { verifyMailProfile } from "../../src/identity/mail-profile.ts"
 import { administered, isInMesh, mailProfileOf } from "../../src/identity/mesh-account.ts"
 import { formatMeshGateway, readMeshGateway } from "../../src/identity/mesh-gateway.ts"
 import { verifyConnectionDevice } from "../../src/mesh/connection.ts"
+import { checkContactMessage } from "../../src/mesh/contact/check.ts"
+import { makeIntroduction, readIntroduction } from "../../src/mesh/contact/introduction.ts"
+import { readContactMessage } from "../../src/mesh/contact/message.ts"
+import { makeContactPerson, readContactPerson } from "../../src/mesh/contact/person.ts"
 import { checkMail } from "../../src/mesh/mail/check.ts"
 import { openMail } from "../../src/mesh/mail/open.ts"
 import { readMail } from "../../src/mesh/mail/statement.ts"
 import { verifyProfileDevice, verifyProfileService, verifyProfileUser } from "../../src/mesh/profile.ts"
 import { inPieces, joined } from "../harness/pieces.ts"
+import { carol, carolsGateway, dave, hers, NOON, request } from "../mesh/contact-world.ts"
 import { alice, bobsKey, entity, expected, gateway, NOW, sealed } from "../mesh/mail-world.ts"
 import { damaged } from "./damaged.ts"
 
@@ -32,6 +37,28 @@ if (!isInMesh(person)) throw new Error("not in the Mesh")
 const mailProfile = mailProfileOf(person, [], NOW)
 const owner = administered(person.mesh).profile
 const escrow = sealEscrow(person, making)
+const contactMessage = request()
+const contact = makeContactPerson(carol.profile, carolsGateway, NOON)
+const introduction = makeIntroduction(
+  { introducer: carol.profile.udf, subject: dave.profile.udf, recipient: dave.profile.udf },
+  carolsGateway,
+  { created: NOON, notOnOrAfter: NOON },
+)
+
+/** The octets with one to three places overwritten, cut out or put in. */
+const damaged = (original: Uint8Array): fc.Arbitrary<Uint8Array> =>
+  fc
+    .array(fc.tuple(fc.nat(original.length), fc.nat(8), fc.uint8Array({ maxLength: 8 })), {
+      minLength: 1,
+      maxLength: 3,
+    })
+    .map((changes) =>
+      changes.reduce(
+        (octets, [at, removed, put]) =>
+          new Uint8Array(Buffer.concat([octets.subarray(0, at), put, octets.subarray(at + removed)])),
+        original,
+      ),
+    )
 
 /** What an object's reader may answer to anything: its value, or an error of ours. */
 function answers(read: () => unknown): boolean {
@@ -53,11 +80,25 @@ describe("what somebody has damaged, or made up", () => {
     ["a mail profile", mailProfile, verifyMailProfile],
     ["an escrow", escrow, (octets) => checkEscrow(octets, owner)],
     ["a gateway's file", gatewayFile, (octets) => readMeshGateway(Buffer.from(octets).toString())],
+    ["a contact", contact, readContactPerson],
+    ["an introduction", introduction, readIntroduction],
   ]
   test.each(readers)("%s", (_, original, read) => {
     const any = fc.oneof(damaged(original), fc.uint8Array({ maxLength: 500 }))
     fc.assert(
       fc.property(any, (octets) => answers(() => read(octets))),
+      { numRuns: RUNS },
+    )
+  })
+
+  test("a contact message is verified only as the statement that was signed", () => {
+    const asSent = readContactMessage(contactMessage).statement
+    const expectedContact = { service: hers.profile, recipient: dave.profile, now: NOON }
+    fc.assert(
+      fc.property(damaged(contactMessage), (octets) => {
+        const verdict = checkContactMessage(octets, expectedContact)
+        if (verdict.kind === "verified") expect(verdict.statement).toEqual(asSent)
+      }),
       { numRuns: RUNS },
     )
   })

@@ -4,6 +4,7 @@ import { FIRST_TAG, LENGTH_OCTETS } from "./tag.ts"
 
 /** What is written. A member that is undefined is left out. */
 export type Writable =
+  | Verbatim
   | string
   | number
   | bigint
@@ -12,6 +13,15 @@ export type Writable =
   | Uint8Array
   | readonly Writable[]
   | { readonly [name: string]: Writable | undefined }
+
+/** An object or an array that is there already, and has to stay as it is since somebody has signed it. JSON takes JSON only, JSON-B takes both. */
+export interface Verbatim {
+  readonly [VERBATIM]: Uint8Array
+}
+
+export function verbatim(octets: Uint8Array): Verbatim {
+  return { [VERBATIM]: octets }
+}
 
 /** JSON (RFC 8259) in UTF-8, without white space; binary is base64url. Numbers that are not finite are null. */
 export function writeJson(value: Writable): Uint8Array {
@@ -34,6 +44,7 @@ function jsonText(value: Writable): string {
   if (value instanceof Uint8Array) return JSON.stringify(base64UrlEncode(value))
   if (typeof value === "bigint") return value.toString()
   if (value === null || typeof value !== "object") return JSON.stringify(value)
+  if (isVerbatim(value)) return UTF8.decode(value[VERBATIM])
   if (isList(value)) return `[${value.map(jsonText).join(",")}]`
   return `{${membersOf(value)
     .map(([name, member]) => `${JSON.stringify(name)}:${jsonText(member)}`)
@@ -47,6 +58,7 @@ function binary(value: Writable, into: Uint8Array[]): void {
   else if (typeof value === "number") into.push(Number.isSafeInteger(value) ? integer(BigInt(value)) : real(value))
   else if (value === null) into.push(Uint8Array.of(0xb2))
   else if (typeof value === "boolean") into.push(Uint8Array.of(value ? 0xb0 : 0xb1))
+  else if (isVerbatim(value)) into.push(value[VERBATIM])
   else if (isList(value)) list(value, into)
   else object(value, into)
 }
@@ -113,8 +125,15 @@ function isList(value: Writable): value is readonly Writable[] {
   return Array.isArray(value)
 }
 
+function isVerbatim(value: object): value is Verbatim {
+  return VERBATIM in value
+}
+
 function isNested(value: Writable | undefined): boolean {
   return typeof value === "object" && value !== null && !(value instanceof Uint8Array)
 }
 
+const VERBATIM: unique symbol = Symbol("verbatim")
+/** JSON-B is no UTF-8, and throws: what would come out is not what was signed. */
+const UTF8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true })
 const COMMA = Uint8Array.of(0x2c)
