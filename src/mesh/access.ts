@@ -15,8 +15,8 @@ export type Relation =
   | "organisation"
   | "stranger"
 
-/** Whose mail comes in: `mesh.accept`. */
-export type Accepted = "contacts" | "organisation"
+/** Whose mail comes in: `mesh.accept`. Who is blocked is not among everybody. */
+export type Accepted = "contacts" | "organisation" | "everybody"
 
 export type Access =
   | { readonly kind: "enter" }
@@ -24,7 +24,7 @@ export type Access =
   | { readonly kind: "ask" }
   | { readonly kind: "refused"; readonly reason: AccessRefusal }
 
-/** Who is blocked is told what every stranger is told. */
+/** Whose mail is blocked is told what every stranger is told. */
 export type AccessRefusal = "not a contact" | "this kind of message is not accepted"
 
 /** What is known of a sender. */
@@ -49,6 +49,7 @@ export function accessOf(type: string, relation: Relation, accept: readonly Acce
   if (type === "MessageContact") return relation === "blocked" ? refused("not a contact") : { kind: "ask" }
   if (type !== "MessageMail") return refused("this kind of message is not accepted")
   const isWanted =
+    (relation !== "blocked" && accept.includes("everybody")) ||
     (relation === "contact" && accept.includes("contacts")) ||
     (relation === "organisation" && accept.includes("organisation"))
   return isWanted ? { kind: "enter" } : refused("not a contact")

@@ -58,6 +58,17 @@ const TABLES: readonly Table[] = [
   ),
   table("mesh_request", "digest, until", "digest"),
   table("mesh_store", "account, name, frames, octets, digest, links", "account, name"),
+  table(
+    "mesh_contact",
+    "account, address, udf, name, state, label, profile, message, service, introducer, decided_by, message_at, asked_at, changed_at, told_at",
+    "account, address",
+  ),
+  table(
+    "mesh_contact_post",
+    "id, account, address, udf, kind, text, introduction, pin, response_id, message, state, reason, attempts, due_at, made_at",
+    "id",
+  ),
+  table("mesh_delegate", "account, delegate, added_at", "account"),
 ]
 /** Messages, which are too much to be held all at once: copied a page at a time. */
 const PAGED = table("mesh_frame", "account, store, number, entry, content_start, content_end, frame, added_at", "place")

@@ -147,6 +147,28 @@ export const STATE_MIGRATIONS = [
   CREATE INDEX mesh_mail_salt ON mesh_mail (sender, salt);
   CREATE INDEX mesh_mail_age ON mesh_mail (accepted_at);
   `,
+  `
+  CREATE TABLE mesh_contact (
+    account TEXT NOT NULL REFERENCES account (address) ON DELETE CASCADE, address TEXT NOT NULL, udf TEXT NOT NULL, name TEXT NOT NULL,
+    state TEXT NOT NULL, label TEXT NOT NULL, profile BLOB NOT NULL, message BLOB NOT NULL, service TEXT NOT NULL, introducer TEXT NOT NULL,
+    decided_by TEXT NOT NULL, message_at INTEGER NOT NULL, asked_at INTEGER NOT NULL, changed_at INTEGER NOT NULL, told_at INTEGER,
+    PRIMARY KEY (account, address)) STRICT;
+  CREATE UNIQUE INDEX mesh_contact_name ON mesh_contact (account, name) WHERE name <> '';
+  CREATE INDEX mesh_contact_service ON mesh_contact (service, message_at);
+  CREATE INDEX mesh_contact_time ON mesh_contact (message_at);
+  CREATE INDEX mesh_contact_untold ON mesh_contact (asked_at) WHERE told_at IS NULL;
+
+  CREATE TABLE mesh_contact_post (
+    id TEXT PRIMARY KEY, account TEXT NOT NULL REFERENCES account (address) ON DELETE CASCADE, address TEXT NOT NULL, udf TEXT NOT NULL,
+    kind TEXT NOT NULL, text TEXT NOT NULL, introduction BLOB NOT NULL, pin TEXT NOT NULL, response_id TEXT NOT NULL, message BLOB NOT NULL,
+    state TEXT NOT NULL, reason TEXT NOT NULL, attempts INTEGER NOT NULL, due_at INTEGER NOT NULL, made_at INTEGER NOT NULL,
+    UNIQUE (account, address)) STRICT;
+  CREATE INDEX mesh_contact_post_due ON mesh_contact_post (due_at) WHERE state = 'due';
+
+  CREATE TABLE mesh_delegate (
+    account TEXT PRIMARY KEY REFERENCES account (address) ON DELETE CASCADE, delegate TEXT NOT NULL REFERENCES account (address) ON DELETE CASCADE,
+    added_at INTEGER NOT NULL) STRICT;
+  `,
 ]
 
 /** Where the state is: what the configuration says of it. */

@@ -45,21 +45,6 @@ const introduction = makeIntroduction(
   { created: NOON, notOnOrAfter: NOON },
 )
 
-/** The octets with one to three places overwritten, cut out or put in. */
-const damaged = (original: Uint8Array): fc.Arbitrary<Uint8Array> =>
-  fc
-    .array(fc.tuple(fc.nat(original.length), fc.nat(8), fc.uint8Array({ maxLength: 8 })), {
-      minLength: 1,
-      maxLength: 3,
-    })
-    .map((changes) =>
-      changes.reduce(
-        (octets, [at, removed, put]) =>
-          new Uint8Array(Buffer.concat([octets.subarray(0, at), put, octets.subarray(at + removed)])),
-        original,
-      ),
-    )
-
 /** What an object's reader may answer to anything: its value, or an error of ours. */
 function answers(read: () => unknown): boolean {
   try {

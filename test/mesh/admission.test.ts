@@ -97,6 +97,8 @@ describe("who comes in", () => {
     ["MessageMail", "organisation", ["contacts"], refused],
     ["MessageMail", "contact", ["organisation"], refused],
     ["MessageMail", "contact", [], refused],
+    ["MessageMail", "stranger", ["everybody"], enter],
+    ["MessageMail", "blocked", ["everybody"], refused],
     ["MessageMail", "stranger", both, refused],
     ["MessageMail", "blocked", both, refused],
     ["MessageContact", "stranger", [], { kind: "ask" }],

@@ -9,6 +9,7 @@ import { openDatabase } from "../../src/store/sqlite.ts"
 import { openState, STATE_MIGRATIONS } from "../../src/store/state.ts"
 import { UpstreamCredentials } from "../../src/store/upstream-credentials.ts"
 import { temporaryFolder } from "../harness/peers.ts"
+import { contactsConformance } from "./conformance/contacts.ts"
 import { databaseConformance } from "./conformance/database.ts"
 import type { StateDriver } from "./conformance/driver.ts"
 import { keysConformance } from "./conformance/keys.ts"
@@ -45,6 +46,7 @@ describe("the state in SQLite", () => {
   describe("pinned certificates", () => pinnedCertificatesConformance(embedded))
   describe("Mesh accounts", () => meshAccountsConformance(embedded))
   describe("mail over the Mesh", () => meshMailConformance(embedded))
+  describe("Mesh contacts", () => contactsConformance(embedded))
   describe("presence", () => presenceConformance(embedded))
   describe("upstream credentials", () => upstreamCredentialsConformance(embedded))
   describe("policies of MTA-STS", () => stsPoliciesConformance(embedded))

@@ -145,4 +145,28 @@ export const POSTGRES_STATE_MIGRATIONS = [
   CREATE INDEX mesh_mail_salt ON mesh_mail (sender, salt);
   CREATE INDEX mesh_mail_age ON mesh_mail (accepted_at);
   `,
+  `
+  CREATE TABLE mesh_contact (
+    account TEXT COLLATE "C" NOT NULL REFERENCES account (address) ON DELETE CASCADE, address TEXT COLLATE "C" NOT NULL,
+    udf TEXT COLLATE "C" NOT NULL, name TEXT COLLATE "C" NOT NULL, state TEXT NOT NULL, label TEXT NOT NULL, profile BYTEA NOT NULL,
+    message BYTEA NOT NULL, service TEXT COLLATE "C" NOT NULL, introducer TEXT NOT NULL, decided_by TEXT NOT NULL,
+    message_at BIGINT NOT NULL, asked_at BIGINT NOT NULL, changed_at BIGINT NOT NULL, told_at BIGINT,
+    PRIMARY KEY (account, address));
+  CREATE UNIQUE INDEX mesh_contact_name ON mesh_contact (account, name) WHERE name <> '';
+  CREATE INDEX mesh_contact_service ON mesh_contact (service, message_at);
+  CREATE INDEX mesh_contact_time ON mesh_contact (message_at);
+  CREATE INDEX mesh_contact_untold ON mesh_contact (asked_at) WHERE told_at IS NULL;
+
+  CREATE TABLE mesh_contact_post (
+    id TEXT COLLATE "C" PRIMARY KEY, account TEXT COLLATE "C" NOT NULL REFERENCES account (address) ON DELETE CASCADE,
+    address TEXT COLLATE "C" NOT NULL, udf TEXT COLLATE "C" NOT NULL, kind TEXT NOT NULL, text TEXT NOT NULL,
+    introduction BYTEA NOT NULL, pin TEXT NOT NULL, response_id TEXT COLLATE "C" NOT NULL, message BYTEA NOT NULL, state TEXT NOT NULL, reason TEXT NOT NULL, attempts BIGINT NOT NULL, due_at BIGINT NOT NULL, made_at BIGINT NOT NULL,
+    UNIQUE (account, address));
+  CREATE INDEX mesh_contact_post_due ON mesh_contact_post (due_at) WHERE state = 'due';
+
+  CREATE TABLE mesh_delegate (
+    account TEXT COLLATE "C" PRIMARY KEY REFERENCES account (address) ON DELETE CASCADE,
+    delegate TEXT COLLATE "C" NOT NULL REFERENCES account (address) ON DELETE CASCADE,
+    added_at BIGINT NOT NULL);
+  `,
 ]

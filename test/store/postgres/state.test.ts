@@ -1,6 +1,7 @@
 import { afterAll, describe } from "vitest"
 import { openState } from "../../../src/store/state.ts"
 import { databaseOf, Postgres, postgresPossible } from "../../harness/postgres.ts"
+import { contactsConformance } from "../conformance/contacts.ts"
 import { databaseConformance } from "../conformance/database.ts"
 import type { StateDriver } from "../conformance/driver.ts"
 import { keysConformance } from "../conformance/keys.ts"
@@ -59,6 +60,7 @@ describe.skipIf(!postgresPossible)("the state in PostgreSQL", async () => {
   describe("pinned certificates", () => pinnedCertificatesConformance(driver))
   describe("Mesh accounts", () => meshAccountsConformance(driver))
   describe("mail over the Mesh", () => meshMailConformance(driver))
+  describe("Mesh contacts", () => contactsConformance(driver))
   describe("presence", () => presenceConformance(driver))
   describe("upstream credentials", () => upstreamCredentialsConformance(driver))
   describe("requests to keyservers", () => keyserverRequestsConformance(driver))
