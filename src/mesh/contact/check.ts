@@ -3,7 +3,7 @@ import { endOf, readEnvelope } from "../../crypto/dare/envelope.ts"
 import { equalConstantTime } from "../../crypto/primitives/hash.ts"
 import { type ErrorCode, GatewayError } from "../../errors.ts"
 import { MAX_MESSAGE_OCTETS } from "../mail/statement.ts"
-import { pinId, pinWitness } from "../pin.ts"
+import { pinId, pinWitness, saltedPin } from "../pin.ts"
 import { isNameOf, type Profile, type ProfileUser } from "../profile.ts"
 import { type Speaker, speakerOf } from "../speaker.ts"
 import { type ClaimedContact, type ContactStatement, readContactMessage } from "./message.ts"
@@ -49,6 +49,8 @@ export function checkContactMessage(message: Uint8Array, expected: ExpectedConta
   if (message.length > MAX_MESSAGE_OCTETS) return refused("too large")
   const read = tried(() => {
     const claimed = readContactMessage(message)
+    // What is no PIN could not be answered.
+    if (claimed.statement.pin !== null) saltedPin(claimed.statement.pin, "Contact")
     return { claimed, contact: readContactPerson(claimed.statement.contact) }
   })
   if (read instanceof GatewayError) return refused(FORGED.includes(read.code) ? "forged" : "malformed")
