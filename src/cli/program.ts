@@ -25,6 +25,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Register>>> = {
   profile: async () => (await import("./profile.ts")).registerProfile,
   policy: async () => (await import("./policy.ts")).registerPolicy,
   certificate: async () => (await import("./certificate.ts")).registerCertificate,
+  contact: async () => (await import("./contact.ts")).registerContact,
   accept: async () => (await import("./accept.ts")).registerAccept,
   queue: async () => (await import("./queue.ts")).registerQueue,
   store: async () => (await import("./store.ts")).registerStore,

@@ -83,8 +83,9 @@ function settled(arrived: Arrived): PostResult | Promise<PostResult> {
 function asked(arrived: Arrived): PostResult | Promise<PostResult> {
   const { contact, means, posted } = arrived
   const { account, address, udf, service } = contact
-  const isWanted = means.book.posts.requestTo(account, address, udf) !== null
-  if (isWanted) return vouchedFor(arrived, () => means.book.crossed(contact, posted.now))
+  const asking = means.book.posts.to(account, address)
+  if (asking?.kind === "request" && asking.udf === udf)
+    return vouchedFor(arrived, () => means.book.crossed(contact, posted.now))
   const load = means.book.contacts.load(account, service, posted.now)
   if (load.waiting >= MAX_WAITING || load.ofService >= MAX_OF_SERVICE) return LATER
   const introducer = introducerOf(arrived)

@@ -37,8 +37,8 @@ export class ContactBook {
   }
 
   /**
-   * Asks somebody. Who has asked himself is accepted by it.
-   * @throws GatewayError CONTACT_FORBIDDEN, CONTACT_TEXT, CONTACT_EXISTS: he is a contact already, or blocked
+   * Asks somebody, once: what waits for its answer is known by it. Who has asked himself is accepted by it.
+   * @throws GatewayError CONTACT_FORBIDDEN, CONTACT_TEXT, CONTACT_EXISTS: he is a contact already, blocked, or asked already
    */
   request(asking: Asking, random: (octets: number) => Uint8Array, now: Date): "asked" | "accepted" {
     const { account, address, by, text, udf, introduction } = asking
@@ -53,6 +53,9 @@ export class ContactBook {
         this.accept({ account, address, by }, null, now)
         return "accepted"
       }
+      const asked = this.posts.to(account, address)
+      if (asked?.kind === "request" && asked.state !== "failed")
+        throw new GatewayError("CONTACT_EXISTS", `contact ${address} of ${account}: is asked already`)
       const id = presentUdf(binaryUdf(UDF_TYPE.nonce, random(ID_OCTETS)))
       const pin = presentUdf(binaryUdf(UDF_TYPE.authenticatorSha2, random(PIN_OCTETS)))
       const responseId = responseIdOf(id)

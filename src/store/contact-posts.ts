@@ -94,10 +94,10 @@ export class ContactPosts {
     return row === undefined ? null : postIn(row)
   }
 
-  /** Our person's request to this address that was sent to this profile; null: he has not asked. */
-  requestTo(account: string, address: string, udf: string): ContactPost | null {
-    const row = this.#database.sql.get`
-      SELECT * FROM mesh_contact_post WHERE account = ${account} AND address = ${address} AND kind = 'request' AND udf = ${udf}`
+  /** What leaves for this address, or was sent to it. @returns null: nothing */
+  to(account: string, address: string): ContactPost | null {
+    const row = this.#database.sql
+      .get`SELECT * FROM mesh_contact_post WHERE account = ${account} AND address = ${address}`
     return row === undefined ? null : postIn(row)
   }
 
