@@ -12,7 +12,7 @@ import { addressOf, type ContactView, contactViews } from "../store/contact-view
 import { writeDurably } from "../store/durable.ts"
 import { MeshAccounts } from "../store/mesh-accounts.ts"
 import { checkGatewayConnection, openMeshHost } from "../store/mesh-host.ts"
-import { knownAccount } from "./account.ts"
+import { knownAccount } from "./change.ts"
 import { type CommonOptions, type OpenInstance, openInstance, optionsOf, print, printJson } from "./shell.ts"
 
 interface DecidingOptions extends CommonOptions {

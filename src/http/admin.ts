@@ -1,6 +1,7 @@
 import { type FastifyInstance, fastify } from "fastify"
 import type { Log } from "../log/log.ts"
 import { isAskedAs } from "./asked-host.ts"
+import { type ContactApi, serveContacts } from "./contacts.ts"
 import { type Diagnosis, serveDiagnosis } from "./diagnosis.ts"
 import { type ListenAt, listenOn } from "./listen.ts"
 import { NO_SCHEMAS } from "./no-schemas.ts"
@@ -20,12 +21,14 @@ export interface AdminHttpOptions extends ListenAt {
   readonly names: readonly string[]
   readonly source: AdminSource
   readonly diagnosis: Diagnosis
+  /** null: this gateway has no part in the Mesh. */
+  readonly contacts: ContactApi | null
   readonly log: Log
 }
 
 /**
  * Administration: health, readiness, metrics, status and diagnosis as plain HTTP. Bind it to loopback: nobody is asked who he is, and
- * whoever reaches it can have keys looked up and read what policy makes of mail. Pages in a browser that reaches it cannot: see {@link isAskedAs}.
+ * whoever reaches it can have keys looked up and read what policy makes of mail; contacts alone ask for a token. Pages in a browser that reaches it cannot: see {@link isAskedAs}.
  */
 export async function startAdminHttp(options: AdminHttpOptions): Promise<FastifyInstance> {
   const server = fastify({
@@ -53,6 +56,7 @@ export async function startAdminHttp(options: AdminHttpOptions): Promise<Fastify
   )
   server.get("/status", async () => options.source.status())
   serveDiagnosis(server, options.diagnosis, options.log)
+  if (options.contacts !== null) serveContacts(server, options.contacts, options.log)
   server.setErrorHandler((error, _request, reply) => {
     options.log.error("http.failed", { listener: "admin" }, error)
     return reply.code(500).type("text/plain").send("internal error\n")

@@ -64,11 +64,12 @@ function one(query: Query, name: string): string | null {
 }
 
 /** A browser on this machine asks for any page that it shows, and names no site of its own where somebody typed the address (Fetch Metadata §2.3). */
-function isOwnSite(site: unknown): boolean {
+export function isOwnSite(site: unknown): boolean {
   return site === undefined || site === "none" || site === "same-origin"
 }
 
-function refuse(reply: FastifyReply, status: number, code: string, message: string): FastifyReply {
+/** Says in JSON what is wrong. */
+export function refuse(reply: FastifyReply, status: number, code: string, message: string): FastifyReply {
   return reply.code(status).send({ error: { code, message } })
 }
 

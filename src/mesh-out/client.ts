@@ -1,5 +1,7 @@
 import type { Signer } from "../crypto/dare/signature.ts"
+import { octetsOf } from "../crypto/jsonb/value.ts"
 import { GatewayError } from "../errors.ts"
+import { requiredMember } from "../mesh/object.ts"
 import type { Profile } from "../mesh/profile.ts"
 import { type MeshAnswer, readAnswer, readHello } from "../mesh/protocol/answer.ts"
 import type { Operation, Outcome } from "../mesh/protocol/operation.ts"
@@ -14,6 +16,13 @@ export interface PeerService {
 
 /** What a service has made of a message. `refused` only where it has said so and signed it. */
 export type PostOutcome = { readonly kind: "accepted" | "refused" | "later"; readonly diagnostic: string }
+
+/** It takes the message when it was worked for (mesh/admission.ts). */
+export interface AdmissionAsked {
+  readonly kind: "admission"
+  readonly diagnostic: string
+  readonly challenge: Uint8Array
+}
 
 export interface MeshClientOptions {
   readonly peers: HttpsPeers
@@ -33,13 +42,30 @@ export class MeshClient {
     this.#options = options
   }
 
-  /** Never throws for what a service does, or whoever answers in its place. */
+  /** Never throws for what a service does, or whoever answers in its place. Nobody works for what is posted so. */
   async post(message: Uint8Array, account: string, to: PeerService, signal: AbortSignal): Promise<PostOutcome> {
+    const outcome = await this.postAdmitted(message, account, to, null, signal)
+    return outcome.kind === "admission" ? { kind: "refused", diagnostic: outcome.diagnostic } : outcome
+  }
+
+  /** The same with what answers a challenge; null: there was none. */
+  async postAdmitted(
+    message: Uint8Array,
+    account: string,
+    to: PeerService,
+    admission: Uint8Array | null,
+    signal: AbortSignal,
+  ): Promise<PostOutcome | AdmissionAsked> {
     const limit = AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT_MS)])
     try {
       const service = await this.#serviceOf(to, limit)
       const { own } = this.#options
-      const members = { EnvelopedProfileService: own.profile.envelope, Account: account, Message: message }
+      const members = {
+        EnvelopedProfileService: own.profile.envelope,
+        Account: account,
+        Message: message,
+        Admission: admission ?? undefined,
+      }
       const { request, answer } = await this.#ask("Post", members, to, [own.signer], limit)
       return told(readAnswer(answer, { operation: "Post", digest: requestDigest(request) }, service), to)
     } catch (error) {
@@ -79,10 +105,12 @@ export class MeshClient {
   }
 }
 
-function told({ outcome, reason }: MeshAnswer, { address }: PeerService): PostOutcome {
+function told({ outcome, reason, members }: MeshAnswer, { address }: PeerService): PostOutcome | AdmissionAsked {
   const what = reason === "" ? outcome : `${outcome}, ${reason.replace(/[^\x20-\x7e]/g, "?").slice(0, MAX_REASON)}`
   const diagnostic = `${address.host}: ${what}`
   if (outcome === "Success") return { kind: "accepted", diagnostic }
+  if (outcome === "Admission")
+    return { kind: "admission", diagnostic, challenge: requiredMember(members, "Challenge", octetsOf) }
   return { kind: PASSING.has(outcome) ? "later" : "refused", diagnostic }
 }
 

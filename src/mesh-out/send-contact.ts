@@ -33,7 +33,7 @@ export type ContactPosting =
 /** What sending contact messages takes. */
 export interface ContactSending<Route> {
   readonly book: ContactBook
-  /** @returns null: the account has no part in the Mesh */
+  /** @returns null: the account has no part in the Mesh, or this gateway may not speak for it */
   senderOf(account: string): ContactSender | null
   /**
    * @returns null: its domain says that the address has no part in the Mesh
@@ -84,7 +84,7 @@ async function attempted<Route>(
   signal: AbortSignal,
 ): Promise<Attempt> {
   const sender = sending.senderOf(post.account)
-  if (sender === null) return failed(`${post.account} has no part in the Mesh`)
+  if (sender === null) return failed(`${post.account} has no part in the Mesh, or not by this gateway`)
   const recipient = await found(post, sending, signal)
   if (recipient === "silent") return { kind: "later", reason: "its domain does not answer" }
   if (recipient === null) return failed("its domain says that it has no part in the Mesh")

@@ -66,12 +66,12 @@ export class Contacts {
     return row === undefined ? null : contactIn(row)
   }
 
-  /** What access control asks: an address counts for a block, and a profile for everything. */
+  /** What access control asks: an address alone counts for a block, and nobody is accepted but who has both. */
   factsOf(account: string, udf: string, address: string): Omit<SenderFacts, "ours"> {
     const known = this.byUdf(account, udf)
     return {
       blocked: known?.state === "blocked" || this.at(account, address)?.state === "blocked",
-      accepted: known?.state === "accepted",
+      accepted: known?.state === "accepted" && known.address === address,
     }
   }
 

@@ -116,7 +116,10 @@ async function startWorker(core: Core, shared: Shared, stack: AsyncDisposableSta
   stack.use(startExpiryWarnings(core, () => shared.tls.current, reportsOf(core, queue)))
   stack.use(startStsRefresh(core))
   stack.use(startDnsProbe(core))
-  if (core.config.mesh.service !== null) stack.use(startBulkSweep(core))
+  if (core.config.mesh.service !== null) {
+    stack.use(startBulkSweep(core))
+    stack.use(await (await import("./contacts.ts")).startContacts(core, queue, shared.correspondents))
+  }
   if (spoolKeys) stack.use(await startSweeping({ spool, queue, spoolKeys, now, log }, shared.known.presence))
   const hands = Math.min(availableParallelism() - 1, MAX_HANDS)
   const attempt =

@@ -7,6 +7,7 @@ import type { Discovery } from "../profiles/discover.ts"
 import type { WorkQueue } from "../queue/queue.ts"
 import { MeshAccounts } from "../store/mesh-accounts.ts"
 import { PendingChallenges, startAcme } from "./acme.ts"
+import { contactApiOf } from "./contacts.ts"
 import type { Core } from "./core.ts"
 import { diagnosisOf } from "./diagnosis.ts"
 import type { ImapProcesses } from "./imap-processes.ts"
@@ -96,6 +97,9 @@ async function startAdmin(
   const source = adminSource(core, queue, imap)
   const diagnosis = diagnosisOf(core, correspondents)
   const names = [core.config.hostname, listen.host.toLowerCase(), ...core.config.adminNames]
-  const server = await startAdminHttp({ ...listen, names, sharesPort: SHARES_PORTS, source, diagnosis, log: core.log })
+  const hasMesh = core.config.mesh.service !== null && core.roles.has("http")
+  const contacts = hasMesh ? contactApiOf(core) : null
+  const { log } = core
+  const server = await startAdminHttp({ ...listen, names, sharesPort: SHARES_PORTS, source, diagnosis, contacts, log })
   return { name: "admin", where: server.listeningOrigin.replace(/^https?:\/\//, ""), close: () => server.close() }
 }

@@ -7,7 +7,7 @@ import { createLog } from "../../src/log/written.ts"
 let admin: Awaited<ReturnType<typeof startAdminHttp>>
 beforeAll(async () => {
   admin = await startAdminHttp({
-    ...{ host: "127.0.0.1", port: 0, names: ["mail.example.test", "worker"], log: createLog("silent") },
+    ...{ host: "127.0.0.1", port: 0, names: ["mail.example.test", "worker"], log: createLog("silent"), contacts: null },
     source: { metrics: async () => "", troubles: () => [], status: async () => ({}) },
     diagnosis: { lookup: async () => ({}), policy: async () => ({}) },
   })

@@ -32,6 +32,7 @@ beforeAll(async () => {
     names: ["mail.example.test"],
     source,
     diagnosis,
+    contacts: null,
     log: createLog("silent"),
   })
 })

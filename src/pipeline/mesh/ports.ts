@@ -93,10 +93,16 @@ export interface KnownSender {
   readonly gatewayDevice: string | null
 }
 
+/** Who says that he has written. */
+export interface ClaimedSender {
+  readonly address: string
+  readonly udf: string
+}
+
 /** Who may send mail to whom, and whom we know. */
 export interface MeshSenders {
-  /** Asked before anybody is looked up. */
-  admits(recipient: string, sender: string): boolean
+  /** Asked before anybody is looked up: whoever he says that he is has to be so, or the mail is refused later. */
+  admits(recipient: string, sender: ClaimedSender): boolean
   /**
    * @returns null: nobody vouches for a profile of this name at this address
    * @throws GatewayError KEY_SOURCE_SILENT

@@ -6,7 +6,16 @@ import { readMail } from "../../mesh/mail/statement.ts"
 import { isNameOf } from "../../mesh/profile.ts"
 import { parseAddress } from "../../message/address.ts"
 import type { SpoolEntry } from "../../store/spool.ts"
-import type { KeepMail, KnownSender, MailIdentity, MailReceipt, MeshSenders, PostedMail, SeenMail } from "./ports.ts"
+import type {
+  ClaimedSender,
+  KeepMail,
+  KnownSender,
+  MailIdentity,
+  MailReceipt,
+  MeshSenders,
+  PostedMail,
+  SeenMail,
+} from "./ports.ts"
 import { verdictField } from "./verdict.ts"
 
 export interface ReceivingMeans {
@@ -41,7 +50,7 @@ export async function receiveMail(posted: PostedMail, means: ReceivingMeans): Pr
 async function received(posted: PostedMail, means: ReceivingMeans): Promise<MailReceipt> {
   const claimed = claimedSender(posted.message)
   if (claimed === null) return refused("malformed")
-  if (!means.senders.admits(posted.account.address, claimed.address)) return refused(STRANGER)
+  if (!means.senders.admits(posted.account.address, claimed)) return refused(STRANGER)
   const sender = await knownSender(claimed, means.senders)
   if (sender === "silent") return { kind: "later" }
   if (sender === null) return refused("other sender")
@@ -60,7 +69,7 @@ async function received(posted: PostedMail, means: ReceivingMeans): Promise<Mail
 }
 
 /** Who says that he writes: to find out whose profile it takes to check that. */
-function claimedSender(message: Uint8Array): { readonly address: string; readonly udf: string } | null {
+function claimedSender(message: Uint8Array): ClaimedSender | null {
   try {
     const { sender, senderUdf } = readMail(message).statement
     return { address: sender, udf: senderUdf }
@@ -71,7 +80,7 @@ function claimedSender(message: Uint8Array): { readonly address: string; readonl
 }
 
 async function knownSender(
-  { address, udf }: { readonly address: string; readonly udf: string },
+  { address, udf }: ClaimedSender,
   senders: MeshSenders,
 ): Promise<KnownSender | null | "silent"> {
   try {

@@ -70,6 +70,7 @@ export function contactsConformance(driver: StateDriver): void {
       decided("accepted")
       expect(contacts.ask(asking({ udf: other.udf, profile: other.envelope }), AT)).toBe(false)
       expect(facts(other.udf)).toEqual({ blocked: false, accepted: false })
+      expect(facts(udf, "ceo@one.example")).toEqual({ blocked: false, accepted: false })
       expect(facts("Carol")).toEqual({ blocked: false, accepted: false })
       expect(contacts.at(ALICE, CAROL)?.udf).toBe(udf)
     })

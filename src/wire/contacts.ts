@@ -1,0 +1,245 @@
+import { join } from "node:path"
+import { equalConstantTime, hmacKey } from "../crypto/primitives/hash.ts"
+import { randomOctets } from "../crypto/primitives/random.ts"
+import { GatewayError } from "../errors.ts"
+import type { ContactApi } from "../http/contacts.ts"
+import { type MeshConnection, verifyMailProfile } from "../identity/mail-profile.ts"
+import { workOf } from "../mesh/admission.ts"
+import { readContactMessage } from "../mesh/contact/message.ts"
+import { type ProfileUser, verifyProfileUser } from "../mesh/profile.ts"
+import { speakerOf } from "../mesh/speaker.ts"
+import type { Receive, Receivers } from "../mesh-in/ports.ts"
+import { receivingContacts, type Vouched } from "../mesh-in/receive-contact.ts"
+import { composeRequestMail } from "../mesh-in/request-mail.ts"
+import { MeshClient, type PeerService } from "../mesh-out/client.ts"
+import {
+  type ContactPosting,
+  type ContactRecipient,
+  type ContactSending,
+  sendContact,
+} from "../mesh-out/send-contact.ts"
+import { addressKey, parseAddress } from "../message/address.ts"
+import { dnsAddresses } from "../net/addresses.ts"
+import { HttpsPeers } from "../net/https-peers.ts"
+import type { Reports } from "../pipeline/ports.ts"
+import { reportName } from "../pipeline/report-name.ts"
+import type { Discovery } from "../profiles/discover.ts"
+import { ContactBook } from "../store/contact-book.ts"
+import type { ContactPost } from "../store/contact-posts.ts"
+import { addressOf, contactViews } from "../store/contact-view.ts"
+import { type Contact, WAITING_MS } from "../store/contacts.ts"
+import { MeshAccounts } from "../store/mesh-accounts.ts"
+import { checkGatewayConnection, type MeshHost, openMeshHost } from "../store/mesh-host.ts"
+import { keptSecret, secret } from "../store/secrets.ts"
+import type { Core } from "./core.ts"
+import { startRounds } from "./rounds.ts"
+
+/** Takes contact messages. `vouched`: as `ContactMeans` has it. */
+export function contactReceiver(
+  { config, database, log }: Pick<Core, "config" | "database" | "log">,
+  vouched: (address: string, udf: string) => Promise<Vouched | null>,
+): Receive {
+  const admissionKey = hmacKey(secret(join(config.secrets, "mesh"), "admission"))
+  return receivingContacts({ book: new ContactBook(database), vouched, admissionKey, workOf, log })
+}
+
+export interface ContactParts {
+  readonly reports: Reports
+  readonly correspondents: Pick<Discovery, "ask">
+  /** Of this gateway: for colleagues. */
+  readonly receivers: Receivers
+}
+
+/** Tells people who asks, and sends what they say, until it is disposed of. */
+export function startContacts(core: Core, { reports, ...means }: ContactParts): AsyncDisposable {
+  const { database, now, log } = core
+  const book = new ContactBook(database)
+  const stack = new AsyncDisposableStack()
+  const sending = sendingOf(core, book, means, stack)
+  stack.use(
+    startRounds({
+      firstMs: FIRST_MS,
+      everyMs: EVERY_MS,
+      async round(signal) {
+        for (const contact of book.contacts.untold(AT_ONCE)) await tell(core, book, contact, reports)
+        for (const post of book.posts.due(now(), AT_ONCE)) {
+          signal.throwIfAborted()
+          await sendOne(post, sending, signal)
+        }
+      },
+      onError: (error) => log.error("mesh.contacts-failed", {}, error),
+    }),
+  )
+  stack.use(
+    startRounds({
+      firstMs: FIRST_MS,
+      everyMs: HOUR_MS,
+      async round() {
+        book.contacts.forgetOld(now())
+        book.posts.forgetOld(now())
+      },
+      onError: (error) => log.error("mesh.contacts-failed", {}, error),
+    }),
+  )
+  return stack
+}
+
+/** Contacts for whoever shows the token of secrets/contact-api, which is made at first use. */
+export function contactApiOf({ config, database, people, now }: Core): ContactApi {
+  const token = keptSecret(config.secrets, "contact-api", () =>
+    Buffer.from(Buffer.from(randomOctets(32)).toString("base64url")),
+  )
+  const book = new ContactBook(database)
+  const accountOf = (written: string): string => {
+    const account = people.account(written)
+    if (account === null) throw new GatewayError("ACCOUNT_UNKNOWN", `account ${written}: unknown`)
+    return account.address
+  }
+  return {
+    isToken: (shown) => equalConstantTime(Buffer.from(shown), token),
+    list(written) {
+      const account = accountOf(written)
+      return { account, handledBy: book.contacts.delegate(account) ?? account, contacts: contactViews(book, account) }
+    },
+    answer(written, who, { answer, by, name }) {
+      const account = accountOf(written)
+      const address = addressOf(book, account, who)
+      if (address === null) throw new GatewayError("CONTACT_UNKNOWN", `contacts of ${account}: nobody of this profile`)
+      const deciding = { account, address, by: by === null ? account : addressKey(parseAddress(by)) }
+      if (answer === "accept") book.accept(deciding, name, now())
+      else if (answer === "refuse") book.refuse(deciding, now())
+      else if (answer === "block") book.block(deciding, now())
+      else book.remove(deciding)
+    },
+  }
+}
+
+/** What is wrong with one of them keeps no other. */
+async function sendOne(post: ContactPost, sending: ContactSending<Route>, signal: AbortSignal): Promise<void> {
+  try {
+    await sendContact(post, sending, signal)
+  } catch (error) {
+    signal.throwIfAborted()
+    const { book, now, log } = sending
+    log.error("mesh.contacts-failed", { account: post.account, address: post.address }, error)
+    book.posts.postpone(post, "internal error", new Date(now().getTime() + HOUR_MS))
+  }
+}
+
+/** Queued first, under a name that is the request's: who is ended between that and the note of it queues the same mail again. */
+async function tell({ config, now, log }: Core, book: ContactBook, contact: Contact, reports: Reports): Promise<void> {
+  const { account, address, askedAt } = contact
+  const handledBy = book.contacts.delegate(account)
+  const name = reportName("contact request", account, contact.udf, askedAt.toISOString())
+  const to = parseAddress(handledBy ?? account)
+  const { statement, object } = readContactMessage(contact.message)
+  const profile = verifyProfileUser(contact.profile, contact.udf)
+  const octets = composeRequestMail({
+    request: {
+      ...contact,
+      via: speakerOf(object.end, profile, statement.connection, askedAt).via,
+      text: statement.text,
+      until: new Date(askedAt.getTime() + WAITING_MS),
+    },
+    isDelegated: handledBy !== null,
+    from: parseAddress(`postmaster@${config.domains[0] ?? config.hostname}`),
+    to,
+    messageId: `<contact-${name}@${config.hostname}>`,
+    date: askedAt,
+  })
+  await reports.submit({ name, to, octets })
+  book.contacts.told(contact, now())
+  log.info("mesh.contact-told", { account, address, to: handledBy ?? account })
+}
+
+/** Where a contact message goes: to another service, or to a colleague. */
+type Route = PeerService | "here"
+
+function sendingOf(
+  core: Core,
+  book: ContactBook,
+  { correspondents, receivers }: Omit<ContactParts, "reports">,
+  stack: AsyncDisposableStack,
+): ContactSending<Route> {
+  const { config, database, now, log } = core
+  const accounts = new MeshAccounts(database)
+  const host = openMeshHost(config.secrets, now())
+  const peers = stack.use(new HttpsPeers({ resolve: dnsAddresses(config.dns.servers) }))
+  const client = new MeshClient({ peers, own: host.service, random: randomOctets, now })
+  return {
+    book,
+    senderOf(address) {
+      const account = accounts.of(address)
+      if (account === null) return null
+      try {
+        checkGatewayConnection(host, account, now())
+      } catch (error) {
+        if (!(error instanceof GatewayError)) throw error
+        log.error("mesh.not-connected", { account: address }, error)
+        return null
+      }
+      const { profile, connection } = account
+      return { profile, speaker: { signer: host.signerOf(account), connection } }
+    },
+    async find(address) {
+      const own = accounts.of(address)
+      return own === null ? foundRecipient(address, correspondents) : { profile: own.profile, route: "here" }
+    },
+    post: (message, { profile, route }, admission, signal) =>
+      route === "here"
+        ? postHere(message, profile, admission, { receivers, host, now: now() })
+        : postThere(client, message, profile, route, admission, signal),
+    random: randomOctets,
+    now,
+    log,
+  }
+}
+
+/** By the mail profile that the address's domain publishes now. @throws GatewayError KEY_SOURCE_SILENT */
+async function foundRecipient(
+  address: string,
+  correspondents: Pick<Discovery, "ask">,
+): Promise<ContactRecipient<Route> | null> {
+  const { keys, unanswered } = await correspondents.ask(parseAddress(address))
+  const [found] = keys.filter(({ format }) => format === "mesh").map(({ octets }) => verifyMailProfile(octets))
+  const service = found?.connection.find((one): one is MeshConnection => one.protocol === "Mesh")
+  if (found !== undefined && service !== undefined)
+    return { profile: found.profile, route: { address: new URL(service.service), udf: service.serviceUdf } }
+  if (found === undefined && unanswered.length > 0)
+    throw new GatewayError("KEY_SOURCE_SILENT", `mesh: no answer about ${address}`)
+  return null
+}
+
+async function postThere(
+  client: MeshClient,
+  message: Uint8Array,
+  { address }: ProfileUser,
+  to: PeerService,
+  admission: Uint8Array | null,
+  signal: AbortSignal,
+): Promise<ContactPosting> {
+  const outcome = await client.postAdmitted(message, address, to, admission, signal)
+  if (outcome.kind === "admission") return outcome
+  return { kind: outcome.kind, reason: outcome.kind === "accepted" ? "" : outcome.diagnostic }
+}
+
+/** A colleague is asked like anybody else, without a network between. */
+async function postHere(
+  message: Uint8Array,
+  profile: ProfileUser,
+  admission: Uint8Array | null,
+  { receivers, host, now }: { readonly receivers: Receivers; readonly host: MeshHost; readonly now: Date },
+): Promise<ContactPosting> {
+  const receive = receivers.get("MessageContact")
+  if (receive === undefined) return { kind: "refused", reason: "contact messages are not taken here" }
+  const account = { address: profile.address, profile }
+  const result = await receive({ account, message, peer: host.service.profile, admission, now })
+  return result.kind === "later" ? { kind: "later", reason: "is to come later" } : result
+}
+
+const FIRST_MS = 500
+/** Two look-ups in a state that is at hand; a person waits at the other end. */
+const EVERY_MS = 2_000
+const HOUR_MS = 3_600_000
+/** Of each; the others follow in the next round. */
+const AT_ONCE = 20

@@ -1,0 +1,47 @@
+import { GatewayError } from "../errors.ts"
+import { accessOf, relationOf } from "../mesh/access.ts"
+import { isNameOf } from "../mesh/profile.ts"
+import { type Address, parseAddress } from "../message/address.ts"
+import type { KnownSender, MeshSenders } from "../pipeline/mesh/ports.ts"
+import type { Resolution } from "../profiles/resolution.ts"
+import { Contacts } from "../store/contacts.ts"
+import { MeshAccounts } from "../store/mesh-accounts.ts"
+import { openMeshHost } from "../store/mesh-host.ts"
+import type { Core } from "./core.ts"
+import { mailProfiles } from "./mail-profiles.ts"
+
+/** What the sources of keys say of an address. */
+export type Look = (address: Address) => Promise<Resolution>
+
+/** Whose mail comes in over the Mesh, and whom we know: our people by their profiles, everybody else by the mail profile that he publishes, which is where mail to him would go as well. */
+export function meshSenders({ config, database, now }: Core, look: Look): MeshSenders {
+  const accounts = new MeshAccounts(database)
+  const contacts = new Contacts(database)
+  const { device } = openMeshHost(config.secrets, now())
+  const profileIn = mailProfiles()
+  return {
+    admits(recipient, { address, udf }) {
+      const ours = accounts.byUdf(udf)?.address === address
+      const relation = relationOf({ ...contacts.factsOf(recipient, udf, address), ours })
+      return accessOf("MessageMail", relation, config.mesh.accept).kind === "enter"
+    },
+    async find(address, udf) {
+      const own = accounts.of(address)
+      if (own === null) return published(address, udf)
+      return isNameOf(own.profile, udf) ? { profile: own.profile, gatewayDevice: device.profile.udf } : null
+    },
+  }
+
+  async function published(address: string, udf: string): Promise<KnownSender | null> {
+    const { keys, unanswered } = await look(parseAddress(address))
+    const profiles = keys.filter(({ format }) => format === "mesh").map(({ octets }) => profileIn(octets))
+    const found = profiles.find(({ profile }) => isNameOf(profile, udf))
+    if (found !== undefined) {
+      const overMesh = found.connection.find((one) => one.protocol === "Mesh")
+      return { profile: found.profile, gatewayDevice: overMesh?.protocol === "Mesh" ? overMesh.deviceUdf : null }
+    }
+    if (profiles.length === 0 && unanswered.length > 0)
+      throw new GatewayError("KEY_SOURCE_SILENT", `mesh: no answer about ${address}`)
+    return null
+  }
+}

@@ -1,0 +1,95 @@
+import { afterAll, beforeAll, describe, expect, test } from "vitest"
+import { filesShowing, makeCanary } from "../../harness/canary.ts"
+import { eventually } from "../../harness/instance.ts"
+import { type Device, events, type MeshGateway, MeshWorld, meshWorldPossible, ONE, TWO } from "./mesh-world.ts"
+
+const ALICE = `alice@${ONE.domain}`
+const BOB = `bob@${TWO.domain}`
+const CAROL = `carol@${TWO.domain}`
+const secret = makeCanary()
+
+const stack = new AsyncDisposableStack()
+let world: MeshWorld
+let alice: Device
+let bob: Device
+
+beforeAll(async () => {
+  if (!meshWorldPossible) return
+  world = stack.use(await MeshWorld.start((instance) => instance.configure('"everybody"', '"contacts"')))
+  await world.one.instance.must("account", "add", ALICE)
+  await world.two.instance.must("account", "add", BOB)
+  await world.two.instance.must("account", "add", CAROL)
+  alice = await world.one.instance.device(ALICE, "laptop")
+  bob = await world.two.instance.device(BOB, "laptop")
+  await world.serve()
+}, 120_000)
+afterAll(() => stack.disposeAsync())
+
+interface Listed {
+  readonly contacts: readonly { readonly address: string; readonly state: string; readonly udf: string }[]
+}
+
+async function contact({ instance }: MeshGateway, account: string, address: string, state: string) {
+  return eventually(`${address} ${state} at ${account}`, async () => {
+    const { contacts } = JSON.parse(await instance.must("contact", "list", account, "--json")) as Listed
+    return contacts.find((one) => one.address === address && one.state === state)
+  })
+}
+
+function mail(name: string): Buffer {
+  const head = `From: ${ALICE}\r\nTo: ${BOB}\r\nSubject: ${name}\r\nDate: Fri, 27 Nov 2026 02:00:00 +0000\r\nMessage-ID: <${name}@one.test>\r\n`
+  return Buffer.from(`${head}Content-Type: text/plain\r\n\r\n${secret.text}\r\n`)
+}
+
+describe.skipIf(!meshWorldPossible)("contacts between two gateways", () => {
+  test("a stranger's mail does not come in over the Mesh", async () => {
+    await world.submit(alice, [BOB], mail("stranger"))
+    await eventually("a refusal", () =>
+      events(world.two, "mesh.mail").find(({ outcome, reason }) => outcome === "refused" && reason === "not a contact"),
+    )
+  })
+
+  test("his request does, worked for, and Bob's device reads who asks; when Bob accepts, each is the other's contact", async () => {
+    await world.one.instance.must("contact", "request", ALICE, BOB, "--text", "Hello Bob,\nwe met in Bern.")
+    const asking = await contact(world.two, BOB, ALICE, "asking")
+    const { address } = await contact(world.one, ALICE, BOB, "asked")
+    expect(address).toBe(BOB)
+    const told = await eventually("Bob is told", () => events(world.two, "mesh.contact-told")[0])
+    expect(told).toMatchObject({ account: BOB, address: ALICE, to: BOB })
+    using session = await world.reading(bob)
+    await eventually("the mail", async () => {
+      await session.must("SELECT INBOX")
+      return /^\* SEARCH.* \d+\r$/m.test(await session.must(`UID SEARCH SUBJECT "Contact request"`))
+    })
+    await world.two.instance.must("contact", "accept", BOB, asking.udf)
+    await contact(world.one, ALICE, BOB, "accepted")
+    await contact(world.two, BOB, ALICE, "accepted")
+  })
+
+  test("then his mail comes in, and the answer to it", async () => {
+    await world.submit(alice, [BOB], mail("contact"))
+    const { inside, octets } = await world.inMailbox(bob, "<contact@one.test>")
+    expect(inside.toString()).toContain(secret.text)
+    expect(octets.toString("latin1").replace(/\r\n\s+/g, " ")).toMatch(/mesh=pass .*header\.from=alice@one\.test/)
+  })
+
+  test("whom Bob blocks is a stranger again", async () => {
+    await world.two.instance.must("contact", "block", BOB, ALICE)
+    const before = events(world.two, "mesh.mail").length
+    await world.submit(alice, [BOB], mail("blocked"))
+    const next = await eventually("an answer", () => events(world.two, "mesh.mail")[before])
+    expect(next).toMatchObject({ outcome: "refused", reason: "not a contact" })
+  })
+
+  test("colleagues ask each other without leaving", async () => {
+    await world.two.instance.must("contact", "request", CAROL, BOB, "--text", "Lunch?")
+    await contact(world.two, BOB, CAROL, "asking")
+    await world.two.instance.must("contact", "accept", BOB, CAROL)
+    await contact(world.two, CAROL, BOB, "accepted")
+  })
+
+  test("what is written lies open in neither data/", () => {
+    for (const { instance } of [world.one, world.two])
+      expect(filesShowing([`${instance.folder}/data`], [secret])).toEqual([])
+  })
+})
