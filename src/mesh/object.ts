@@ -49,6 +49,12 @@ export function timeOf(value: JsonValue, what: string): Date {
   return time
 }
 
+/** @throws GatewayError MESH_OBJECT_INVALID for what is neither true nor false */
+export function flagOf(value: JsonValue, what: string): boolean {
+  if (value.kind !== "boolean") throw invalid(`${what} is neither true nor false`)
+  return value.value
+}
+
 /** @returns GatewayError MESH_OBJECT_INVALID */
 export function invalid(what: string): GatewayError {
   return new GatewayError("MESH_OBJECT_INVALID", `mesh: ${what}`)

@@ -4,7 +4,7 @@ import { verbatim, type Writable } from "../../crypto/jsonb/write.ts"
 import { envelopedIn } from "../enveloped.ts"
 import { MAX_MESSAGE_OCTETS } from "../mail/statement.ts"
 import { envelopeIdOf } from "../message-id.ts"
-import { invalid, requiredMember, timeOf, writeTime } from "../object.ts"
+import { flagOf, invalid, requiredMember, timeOf, writeTime } from "../object.ts"
 import { readSigned, type SignedObject, signObject } from "../signed.ts"
 import type { SpeakingFor } from "../speaker.ts"
 
@@ -110,11 +110,6 @@ function proofOf(members: SignedObject["members"]): PinProof {
   const witness = requiredMember(members, "PinWitness", octetsOf)
   if (nonce.length !== NONCE_OCTETS || witness.length !== WITNESS_OCTETS) throw invalid("PinWitness is none")
   return { pinId: requiredMember(members, "PinId", textOf), nonce, witness }
-}
-
-function flagOf(value: JsonValue, what: string): boolean {
-  if (value.kind !== "boolean") throw invalid(`${what} is neither true nor false`)
-  return value.value
 }
 
 function nested(envelope: Uint8Array | null): Writable | undefined {
