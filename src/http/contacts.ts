@@ -14,7 +14,7 @@ export interface ContactAnswer {
 
 /** Contacts of our people as programs ask for them. Addresses and names are as somebody wrote them. */
 export interface ContactApi {
-  /** Whether this is what secrets/contact-api has. */
+  /** Whether this is what secrets/mesh/contact-api has. */
   isToken(token: string): boolean
   /** A JSON value. @throws GatewayError ADDRESS_SYNTAX, ACCOUNT_UNKNOWN */
   list(account: string): object
@@ -37,7 +37,12 @@ export function serveContacts(server: FastifyInstance, api: ContactApi, log: Log
     if (!isOwnSite(site)) return refuse(reply, 403, "FORBIDDEN", "not for pages of other sites")
     const [, token] = /^Bearer ([A-Za-z0-9_-]{1,100})$/i.exec(authorization) ?? []
     if (token === undefined || !api.isToken(token))
-      return refuse(reply.header("www-authenticate", "Bearer"), 401, "UNAUTHORIZED", "needs the token of secrets/")
+      return refuse(
+        reply.header("www-authenticate", "Bearer"),
+        401,
+        "UNAUTHORIZED",
+        "needs the token of secrets/mesh/contact-api",
+      )
     try {
       return reply.send(act())
     } catch (error) {

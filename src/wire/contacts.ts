@@ -1,4 +1,5 @@
 import { join } from "node:path"
+import { base64UrlEncode } from "../crypto/jsonb/base64url.ts"
 import { equalConstantTime, hmacKey } from "../crypto/primitives/hash.ts"
 import { randomOctets } from "../crypto/primitives/random.ts"
 import { GatewayError } from "../errors.ts"
@@ -84,10 +85,10 @@ export function startContacts(core: Core, { reports, ...means }: ContactParts): 
   return stack
 }
 
-/** Contacts for whoever shows the token of secrets/contact-api, which is made at first use. */
+/** Contacts for whoever shows the token of secrets/mesh/contact-api, which is made at first use. */
 export function contactApiOf({ config, database, people, now }: Core): ContactApi {
-  const token = keptSecret(config.secrets, "contact-api", () =>
-    Buffer.from(Buffer.from(randomOctets(32)).toString("base64url")),
+  const token = keptSecret(join(config.secrets, "mesh"), "contact-api", () =>
+    Buffer.from(base64UrlEncode(randomOctets(32))),
   )
   const book = new ContactBook(database)
   const accountOf = (written: string): string => {

@@ -1,6 +1,9 @@
+import { readFileSync } from "node:fs"
+import { join } from "node:path"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
 import { filesShowing, makeCanary } from "../../harness/canary.ts"
 import { eventually } from "../../harness/instance.ts"
+import { joined } from "../../harness/pieces.ts"
 import { type Device, events, type MeshGateway, MeshWorld, meshWorldPossible, ONE, TWO } from "./mesh-world.ts"
 
 const ALICE = `alice@${ONE.domain}`
@@ -88,8 +91,27 @@ describe.skipIf(!meshWorldPossible)("contacts between two gateways", () => {
     await contact(world.two, CAROL, BOB, "accepted")
   })
 
+  test("a program with the token answers for the person, and one without does not", async () => {
+    await world.one.instance.must("contact", "block", ALICE, BOB)
+    const { instance } = world.one
+    const token = readFileSync(join(instance.folder, "secrets/mesh/contact-api"), "utf8")
+    const body = '{ "answer": "remove" }'
+    const post = async (shown: string): Promise<string> => {
+      const socket = await world.internet.connect("127.0.0.1", instance.port + 6)
+      const head = `POST /api/v1/contacts/${ALICE}/${BOB} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer ${shown}\r\n`
+      socket.end(
+        `${head}Content-Type: application/json\r\nContent-Length: ${body.length}\r\nConnection: close\r\n\r\n${body}`,
+      )
+      return Buffer.from(await joined(socket)).toString()
+    }
+    expect(await post("guessed")).toMatch(/^HTTP\/1\.1 401 /)
+    expect(await post(token)).toMatch(/^HTTP\/1\.1 200 /)
+    const { contacts } = JSON.parse(await instance.must("contact", "list", ALICE, "--json")) as Listed
+    expect(contacts).toEqual([])
+  })
+
   test("what is written lies open in neither data/", () => {
     for (const { instance } of [world.one, world.two])
-      expect(filesShowing([`${instance.folder}/data`], [secret])).toEqual([])
+      expect(filesShowing([join(instance.folder, "data")], [secret])).toEqual([])
   })
 })
