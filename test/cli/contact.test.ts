@@ -1,5 +1,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest"
+import { readIntroduction } from "../../src/mesh/contact/introduction.ts"
 import { ContactBook } from "../../src/store/contact-book.ts"
+import { MeshAccounts } from "../../src/store/mesh-accounts.ts"
 import { openEmbeddedState } from "../../src/store/state.ts"
 import { carol, hers, NOON, request } from "../mesh/contact-world.ts"
 import { account } from "../mesh/people.ts"
@@ -97,8 +99,41 @@ describe("postern contact", () => {
     expect(await fails("block", ALICE, udf, "--by", BOB)).toEqual([1, expect.anything()])
   })
 
+  test("request is listed until it is answered, is taken once, and has no links", async () => {
+    const asks = ["request", ALICE, "dan@one.example", "--text", "Hello Dan"]
+    await here(...asks)
+    const asked = { address: "dan@one.example", state: "asked", text: "Hello Dan" }
+    expect((await listed()).contacts).toContainEqual(expect.objectContaining(asked))
+    expect(await fails(...asks)).toEqual([1, expect.stringContaining("asked already")])
+    const links = ["request", ALICE, "eve@one.example", "--text", "see www.example.org"]
+    expect(await fails(...links)).toEqual([1, expect.stringContaining("text: link")])
+  })
+
+  test("introduce writes of contacts, to contacts, what a request takes along", async () => {
+    const out = instance.file("for-carol")
+    const introduces = ["introduce", ALICE, CAROL, "frank@one.example", "--out", out]
+    expect(await fails(...introduces)).toEqual([1, expect.stringContaining("is no contact")])
+    const frank = account("frank@one.example", 11).profile
+    inState(({ contacts }) =>
+      contacts.accept({ ...someone({ address: frank.address, udf: frank.udf }), decidedBy: ALICE }, NOON),
+    )
+    await here("accept", ALICE, CAROL)
+    await here(...introduces)
+    const asks = ["request", BOB, "frank@one.example", "--text", "Hello", "--introduction"]
+    expect(await fails(...asks, instance.file("postern.toml"))).toEqual([1, expect.stringContaining("no introduction")])
+    await here(...asks, out)
+    inState(({ posts }) => {
+      const introduction = readIntroduction(posts.to(BOB, frank.address)?.introduction ?? new Uint8Array(0))
+      expect(introduction).toMatchObject({ subject: udf, recipient: frank.udf })
+      posts.remove(BOB, frank.address)
+    })
+  })
+
   test("who has no part in the Mesh asks nobody", async () => {
+    const state = openEmbeddedState(instance.file("data"))
+    new MeshAccounts(state).remove(BOB)
+    state.close()
     const noPart = [1, expect.stringContaining("no part in the Mesh")]
-    expect(await fails("request", ALICE, "dan@one.example", "--text", "Hello")).toEqual(noPart)
+    expect(await fails("request", BOB, "dan@one.example", "--text", "Hello")).toEqual(noPart)
   })
 })

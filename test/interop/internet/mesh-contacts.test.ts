@@ -18,7 +18,9 @@ let bob: Device
 
 beforeAll(async () => {
   if (!meshWorldPossible) return
-  world = stack.use(await MeshWorld.start((instance) => instance.configure('"everybody"', '"contacts"')))
+  world = stack.use(
+    await MeshWorld.start({ configured: (instance) => instance.configure('"everybody"', '"contacts"') }),
+  )
   await world.one.instance.must("account", "add", ALICE)
   await world.two.instance.must("account", "add", BOB)
   await world.two.instance.must("account", "add", CAROL)
