@@ -9,7 +9,7 @@ import { saltedPin } from "../mesh/pin.ts"
 import { type ProfileUser, verifyProfileUser } from "../mesh/profile.ts"
 import { addressKey, parseAddress } from "../message/address.ts"
 import type { ContactBook } from "../store/contact-book.ts"
-import type { Contact, NewRequest } from "../store/contacts.ts"
+import type { AskedLately, Contact, NewRequest } from "../store/contacts.ts"
 import type { Posted, PostResult, Receive } from "./ports.ts"
 
 /** What an address's domain says of a profile. */
@@ -36,8 +36,10 @@ export interface ContactMeans {
 
 /** Requests that wait for one person: what comes then is taken when some are answered. */
 export const MAX_WAITING = 50
-/** Requests that one service may bring to all of us within a day. */
-export const MAX_OF_SERVICE = 200
+/** Of them of one domain: nobody fills the place of all alone. */
+export const MAX_WAITING_OF_DOMAIN = 10
+/** Requests of one service, and of one domain, to all of us within a day. */
+export const MAX_OF_ORIGIN = 200
 
 type VerifiedContact = Extract<ContactVerdict, { readonly kind: "verified" }>
 
@@ -86,8 +88,8 @@ function asked(arrived: Arrived): PostResult | Promise<PostResult> {
   const asking = means.book.posts.to(account, address)
   if (asking?.kind === "request" && asking.udf === udf)
     return vouchedFor(arrived, () => means.book.crossed(contact, posted.now))
-  const load = means.book.contacts.load(account, service, posted.now)
-  if (load.waiting >= MAX_WAITING || load.ofService >= MAX_OF_SERVICE) return LATER
+  const load = means.book.contacts.load(contact, posted.now)
+  if (isTooMuch(load)) return LATER
   const introducer = introducerOf(arrived)
   if (introducer === null) {
     const request = { message: posted.message, service, account: posted.account.profile.udf }
@@ -98,6 +100,10 @@ function asked(arrived: Arrived): PostResult | Promise<PostResult> {
   const request = { ...contact, introducer: introducer ?? "" }
   // Two of the same moment: one of them is told to come again, and finds the other.
   return vouchedFor(arrived, () => means.book.contacts.ask(request, posted.now))
+}
+
+function isTooMuch({ waiting, waitingOfDomain, ofOrigin }: AskedLately): boolean {
+  return waiting >= MAX_WAITING || waitingOfDomain >= MAX_WAITING_OF_DOMAIN || ofOrigin >= MAX_OF_ORIGIN
 }
 
 /** Does what was asked for (false: not now), once the address's domain has said that the address is this profile's, and nothing here says otherwise. */

@@ -25,8 +25,8 @@ export interface AdmittedRequest {
 export interface StrangersLoad {
   /** Requests that wait for this person's answer. */
   readonly waiting: number
-  /** Requests that this service has brought to anybody here within a day. */
-  readonly ofService: number
+  /** Requests to anybody here within a day, of this service or of this domain, whichever are more: names of services cost nothing. */
+  readonly ofOrigin: number
   /** Requests that have come to anybody here within an hour. */
   readonly lately: number
 }
@@ -38,9 +38,9 @@ export const MAX_BITS = 22
 /** Solving takes seconds; a queue that comes back later asks for another. */
 export const CHALLENGE_LIFE_MS = 900_000
 
-/** Bits of work: one more for each doubling of what is asked of this person, by this service and (from ten on) of all of us. */
-export function workOf({ waiting, ofService, lately }: StrangersLoad): number {
-  const doublings = [waiting, ofService, lately / 10].map((count) => Math.floor(Math.log2(1 + count)))
+/** Bits of work: one more for each doubling of what is asked of this person, by this service or domain and (from ten on) of all of us. */
+export function workOf({ waiting, ofOrigin, lately }: StrangersLoad): number {
+  const doublings = [waiting, ofOrigin, lately / 10].map((count) => Math.floor(Math.log2(1 + count)))
   return Math.min(
     MAX_BITS,
     doublings.reduce((sum, count) => sum + count, MIN_BITS),

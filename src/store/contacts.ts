@@ -38,6 +38,11 @@ export interface Contact {
 /** A request that has been checked, to be answered by the person. */
 export type NewRequest = Pick<Contact, "account" | "address" | "udf" | "profile" | "message" | "service" | "introducer">
 
+export interface AskedLately extends StrangersLoad {
+  /** Those of {@link StrangersLoad.waiting} that are of the same domain. */
+  readonly waitingOfDomain: number
+}
+
 /** The contacts of our people. Nothing is cached: a block counts for the next message, in every process. */
 export class Contacts {
   readonly #database: Database
@@ -75,18 +80,22 @@ export class Contacts {
     }
   }
 
-  /** How much strangers ask for now: what their work is measured by. */
-  load(account: string, service: string, now: Date): StrangersLoad {
-    const since = (ms: number) => now.getTime() - ms
+  /** How much strangers ask for now. `request`: who asks whom, through which service. */
+  load({ account, address, service }: Pick<Contact, "account" | "address" | "service">, now: Date): AskedLately {
+    const [domain, dayAgo] = [domainOf(address), now.getTime() - DAY_MS]
     const row = this.#database.sql.get`
       SELECT
         (SELECT COUNT(*) FROM mesh_contact WHERE account = ${account} AND state = 'asking') AS waiting,
-        (SELECT COUNT(*) FROM mesh_contact WHERE service = ${service} AND message_at > ${since(DAY_MS)}) AS of_service,
-        (SELECT COUNT(*) FROM mesh_contact WHERE message_at > ${since(HOUR_MS)}) AS lately`
+        (SELECT COUNT(*) FROM mesh_contact WHERE account = ${account} AND state = 'asking' AND domain = ${domain}) AS waiting_of_domain,
+        (SELECT COUNT(*) FROM mesh_contact WHERE service = ${service} AND message_at > ${dayAgo}) AS of_service,
+        (SELECT COUNT(*) FROM mesh_contact WHERE domain = ${domain} AND message_at > ${dayAgo}) AS of_domain,
+        (SELECT COUNT(*) FROM mesh_contact WHERE message_at > ${now.getTime() - HOUR_MS}) AS lately`
+    const count = (column: string) => Number(row?.[column] ?? 0)
     return {
-      waiting: Number(row?.["waiting"] ?? 0),
-      ofService: Number(row?.["of_service"] ?? 0),
-      lately: Number(row?.["lately"] ?? 0),
+      waiting: count("waiting"),
+      waitingOfDomain: count("waiting_of_domain"),
+      ofOrigin: Math.max(count("of_service"), count("of_domain")),
+      lately: count("lately"),
     }
   }
 
@@ -187,8 +196,8 @@ export class Contacts {
     const at = now.getTime()
     this.#database.sql.run`DELETE FROM mesh_contact WHERE account = ${account} AND address = ${address}`
     this.#database.sql.run`
-      INSERT INTO mesh_contact (account, address, udf, name, state, label, profile, message, service, introducer, decided_by, message_at, asked_at, changed_at)
-      VALUES (${account}, ${address}, ${udf}, ${udfName(udf) ?? ""}, ${state}, ${label}, ${profile}, ${message}, ${service}, ${introducer},
+      INSERT INTO mesh_contact (account, address, domain, udf, name, state, label, profile, message, service, introducer, decided_by, message_at, asked_at, changed_at)
+      VALUES (${account}, ${address}, ${domainOf(address)}, ${udf}, ${udfName(udf) ?? ""}, ${state}, ${label}, ${profile}, ${message}, ${service}, ${introducer},
         ${decidedBy}, ${message.length === 0 ? 0 : at}, ${at}, ${at})`
   }
 }
@@ -200,6 +209,10 @@ export const REFUSED_MS = 30 * 86_400e3
 const DAY_MS = 86_400e3
 const HOUR_MS = 3_600e3
 const EMPTY = new Uint8Array(0)
+
+function domainOf(address: string): string {
+  return address.slice(address.lastIndexOf("@") + 1)
+}
 
 function contactIn(row: Row): Contact {
   return {

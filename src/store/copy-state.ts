@@ -60,7 +60,7 @@ const TABLES: readonly Table[] = [
   table("mesh_store", "account, name, frames, octets, digest, links", "account, name"),
   table(
     "mesh_contact",
-    "account, address, udf, name, state, label, profile, message, service, introducer, decided_by, message_at, asked_at, changed_at, told_at",
+    "account, address, domain, udf, name, state, label, profile, message, service, introducer, decided_by, message_at, asked_at, changed_at, told_at",
     "account, address",
   ),
   table(

@@ -149,12 +149,13 @@ export const STATE_MIGRATIONS = [
   `,
   `
   CREATE TABLE mesh_contact (
-    account TEXT NOT NULL REFERENCES account (address) ON DELETE CASCADE, address TEXT NOT NULL, udf TEXT NOT NULL, name TEXT NOT NULL,
-    state TEXT NOT NULL, label TEXT NOT NULL, profile BLOB NOT NULL, message BLOB NOT NULL, service TEXT NOT NULL, introducer TEXT NOT NULL,
+    account TEXT NOT NULL REFERENCES account (address) ON DELETE CASCADE, address TEXT NOT NULL, domain TEXT NOT NULL,
+    udf TEXT NOT NULL, name TEXT NOT NULL, state TEXT NOT NULL, label TEXT NOT NULL, profile BLOB NOT NULL, message BLOB NOT NULL, service TEXT NOT NULL, introducer TEXT NOT NULL,
     decided_by TEXT NOT NULL, message_at INTEGER NOT NULL, asked_at INTEGER NOT NULL, changed_at INTEGER NOT NULL, told_at INTEGER,
     PRIMARY KEY (account, address)) STRICT;
   CREATE UNIQUE INDEX mesh_contact_name ON mesh_contact (account, name) WHERE name <> '';
   CREATE INDEX mesh_contact_service ON mesh_contact (service, message_at);
+  CREATE INDEX mesh_contact_domain ON mesh_contact (domain, message_at);
   CREATE INDEX mesh_contact_time ON mesh_contact (message_at);
   CREATE INDEX mesh_contact_untold ON mesh_contact (asked_at) WHERE told_at IS NULL;
 

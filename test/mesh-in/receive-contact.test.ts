@@ -11,7 +11,12 @@ import { makeContactPerson } from "../../src/mesh/contact/person.ts"
 import { pinId, pinWitness, saltedPin } from "../../src/mesh/pin.ts"
 import type { Profile } from "../../src/mesh/profile.ts"
 import type { Posted, PostResult } from "../../src/mesh-in/ports.ts"
-import { MAX_OF_SERVICE, MAX_WAITING, receivingContacts } from "../../src/mesh-in/receive-contact.ts"
+import {
+  MAX_OF_ORIGIN,
+  MAX_WAITING,
+  MAX_WAITING_OF_DOMAIN,
+  receivingContacts,
+} from "../../src/mesh-in/receive-contact.ts"
 import { ContactBook } from "../../src/store/contact-book.ts"
 import { People } from "../../src/store/people.ts"
 import {
@@ -148,12 +153,20 @@ describe("a stranger's request", () => {
     expect(bitsOf(after)).toBeGreaterThan(bitsOf(before))
   })
 
-  test("comes later where as many wait as may, or as many of its service came", async () => {
-    strangers(0, MAX_WAITING)
-    expect(await post(request())).toEqual({ kind: "later" })
-    strangers(MAX_WAITING, MAX_OF_SERVICE)
+  test("comes later where as many wait as may, of all or of its domain, or as many of its service or domain came", async () => {
+    const later = { kind: "later" }
+    strangers(0, MAX_WAITING, (at) => ({ address: `s${at}@d${at}.example`, service: `M${at}` }))
+    expect(await post(request())).toEqual(later)
+    opened.state.sql.run`DELETE FROM mesh_contact`
+    strangers(0, MAX_WAITING_OF_DOMAIN, (at) => ({ service: `M${at}` }))
+    expect(await post(request())).toEqual(later)
+    strangers(MAX_WAITING_OF_DOMAIN, MAX_OF_ORIGIN, (at) => ({ service: `M${at}` }))
     opened.state.sql.run`UPDATE mesh_contact SET state = 'refused'`
-    expect(await post(request())).toEqual({ kind: "later" })
+    expect(await post(request())).toEqual(later)
+    opened.state.sql.run`DELETE FROM mesh_contact`
+    strangers(0, MAX_OF_ORIGIN, (at) => ({ address: `s${at}@d${at}.example` }))
+    opened.state.sql.run`UPDATE mesh_contact SET state = 'refused'`
+    expect(await post(request())).toEqual(later)
   })
 
   test("is not heard for a while when the last one was refused, nor when he is blocked", async () => {
@@ -166,18 +179,21 @@ describe("a stranger's request", () => {
   })
 })
 
-function strangers(from: number, to: number): void {
-  opened.state.transaction(() => {
-    for (let at = from; at < to; at += 1) stranger(at)
-  })
-}
-
-function stranger(number: number): void {
-  const udf = presentUdf(binaryUdf(UDF_TYPE.digestSha2, sha512(Uint8Array.of(number))))
-  const address = `s${number}@one.example`
+/** Requests of others, at once. */
+function strangers(
+  from: number,
+  to: number,
+  of: (at: number) => Partial<Parameters<typeof contacts.ask>[0]> = () => ({}),
+): void {
   const { envelope: profile } = mallory.profile
   const service = hers.profile.udf
-  contacts.ask({ account: DAVE, address, udf, profile, message: some, service, introducer: "" }, NOON)
+  opened.state.transaction(() => {
+    for (let at = from; at < to; at += 1) {
+      const udf = presentUdf(binaryUdf(UDF_TYPE.digestSha2, sha512(Uint8Array.of(at))))
+      const address = `s${at}@one.example`
+      contacts.ask({ account: DAVE, address, udf, profile, message: some, service, introducer: "", ...of(at) }, NOON)
+    }
+  })
 }
 
 function bitsOf(result: PostResult): number {

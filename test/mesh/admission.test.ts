@@ -69,10 +69,10 @@ describe("proof of work", () => {
   })
 
   test.each([
-    [{ waiting: 0, ofService: 0, lately: 0 }, MIN_BITS],
-    [{ waiting: 1, ofService: 1, lately: 9 }, MIN_BITS + 2],
-    [{ waiting: 7, ofService: 0, lately: 10 }, MIN_BITS + 4],
-    [{ waiting: 50, ofService: 1e6, lately: 1e6 }, MAX_BITS],
+    [{ waiting: 0, ofOrigin: 0, lately: 0 }, MIN_BITS],
+    [{ waiting: 1, ofOrigin: 1, lately: 9 }, MIN_BITS + 2],
+    [{ waiting: 7, ofOrigin: 0, lately: 10 }, MIN_BITS + 4],
+    [{ waiting: 50, ofOrigin: 1e6, lately: 1e6 }, MAX_BITS],
   ])("of %o is %i bits", (load, bits) => {
     expect(workOf(load)).toBe(bits)
   })

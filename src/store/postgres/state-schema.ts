@@ -148,12 +148,13 @@ export const POSTGRES_STATE_MIGRATIONS = [
   `
   CREATE TABLE mesh_contact (
     account TEXT COLLATE "C" NOT NULL REFERENCES account (address) ON DELETE CASCADE, address TEXT COLLATE "C" NOT NULL,
-    udf TEXT COLLATE "C" NOT NULL, name TEXT COLLATE "C" NOT NULL, state TEXT NOT NULL, label TEXT NOT NULL, profile BYTEA NOT NULL,
-    message BYTEA NOT NULL, service TEXT COLLATE "C" NOT NULL, introducer TEXT NOT NULL, decided_by TEXT NOT NULL,
+    domain TEXT COLLATE "C" NOT NULL, udf TEXT COLLATE "C" NOT NULL, name TEXT COLLATE "C" NOT NULL, state TEXT NOT NULL,
+    label TEXT NOT NULL, profile BYTEA NOT NULL, message BYTEA NOT NULL, service TEXT COLLATE "C" NOT NULL, introducer TEXT NOT NULL, decided_by TEXT NOT NULL,
     message_at BIGINT NOT NULL, asked_at BIGINT NOT NULL, changed_at BIGINT NOT NULL, told_at BIGINT,
     PRIMARY KEY (account, address));
   CREATE UNIQUE INDEX mesh_contact_name ON mesh_contact (account, name) WHERE name <> '';
   CREATE INDEX mesh_contact_service ON mesh_contact (service, message_at);
+  CREATE INDEX mesh_contact_domain ON mesh_contact (domain, message_at);
   CREATE INDEX mesh_contact_time ON mesh_contact (message_at);
   CREATE INDEX mesh_contact_untold ON mesh_contact (asked_at) WHERE told_at IS NULL;
 

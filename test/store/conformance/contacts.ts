@@ -122,15 +122,21 @@ export function contactsConformance(driver: StateDriver): void {
       expect(contacts.untold(5)).toHaveLength(1)
     })
 
-    test("the load counts who waits here, whom a service brought within a day, and all within an hour", () => {
+    test("the load counts who waits here, what a service or domain brought within a day, and all within an hour", () => {
+      const from = (changes = {}) => ({ account: ALICE, address: "new@one.example", service: "MSERVICE", ...changes })
       contacts.ask(asking(), AT)
       contacts.ask(asking({ account: BOB }), AT)
       contacts.block(ALICE, "x@one.example", ALICE, AT)
-      expect(contacts.load(ALICE, "MSERVICE", AT)).toEqual({ waiting: 1, ofService: 2, lately: 2 })
+      const all = { waiting: 1, waitingOfDomain: 1, ofOrigin: 2, lately: 2 }
+      expect(contacts.load(from(), AT)).toEqual(all)
+      expect(contacts.load(from({ service: "MOTHER" }), AT)).toEqual(all)
+      expect(contacts.load(from({ address: "new@two.example" }), AT)).toEqual({ ...all, waitingOfDomain: 0 })
+      const stranger = from({ address: "new@two.example", service: "MOTHER" })
+      expect(contacts.load(stranger, AT)).toEqual({ ...all, waitingOfDomain: 0, ofOrigin: 0 })
       decided("refused")
-      expect(contacts.load(ALICE, "MSERVICE", later(3_600_001))).toEqual({ waiting: 0, ofService: 2, lately: 0 })
-      expect(contacts.load(ALICE, "MSERVICE", later(86_400_001)).ofService).toBe(0)
-      expect(contacts.load(ALICE, "MOTHER", AT)).toEqual({ waiting: 0, ofService: 0, lately: 2 })
+      const none = { waiting: 0, waitingOfDomain: 0, ofOrigin: 2, lately: 0 }
+      expect(contacts.load(from(), later(3_600_001))).toEqual(none)
+      expect(contacts.load(from(), later(86_400_001)).ofOrigin).toBe(0)
     })
 
     test("requests that nobody answers are forgotten in time, and so are refusals; contacts and blocks are not", () => {
