@@ -53,9 +53,10 @@ export interface ContactParts {
 
 /** Tells people who asks, and sends what they say, until it is disposed of. */
 export function startContacts(core: Core, { reports, ...means }: ContactParts): AsyncDisposable {
-  const { database, now, log } = core
+  const { config, database, now, log } = core
   const book = new ContactBook(database)
   const stack = new AsyncDisposableStack()
+  apiToken(config.secrets)
   const sending = sendingOf(core, book, means, stack)
   stack.use(
     startRounds({
@@ -85,11 +86,14 @@ export function startContacts(core: Core, { reports, ...means }: ContactParts): 
   return stack
 }
 
+/** What the administration API asks for. The worker makes it, too: where http runs apart it only reads the folder. */
+function apiToken(secrets: string): Uint8Array {
+  return keptSecret(join(secrets, "mesh"), "contact-api", () => Buffer.from(base64UrlEncode(randomOctets(32))))
+}
+
 /** Contacts for whoever shows the token of secrets/mesh/contact-api, which is made at first use. */
 export function contactApiOf({ config, database, people, now }: Core): ContactApi {
-  const token = keptSecret(join(config.secrets, "mesh"), "contact-api", () =>
-    Buffer.from(base64UrlEncode(randomOctets(32))),
-  )
+  const token = apiToken(config.secrets)
   const book = new ContactBook(database)
   const accountOf = (written: string): string => {
     const account = people.account(written)
