@@ -58,20 +58,22 @@ const TABLES: readonly Table[] = [
   ),
   table("mesh_request", "digest, until", "digest"),
   table("mesh_store", "account, name, frames, octets, digest, links", "account, name"),
+  table("mesh_delegate", "account, delegate, added_at", "account"),
+]
+/** Messages, which are too much to be held all at once: copied a page at a time. */
+const PAGED: readonly Table[] = [
+  table("mesh_frame", "account, store, number, entry, content_start, content_end, frame, added_at", "place"),
   table(
     "mesh_contact",
     "account, address, domain, udf, name, state, label, profile, message, service, introducer, decided_by, message_at, asked_at, changed_at, told_at",
-    "account, address",
+    "place",
   ),
   table(
     "mesh_contact_post",
     "id, account, address, udf, kind, text, introduction, pin, response_id, message, state, reason, attempts, due_at, made_at",
-    "id",
+    "place",
   ),
-  table("mesh_delegate", "account, delegate, added_at", "account"),
 ]
-/** Messages, which are too much to be held all at once: copied a page at a time. */
-const PAGED = table("mesh_frame", "account, store, number, entry, content_start, content_end, frame, added_at", "place")
 /** Of 33 KB at most each. */
 const PAGE_ROWS = 200
 /** A new state has one of its own. */
@@ -90,15 +92,15 @@ export function copyState(source: State, target: State, now: Date): Copied {
   const sequence = source.changeSequence()
   const rows = source.transaction(() => TABLES.map((one) => rowsOf(source, one)))
   return target.transaction(() => {
-    for (const one of [...TABLES, PAGED]) refuseRows(target, one)
+    for (const one of [...TABLES, ...PAGED]) refuseRows(target, one)
     run(target, [`DELETE FROM ${MADE_ANEW}`], [])
     for (const [index, one] of TABLES.entries()) copyRows(target, one, rows[index] ?? [])
-    const paged = copyPages(source, target)
+    const paged = PAGED.map((one) => [one.name, copyPages(source, target, one)] as const)
     target.sql.run`UPDATE change SET sequence = sequence + ${sequence}`
     if (source.changeSequence() !== sequence)
       throw new GatewayError("USAGE", "store: somebody changed the source meanwhile: begin again")
     const counts = TABLES.map(({ name }, index) => [name, rows[index]?.length ?? 0] as const)
-    return Object.fromEntries([...counts, [PAGED.name, paged] as const])
+    return Object.fromEntries([...counts, ...paged])
   })
 }
 
@@ -126,21 +128,20 @@ function columnsOf(row: Row, columns: readonly string[]): Row {
 }
 
 /** @returns how many rows there were */
-function copyPages(source: Database, target: Database): number {
-  const insert = inserting(PAGED)
+function copyPages(source: Database, target: Database, one: Table): number {
+  const insert = inserting(one)
   let count = 0
-  for (const rows of pagesOf(source)) {
+  for (const rows of pagesOf(source, one)) {
     for (const row of rows) insert(target, row)
     count += rows.length
   }
-  const copied = pagesOf(target)
-  for (const rows of pagesOf(source)) if (!isDeepStrictEqual(copied.next().value, rows)) throw differs(PAGED)
+  const copied = pagesOf(target, one)
+  for (const rows of pagesOf(source, one)) if (!isDeepStrictEqual(copied.next().value, rows)) throw differs(one)
   return count
 }
 
 /** In the order in which they came; the copies come in the same. */
-function* pagesOf({ sql }: Database): Generator<readonly Row[]> {
-  const { name, columns } = PAGED
+function* pagesOf({ sql }: Database, { name, columns }: Table): Generator<readonly Row[]> {
   const statement = template([
     `SELECT place, ${columns.join(", ")} FROM ${name} WHERE place > `,
     ` ORDER BY place LIMIT ${PAGE_ROWS}`,

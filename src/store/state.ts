@@ -149,10 +149,10 @@ export const STATE_MIGRATIONS = [
   `,
   `
   CREATE TABLE mesh_contact (
-    account TEXT NOT NULL REFERENCES account (address) ON DELETE CASCADE, address TEXT NOT NULL, domain TEXT NOT NULL,
+    place INTEGER PRIMARY KEY, account TEXT NOT NULL REFERENCES account (address) ON DELETE CASCADE, address TEXT NOT NULL, domain TEXT NOT NULL,
     udf TEXT NOT NULL, name TEXT NOT NULL, state TEXT NOT NULL, label TEXT NOT NULL, profile BLOB NOT NULL, message BLOB NOT NULL, service TEXT NOT NULL, introducer TEXT NOT NULL,
     decided_by TEXT NOT NULL, message_at INTEGER NOT NULL, asked_at INTEGER NOT NULL, changed_at INTEGER NOT NULL, told_at INTEGER,
-    PRIMARY KEY (account, address)) STRICT;
+    UNIQUE (account, address)) STRICT;
   CREATE UNIQUE INDEX mesh_contact_name ON mesh_contact (account, name) WHERE name <> '';
   CREATE INDEX mesh_contact_service ON mesh_contact (service, message_at);
   CREATE INDEX mesh_contact_domain ON mesh_contact (domain, message_at);
@@ -160,7 +160,7 @@ export const STATE_MIGRATIONS = [
   CREATE INDEX mesh_contact_untold ON mesh_contact (asked_at) WHERE told_at IS NULL;
 
   CREATE TABLE mesh_contact_post (
-    id TEXT PRIMARY KEY, account TEXT NOT NULL REFERENCES account (address) ON DELETE CASCADE, address TEXT NOT NULL, udf TEXT NOT NULL,
+    place INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, account TEXT NOT NULL REFERENCES account (address) ON DELETE CASCADE, address TEXT NOT NULL, udf TEXT NOT NULL,
     kind TEXT NOT NULL, text TEXT NOT NULL, introduction BLOB NOT NULL, pin TEXT NOT NULL, response_id TEXT NOT NULL, message BLOB NOT NULL,
     state TEXT NOT NULL, reason TEXT NOT NULL, attempts INTEGER NOT NULL, due_at INTEGER NOT NULL, made_at INTEGER NOT NULL,
     UNIQUE (account, address)) STRICT;

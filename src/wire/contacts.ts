@@ -1,16 +1,10 @@
-import { join } from "node:path"
-import { base64UrlEncode } from "../crypto/jsonb/base64url.ts"
-import { equalConstantTime, hmacKey } from "../crypto/primitives/hash.ts"
 import { randomOctets } from "../crypto/primitives/random.ts"
 import { GatewayError } from "../errors.ts"
-import type { ContactApi } from "../http/contacts.ts"
 import { type MeshConnection, verifyMailProfile } from "../identity/mail-profile.ts"
-import { workOf } from "../mesh/admission.ts"
 import { readContactMessage } from "../mesh/contact/message.ts"
 import { type ProfileUser, verifyProfileUser } from "../mesh/profile.ts"
 import { speakerOf } from "../mesh/speaker.ts"
-import type { Receive, Receivers } from "../mesh-in/ports.ts"
-import { receivingContacts, type Vouched } from "../mesh-in/receive-contact.ts"
+import type { Receivers } from "../mesh-in/ports.ts"
 import { composeRequestMail } from "../mesh-in/request-mail.ts"
 import { MeshClient, type PeerService } from "../mesh-out/client.ts"
 import {
@@ -19,104 +13,48 @@ import {
   type ContactSending,
   sendContact,
 } from "../mesh-out/send-contact.ts"
-import { addressKey, parseAddress } from "../message/address.ts"
+import { parseAddress } from "../message/address.ts"
 import { dnsAddresses } from "../net/addresses.ts"
 import { HttpsPeers } from "../net/https-peers.ts"
 import type { Reports } from "../pipeline/ports.ts"
 import { reportName } from "../pipeline/report-name.ts"
 import type { Discovery } from "../profiles/discover.ts"
+import type { Queue } from "../queue/queue.ts"
 import { ContactBook } from "../store/contact-book.ts"
 import type { ContactPost } from "../store/contact-posts.ts"
-import { addressOf, contactViews } from "../store/contact-view.ts"
 import { type Contact, WAITING_MS } from "../store/contacts.ts"
 import { MeshAccounts } from "../store/mesh-accounts.ts"
 import { checkGatewayConnection, type MeshHost, openMeshHost } from "../store/mesh-host.ts"
-import { keptSecret, secret } from "../store/secrets.ts"
+import { contactToken } from "./contact-api.ts"
 import type { Core } from "./core.ts"
+import { meshReceivers } from "./mesh-receivers.ts"
 import { startRounds } from "./rounds.ts"
-
-/** Takes contact messages. `vouched`: as `ContactMeans` has it. */
-export function contactReceiver(
-  { config, database, log }: Pick<Core, "config" | "database" | "log">,
-  vouched: (address: string, udf: string) => Promise<Vouched | null>,
-): Receive {
-  const admissionKey = hmacKey(secret(join(config.secrets, "mesh"), "admission"))
-  return receivingContacts({ book: new ContactBook(database), vouched, admissionKey, workOf, log })
-}
-
-export interface ContactParts {
-  readonly reports: Reports
-  readonly correspondents: Pick<Discovery, "ask">
-  /** Of this gateway: for colleagues. */
-  readonly receivers: Receivers
-}
+import { reportsOf } from "./worker.ts"
 
 /** Tells people who asks, and sends what they say, until it is disposed of. */
-export function startContacts(core: Core, { reports, ...means }: ContactParts): AsyncDisposable {
+export function startContacts(core: Core, queue: Pick<Queue, "add">, correspondents: Discovery): AsyncDisposable {
   const { config, database, now, log } = core
   const book = new ContactBook(database)
   const stack = new AsyncDisposableStack()
-  apiToken(config.secrets)
-  const sending = sendingOf(core, book, means, stack)
-  stack.use(
-    startRounds({
-      firstMs: FIRST_MS,
-      everyMs: EVERY_MS,
-      async round(signal) {
-        for (const contact of book.contacts.untold(AT_ONCE)) await tell(core, book, contact, reports)
-        for (const post of book.posts.due(now(), AT_ONCE)) {
-          signal.throwIfAborted()
-          await sendOne(post, sending, signal)
-        }
-      },
-      onError: (error) => log.error("mesh.contacts-failed", {}, error),
-    }),
-  )
-  stack.use(
-    startRounds({
-      firstMs: FIRST_MS,
-      everyMs: HOUR_MS,
-      async round() {
-        book.contacts.forgetOld(now())
-        book.posts.forgetOld(now())
-      },
-      onError: (error) => log.error("mesh.contacts-failed", {}, error),
-    }),
-  )
+  contactToken(config.secrets)
+  const reports = reportsOf(core, queue)
+  const receivers = meshReceivers(core, queue, correspondents)
+  const sending = sendingOf(core, book, { correspondents, receivers }, stack)
+  const onError = (error: unknown) => log.error("mesh.contacts-failed", {}, error)
+  const round = async (signal: AbortSignal): Promise<void> => {
+    for (const contact of book.contacts.untold(AT_ONCE)) await tell(core, book, contact, reports)
+    for (const post of book.posts.due(now(), AT_ONCE)) {
+      signal.throwIfAborted()
+      await sendOne(post, sending, signal)
+    }
+  }
+  const forget = async (): Promise<void> => {
+    book.contacts.forgetOld(now())
+    book.posts.forgetOld(now())
+  }
+  stack.use(startRounds({ firstMs: FIRST_MS, everyMs: EVERY_MS, round, onError }))
+  stack.use(startRounds({ firstMs: FIRST_MS, everyMs: HOUR_MS, round: forget, onError }))
   return stack
-}
-
-/** What the administration API asks for. The worker makes it, too: where http runs apart it only reads the folder. */
-function apiToken(secrets: string): Uint8Array {
-  return keptSecret(join(secrets, "mesh"), "contact-api", () => Buffer.from(base64UrlEncode(randomOctets(32))))
-}
-
-/** Contacts for whoever shows the token of secrets/mesh/contact-api, which is made at first use. */
-export function contactApiOf({ config, database, people, now }: Core): ContactApi {
-  const token = apiToken(config.secrets)
-  const book = new ContactBook(database)
-  const accountOf = (written: string): string => {
-    const account = people.account(written)
-    if (account === null) throw new GatewayError("ACCOUNT_UNKNOWN", `account ${written}: unknown`)
-    return account.address
-  }
-  return {
-    isToken: (shown) => equalConstantTime(Buffer.from(shown), token),
-    list(written) {
-      const account = accountOf(written)
-      return { account, handledBy: book.contacts.delegate(account) ?? account, contacts: contactViews(book, account) }
-    },
-    answer(written, who, { answer, by, name }) {
-      const account = accountOf(written)
-      const address = addressOf(book, account, who)
-      if (address === null) throw new GatewayError("CONTACT_UNKNOWN", `contacts of ${account}: nobody of this profile`)
-      const deciding = { account, address, by: by === null ? account : addressKey(parseAddress(by)) }
-      if (answer === "accept") book.accept(deciding, name, now())
-      else if (answer === "refuse") book.refuse(deciding, now())
-      else if (answer === "block") book.block(deciding, now())
-      else book.remove(deciding)
-    },
-  }
 }
 
 /** What is wrong with one of them keeps no other. */
@@ -163,7 +101,7 @@ type Route = PeerService | "here"
 function sendingOf(
   core: Core,
   book: ContactBook,
-  { correspondents, receivers }: Omit<ContactParts, "reports">,
+  { correspondents, receivers }: { readonly correspondents: Discovery; readonly receivers: Receivers },
   stack: AsyncDisposableStack,
 ): ContactSending<Route> {
   const { config, database, now, log } = core

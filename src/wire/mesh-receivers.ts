@@ -8,7 +8,7 @@ import { GroupCommit } from "../queue/group-commit.ts"
 import { jobsFor, type Queue } from "../queue/queue.ts"
 import { KeptMeshMail } from "../store/mesh-mail.ts"
 import { MeshStores } from "../store/mesh-stores.ts"
-import { contactReceiver } from "./contacts.ts"
+import { contactReceiver } from "./contact-receiver.ts"
 import type { Core } from "./core.ts"
 import { meshSenders } from "./mesh-senders.ts"
 

@@ -14,7 +14,7 @@ import { answering, carol, home, NOON, terms } from "../mesh/protocol-world.ts"
 import { insertMeshAccounts } from "../store/conformance/mesh-stores.ts"
 
 /** A state in a folder of its own. */
-async function openedState() {
+export async function openedState() {
   const folder = await temporaryFolder()
   const state = openState({ data: folder.path, store: { kind: "embedded" } })
   return {
