@@ -59,10 +59,10 @@ export function receivingContacts(means: ContactMeans): Receive {
   return async (posted) => {
     const { account, message, peer, now } = posted
     const verdict = checkContactMessage(message, { service: peer, recipient: account.profile, now })
-    if (verdict.kind === "refused") return noted(means, posted, "", verdict.reason)
-    if (!isCanonical(verdict.profile)) return noted(means, posted, "", "address malformed")
+    if (verdict.kind === "refused") return noted(means, posted, "", verdict)
+    if (!isCanonical(verdict.profile)) return noted(means, posted, "", refused("address malformed"))
     const result = await settled({ verdict, contact: contactOf(verdict, posted), posted, means })
-    return result.kind === "refused" ? noted(means, posted, verdict.profile.address, result.reason) : result
+    return noted(means, posted, verdict.profile.address, result)
   }
 }
 
@@ -186,9 +186,12 @@ function introducerOf({ verdict, contact, posted, means }: Arrived): string | nu
   }
 }
 
-function noted({ log }: ContactMeans, { account, peer }: Posted, address: string, reason: string): PostResult {
-  log.info("mesh.contact-refused", { account: account.address, service: peer.udf, address, reason })
-  return refused(reason)
+/** @param address empty where nothing says that it is one */
+function noted({ log }: ContactMeans, { account, peer }: Posted, address: string, result: PostResult): PostResult {
+  const reason = result.kind === "refused" ? { reason: result.reason } : {}
+  const who = { account: account.address, address, service: peer.udf }
+  log.info("mesh.contact", { ...who, outcome: result.kind, ...reason })
+  return result
 }
 
 function refused(reason: string): PostResult {

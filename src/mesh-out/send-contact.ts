@@ -53,8 +53,8 @@ export interface ContactSending<Route> {
 
 /** For so long a message is tried. */
 export const TRIED_MS = 5 * 86_400e3
-/** Between the first two attempts; twice as long each time, and six hours at most. */
-export const RETRY_MS = 60_000
+/** Between the first two attempts, as a person waits; twice as long each time, and six hours at most. */
+export const RETRY_MS = 5_000
 const MAX_RETRY_MS = 6 * 3_600e3
 
 /** Makes one attempt at a contact message, and notes what came of it. */
