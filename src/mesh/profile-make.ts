@@ -69,10 +69,10 @@ export function makeProfileDevice(seed: Seed, created: Date, kind: "device" | "h
 function keysOfSeed<Role extends string>(seed: Seed, shape: ProfileShape<Role>): ProfileKeys<Role> {
   if (seed.specifier !== shape.specifier)
     throw new GatewayError("MESH_KEY_UNSUPPORTED", "mesh: seed is for another kind of profile")
-  const derive = (operation: KeyOperation) =>
-    deriveKey(seed, profileKeyCurve(operation), profileKeyName(shape.part, shape.actor, operation), 2024)
+  const derive = (operation: KeyOperation, curve = profileKeyCurve(operation)) =>
+    deriveKey(seed, curve, profileKeyName(shape.part, shape.actor, operation), 2024)
   const roles = Object.keys(shape.keys) as Role[]
-  const keys = roles.map((role) => [role, derive(shape.keys[role].operation)] as const)
+  const keys = roles.map((role) => [role, derive(shape.keys[role].operation, shape.keys[role].curve)] as const)
   return Object.fromEntries([...keys, ["root", derive("Profile")] as const]) as ProfileKeys<Role>
 }
 

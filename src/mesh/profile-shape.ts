@@ -1,16 +1,24 @@
 /** PURE */
+import type { CfrgCurve } from "../crypto/mesh-keys/key.ts"
 import type { KeyActor, KeyOperation, KeyPart } from "../crypto/mesh-keys/key-name.ts"
 import { SEED_SPECIFIER } from "../crypto/udf/seed.ts"
 
 export type AccountRole = "encryption" | "authentication" | "signature" | "administrator" | "escrow"
 export type HolderRole = "encryption" | "authentication" | "signature"
 
+/** `curve`: that of the keys that we make, where it is not the usual one (mesh-keys/key-name.ts). */
+interface KeyPlace {
+  readonly member: string
+  readonly operation: KeyOperation
+  readonly curve?: CfrgCurve
+}
+
 /** Where a profile's keys stand in it, and what they are derived with (draft-hallambaker-mesh-schema, generation 2024's names). */
 export interface ProfileShape<Role extends string> {
   readonly specifier: number
   readonly part: KeyPart
   readonly actor: KeyActor
-  readonly keys: Readonly<Record<Role, { readonly member: string; readonly operation: KeyOperation }>>
+  readonly keys: Readonly<Record<Role, KeyPlace>>
 }
 
 export const PROFILE_USER: ProfileShape<AccountRole> = {
@@ -26,6 +34,7 @@ export const PROFILE_USER: ProfileShape<AccountRole> = {
   },
 }
 
+/** It signs each message that it sends and each answer: with Ed448 that was most of what a mail cost (docs/MESH.md, "Objects"). */
 export const PROFILE_SERVICE: ProfileShape<HolderRole> = {
   specifier: SEED_SPECIFIER.profileService,
   part: "Complete",
@@ -33,7 +42,7 @@ export const PROFILE_SERVICE: ProfileShape<HolderRole> = {
   keys: {
     authentication: { member: "ServiceAuthentication", operation: "Authenticate" },
     encryption: { member: "ServiceEncryption", operation: "Encrypt" },
-    signature: { member: "ServiceSignature", operation: "Sign" },
+    signature: { member: "ServiceSignature", operation: "Sign", curve: "Ed25519" },
   },
 }
 

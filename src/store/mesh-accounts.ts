@@ -1,8 +1,8 @@
-import { parseUdf } from "../crypto/udf/udf.ts"
 import { GatewayError, hasCode } from "../errors.ts"
 import { isNameOf, type ProfileUser, verifyProfileUser } from "../mesh/profile.ts"
 import { addressKey, parseAddress } from "../message/address.ts"
 import { octetsIn, type Row, type State, textIn } from "./database.ts"
+import { udfName } from "./udf-name.ts"
 
 /** An account of ours as the Mesh knows it. Nothing in it is secret from this server; what only the person has is in the keyring. */
 export interface MeshAccount {
@@ -48,7 +48,7 @@ export class MeshAccounts {
 
   /** By the UDF of the profile, presented with 130 bits or more. @returns null: nobody here, or no UDF. @throws GatewayError STATE_CORRUPT */
   byUdf(presented: string): MeshAccount | null {
-    const name = nameOf(presented)
+    const name = udfName(presented)
     if (name === null) return null
     const row = this.#database.sql.get`SELECT account FROM mesh_account WHERE name = ${name}`
     const account = row === undefined ? null : this.of(textIn(row, "account"))
@@ -62,7 +62,7 @@ export class MeshAccounts {
   put({ profile, connection, activation, mailProfile }: MeshAccountRecord): void {
     const { udf, address: written } = verifyProfileUser(profile, null)
     const address = addressKey(parseAddress(written))
-    const name = nameOf(udf) ?? udf
+    const name = udfName(udf) ?? udf
     this.#change(() => {
       const { sql } = this.#database
       if (sql.get`SELECT 1 FROM account WHERE address = ${address}` === undefined)
@@ -149,17 +149,6 @@ function accountIn(row: Row): MeshAccount {
   }
 }
 
-/** What a UDF is found by: the first of its characters, as many as everybody presents. @returns null for fewer, and for no UDF */
-function nameOf(presented: string): string | null {
-  try {
-    const characters = parseUdf(presented).text.replaceAll("-", "")
-    return characters.length < NAME_CHARACTERS ? null : characters.slice(0, NAME_CHARACTERS)
-  } catch (error) {
-    if (hasCode(error, "UDF_MALFORMED")) return null
-    throw error
-  }
-}
-
 /** @returns null when the text is no address */
 function keyOf(address: string): string | null {
   try {
@@ -173,6 +162,3 @@ function keyOf(address: string): string | null {
 function unknown(address: string): GatewayError {
   return new GatewayError("ACCOUNT_UNKNOWN", `account ${address}: has no part in the Mesh`)
 }
-
-/** 130 bits: more than the 128 that a name is compared to, and fewer than the 140 that are presented. */
-const NAME_CHARACTERS = 26

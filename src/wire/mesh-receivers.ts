@@ -1,4 +1,5 @@
 import { sha256 } from "../crypto/primitives/hash.ts"
+import { knownConnections } from "../mesh/known-connections.ts"
 import { envelopeIdOf } from "../mesh/message-id.ts"
 import type { Receive, Receivers } from "../mesh-in/ports.ts"
 import type { KeepMail } from "../pipeline/mesh/ports.ts"
@@ -21,6 +22,7 @@ export function meshReceivers(core: Core, queue: Pick<Queue, "add">, corresponde
     senders: meshSenders(core, (address) => correspondents.resolve(address)),
     seen,
     keep: keeping(core, queue, seen),
+    connectionOf: knownConnections(),
     certificatesOf: (address: string) => {
       const account = people.account(address)
       if (account?.formats[0] !== "smime") return null

@@ -15,6 +15,8 @@ export interface ExpectedMail {
   readonly now: Date
   /** PayloadDigest of a mail of this sender's that came with this Salt before; null when none did. */
   readonly digestUnder: (salt: Uint8Array) => Uint8Array | null
+  /** {@link verifyConnectionDevice}, or what remembers what that has verified. */
+  readonly connectionOf?: typeof verifyConnectionDevice
 }
 
 /** Why a mail is refused. */
@@ -56,7 +58,8 @@ export function checkMail(message: Uint8Array, expected: ExpectedMail): MailVerd
   if (mail instanceof GatewayError) return refused("malformed")
   const wrongName = wrongNameOf(mail, expected)
   if (wrongName !== null) return refused(wrongName)
-  const connection = tried(() => verifyConnectionDevice(mail.statement.connection, expected.sender, expected.now))
+  const { connectionOf = verifyConnectionDevice, sender, now } = expected
+  const connection = tried(() => connectionOf(mail.statement.connection, sender, now))
   if (connection instanceof GatewayError)
     return refused(connection.code === "MESH_EXPIRED" ? "device expired" : "device unknown")
   const reason = forgeryOf(mail, connection, expected)

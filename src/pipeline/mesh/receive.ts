@@ -1,6 +1,7 @@
 import { sha256, sha512 } from "../../crypto/primitives/hash.ts"
 import { GatewayError, hasCode } from "../../errors.ts"
 import type { Log } from "../../log/log.ts"
+import type { verifyConnectionDevice } from "../../mesh/connection.ts"
 import { checkMail, type MailVerdict } from "../../mesh/mail/check.ts"
 import { readMail } from "../../mesh/mail/statement.ts"
 import { isNameOf } from "../../mesh/profile.ts"
@@ -22,6 +23,7 @@ export interface ReceivingMeans {
   readonly senders: MeshSenders
   readonly seen: SeenMail
   readonly keep: KeepMail
+  readonly connectionOf: typeof verifyConnectionDevice
   /** Digests (SHA-256) of the certificates that an account reads S/MIME by; null: it does not read S/MIME. */
   certificatesOf(account: string): readonly Uint8Array[] | null
   readonly hostname: string
@@ -62,6 +64,7 @@ async function received(posted: PostedMail, means: ReceivingMeans): Promise<Mail
     recipient: posted.account.profile,
     now: posted.now,
     digestUnder: (salt) => means.seen.digestUnder(sender.profile.udf, salt),
+    connectionOf: means.connectionOf,
   })
   if (verdict.kind === "refused") return verdict
   const unfit = unfitness(verdict, sender, posted, means)

@@ -2,6 +2,7 @@ import { parseConfig } from "../../../src/config/load.ts"
 import { cmsRecipient } from "../../../src/crypto/cms/recipient.ts"
 import { verifyMailProfile } from "../../../src/identity/mail-profile.ts"
 import { silentLog } from "../../../src/log/log.ts"
+import { verifyConnectionDevice } from "../../../src/mesh/connection.ts"
 import { parseAddress } from "../../../src/message/address.ts"
 import type { Gateway, OpenMessage } from "../../../src/pipeline/gateway.ts"
 import type { MailIdentity, MeshMail, SeenMail } from "../../../src/pipeline/mesh/ports.ts"
@@ -56,6 +57,7 @@ export function receiving(options: Partial<ReceivingMeans> = {}) {
         kept.push({ entry: { ...entry, seed, sizeOctets: message.length }, message, id })
       seen.add(mail)
     },
+    connectionOf: verifyConnectionDevice,
     certificatesOf: () => [bobRecipient.digest],
     hostname: "mail.two.example",
     maxMailOctets: 1_000_000,
