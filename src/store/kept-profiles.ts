@@ -8,13 +8,13 @@ export class KeptProfiles {
     this.#database = database
   }
 
-  /** Of the newest that was met of this address and personal root; null: none was. */
+  /** Of the newest that was met of this address under this name: a personal root's, or one of the Mesh; null: none was. */
   newest(address: string, udf: string): Date | null {
     const row = this.#database.sql.get`SELECT issued_at FROM profile_seen WHERE address = ${address} AND udf = ${udf}`
     return row === undefined ? null : dateIn(row, "issued_at")
   }
 
-  /** Written only when it is news. Of an address the roots stay that were met last. */
+  /** Written only when it is news. Of an address the names stay that were met last. */
   saw(address: string, udf: string, issuedAt: Date, now: Date): void {
     const newest = this.newest(address, udf)
     if (newest !== null && issuedAt <= newest) return
@@ -26,7 +26,7 @@ export class KeptProfiles {
         WHERE excluded.issued_at > profile_seen.issued_at`
       this.#database.sql.run`
         DELETE FROM profile_seen WHERE address = ${address} AND udf NOT IN (
-          SELECT udf FROM profile_seen WHERE address = ${address} ORDER BY seen_at DESC, udf LIMIT ${MAX_ROOTS})`
+          SELECT udf FROM profile_seen WHERE address = ${address} ORDER BY seen_at DESC, udf LIMIT ${MAX_NAMES})`
     })
   }
 
@@ -36,5 +36,5 @@ export class KeptProfiles {
   }
 }
 
-/** Of an address; whoever changes them that often alarms people each time. */
-export const MAX_ROOTS = 8
+/** Of an address: eight roots with an account in the Mesh each, and one. Whoever changes them that often alarms people each time. */
+export const MAX_NAMES = 17

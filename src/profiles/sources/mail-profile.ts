@@ -1,13 +1,13 @@
 import { localPartHash } from "../../identity/fingerprint.ts"
 import type { ProfileMailPublic } from "../../identity/profile.ts"
-import type { Address } from "../../message/address.ts"
+import { type Address, addressKey } from "../../message/address.ts"
 import type { AskWeb } from "../../net/web.ts"
 import type { KeySource } from "../key.ts"
 import { meshProfileAnswer, readMeshProfile } from "./mesh-profile-answer.ts"
 import { askPlaces, type Heard, silence } from "./places.ts"
 import { PROFILE_SOURCE, type Published, profileAnswer, readPublished } from "./profile-answer.ts"
 
-/** When the newest profile was issued that was met, for each address and personal root. */
+/** When the newest profile was issued that was met, for each address and each name that its profiles go by. */
 export interface SeenProfiles {
   /** null: none was met. */
   newest(address: string, udf: string): Date | null
@@ -35,37 +35,46 @@ export function mailProfile({ ask, seen, byMesh, now }: MailProfileMeans): KeySo
       ])
       const account = second === null || second.answer === null ? null : readMeshProfile(second.answer.body, address)
       if (account !== null && typeof account !== "string") {
-        refuseReplay({ ...account, udf: account.profile.udf }, seen, now())
+        refuseReplay(account, [account.udf, account.profile.udf, SECOND], seen, now())
         return meshProfileAnswer(account, second?.answer?.url.href ?? "")
       }
+      const wasSecond = byMesh && seen.newest(addressKey(address), SECOND) !== null
+      if (account !== null && wasSecond) throw silence(PROFILE_SOURCE, `${account}, and there was one before`)
       const { published } = first
       // One that is broken is told of, and does not hide the other.
-      const remarks = account === null ? first.remarks : [account, ...first.remarks]
+      const missing = wasSecond ? "the profile of version 2 that was there before is gone" : null
+      const remarks = [account ?? missing ?? [], first.remarks].flat()
       if (published === null) return { candidates: [], remarks }
       const profile = readPublished(published, address)
-      if (typeof profile !== "string") refuseReplay(profile, seen, now())
-      return profileAnswer(profile, published.place)
+      if (typeof profile !== "string") refuseReplay(profile, [profile.udf], seen, now())
+      const answer = profileAnswer(profile, published.place)
+      return { ...answer, remarks: [...remarks, ...answer.remarks] }
     },
   }
 }
 
 /**
- * A profile that is older than one of the same root which was met before is a replay: it may name keys that are lost or revoked since, and says nothing of those there are now.
- * One from the future is taken, but a clock that was wrong once must not make all that come later replays.
+ * A profile that is older than one which was met before under one of its names is a replay: it may name keys that are lost or revoked since, and says nothing of those there are now.
+ * Both versions go by the personal root: hiding the newer one brings no older one back. One from the future is taken, but a clock that was wrong once must not make all that come later
+ * replays.
  * @throws GatewayError KEY_SOURCE_SILENT
  */
 function refuseReplay(
-  { address, udf, issuedAt }: Pick<ProfileMailPublic, "address" | "udf" | "issuedAt">,
+  { address, issuedAt }: Pick<ProfileMailPublic, "address" | "issuedAt">,
+  names: readonly string[],
   seen: SeenProfiles,
   now: Date,
 ): void {
-  const newest = seen.newest(address, udf)
-  if (newest !== null && issuedAt < newest)
-    throw silence(
-      PROFILE_SOURCE,
-      `the profile of ${issuedAt.toISOString()} is older than the one of ${newest.toISOString()} that was there before`,
-    )
-  if (issuedAt <= now) seen.saw(address, udf, issuedAt, now)
+  for (const name of names) {
+    const newest = name === SECOND ? null : seen.newest(address, name)
+    if (newest !== null && issuedAt < newest)
+      throw silence(
+        PROFILE_SOURCE,
+        `the profile of ${issuedAt.toISOString()} is older than the one of ${newest.toISOString()} that was there before`,
+      )
+  }
+  if (issuedAt > now) return
+  for (const name of names) seen.saw(address, name, issuedAt, now)
 }
 
 /**
@@ -98,3 +107,5 @@ function placesOf({ localPart, domain }: Address, version: "" | "v2/"): readonly
 
 /** A profile with two keys of each format is below 20 KB. */
 const MAX_PROFILE_OCTETS = 262_144
+/** What any profile of version 2 goes by, whoever's it is: that an address had one. No fingerprint is written so. */
+const SECOND = "version 2"

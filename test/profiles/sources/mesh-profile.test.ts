@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest"
-import { signMailProfile } from "../../../src/identity/mail-profile.ts"
+import { signMailProfile, verifyMailProfile } from "../../../src/identity/mail-profile.ts"
+import { signProfile } from "../../../src/identity/profile.ts"
 import { parseAddress } from "../../../src/message/address.ts"
 import type { KeyCandidate } from "../../../src/profiles/key.ts"
 import { mailProfile, type SeenProfiles } from "../../../src/profiles/sources/mail-profile.ts"
@@ -18,6 +19,14 @@ const holder = makeHolder(person)
 const pem = (der: Uint8Array) =>
   `-----BEGIN CERTIFICATE-----\n${Buffer.from(der).toString("base64")}\n-----END CERTIFICATE-----\n`
 
+const smime = {
+  protocol: "SMTP",
+  encrypt: "S/MIME",
+  prefer: "encrypt",
+  require: null,
+  key: pem(holder.certificate.der) + pem(person.intermediate.der),
+} as const
+
 function profileOf(of = bob, issuedAt = NOW): Uint8Array {
   return signMailProfile(
     { profile: of.profile, administrator: of.administrator },
@@ -33,17 +42,18 @@ function profileOf(of = bob, issuedAt = NOW): Uint8Array {
           service: "https://mail.two.example/.well-known/mmm/",
           deviceUdf: two.profile.udf,
         },
-        {
-          protocol: "SMTP",
-          encrypt: "S/MIME",
-          prefer: "encrypt",
-          require: null,
-          key: pem(holder.certificate.der) + pem(person.intermediate.der),
-        },
+        smime,
       ],
     },
     person.rootScalar,
   )
+}
+
+function firstVersion(issuedAt: Date): Uint8Array {
+  const root = person.root.der
+  const { udf } = verifyMailProfile(profileOf())
+  const profile = { version: 1, udf, root, address: BOB, name: "Bob", issuedAt, connection: [smime] } as const
+  return new TextEncoder().encode(signProfile(profile, person.rootScalar))
 }
 
 let web: WebHosts
@@ -61,11 +71,11 @@ beforeEach(() => {
 })
 afterAll(() => web?.[Symbol.asyncDispose]())
 
-/** What stands there in version 2; nothing in version 1. */
-function published(octets: Uint8Array | number): void {
+/** What stands there in version 2, and in version 1. */
+function published(second: Uint8Array | number, first: Uint8Array | number = 404): void {
   web.answer = ({ url = "" }, response) => {
-    if (!url.includes("/mail-profile/v2/two.example/")) response.writeHead(404).end()
-    else if (typeof octets === "number") response.writeHead(octets).end()
+    const octets = url.includes("/mail-profile/v2/two.example/") ? second : first
+    if (typeof octets === "number") response.writeHead(octets).end()
     else response.end(octets)
   }
 }
@@ -115,6 +125,38 @@ describe("a mail profile of version 2", () => {
     await lookup()
     published(profileOf(bob, new Date(NOW.getTime() - 86_400_000)))
     await expect(lookup()).rejects.toMatchObject({ code: "KEY_SOURCE_SILENT" })
+  })
+
+  test("hidden behind an older one of version 1 is a replay, and no answer", async () => {
+    published(profileOf())
+    await lookup()
+    published(404, firstVersion(new Date(NOW.getTime() - 86_400_000)))
+    await expect(lookup()).rejects.toMatchObject({ code: "KEY_SOURCE_SILENT" })
+    published(404, firstVersion(NOW))
+    const { candidates = [], remarks } = (await lookup()) ?? {}
+    expect(candidates.map(({ format }) => format)).toEqual(["smime"])
+    expect(remarks).toEqual(["the profile of version 2 that was there before is gone"])
+  })
+
+  test("older than one of version 1 that was there before is a replay, and no answer", async () => {
+    published(404, firstVersion(NOW))
+    expect((await lookup())?.candidates).toHaveLength(1)
+    published(profileOf(bob, new Date(NOW.getTime() - 86_400_000)))
+    await expect(lookup()).rejects.toMatchObject({ code: "KEY_SOURCE_SILENT" })
+  })
+
+  test("that is broken is told of beside version 1, and is no answer where there was one before", async () => {
+    const broken = new TextEncoder().encode("<html>")
+    published(broken, firstVersion(NOW))
+    const { candidates = [], remarks } = (await lookup()) ?? {}
+    expect(candidates.map(({ format }) => format)).toEqual(["smime"])
+    expect(remarks).toEqual([expect.stringMatching(/^what stands there is no signed profile of version 2: /)])
+    published(profileOf())
+    await lookup()
+    for (const first of [404, firstVersion(NOW)]) {
+      published(broken, first)
+      await expect(lookup()).rejects.toMatchObject({ code: "KEY_SOURCE_SILENT" })
+    }
   })
 
   test("a server that does not answer is no answer", async () => {

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest"
 import { KeptDepartures } from "../../../src/store/departures.ts"
 import { KeptExpiryWarnings } from "../../../src/store/expiry-warnings.ts"
-import { KeptProfiles, MAX_ROOTS } from "../../../src/store/kept-profiles.ts"
+import { KeptProfiles, MAX_NAMES } from "../../../src/store/kept-profiles.ts"
 import { KeptKeyAnswers, MAX_ANSWER_LENGTH } from "../../../src/store/key-answers.ts"
 import { KeptKeyMemory } from "../../../src/store/key-memory.ts"
 import { KeptVerdicts, MailKeys } from "../../../src/store/mail-keys.ts"
@@ -35,9 +35,9 @@ export function keysConformance(driver: StateDriver): void {
       kept.saw("b@else.test", "B", later(1), later(4))
       kept.saw("c@else.test", "A", later(1), later(4))
       expect(["A", "B"].map((udf) => kept.newest("b@else.test", udf))).toEqual([later(2), later(1)])
-      for (let root = 0; root < MAX_ROOTS; root += 1) kept.saw("b@else.test", `C${root}`, later(1), later(5 + root))
+      for (let root = 0; root < MAX_NAMES; root += 1) kept.saw("b@else.test", `C${root}`, later(1), later(5 + root))
       expect(["A", "B", "C0"].map((udf) => kept.newest("b@else.test", udf))).toEqual([null, null, later(1)])
-      expect([kept.forget("b@else.test"), kept.forget("b@else.test")]).toEqual([MAX_ROOTS, 0])
+      expect([kept.forget("b@else.test"), kept.forget("b@else.test")]).toEqual([MAX_NAMES, 0])
       expect([kept.newest("b@else.test", "C0"), kept.newest("c@else.test", "A")]).toEqual([null, later(1)])
     })
   })
