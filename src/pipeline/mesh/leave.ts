@@ -187,6 +187,8 @@ function fallenBack(
   const stated = withoutMethod(left, "mesh")
   const decision = resolution === null ? null : decide(stated, resolution)
   log.info("mesh.not-taken", { id: job.spoolId, recipient: job.recipient, because })
+  // Whoever is silent now may have the key tomorrow.
+  if (decision?.kind === "wait") return { kind: "elsewhere", left: { ...left, decision } }
   if (resolution === null || decision?.kind !== "encrypt")
     return failed(job.recipient, "5.7.1", `not taken over the Mesh: ${because}`)
   correspondents.used(resolution, decision.key)

@@ -238,6 +238,16 @@ const rows: readonly (readonly [what: string, given: Given, outcome: string, lef
   ],
   ["his service refuses: by SMTP", { posting: { kind: "refused", diagnostic: "not a contact" } }, "done", "both"],
   [
+    "refuses, and who may have another key does not answer: it waits, and does not come back",
+    {
+      posting: { kind: "refused", diagnostic: "not a contact" },
+      known: { ...both, unanswered: [{ source: "wkd", trust: "domain", because: "timed out" }] },
+      policy: 'methods = ["mesh", "openpgp"]',
+    },
+    "retry",
+    "mesh",
+  ],
+  [
     "refuses, and policy has no other way: its sender is told",
     { posting: { kind: "refused", diagnostic: "not a contact" }, policy: 'methods = ["mesh"]' },
     "failed",
