@@ -27,7 +27,7 @@ export interface MeshAccountRecord extends Pick<MeshAccount, "connection" | "act
 /** The Mesh accounts of our people. Reads are cached until the change sequence moves. */
 export class MeshAccounts {
   readonly #database: State
-  #cache: { readonly sequence: number; readonly accounts: Map<string, MeshAccount | null> } | null = null
+  #cache: { readonly sequence: number; readonly accounts: Map<string, MeshAccount> } | null = null
 
   constructor(database: State) {
     this.#database = database
@@ -41,7 +41,9 @@ export class MeshAccounts {
     const known = accounts.get(key)
     if (known !== undefined) return known
     const row = this.#database.sql.get`SELECT * FROM mesh_account WHERE account = ${key}`
-    const found = row === undefined ? null : accountIn(row)
+    // Whom strangers ask for and nobody is: of those there is no end.
+    if (row === undefined) return null
+    const found = accountIn(row)
     accounts.set(key, found)
     return found
   }

@@ -76,6 +76,14 @@ export function meshAccountsConformance(driver: StateDriver): void {
       expect(accounts.byUdf(written(alice.udf)) !== null).toBe(found)
     })
 
+    test("whom nobody is is not remembered: strangers ask for any number of them", () => {
+      expect(accounts.of(ALICE)).toBeNull()
+      database.sql.run`
+        INSERT INTO mesh_account (account, name, profile, connection, activation, mail_profile)
+        VALUES (${ALICE}, 'A', ${alice.envelope}, ${alice.envelope}, ${alice.envelope}, ${alice.envelope})`
+      expect(accounts.of(ALICE)?.udf).toBe(alice.udf)
+    })
+
     test("an address that is none has no account", () => expect(accounts.of("alice")).toBeNull())
 
     test("each change moves the sequence, but for what is left with us", () => {
