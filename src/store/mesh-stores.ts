@@ -87,13 +87,18 @@ export class MeshStores {
       if (!isExpected) return { kind: "conflict", stores: ends }
       const after = updates.map((update, index) => written(update, before[index] ?? EMPTY))
       const grown = after.reduce((sum, one, index) => sum + one.tail.end - (before[index]?.tail.end ?? 0), 0)
-      if (this.octets(account) + grown > this.#maxOctets) return { kind: "full" }
+      if (this.octets(account) + grown > this.#roomFor(updates)) return { kind: "full" }
       updates.forEach(({ store }, index) => {
         const one = after[index]
         if (one !== undefined) this.#keep(account, store, one, at)
       })
       return { kind: "appended", stores: updates.map(({ store }, index) => endOf(store, after[index] ?? EMPTY)) }
     })
+  }
+
+  /** What others send, which nobody says the place of, leaves room for the account's own: a device is revoked by one entry more. */
+  #roomFor(updates: readonly StoreUpdate[]): number {
+    return updates.some(({ expected }) => expected === null) ? this.#maxOctets * OTHERS_PART : this.#maxOctets
   }
 
   /** Octets of all stores of the account. */
@@ -243,5 +248,6 @@ function digestIn(text: string): Uint8Array {
 
 const TYPE = "Merkle"
 const EMPTY: Sequence = { tail: { type: TYPE, end: 0, links: noLinks() }, digest: new Uint8Array(64), frames: [] }
+const OTHERS_PART = 7 / 8
 /** Given out at once; each has some 200 octets beside its content. */
 const MAX_FRAMES = 256

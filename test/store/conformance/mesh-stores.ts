@@ -131,6 +131,15 @@ export function meshStoresConformance(driver: StateDriver): void {
       ).toBe("appended")
     }, 1_500))
 
+  test("what others send leaves room for what the account's own devices write", () =>
+    withStores((stores) => {
+      for (let sent = 0; sent < 20; sent += 1) put(stores, "Inbound", "x".repeat(200))
+      expect(put(stores, "Inbound", "x".repeat(200))).toEqual({ kind: "full" })
+      const { frames, digest } = stores.end(ALICE, "Access")
+      const revoked = { store: "Access", expected: { frames, digest }, entries: [entry("revoked")] }
+      expect(stores.append(ALICE, [revoked], AT).kind).toBe("appended")
+    }, 8_000))
+
   test("frames are given out in their order, as many as are wanted, and one at least", () =>
     withStores((stores) => {
       put(stores, "Inbound", "one", "two", "three")
