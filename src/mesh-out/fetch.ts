@@ -14,6 +14,7 @@ export type Fetched = { readonly kind: "whole" } | { readonly kind: "later" | "g
 /**
  * Fetches published mail, from where it broke off before. What came is kept whatever happens, and verified by whoever reads it.
  * @param part the same file each time, as it is then
+ * @param limitMs of all of it; what is not there by then is fetched by the next attempt at delivery
  */
 export async function fetchBulk(
   url: URL,
@@ -21,16 +22,29 @@ export async function fetchBulk(
   maxOctets: number,
   peers: HttpsPeers,
   signal: AbortSignal,
+  limitMs = FETCH_MS,
 ): Promise<Fetched> {
-  for (;;) {
-    const before = await part()
-    const fetched = await fetchOnce(url, before, maxOctets, peers, signal)
-    if (fetched.kind !== "broken") return fetched
-    // Again at once while there is something to show for it; else the next attempt at delivery goes on here.
-    if ((await part()).sizeOctets <= before.sizeOctets) return { kind: "later", diagnostic: fetched.diagnostic }
+  const limit = AbortSignal.timeout(limitMs)
+  try {
+    return await fetched(url, part, maxOctets, peers, AbortSignal.any([signal, limit]))
+  } catch (error) {
+    signal.throwIfAborted()
+    if (limit.aborted) return { kind: "later", diagnostic: `${url.host}: is not through after ${limitMs / 1000} s` }
+    throw error
   }
 }
 
+async function fetched(...[url, part, maxOctets, peers, signal]: Fetching): Promise<Fetched> {
+  for (;;) {
+    const before = await part()
+    const once = await fetchOnce(url, before, maxOctets, peers, signal)
+    if (once.kind !== "broken") return once
+    // Again at once while there is something to show for it; else the next attempt at delivery goes on here.
+    if ((await part()).sizeOctets <= before.sizeOctets) return { kind: "later", diagnostic: once.diagnostic }
+  }
+}
+
+type Fetching = [url: URL, part: () => Promise<FetchedPart>, maxOctets: number, peers: HttpsPeers, signal: AbortSignal]
 type Once = Fetched | { readonly kind: "broken"; readonly diagnostic: string }
 
 async function fetchOnce(
@@ -98,3 +112,6 @@ async function* exactly(body: AsyncIterable<Uint8Array>, octets: number): AsyncG
   }
   if (left > 0) throw new GatewayError("WEB_BROKEN", "published mail: broke off")
 }
+
+/** Whoever gives out an octet now and then must not hold an attempt at delivery for as long as he likes. */
+const FETCH_MS = 600_000

@@ -120,6 +120,18 @@ describe("published mail", () => {
     expect(await digestOfWhole(to)).toBe(wanted)
   })
 
+  test("its publisher takes his time: later, however long he would go on", async () => {
+    const idle = createTcp((client) => void client.on("error", () => undefined)).listen(0, "127.0.0.1")
+    await once(idle, "listening")
+    stack.defer(() => void idle.close())
+    const using = peers({ port: (idle.address() as { port: number }).port })
+    const diagnostic = `${HOST}: is not through after 0.05 s`
+    expect(await fetchBulk(url, part, 4_000_000, using, signal, 50)).toEqual({ kind: "later", diagnostic })
+    await expect(fetchBulk(url, part, 4_000_000, using, AbortSignal.abort(new Error("ended")), 50)).rejects.toThrow(
+      "ended",
+    )
+  })
+
   test("there is more than is published: it begins anew, next time", async () => {
     await (await part()).append(inPieces(new Uint8Array(OCTETS.length + 5), 65_536))
     expect(await fetch()).toMatchObject({ kind: "later" })
