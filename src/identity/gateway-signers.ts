@@ -2,7 +2,7 @@ import { readCertificate } from "../crypto/cms/certificate.ts"
 import type { CmsIdentity } from "../crypto/cms/signed.ts"
 import { apartIdentity } from "../crypto/openpgp/gateway-subkey.ts"
 import type { OpenPgpIdentity } from "../crypto/openpgp/sign.ts"
-import { signP256 } from "../crypto/primitives/sign.ts"
+import { signP256Alike } from "../crypto/primitives/sign-alike.ts"
 import type { Account, Format } from "../store/account.ts"
 import type { GatewayKey, GatewayKeys } from "../store/gateway-keys.ts"
 import { signingKeyState } from "../store/signing-folder.ts"
@@ -62,7 +62,8 @@ export class GatewaySigners {
     const signer: CmsIdentity = {
       certificate: readCertificate(key.certificate),
       chain: [intermediate, root],
-      key: { algorithm: "ecdsa", sign: async (octets) => signP256(secret, octets, "der") },
+      // What is sealed and posted again has to be the same message: another signature would make it another, which comes twice.
+      key: { algorithm: "ecdsa", sign: async (octets) => signP256Alike(secret, octets) },
     }
     return { kind: "signer", format: "smime", signer }
   }

@@ -1,6 +1,7 @@
 import { chmodSync, writeFileSync } from "node:fs"
 import fc from "fast-check"
 import { afterEach, beforeEach, describe, expect, test } from "vitest"
+import { verifyP256 } from "../../src/crypto/primitives/sign.ts"
 import { GatewayError } from "../../src/errors.ts"
 import { makeAccount, renewAccount } from "../../src/identity/account.ts"
 import { applyRequest } from "../../src/identity/apply.ts"
@@ -67,6 +68,7 @@ async function server() {
       const found = signers.of(ALICE, format, accepted)
       return found.kind === "none" ? found.because : found.format
     },
+    signer: (format: Format) => signers.of(ALICE, format, NOW),
     async [Symbol.asyncDispose]() {
       database.close()
       await folder[Symbol.asyncDispose]()
@@ -189,6 +191,17 @@ test("a successor signs what is accepted from then on; what was accepted before 
   ])
   there.gatewayKeys.remove(ALICE, first.key.id)
   expect(there.signing("smime", NOW, dayAfter(11))).toBe("smime")
+})
+
+test("what is signed again is the same: a message that is tried again must not become another one", async () => {
+  there.apply((await certified(there.person, await there.make("smime"))).request)
+  const found = there.signer("smime")
+  if (found.kind === "none" || found.format !== "smime") throw new Error("no signer")
+  const { certificate, key } = found.signer
+  const octets = new TextEncoder().encode("attributes")
+  const [first, second] = await Promise.all([key.sign(octets), key.sign(octets)])
+  expect(second).toEqual(first)
+  expect(verifyP256(certificate.point ?? new Uint8Array(0), octets, first, "der")).toBe(true)
 })
 
 test("a renewed account's keys go on; those of an account that was made anew sign nothing", async () => {
