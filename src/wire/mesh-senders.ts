@@ -14,7 +14,10 @@ import { mailProfiles } from "./mail-profiles.ts"
 export type Look = (address: Address) => Promise<Resolution>
 
 /** Whose mail comes in over the Mesh, and whom we know: our people by their profiles, everybody else by the mail profile that he publishes, which is where mail to him would go as well. */
-export function meshSenders({ config, database, now }: Core, look: Look): MeshSenders {
+export function meshSenders(
+  { config, database, now }: Pick<Core, "config" | "database" | "now">,
+  look: Look,
+): MeshSenders {
   const accounts = new MeshAccounts(database)
   const contacts = new Contacts(database)
   const { device } = openMeshHost(config.secrets, now())
@@ -40,8 +43,8 @@ export function meshSenders({ config, database, now }: Core, look: Look): MeshSe
       const overMesh = found.connection.find((one) => one.protocol === "Mesh")
       return { profile: found.profile, gatewayDevice: overMesh?.protocol === "Mesh" ? overMesh.deviceUdf : null }
     }
-    if (profiles.length === 0 && unanswered.length > 0)
-      throw new GatewayError("KEY_SOURCE_SILENT", `mesh: no answer about ${address}`)
+    // What else is known may be of the time before this profile.
+    if (unanswered.length > 0) throw new GatewayError("KEY_SOURCE_SILENT", `mesh: no answer about ${address}`)
     return null
   }
 }
