@@ -25,7 +25,7 @@ export function meshReceivers(core: Core, queue: Pick<Queue, "add">, corresponde
     connectionOf: knownConnections(),
     certificatesOf: (address: string) => {
       const account = people.account(address)
-      if (account?.formats[0] !== "smime") return null
+      if (account?.formats[0] !== "smime") return []
       return account.keys.filter(({ format }) => format === "smime").map(({ certificate }) => sha256(certificate))
     },
     hostname: config.hostname,

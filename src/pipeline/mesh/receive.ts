@@ -24,8 +24,8 @@ export interface ReceivingMeans {
   readonly seen: SeenMail
   readonly keep: KeepMail
   readonly connectionOf: typeof verifyConnectionDevice
-  /** Digests (SHA-256) of the certificates that an account reads S/MIME by; null: it does not read S/MIME. */
-  certificatesOf(account: string): readonly Uint8Array[] | null
+  /** Digests (SHA-256) of the certificates that an account reads S/MIME by; none: it does not read S/MIME, and nothing else can be made of what is sealed. */
+  certificatesOf(account: string): readonly Uint8Array[]
   readonly hostname: string
   readonly maxMailOctets: number
   readonly log: Log
@@ -105,9 +105,8 @@ function unfitness(
   const ageMs = now.getTime() - statement.date.getTime()
   if (ageMs > MAX_AGE_MS || ageMs < -MAX_AHEAD_MS) return "too old, or of the future"
   if (statement.payloadOctets > means.maxMailOctets) return "too large"
-  const certificates = means.certificatesOf(account.address)
-  if (certificates === null) return statement.cms === null ? null : "other certificate"
   const { cms } = statement
+  const certificates = means.certificatesOf(account.address)
   const isReadable = cms !== null && certificates.some((digest) => Buffer.compare(digest, cms.kid) === 0)
   return isReadable ? null : "other certificate"
 }

@@ -116,7 +116,15 @@ const refusals: readonly (readonly [what: string, reason: string, () => Promise<
   [
     "for S/MIME, to an account without",
     "other certificate",
-    () => receiving({ certificatesOf: () => null }).post(mail),
+    () => receiving({ certificatesOf: () => [] }).post(mail),
+  ],
+  [
+    "not for S/MIME, to an account without: nobody could make of it what the account reads",
+    "other certificate",
+    async () => {
+      const recipient = { profile: bob.profile, certificate: null }
+      return receiving({ certificatesOf: () => [] }).post((await sealed(entity(), { recipient })).message)
+    },
   ],
   ["larger than the gateway takes", "too large", () => receiving({ maxMailOctets: 10 }).post(mail)],
   [
