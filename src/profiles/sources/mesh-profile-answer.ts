@@ -20,7 +20,10 @@ export function readMeshProfile(octets: Uint8Array, address: Address): MailProfi
 
 /** The ways to write to its account: over the Mesh, and its keys of SMTP. All are known by the personal root, as those of version 1. */
 export function meshProfileAnswer(profile: MailProfile, place: string): SourceAnswer {
-  const found = profile.connection.map((entry): SourceAnswer => {
+  const overMesh = profile.connection.find(({ protocol }) => protocol === "Mesh")
+  // The first way over the Mesh is the one that is gone; each candidate is the whole profile, to be verified and kept.
+  const ways = profile.connection.filter((entry) => entry.protocol !== "Mesh" || entry === overMesh)
+  const found = ways.map((entry): SourceAnswer => {
     if (entry.protocol !== "Mesh") return keysOf(entry, profile, place)
     const account: KeyCandidate = {
       format: "mesh",

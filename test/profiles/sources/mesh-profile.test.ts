@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest"
-import { signMailProfile, verifyMailProfile } from "../../../src/identity/mail-profile.ts"
+import { type MailProfileContent, signMailProfile, verifyMailProfile } from "../../../src/identity/mail-profile.ts"
 import { signProfile } from "../../../src/identity/profile.ts"
 import { parseAddress } from "../../../src/message/address.ts"
 import type { KeyCandidate } from "../../../src/profiles/key.ts"
@@ -27,24 +27,18 @@ const smime = {
   key: pem(holder.certificate.der) + pem(person.intermediate.der),
 } as const
 
-function profileOf(of = bob, issuedAt = NOW): Uint8Array {
+const overMesh = {
+  protocol: "Mesh",
+  prefer: "encrypt",
+  require: "encrypt",
+  service: "https://mail.two.example/.well-known/mmm/",
+  deviceUdf: two.profile.udf,
+} as const
+
+function profileOf(of = bob, issuedAt = NOW, ways: MailProfileContent["connection"] = [overMesh, smime]): Uint8Array {
   return signMailProfile(
     { profile: of.profile, administrator: of.administrator },
-    {
-      name: "Bob",
-      root: person.root.der,
-      issuedAt,
-      connection: [
-        {
-          protocol: "Mesh",
-          prefer: "encrypt",
-          require: "encrypt",
-          service: "https://mail.two.example/.well-known/mmm/",
-          deviceUdf: two.profile.udf,
-        },
-        smime,
-      ],
-    },
+    { name: "Bob", root: person.root.der, issuedAt, connection: ways },
     person.rootScalar,
   )
 }
@@ -100,6 +94,17 @@ describe("a mail profile of version 2", () => {
     ])
     expect(new Set(candidates.map(({ lineage }) => lineage)).size).toBe(1)
     for (const candidate of candidates) expect(await judged(candidate)).toMatchObject({ kind: "usable" })
+  })
+
+  test("with many ways over the Mesh has one: each would be the whole profile, verified and kept", async () => {
+    published(
+      profileOf(
+        bob,
+        NOW,
+        Array.from({ length: 32 }, () => overMesh),
+      ),
+    )
+    expect((await lookup())?.candidates).toHaveLength(1)
   })
 
   test("of somebody else is not used", async () => {
