@@ -18,8 +18,9 @@ export function meshReceivers(core: Core, queue: Pick<Queue, "add">, corresponde
   const { config, database, people, log } = core
   if (config.mesh.service === null) return new Map()
   const seen = new KeptMeshMail(database)
+  const senders = meshSenders(core, correspondents)
   const means = {
-    senders: meshSenders(core, (address) => correspondents.resolve(address)),
+    senders,
     seen,
     keep: keeping(core, queue, seen),
     connectionOf: knownConnections(),
@@ -33,7 +34,7 @@ export function meshReceivers(core: Core, queue: Pick<Queue, "add">, corresponde
     log,
   }
   // Strangers are looked up anew: what was said of them before they came may be nothing.
-  const vouched = meshSenders(core, (address) => correspondents.ask(address)).find
+  const vouched = (address: string, udf: string) => senders.find(address, udf, "anew")
   return new Map<string, Receive>([
     ["MessageMail", (posted) => receiveMail(posted, means)],
     ["MessageContact", contactReceiver(core, vouched)],

@@ -32,7 +32,7 @@ function find(unanswered: Resolution["unanswered"], udf: string) {
   const octets = signMailProfile(before, content, person.rootScalar)
   const keys = [{ format: "mesh", octets } as unknown as UsableKey]
   const look = async () => ({ ...UNKNOWN, address: BOB, keys, unanswered })
-  return meshSenders({ config, database, now: () => NOW }, look).find(BOB, udf)
+  return meshSenders({ config, database, now: () => NOW }, { resolve: look, ask: look }).find(BOB, udf, "before")
 }
 
 test("a sender is known by the profile that his domain publishes, with his gateway's device", async () => {

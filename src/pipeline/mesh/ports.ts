@@ -107,8 +107,11 @@ export interface MeshSenders {
    * @returns null: nobody vouches for a profile of this name at this address
    * @throws GatewayError KEY_SOURCE_SILENT
    */
-  find(address: string, udf: string): Promise<KnownSender | null>
+  find(address: string, udf: string, asked: AskedWhen): Promise<KnownSender | null>
 }
+
+/** What was said before will do, or everybody is asked again. */
+export type AskedWhen = "before" | "anew"
 
 /** What is remembered of mail that came, so that none comes twice. */
 export interface MailIdentity {

@@ -8,6 +8,7 @@ import { isNameOf } from "../../mesh/profile.ts"
 import { parseAddress } from "../../message/address.ts"
 import type { SpoolEntry } from "../../store/spool.ts"
 import type {
+  AskedWhen,
   ClaimedSender,
   KeepMail,
   KnownSender,
@@ -53,7 +54,19 @@ async function received(posted: PostedMail, means: ReceivingMeans): Promise<Mail
   const claimed = claimedSender(posted.message)
   if (claimed === null) return refused("malformed")
   if (!means.senders.admits(posted.account.address, claimed)) return refused(STRANGER)
-  const sender = await knownSender(claimed, means.senders)
+  const receipt = await receivedFrom(claimed, "before", posted, means)
+  // Who has another account, service or gateway now has published that, and what was heard of him is of the time before.
+  const isOver = receipt.kind === "refused" && CHANGING.has(receipt.reason)
+  return isOver ? receivedFrom(claimed, "anew", posted, means) : receipt
+}
+
+async function receivedFrom(
+  claimed: ClaimedSender,
+  asked: AskedWhen,
+  posted: PostedMail,
+  means: ReceivingMeans,
+): Promise<MailReceipt> {
+  const sender = await knownSender(claimed, asked, means.senders)
   if (sender === "silent") return { kind: "later" }
   if (sender === null) return refused("other sender")
   const { serviceUdf } = sender.profile
@@ -84,10 +97,11 @@ function claimedSender(message: Uint8Array): ClaimedSender | null {
 
 async function knownSender(
   { address, udf }: ClaimedSender,
+  asked: AskedWhen,
   senders: MeshSenders,
 ): Promise<KnownSender | null | "silent"> {
   try {
-    return await senders.find(address, udf)
+    return await senders.find(address, udf, asked)
   } catch (error) {
     if (hasCode(error, "KEY_SOURCE_SILENT")) return "silent"
     throw error
@@ -101,7 +115,7 @@ function unfitness(
   { account, now }: PostedMail,
   means: ReceivingMeans,
 ): string | null {
-  if (via === "gateway" && connection.subject !== gatewayDevice) return "device revoked"
+  if (via === "gateway" && connection.subject !== gatewayDevice) return REVOKED
   const ageMs = now.getTime() - statement.date.getTime()
   if (ageMs > MAX_AGE_MS || ageMs < -MAX_AHEAD_MS) return "too old, or of the future"
   if (statement.payloadOctets > means.maxMailOctets) return "too large"
@@ -162,6 +176,8 @@ function refused(reason: string): MailReceipt {
   return { kind: "refused", reason }
 }
 
+const REVOKED = "device revoked"
+const CHANGING: ReadonlySet<string> = new Set(["other sender", "other service", REVOKED])
 /** What everybody is told whom the recipient does not know: who may ask to be known sends a MessageContact. */
 const STRANGER = "not a contact"
 /** Longer than any queue tries, and as long as mail is remembered ({@link SeenMail}) at least. */

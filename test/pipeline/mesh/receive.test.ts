@@ -4,7 +4,18 @@ import { signerWith } from "../../../src/mesh/key-data.ts"
 import { ROLE_SEND_MAIL } from "../../../src/mesh/mail/check.ts"
 import { signMail } from "../../../src/mesh/mail/seal.ts"
 import { readMail } from "../../../src/mesh/mail/statement.ts"
-import { alice, bob, entity, mallory, NOW, otherService, outgoing, sealed, serviceOne } from "../../mesh/mail-world.ts"
+import {
+  alice,
+  bob,
+  gateway as device,
+  entity,
+  mallory,
+  NOW,
+  otherService,
+  outgoing,
+  sealed,
+  serviceOne,
+} from "../../mesh/mail-world.ts"
 import { connectedDevice } from "../../mesh/people.ts"
 import { type Kept, receiving, seenMail, senderOf } from "./world.ts"
 
@@ -113,11 +124,7 @@ const refusals: readonly (readonly [what: string, reason: string, () => Promise<
     "other certificate",
     () => receiving({ certificatesOf: () => [new Uint8Array(32)] }).post(mail),
   ],
-  [
-    "for S/MIME, to an account without",
-    "other certificate",
-    () => receiving({ certificatesOf: () => [] }).post(mail),
-  ],
+  ["for S/MIME, to an account without", "other certificate", () => receiving({ certificatesOf: () => [] }).post(mail)],
   [
     "not for S/MIME, to an account without: nobody could make of it what the account reads",
     "other certificate",
@@ -150,6 +157,16 @@ const refusals: readonly (readonly [what: string, reason: string, () => Promise<
 ]
 test.each(refusals)("refused: %s", async (_, reason, act) => {
   expect(await act()).toEqual({ kind: "refused", reason })
+})
+
+test.each([
+  ["another gateway", { profile: own, gatewayDevice: null }],
+  ["another service", { profile: senderOf(otherService.profile.udf), gatewayDevice: device.profile.udf }],
+  ["another account", null],
+])("what was heard of the sender before names %s: he is asked about again", async (_, before) => {
+  const anew = { profile: own, gatewayDevice: device.profile.udf }
+  const senders = { admits: () => true, find: async (...[, , asked]: unknown[]) => (asked === "anew" ? anew : before) }
+  expect(await receiving({ senders }).post(mail)).toEqual({ kind: "accepted" })
 })
 
 test("a source that does not answer: later, and nothing is kept", async () => {
