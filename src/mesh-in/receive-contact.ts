@@ -118,6 +118,8 @@ async function vouchedFor({ contact, verdict, means }: Arrived, act: () => boole
   const known = means.book.contacts.at(account, address)
   if (known?.state === "blocked") return refused("not a contact")
   if (known !== null && known.udf !== udf) return refused("known by another profile")
+  const same = means.book.contacts.byUdf(account, udf)
+  if (same !== null && same.address !== address) return refused("known under another address")
   return act() ? ACCEPTED : LATER
 }
 

@@ -288,6 +288,19 @@ describe("whom the person has asked", () => {
     return sent
   }
 
+  test("and has asked himself under another address is one person still: known under one", async () => {
+    const other = meshAccount("carola@one.example", 4, hers.profile.udf)
+    expect(other.profile.udf).toBe(carol.profile.udf)
+    domains.set(other.profile.address, { udf: other.profile.udf, gatewayDevice: carolsDevice })
+    const { pin } = daveAsks()
+    const speaker = gatewayOf(other, 90)
+    expect(await postWithWork(request({ messageId: "NDUI-ZEMQ-QXK4-VOFF-6KEX-GHCG-3ZD6" }, speaker, other))).toEqual(
+      accepted,
+    )
+    expect(await post(answer(pin))).toEqual(refusal("known under another address"))
+    expect(contacts.of(DAVE).map(({ address }) => address)).toEqual([other.profile.address])
+  })
+
   test("is a contact with his answer, and needs no work", async () => {
     const { pin } = daveAsks()
     const message = answer(pin)
