@@ -50,7 +50,10 @@ function textOf(request: ShownRequest, isDelegated: boolean): readonly string[] 
     "",
     "He writes, and nobody has checked it:",
     "",
-    ...text.split("\n").map((line) => `  | ${line}`),
+    ...text
+      .split("\n")
+      .flatMap(broken)
+      .map((line) => `  | ${line}`),
     "",
     "Whoever knows him otherwise can compare the profile with what he says it is. To answer, on the gateway:",
     "",
@@ -61,6 +64,13 @@ function textOf(request: ShownRequest, isDelegated: boolean): readonly string[] 
   ]
 }
 
+/** Whoever shows a long line breaks it, and what is left of it would stand there without a bar. Behind a blank, where there is one. */
+function broken(line: string): readonly string[] {
+  return line === "" ? [line] : (line.match(LINE) ?? [])
+}
+
+/** 68 characters, each of a code point. */
+const LINE = /.{1,68}$|.{1,68}(?<= )|.{1,68}/gsu
 const SIGNED: Readonly<Record<Speaker["via"], string>> = {
   person: "with the key of the account itself",
   device: "by a device of the account's",

@@ -50,6 +50,16 @@ describe("the mail that shows a request", () => {
     expect(text).toContain("  | Hello\r\n  | \r\n  |   profile   MDDK\r\n  | To answer, on the gateway:\r\n")
   })
 
+  test("breaks his lines itself: what a client breaks would begin a line without a bar", () => {
+    const written = `${"Hello ".repeat(20)}\n${"x".repeat(1_000 - 121)}`
+    const lines = mail({ text: written }).split("\r\n")
+    expect(Math.max(...lines.filter((line) => line.startsWith("  | ")).map((line) => line.length))).toBeLessThanOrEqual(
+      72,
+    )
+    expect(lines.filter((line) => /Hello|xx/.test(line)).every((line) => line.startsWith("  | "))).toBe(true)
+    expect(lines.map((line) => line.replace(/^ {2}\| /, "")).join("")).toContain("Hello ".repeat(20) + "x".repeat(879))
+  })
+
   test("says who introduces him, and whose requests they are to whoever handles them", () => {
     const text = mail({ introducer: "erin@two.example" }, true)
     expect(text).toContain("known to  erin@two.example, who is a contact already")
