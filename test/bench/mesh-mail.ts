@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process"
-import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { eventually, type Instance } from "../harness/instance.ts"
 import { type Device, type MeshGateway, MeshWorld, ONE, TWO } from "../interop/internet/mesh-world.ts"
@@ -17,6 +17,8 @@ const BULK_OCTETS = 1_000_000_000
 export async function bench(): Promise<Row[]> {
   await using world = await MeshWorld.start({ configured: forBench, isTapped: false })
   await world.one.instance.must("account", "add", ALICE)
+  // Who is first is postmaster, and gets mail of the gateway's own.
+  await world.two.instance.must("account", "add", `admin@${TWO.domain}`)
   await world.two.instance.must("account", "add", BOB)
   const alice = await world.one.instance.device(ALICE, "laptop")
   await world.serve()
@@ -27,7 +29,7 @@ export async function bench(): Promise<Row[]> {
     const target = expected
     const start = performance.now()
     await submitAll(world, alice, by, messages)
-    await eventually("all messages have arrived", () => readdirSync(inbox).length >= target, 300_000)
+    await eventually("all messages have arrived", () => filesIn(inbox).length >= target, 300_000)
     return (messages / (performance.now() - start)) * 1000
   }
   const [overMesh, bySmtp]: [number[], number[]] = [[], []]
@@ -77,14 +79,14 @@ function mail(by: string, number: number): Buffer {
 
 /** A gigabyte, from the moment that the first gateway begins to deliver it: its time is compared with that of a copy over loopback, and the memory of both gateways is watched. */
 async function bulk(world: MeshWorld, alice: Device, inbox: string): Promise<Row[]> {
-  const before = readdirSync(inbox).length
   using client = await world.submitting(alice)
   const head = mail("mesh", 0)
   const text = Buffer.alloc(BULK_OCTETS - head.length, LINE)
   using memory = new Watched([world.one, world.two])
   await client.send([BOB], Buffer.concat([head, text]))
   const start = performance.now()
-  await eventually("a gigabyte has arrived", () => readdirSync(inbox).length > before, 600_000)
+  const isHere = () => filesIn(inbox).some((name) => statSync(join(inbox, name)).size > BULK_OCTETS)
+  await eventually("a gigabyte has arrived", isHere, 600_000)
   const seconds = (performance.now() - start) / 1000
   const grown = memory.grown()
   return [
@@ -132,6 +134,11 @@ class Watched {
     for (const [at, gateway] of this.#gateways.entries())
       this.#most[at] = Math.max(this.#most[at] ?? 0, residentMegabytes(gateway))
   }
+}
+
+/** The folder is made with the first message. */
+function filesIn(folder: string): string[] {
+  return existsSync(folder) ? readdirSync(folder) : []
 }
 
 function residentMegabytes({ instance }: MeshGateway): number {
