@@ -1,9 +1,9 @@
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
+import { ownProcess } from "../cli/postern.ts"
 import { type DeviceSettings, eventually, Instance } from "../harness/instance.ts"
 import { peer } from "../harness/peers.ts"
-import { runProgram } from "../harness/program.ts"
 import { ImapSession, openWithGnupg, openWithOpenssl } from "../harness/reading.ts"
 import { sendMail } from "../harness/wire.ts"
 
@@ -65,9 +65,9 @@ async function deliver(to: string, text: string, count: number): Promise<void> {
   await eventually("delivery", () => stored(gateway, to).length === count)
 }
 
-/** A command on the machine without an instance. */
+/** A command on the machine without an instance: where this test runs there may be one (`npm start` makes it). */
 async function atDesk(...args: string[]): Promise<string> {
-  const { code, stdout, stderr } = await runProgram([...args, "--keyring", desk("keyring")])
+  const { code, stdout, stderr } = await ownProcess([...args, "--keyring", desk("keyring")], {}, desk())
   if (code !== 0) throw new Error(stderr)
   return Buffer.from(stdout).toString()
 }
