@@ -1,4 +1,4 @@
-import { GatewayError } from "../errors.ts"
+import { GatewayError, hasCode } from "../errors.ts"
 
 declare const parsed: unique symbol
 
@@ -68,6 +68,16 @@ export function formatAddress(address: Address): string {
 /** The form under which our own people's addresses are stored and compared: local part without case. */
 export function addressKey(address: Address): string {
   return formatAddress({ ...address, localPart: address.localPart.toLowerCase() })
+}
+
+/** {@link addressKey} of what somebody has written. @returns null when it is no address */
+export function writtenKey(text: string): string | null {
+  try {
+    return addressKey(parseAddress(text))
+  } catch (error) {
+    if (hasCode(error, "ADDRESS_SYNTAX")) return null
+    throw error
+  }
 }
 
 /** The address without its `+tag`, or null when it has none. */

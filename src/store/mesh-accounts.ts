@@ -1,6 +1,6 @@
-import { GatewayError, hasCode } from "../errors.ts"
+import { GatewayError } from "../errors.ts"
 import { isNameOf, type ProfileUser, verifyProfileUser } from "../mesh/profile.ts"
-import { addressKey, parseAddress } from "../message/address.ts"
+import { addressKey, parseAddress, writtenKey } from "../message/address.ts"
 import { octetsIn, type Row, type State, textIn } from "./database.ts"
 import { udfName } from "./udf-name.ts"
 
@@ -35,7 +35,7 @@ export class MeshAccounts {
 
   /** @returns null: no such account, or it has no part in the Mesh. @throws GatewayError STATE_CORRUPT */
   of(address: string): MeshAccount | null {
-    const key = keyOf(address)
+    const key = writtenKey(address)
     if (key === null) return null
     const { accounts } = this.#cached()
     const known = accounts.get(key)
@@ -83,7 +83,7 @@ export class MeshAccounts {
   republish(address: string, mailProfile: Uint8Array): void {
     this.#change(() => {
       const { changes } = this.#database.sql
-        .run`UPDATE mesh_account SET mail_profile = ${mailProfile} WHERE account = ${keyOf(address)}`
+        .run`UPDATE mesh_account SET mail_profile = ${mailProfile} WHERE account = ${writtenKey(address)}`
       if (changes === 0) throw unknown(address)
     })
   }
@@ -91,20 +91,20 @@ export class MeshAccounts {
   /** Ends the account's part in the Mesh; its escrow goes with it. @returns false when it had none */
   remove(address: string): boolean {
     return this.#change(() => {
-      const { changes } = this.#database.sql.run`DELETE FROM mesh_account WHERE account = ${keyOf(address)}`
+      const { changes } = this.#database.sql.run`DELETE FROM mesh_account WHERE account = ${writtenKey(address)}`
       return changes > 0
     })
   }
 
   /** What the owner has left with us for the day that the keyring is lost: nobody here can open it. @returns null: nothing */
   escrow(address: string): Uint8Array | null {
-    const row = this.#database.sql.get`SELECT envelope FROM mesh_escrow WHERE account = ${keyOf(address)}`
+    const row = this.#database.sql.get`SELECT envelope FROM mesh_escrow WHERE account = ${writtenKey(address)}`
     return row === undefined ? null : octetsIn(row, "envelope")
   }
 
   /** @throws GatewayError ACCOUNT_UNKNOWN */
   putEscrow(address: string, envelope: Uint8Array): void {
-    const key = keyOf(address)
+    const key = writtenKey(address)
     this.#database.transaction(() => {
       if (this.#database.sql.get`SELECT 1 FROM mesh_account WHERE account = ${key}` === undefined)
         throw unknown(address)
@@ -148,16 +148,6 @@ function accountIn(row: Row): MeshAccount {
     }
   } catch (cause) {
     throw new GatewayError("STATE_CORRUPT", `mesh account of ${address}: damaged`, { cause })
-  }
-}
-
-/** @returns null when the text is no address */
-function keyOf(address: string): string | null {
-  try {
-    return addressKey(parseAddress(address))
-  } catch (error) {
-    if (hasCode(error, "ADDRESS_SYNTAX")) return null
-    throw error
   }
 }
 

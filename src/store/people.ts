@@ -1,6 +1,6 @@
 import { type HmacKey, hmacKey, hmacSha256, sha256 } from "../crypto/primitives/hash.ts"
-import { GatewayError, hasCode } from "../errors.ts"
-import { type Address, addressKey, parseAddress } from "../message/address.ts"
+import { GatewayError } from "../errors.ts"
+import { type Address, addressKey, parseAddress, writtenKey } from "../message/address.ts"
 import {
   type Account,
   type AccountKey,
@@ -76,7 +76,7 @@ export class People {
 
   /** @returns null when there is no such account */
   account(address: string): Account | null {
-    const key = keyOf(address)
+    const key = writtenKey(address)
     return key === null ? null : (this.#cached().accounts.get(key) ?? null)
   }
 
@@ -154,7 +154,7 @@ export class People {
   /** What mail to this address means: accounts (aliases followed, `+tag` ignored, postmaster always somebody), or not ours. */
   resolve(address: Address): Meaning {
     const { accounts, aliases } = this.#cached()
-    const postmaster = this.#options.postmaster === null ? null : keyOf(this.#options.postmaster)
+    const postmaster = this.#options.postmaster === null ? null : writtenKey(this.#options.postmaster)
     return resolveAddress(address, { domains: this.#domains, accounts, aliases, postmaster })
   }
 
@@ -181,7 +181,7 @@ export class People {
   /** @throws GatewayError ALIAS_UNKNOWN */
   removeAlias(alias: string): void {
     this.#change(() => {
-      const { changes } = this.#database.sql.run`DELETE FROM alias_target WHERE alias = ${keyOf(alias)}`
+      const { changes } = this.#database.sql.run`DELETE FROM alias_target WHERE alias = ${writtenKey(alias)}`
       if (changes === 0) throw new GatewayError("ALIAS_UNKNOWN", `alias ${alias}: unknown`)
     })
   }
@@ -193,7 +193,7 @@ export class People {
 
   /** Revoked ones too, first added first. */
   devices(account: string): Device[] {
-    const key = keyOf(account)
+    const key = writtenKey(account)
     return key === null ? [] : [...(this.#cached().devicesOf.get(key) ?? [])]
   }
 
@@ -248,7 +248,7 @@ export class People {
     const { devicesByPassword, accounts } = this.#cached()
     // By a keyed hash of 142 random bits: how long the look-up takes says nothing that helps.
     const device = devicesByPassword.get(octetsName(this.#stored(hashPassword(password))))
-    if (device === undefined || device.revokedAt !== null || device.account !== keyOf(username)) return null
+    if (device === undefined || device.revokedAt !== null || device.account !== writtenKey(username)) return null
     const account = accounts.get(device.account)
     return account === undefined ? null : { account, device }
   }
@@ -374,13 +374,3 @@ export function hashPassword(password: string): Uint8Array {
 }
 
 const DEVICE_NAME = /^[A-Za-z0-9._-]{1,64}$/
-
-/** @returns null when the text is no address */
-function keyOf(address: string): string | null {
-  try {
-    return addressKey(parseAddress(address))
-  } catch (error) {
-    if (hasCode(error, "ADDRESS_SYNTAX")) return null
-    throw error
-  }
-}

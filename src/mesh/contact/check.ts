@@ -4,8 +4,9 @@ import { equalConstantTime } from "../../crypto/primitives/hash.ts"
 import { type ErrorCode, GatewayError } from "../../errors.ts"
 import { MAX_MESSAGE_OCTETS } from "../mail/statement.ts"
 import { pinId, pinWitness, saltedPin } from "../pin.ts"
-import { isNameOf, type Profile, type ProfileUser } from "../profile.ts"
+import type { Profile, ProfileUser } from "../profile.ts"
 import { type Speaker, speakerOf } from "../speaker.ts"
+import { isNamed, tried } from "../tried.ts"
 import { type ClaimedContact, type ContactStatement, readContactMessage } from "./message.ts"
 import { readContactPerson } from "./person.ts"
 import { type TextFault, textFault } from "./text.ts"
@@ -94,20 +95,6 @@ function untimely({ date }: ContactStatement, now: Date): ContactRefusal | null 
   const ageMs = now.getTime() - date.getTime()
   if (ageMs > MAX_AGE_MS) return "too old"
   return ageMs < -MAX_AHEAD_MS ? "from the future" : null
-}
-
-function isNamed(profile: Pick<Profile, "binaryUdf">, presented: string): boolean {
-  return tried(() => isNameOf(profile, presented)) === true
-}
-
-/** What others have written may be anything; what it is instead of what it should be is one answer. */
-function tried<T>(act: () => T): T | GatewayError {
-  try {
-    return act()
-  } catch (error) {
-    if (error instanceof GatewayError) return error
-    throw error
-  }
 }
 
 function refused(reason: ContactRefusal): ContactVerdict {

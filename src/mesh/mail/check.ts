@@ -2,8 +2,9 @@
 import { equalConstantTime } from "../../crypto/primitives/hash.ts"
 import { GatewayError } from "../../errors.ts"
 import { type ConnectionDevice, verifyConnectionDevice } from "../connection.ts"
-import { isNameOf, type Profile, type ProfileUser } from "../profile.ts"
+import type { Profile, ProfileUser } from "../profile.ts"
 import { checkSigned } from "../signed.ts"
+import { isNamed, tried } from "../tried.ts"
 import { checkEnclosed } from "./body.ts"
 import { type ClaimedMail, MAX_MESSAGE_OCTETS, readMail } from "./statement.ts"
 
@@ -84,20 +85,6 @@ function forgeryOf(mail: ClaimedMail, connection: ConnectionDevice, expected: Ex
   if (body.kind === "enclosed" && failed(() => checkEnclosed(statement, body.envelope))) return "body altered"
   const earlier = expected.digestUnder(salt)
   return earlier && !equalConstantTime(earlier, payloadDigest) ? "seed used twice" : null
-}
-
-function isNamed(profile: Pick<Profile, "binaryUdf">, presented: string): boolean {
-  return tried(() => isNameOf(profile, presented)) === true
-}
-
-/** What others have written may be anything; what it is instead of what it should be is one answer. */
-function tried<T>(act: () => T): T | GatewayError {
-  try {
-    return act()
-  } catch (error) {
-    if (error instanceof GatewayError) return error
-    throw error
-  }
 }
 
 function failed(act: () => void): boolean {

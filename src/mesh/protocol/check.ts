@@ -4,8 +4,9 @@ import { memberOf, octetsOf } from "../../crypto/jsonb/value.ts"
 import { GatewayError } from "../../errors.ts"
 import { type ConnectionDevice, verifyConnectionDevice } from "../connection.ts"
 import { checkTime, type NamedKey } from "../key-data.ts"
-import { isNameOf, type Profile, type ProfileUser, verifyProfileService } from "../profile.ts"
+import { type Profile, type ProfileUser, verifyProfileService } from "../profile.ts"
 import { checkSigned } from "../signed.ts"
+import { isNamed, tried } from "../tried.ts"
 import { BINDING_VERSION, type Outcome } from "./operation.ts"
 import type { MeshRequest } from "./request.ts"
 
@@ -17,7 +18,7 @@ export const CLOCK_AHEAD_MS = 60_000
 /** Whether a request is meant for this service, now. Whether it came before is the caller's to know: {@link replayKey}. @returns null: it is */
 export function staleness(request: MeshRequest, service: Pick<Profile, "binaryUdf">, now: Date): Outcome | null {
   if (request.version !== BINDING_VERSION) return "Unsupported"
-  if (!isAnybody(request) && attempt(() => isNameOf(service, request.target)) !== true) return "OtherTarget"
+  if (!isAnybody(request) && !isNamed(service, request.target)) return "OtherTarget"
   const ageMs = now.getTime() - request.time.getTime()
   if (ageMs > REQUEST_LIFE_MS) return "Old"
   return ageMs < -CLOCK_AHEAD_MS ? "Future" : null
@@ -53,7 +54,7 @@ export function callingService(
   verify: (envelope: Uint8Array) => Profile = (envelope) => verifyProfileService(envelope, null),
 ): Caller<Profile> {
   if (isUnsigned(request)) return refused("Unsigned")
-  const profile = attempt(() => {
+  const profile = tried(() => {
     const envelope = memberOf(request.members, "EnvelopedProfileService", octetsOf)
     return envelope === null ? null : verify(envelope)
   })
@@ -69,11 +70,11 @@ export type AccountCaller =
 /** Who of the account has signed. A device shows its ConnectionDevice (`EnvelopedConnectionDevice`); who does not is taken to be the administrator. */
 export function callingAccount(request: MeshRequest, account: ProfileUser, now: Date): Caller<AccountCaller> {
   if (isUnsigned(request)) return refused("Unsigned")
-  const envelope = attempt(() => memberOf(request.members, "EnvelopedConnectionDevice", octetsOf))
+  const envelope = tried(() => memberOf(request.members, "EnvelopedConnectionDevice", octetsOf))
   if (envelope instanceof GatewayError) return refused("Malformed")
   if (envelope === null)
     return isSignedBy(request, account.keys.administrator, now) ? known({ kind: "administrator" }) : refused("Forged")
-  const connection = attempt(() => verifyConnectionDevice(envelope, account, now))
+  const connection = tried(() => verifyConnectionDevice(envelope, account, now))
   if (connection instanceof GatewayError) return refused("DeviceUnknown")
   return isSignedBy(request, connection.keys.signature, now) ? known({ kind: "device", connection }) : refused("Forged")
 }
@@ -87,7 +88,7 @@ export function callingDevice(request: MeshRequest, device: Profile, now: Date):
 /** Whether this key's holder has signed the request, at a time when he might. */
 function isSignedBy(request: MeshRequest, key: NamedKey, now: Date): boolean {
   return !(
-    attempt(() => {
+    tried(() => {
       checkTime(key, now)
       checkSigned(request.end, key)
     }) instanceof GatewayError
@@ -104,14 +105,4 @@ function known<T>(who: T): Caller<T> {
 
 function refused<T>(outcome: Outcome): Caller<T> {
   return { kind: "refused", outcome }
-}
-
-/** What others have written may be anything; whatever is wrong with it, it is no proof. */
-function attempt<T>(act: () => T): T | GatewayError {
-  try {
-    return act()
-  } catch (error) {
-    if (error instanceof GatewayError) return error
-    throw error
-  }
 }
