@@ -328,7 +328,10 @@ function startChild(): ChildProcess {
     args: [],
     execArgv: [...process.execArgv, ...FLAGS],
   })
-  return cluster.fork().process
+  const worker = cluster.fork()
+  // It says again what its process says, where it is heard.
+  worker.on("error", () => undefined)
+  return worker.process
 }
 
 function toText(octets: Uint8Array): string {
