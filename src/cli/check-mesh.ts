@@ -1,5 +1,5 @@
 import { GatewayError } from "../errors.ts"
-import { verifyMailProfile } from "../identity/mail-profile.ts"
+import { overMesh, verifyMailProfile } from "../identity/mail-profile.ts"
 import type { MeshAccount } from "../store/mesh-accounts.ts"
 import { checkGatewayConnection } from "../store/mesh-host.ts"
 import { type Finding, note, ok, wrong } from "./check-finding.ts"
@@ -22,8 +22,7 @@ export function meshFindings(instance: OpenInstance): readonly Finding[] {
 function findingOf(about: string, account: MeshAccount | null, { config, meshHost }: OpenInstance): readonly Finding[] {
   const { service } = config.mesh
   if (account === null) return service === null ? [] : [note(about, "there is none: postern account mesh")]
-  const listed = verifyMailProfile(account.mailProfile).connection.find(({ protocol }) => protocol === "Mesh")
-  const stated = listed?.protocol === "Mesh" ? listed.service : null
+  const stated = overMesh(verifyMailProfile(account.mailProfile))?.service ?? null
   if (stated !== service)
     return [
       wrong(

@@ -81,12 +81,12 @@ async function show(written: string, options: CommonOptions & { readonly remote:
   print(`fingerprint of the personal root: ${profile.udf}; issued ${profile.issuedAt.toISOString()}`)
   for (const { encrypt, prefer, require } of profile.connection)
     print(`${encrypt}: prefers ${prefer}, requires ${require ?? "nothing"}`)
-  for (const line of second === null ? [] : overMesh(second)) print(line)
+  for (const line of second === null ? [] : meshLines(second)) print(line)
   for (const key of Object.values(certificates)) print(key.trimEnd())
 }
 
 /** What version 2 says beside. */
-function overMesh(mailProfile: Uint8Array): readonly string[] {
+function meshLines(mailProfile: Uint8Array): readonly string[] {
   const { profile, connection } = verifyMailProfile(mailProfile)
   const service = connection.flatMap((entry) =>
     entry.protocol === "Mesh"

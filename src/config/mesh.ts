@@ -21,8 +21,8 @@ function readService(value: unknown): string | null {
   if (value === "") return null
   const url = typeof value === "string" ? URL.parse(value) : null
   const isPlain = url?.username === "" && url.password === "" && url.search === "" && url.hash === ""
-  if (url === null || url.protocol !== "https:" || !isPlain || hostIn(url) === "" || url.pathname !== WELL_KNOWN)
-    throw wrong(`"https://host${WELL_KNOWN}", or "" for none`)
+  if (url === null || url.protocol !== "https:" || !isPlain || hostIn(url) === "" || url.pathname !== MESH_PATH)
+    throw wrong(`"https://host${MESH_PATH}", or "" for none`)
   return url.href
 }
 
@@ -36,5 +36,6 @@ function readAccepted(value: unknown): MeshConfig["accept"] {
   })
 }
 
-const WELL_KNOWN = "/.well-known/mmm/"
+/** Where a service is asked, as profiles name it. */
+export const MESH_PATH = "/.well-known/mmm/"
 const ACCEPTED = ["contacts", "organisation", "everybody"] as const

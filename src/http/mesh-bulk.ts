@@ -1,6 +1,6 @@
 import { Readable } from "node:stream"
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify"
-import { MESH_PATH } from "./mesh-service.ts"
+import { MESH_PATH } from "../config/mesh.ts"
 import type { Askers } from "./published.ts"
 
 /** Mail that is published, as HTTP sees it. */

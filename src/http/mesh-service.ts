@@ -1,4 +1,5 @@
 import type { FastifyInstance, FastifyReply } from "fastify"
+import { MESH_PATH } from "../config/mesh.ts"
 import type { Askers } from "./published.ts"
 
 /** What a request to the Mesh service came to. */
@@ -52,8 +53,6 @@ function text(reply: FastifyReply, status: number, line: string): FastifyReply {
   return reply.code(status).type("text/plain; charset=utf-8").send(`${line}\n`)
 }
 
-/** Where a service is asked, as profiles name it. */
-export const MESH_PATH = "/.well-known/mmm/"
 /** None that a web page of others could send without asking (CORS). */
 const MEDIA_TYPES = ["application/json", "application/dare"]
 /** Until some of what was counted is forgotten: at most an hour, and a minute. */

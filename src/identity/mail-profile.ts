@@ -35,6 +35,11 @@ export interface MeshConnection extends Pick<ProfileConnection, "prefer" | "requ
   readonly deviceUdf: string
 }
 
+/** How its account is written to over the Mesh; undefined: it is not. */
+export function overMesh({ connection }: Pick<MailProfile, "connection">): MeshConnection | undefined {
+  return connection.find((one) => one.protocol === "Mesh")
+}
+
 /** What an account tells everybody who wants to write to it. */
 export interface MailProfile {
   readonly version: 2

@@ -29,6 +29,15 @@ export function accountIn(accounts: ServedAccounts, { members }: MeshRequest): S
   return accounts.of(requiredMember(members, "Account", textOf))
 }
 
+/** Whether the request came before; from here on it did. */
+export async function isReplayed(
+  { seen }: Pick<AccountParts, "seen">,
+  request: MeshRequest,
+  now: Date,
+): Promise<boolean> {
+  return !(await seen.remember(replayKey(request), rememberUntil(request), now))
+}
+
 /** Whoever holds the account's administrator key, or a device that may do this operation; and each request once. */
 export function ofAccount(parts: AccountParts, act: (call: AccountCall) => Reply): Handle {
   return async (request, now) => {
@@ -36,7 +45,7 @@ export function ofAccount(parts: AccountParts, act: (call: AccountCall) => Reply
     if (account === null) return refusal("AccountUnknown")
     const caller = callingAccount(request, account.profile, now)
     if (caller.kind === "refused") return refusal(caller.outcome)
-    if (!(await parts.seen.remember(replayKey(request), rememberUntil(request), now))) return refusal("Replayed")
+    if (await isReplayed(parts, request, now)) return refusal("Replayed")
     // Only now: what is done at once follows, and a right may have been taken back meanwhile.
     const denied = denialOf(parts.stores, account, caller.who, request.operation)
     if (denied !== null) return refusal(denied)

@@ -2,9 +2,9 @@ import { octetsOf } from "../crypto/jsonb/value.ts"
 import { writeKeyData } from "../mesh/key-data.ts"
 import { requiredMember } from "../mesh/object.ts"
 import { isNameOf, verifyProfileUser } from "../mesh/profile.ts"
-import { callingAccount, rememberUntil, replayKey } from "../mesh/protocol/check.ts"
+import { callingAccount } from "../mesh/protocol/check.ts"
 import { signObject } from "../mesh/signed.ts"
-import { type AccountParts, accountIn, ofAccount } from "./account-call.ts"
+import { type AccountParts, accountIn, isReplayed, ofAccount } from "./account-call.ts"
 import type { ServedAccount } from "./ports.ts"
 import { done, refusal } from "./reply.ts"
 import type { Handle, Handlers, OwnService } from "./service.ts"
@@ -32,7 +32,7 @@ function bind(parts: BindParts): Handle {
     const caller = callingAccount(request, asked, now)
     if (caller.kind === "refused") return refusal(caller.outcome)
     if (caller.who.kind !== "administrator") return refusal("NotAuthorized")
-    if (!(await parts.seen.remember(replayKey(request), rememberUntil(request), now))) return refusal("Replayed")
+    if (await isReplayed(parts, request, now)) return refusal("Replayed")
     const account = accountIn(parts.accounts, request)
     if (account === null || !isNameOf(account.profile, asked.udf))
       return refusal("Refused", "accounts are made by whoever runs this service")

@@ -4,11 +4,11 @@ import { MAX_MESSAGE_OCTETS } from "../mesh/mail/statement.ts"
 import { requiredMember } from "../mesh/object.ts"
 import { verifyProfileDevice, verifyProfileUser } from "../mesh/profile.ts"
 import type { Reply } from "../mesh/protocol/answer.ts"
-import { type AccountCaller, callingAccount, callingDevice, rememberUntil, replayKey } from "../mesh/protocol/check.ts"
+import { type AccountCaller, callingAccount, callingDevice } from "../mesh/protocol/check.ts"
 import type { MeshRequest } from "../mesh/protocol/request.ts"
 import { readClaim, readPublication } from "../mesh/publication.ts"
 import { checkSigned } from "../mesh/signed.ts"
-import { type AccountParts, accountIn } from "./account-call.ts"
+import { type AccountParts, accountIn, isReplayed } from "./account-call.ts"
 import type { ServedAccount } from "./ports.ts"
 import { done, refusal } from "./reply.ts"
 import type { Handlers } from "./service.ts"
@@ -40,7 +40,7 @@ async function claim(parts: AccountParts, account: ServedAccount, request: MeshR
   const { claim: claimed, object } = readClaim(envelope)
   checkSigned(object.end, keyOf(caller.who, claimant))
   if (claimed.sender !== claimant.address) return refusal("Refused", "the claim is in another's name")
-  if (!(await parts.seen.remember(replayKey(request), rememberUntil(request), now))) return refusal("Replayed")
+  if (await isReplayed(parts, request, now)) return refusal("Replayed")
   const found = publicationOf(parts, account, claimed.publicationId, now)
   if (found === null || !isServiceClaim(found.authenticator, claimed.sender, claimed.serviceAuthenticate))
     return refusal("NotFound")
@@ -55,7 +55,7 @@ async function pollClaim(parts: AccountParts, account: ServedAccount, request: M
   const device = verifyProfileDevice(requiredMember(request.members, "EnvelopedProfileDevice", octetsOf), null)
   const caller = callingDevice(request, device, now)
   if (caller.kind === "refused") return refusal(caller.outcome)
-  if (!(await parts.seen.remember(replayKey(request), rememberUntil(request), now))) return refusal("Replayed")
+  if (await isReplayed(parts, request, now)) return refusal("Replayed")
   const id = requiredMember(request.members, "PublicationId", textOf)
   if (publicationOf(parts, account, id, now) === null) return refusal("NotFound")
   const claimed = parts.stores.newest(account.address, CLAIM, id)

@@ -8,10 +8,10 @@ import {
 import { envelopeIdOf, responseIdOf } from "../mesh/message-id.ts"
 import { invalid, requiredMember } from "../mesh/object.ts"
 import type { Reply } from "../mesh/protocol/answer.ts"
-import { callingDevice, rememberUntil, replayKey } from "../mesh/protocol/check.ts"
+import { callingDevice } from "../mesh/protocol/check.ts"
 import type { MeshRequest } from "../mesh/protocol/request.ts"
 import { checkSigned, readSigned } from "../mesh/signed.ts"
-import { type AccountParts, accountIn } from "./account-call.ts"
+import { type AccountParts, accountIn, isReplayed } from "./account-call.ts"
 import type { ServedAccount } from "./ports.ts"
 import { done, refusal } from "./reply.ts"
 import type { Handlers, OwnService } from "./service.ts"
@@ -103,7 +103,7 @@ async function deniedTo(
 ): Promise<Reply | null> {
   const caller = callingDevice(request, device, now)
   if (caller.kind === "refused") return refusal(caller.outcome)
-  return (await parts.seen.remember(replayKey(request), rememberUntil(request), now)) ? null : refusal("Replayed")
+  return (await isReplayed(parts, request, now)) ? refusal("Replayed") : null
 }
 
 /** Ours: in the drafts these are in Inbound. */

@@ -8,8 +8,8 @@ import { type DecryptCapability, readCapability } from "../mesh/capability.ts"
 import { openKeyShare } from "../mesh/key-share.ts"
 import { invalid, requiredMember } from "../mesh/object.ts"
 import { isNameOf, type ProfileUser, verifyProfileUser } from "../mesh/profile.ts"
-import { type AccountCaller, callingAccount, rememberUntil, replayKey } from "../mesh/protocol/check.ts"
-import { ACCESS, type AccountParts, accountIn, denialOf } from "./account-call.ts"
+import { type AccountCaller, callingAccount } from "../mesh/protocol/check.ts"
+import { ACCESS, type AccountParts, accountIn, denialOf, isReplayed } from "./account-call.ts"
 import type { ServedAccount } from "./ports.ts"
 import { done, refusal } from "./reply.ts"
 import type { Handle } from "./service.ts"
@@ -42,7 +42,7 @@ export function operateWith(parts: OperateParts): Handle {
     const profile = verifyProfileUser(requiredMember(request.members, "EnvelopedProfileAccount", octetsOf), null)
     const caller = callingAccount(request, profile, now)
     if (caller.kind === "refused") return refusal(caller.outcome)
-    if (!(await parts.seen.remember(replayKey(request), rememberUntil(request), now))) return refusal("Replayed")
+    if (await isReplayed(parts, request, now)) return refusal("Replayed")
     const operations = requiredMember(request.members, "Operations", itemsOf)
     if (operations.length === 0 || operations.length > MAX_OPERATIONS)
       throw invalid(`Operations are none, or over ${MAX_OPERATIONS}`)

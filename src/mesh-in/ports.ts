@@ -1,4 +1,5 @@
 import type { Profile, ProfileUser } from "../mesh/profile.ts"
+import type { StoreEnd, StoreUpdate } from "../store/mesh-stores.ts"
 
 /** An account of ours, as far as the service is concerned. */
 export interface ServedAccount {
@@ -42,30 +43,6 @@ export type Receivers = ReadonlyMap<string, Receive>
 export interface SeenRequests {
   /** @returns false: this one did */
   remember(key: Uint8Array, until: Date, now: Date): Promise<boolean>
-}
-
-/** Where a store of an account's ends. */
-export interface StoreEnd {
-  readonly store: string
-  /** With the first, empty one; 0: there is no such store yet. */
-  readonly frames: number
-  /** ApexDigest of the last frame; zeros before the first. */
-  readonly digest: Uint8Array
-}
-
-/** What is appended to a store. */
-export interface StoreUpdate {
-  readonly store: string
-  /** Where it has to end; null: wherever it does. */
-  readonly expected: Pick<StoreEnd, "frames" | "digest"> | null
-  readonly entries: readonly StoreEntry[]
-}
-
-/** An envelope, as it came. */
-export interface StoreEntry {
-  /** What it is found by; the newest of a name counts. */
-  readonly name: string
-  readonly content: Uint8Array
 }
 
 /** Catalogs and spools of accounts, by their addresses. */

@@ -2,9 +2,9 @@ import { memberOf, octetsOf } from "../crypto/jsonb/value.ts"
 import { MAX_MESSAGE_OCTETS } from "../mesh/mail/statement.ts"
 import { requiredMember } from "../mesh/object.ts"
 import type { Reply } from "../mesh/protocol/answer.ts"
-import { callingService, rememberUntil, replayKey } from "../mesh/protocol/check.ts"
+import { callingService } from "../mesh/protocol/check.ts"
 import { messageTypeOf } from "../mesh/protocol/message.ts"
-import { accountIn } from "./account-call.ts"
+import { accountIn, isReplayed } from "./account-call.ts"
 import { PeerProfiles } from "./peers.ts"
 import type { PostResult, Receivers, SeenRequests, ServedAccounts } from "./ports.ts"
 import { done, refusal } from "./reply.ts"
@@ -29,7 +29,7 @@ export function postTo(parts: PostParts): Handle {
   return async (request, now) => {
     const peer = callingService(request, now, (envelope) => peers.verify(envelope))
     if (peer.kind === "refused") return refusal(peer.outcome)
-    if (!(await parts.seen.remember(replayKey(request), rememberUntil(request), now))) return refusal("Replayed")
+    if (await isReplayed(parts, request, now)) return refusal("Replayed")
     const message = requiredMember(request.members, "Message", octetsOf)
     if (message.length > MAX_MESSAGE_OCTETS) return refusal("TooLarge")
     const receive = parts.receivers.get(messageTypeOf(message))

@@ -4,14 +4,16 @@ import { countOf, itemsOf, type JsonObject, memberOf, objectOf, octetsOf, textOf
 import type { Writable } from "../crypto/jsonb/write.ts"
 import { readCapability } from "../mesh/capability.ts"
 import { MAX_MESSAGE_OCTETS } from "../mesh/mail/statement.ts"
+import { MAX_ID_CHARACTERS } from "../mesh/message-id.ts"
 import { invalid, requiredMember } from "../mesh/object.ts"
 import type { Reply } from "../mesh/protocol/answer.ts"
 import type { MeshRequest } from "../mesh/protocol/request.ts"
 import { readPublication } from "../mesh/publication.ts"
+import type { StoreEnd, StoreEntry, StoreUpdate } from "../store/mesh-stores.ts"
 import { ACCESS, type AccountCall, type AccountParts, accountIn, ofAccount } from "./account-call.ts"
 import { CLAIM } from "./claim.ts"
 import { CONNECT } from "./connect.ts"
-import type { ServedAccount, StoreEnd, StoreEntry, Stores, StoreUpdate } from "./ports.ts"
+import type { ServedAccount, Stores } from "./ports.ts"
 import { done, refusal } from "./reply.ts"
 import type { Handle, Handlers } from "./service.ts"
 
@@ -99,7 +101,7 @@ function entryOf(store: string, content: Uint8Array, { profile }: ServedAccount)
   if (store === ACCESS) return { name: readCapability(content, profile).id, content }
   if (store === "Publication") return { name: readPublication(content).id, content }
   const { envelopeId } = readEnvelope(content).header
-  return { name: (envelopeId ?? "").slice(0, MAX_NAME_CHARACTERS), content }
+  return { name: (envelopeId ?? "").slice(0, MAX_ID_CHARACTERS), content }
 }
 
 /** An entry that was taken back stays so: what the administrator signed before cannot be put behind it again. */
@@ -157,8 +159,6 @@ const PUBLIC_STORES: readonly string[] = ["Public"]
 /** One for each store. */
 const MAX_UPDATES = 16
 const MAX_ENTRIES = 64
-/** A whole digest, and its dashes. */
-const MAX_NAME_CHARACTERS = 131
 /** A message, and what its frame adds. */
 const MAX_FRAME_OCTETS = MAX_MESSAGE_OCTETS + 1_024
 /** Of frames in one answer, which as an object has 64 KiB at most; in JSON base64url is written in base64url. */

@@ -1,16 +1,9 @@
 /** PURE */
 import type { Signer } from "../crypto/dare/signature.ts"
-import {
-  itemsOf,
-  type JsonObject,
-  type JsonValue,
-  memberOf,
-  objectOf,
-  octetsOf,
-  textOf,
-} from "../crypto/jsonb/value.ts"
+import { itemsOf, type JsonObject, memberOf, objectOf, octetsOf, textOf } from "../crypto/jsonb/value.ts"
 import type { Writable } from "../crypto/jsonb/write.ts"
-import { invalid, requiredMember, timeOf, writeTime } from "./object.ts"
+import { MAX_ID_CHARACTERS } from "./message-id.ts"
+import { flagOf, invalid, requiredMember, timeOf, writeTime } from "./object.ts"
 import type { ProfileUser } from "./profile.ts"
 import { checkSigned, readSigned, signObject } from "./signed.ts"
 
@@ -104,12 +97,5 @@ function rightsOf(object: JsonObject): readonly string[] {
   return items.map((item) => textOf(item, "Rights"))
 }
 
-function flagOf(value: JsonValue, what: string): boolean {
-  if (value.kind !== "boolean") throw invalid(`${what} is neither true nor false`)
-  return value.value
-}
-
 /** There are thirteen operations. */
 const MAX_RIGHTS = 64
-/** A whole digest, and its dashes. */
-const MAX_ID_CHARACTERS = 131

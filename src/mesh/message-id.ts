@@ -27,7 +27,7 @@ export function responseIdOf(messageId: string): string {
  * are nonces of 140 bits, which end within an octet: the four bits left over do not count.
  */
 function derived(messageId: string, contentType: string): string {
-  const characters = messageId.length > MAX_CHARACTERS ? "" : messageId.replaceAll("-", "")
+  const characters = messageId.length > MAX_ID_CHARACTERS ? "" : messageId.replaceAll("-", "")
   const wellFormed = messageId === characters || messageId === grouped(characters, 4)
   const octets = wellFormed ? base32Decode(characters)?.octets : undefined
   const type = octets?.[0]
@@ -39,5 +39,5 @@ function derived(messageId: string, contentType: string): string {
 
 /** The least that the reference code takes. */
 const MIN_OCTETS = 16
-/** A whole digest, and its dashes. */
-const MAX_CHARACTERS = 131
+/** Of an identifier as text: a whole digest, and its dashes. */
+export const MAX_ID_CHARACTERS = 131

@@ -2,6 +2,7 @@
 import { readEnvelope } from "../crypto/dare/envelope.ts"
 import type { Signer } from "../crypto/dare/signature.ts"
 import { memberOf, octetsOf, textOf } from "../crypto/jsonb/value.ts"
+import { MAX_ID_CHARACTERS } from "./message-id.ts"
 import { invalid, readObject, requiredMember, timeOf, writeTime } from "./object.ts"
 import { readSigned, type SignedObject, signObject } from "./signed.ts"
 
@@ -89,6 +90,3 @@ export function makeClaim(claim: PublicationClaim, signer: Signer, created: Date
   }
   return signObject("MessageClaim", members, [signer], { created })
 }
-
-/** A whole digest, and its dashes. */
-const MAX_ID_CHARACTERS = 131

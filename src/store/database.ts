@@ -39,6 +39,15 @@ export interface State extends Database {
   changeSequence(): number
 }
 
+/** One transaction; the sequence moves, for every process. */
+export function changing<T>(database: Database, act: () => T): T {
+  return database.transaction(() => {
+    const done = act()
+    database.sql.run`UPDATE change SET sequence = sequence + 1`
+    return done
+  })
+}
+
 /** @throws GatewayError STATE_CORRUPT when the column holds no text */
 export function textIn(row: Row | undefined, column: string): string {
   const value = row?.[column]

@@ -1,4 +1,4 @@
-import { type Database, dateIn, optionalDateIn, type Row, textIn } from "./database.ts"
+import { changing, type Database, dateIn, optionalDateIn, type Row, textIn } from "./database.ts"
 
 /** A key that mail to an address is encrypted to. */
 interface SeenKey {
@@ -97,9 +97,8 @@ export class KeptKeyMemory {
 
   /** Whoever has looked the address up a moment ago hears of it. @returns how many keys were forgotten */
   forget(address: string): number {
-    return this.#database.transaction(() => {
+    return changing(this.#database, () => {
       const { changes } = this.#database.sql.run`DELETE FROM key_memory WHERE address = ${address}`
-      this.#database.sql.run`UPDATE change SET sequence = sequence + 1`
       return Number(changes)
     })
   }

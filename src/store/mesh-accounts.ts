@@ -1,7 +1,7 @@
 import { GatewayError } from "../errors.ts"
 import { isNameOf, type ProfileUser, verifyProfileUser } from "../mesh/profile.ts"
 import { addressKey, parseAddress, writtenKey } from "../message/address.ts"
-import { octetsIn, type Row, type State, textIn } from "./database.ts"
+import { changing, octetsIn, type Row, type State, textIn } from "./database.ts"
 import { udfName } from "./udf-name.ts"
 
 /** An account of ours as the Mesh knows it. Nothing in it is secret from this server; what only the person has is in the keyring. */
@@ -117,11 +117,7 @@ export class MeshAccounts {
   /** One transaction; the sequence moves, here and for every other process. */
   #change<T>(act: () => T): T {
     try {
-      return this.#database.transaction(() => {
-        const value = act()
-        this.#database.sql.run`UPDATE change SET sequence = sequence + 1`
-        return value
-      })
+      return changing(this.#database, act)
     } finally {
       this.#cache = null
     }

@@ -10,7 +10,7 @@ import {
   type Population,
   readPopulation,
 } from "./account.ts"
-import { dateIn, octetsIn, type State } from "./database.ts"
+import { changing, dateIn, octetsIn, type State } from "./database.ts"
 import type { RecryptionKeys, RecryptionScalar } from "./recryption-keys.ts"
 import { type Meaning, resolveAddress } from "./resolve.ts"
 import type { UpstreamCredentials } from "./upstream-credentials.ts"
@@ -328,10 +328,7 @@ export class People {
   /** One transaction; the cache is dropped and the sequence moves, here and for every other process. */
   #change(act: () => void): void {
     try {
-      this.#database.transaction(() => {
-        act()
-        this.#database.sql.run`UPDATE change SET sequence = sequence + 1`
-      })
+      changing(this.#database, act)
     } finally {
       this.#cache = null
     }

@@ -1,6 +1,6 @@
 import { addressKey, parseAddress } from "../message/address.ts"
 import { type Format, formatIn } from "./account.ts"
-import { dateIn, octetsIn, type Row, type State, textIn } from "./database.ts"
+import { changing, dateIn, octetsIn, type Row, type State, textIn } from "./database.ts"
 
 /** A certificate of somebody else that an administrator vouches for. */
 export interface PinnedCertificate {
@@ -23,7 +23,8 @@ export class PinnedCertificates {
   /** Adding one again changes nothing. @throws GatewayError ADDRESS_SYNTAX */
   add(address: string, format: Format, certificate: Uint8Array, at: Date): void {
     const key = addressKey(parseAddress(address))
-    this.#change(
+    changing(
+      this.#database,
       () => this.#database.sql.run`
         INSERT INTO pinned_certificate (address, format, certificate, added_at) VALUES (${key}, ${format}, ${certificate}, ${at.getTime()})
         ON CONFLICT DO NOTHING`,
@@ -48,21 +49,13 @@ export class PinnedCertificates {
 
   /** @param format null: of whatever format. @returns how many there were */
   remove(address: string, format: Format | null): number {
-    return this.#change(() => {
+    return changing(this.#database, () => {
       const { sql } = this.#database
       const { changes } =
         format === null
           ? sql.run`DELETE FROM pinned_certificate WHERE address = ${address}`
           : sql.run`DELETE FROM pinned_certificate WHERE address = ${address} AND format = ${format}`
       return Number(changes)
-    })
-  }
-
-  #change<T>(act: () => T): T {
-    return this.#database.transaction(() => {
-      const done = act()
-      this.#database.sql.run`UPDATE change SET sequence = sequence + 1`
-      return done
     })
   }
 }

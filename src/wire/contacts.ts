@@ -1,6 +1,6 @@
 import { randomOctets } from "../crypto/primitives/random.ts"
 import { GatewayError } from "../errors.ts"
-import { type MeshConnection, verifyMailProfile } from "../identity/mail-profile.ts"
+import { overMesh, verifyMailProfile } from "../identity/mail-profile.ts"
 import { readContactMessage } from "../mesh/contact/message.ts"
 import { type ProfileUser, verifyProfileUser } from "../mesh/profile.ts"
 import { speakerOf } from "../mesh/speaker.ts"
@@ -24,10 +24,11 @@ import { ContactBook } from "../store/contact-book.ts"
 import type { ContactPost } from "../store/contact-posts.ts"
 import { type Contact, WAITING_MS } from "../store/contacts.ts"
 import { MeshAccounts } from "../store/mesh-accounts.ts"
-import { checkGatewayConnection, type MeshHost, openMeshHost } from "../store/mesh-host.ts"
+import { type MeshHost, openMeshHost } from "../store/mesh-host.ts"
 import { contactToken } from "./contact-api.ts"
 import type { Core } from "./core.ts"
 import { meshReceivers } from "./mesh-receivers.ts"
+import { meshSenderOf } from "./mesh-sender.ts"
 import { startRounds } from "./rounds.ts"
 import { reportsOf } from "./worker.ts"
 
@@ -38,8 +39,9 @@ export function startContacts(core: Core, queue: Pick<Queue, "add">, corresponde
   const stack = new AsyncDisposableStack()
   contactToken(config.secrets)
   const reports = reportsOf(core, queue)
-  const receivers = meshReceivers(core, queue, correspondents)
-  const sending = sendingOf(core, book, { correspondents, receivers }, stack)
+  const host = openMeshHost(config.secrets, now())
+  const receivers = meshReceivers(core, host, queue, correspondents)
+  const sending = sendingOf(core, book, { host, correspondents, receivers }, stack)
   const onError = (error: unknown) => log.error("mesh.contacts-failed", {}, error)
   const round = async (signal: AbortSignal): Promise<void> => {
     for (const contact of book.contacts.untold(AT_ONCE)) await tell(core, book, contact, reports)
@@ -98,31 +100,28 @@ async function tell({ config, now, log }: Core, book: ContactBook, contact: Cont
 /** Where a contact message goes: to another service, or to a colleague. */
 type Route = PeerService | "here"
 
+interface SendingMeans {
+  readonly host: MeshHost
+  readonly correspondents: Discovery
+  readonly receivers: Receivers
+}
+
 function sendingOf(
   core: Core,
   book: ContactBook,
-  { correspondents, receivers }: { readonly correspondents: Discovery; readonly receivers: Receivers },
+  { host, correspondents, receivers }: SendingMeans,
   stack: AsyncDisposableStack,
 ): ContactSending<Route> {
   const { config, database, now, log } = core
   const accounts = new MeshAccounts(database)
-  const host = openMeshHost(config.secrets, now())
   const peers = stack.use(new HttpsPeers({ resolve: dnsAddresses(config.dns.servers) }))
   const client = new MeshClient({ peers, own: host.service, random: randomOctets, now })
   return {
     book,
     senderOf(address) {
       const account = accounts.of(address)
-      if (account === null) return null
-      try {
-        checkGatewayConnection(host, account, now())
-      } catch (error) {
-        if (!(error instanceof GatewayError)) throw error
-        log.error("mesh.not-connected", { account: address }, error)
-        return null
-      }
-      const { profile, connection } = account
-      return { profile, speaker: { signer: host.signerOf(account), connection } }
+      const sender = account === null ? null : meshSenderOf(host, account, core)
+      return sender === null ? null : { profile: sender.profile, speaker: sender.device }
     },
     async find(address) {
       const own = accounts.of(address)
@@ -145,7 +144,7 @@ async function foundRecipient(
 ): Promise<ContactRecipient<Route> | null> {
   const { keys, unanswered } = await correspondents.ask(parseAddress(address))
   const [found] = keys.filter(({ format }) => format === "mesh").map(({ octets }) => verifyMailProfile(octets))
-  const service = found?.connection.find((one): one is MeshConnection => one.protocol === "Mesh")
+  const service = found && overMesh(found)
   if (found !== undefined && service !== undefined)
     return { profile: found.profile, route: { address: new URL(service.service), udf: service.serviceUdf } }
   if (found === undefined && unanswered.length > 0)

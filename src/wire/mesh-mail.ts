@@ -1,3 +1,4 @@
+import { MESH_PATH } from "../config/mesh.ts"
 import { readCertificate } from "../crypto/cms/certificate.ts"
 import { type CmsRecipient, cmsRecipient } from "../crypto/cms/recipient.ts"
 import { randomOctets } from "../crypto/primitives/random.ts"
@@ -12,10 +13,11 @@ import type { FetchedMail, MeshMail, MeshSender } from "../pipeline/mesh/ports.t
 import type { Account } from "../store/account.ts"
 import { type MeshAccount, MeshAccounts } from "../store/mesh-accounts.ts"
 import type { MeshBulk } from "../store/mesh-bulk.ts"
-import { checkGatewayConnection, type MeshHost, openMeshHost } from "../store/mesh-host.ts"
+import { type MeshHost, openMeshHost } from "../store/mesh-host.ts"
 import type { Core } from "./core.ts"
 import { mailProfiles } from "./mail-profiles.ts"
 import { meshBulkOf } from "./mesh-bulk.ts"
+import { meshSenderOf } from "./mesh-sender.ts"
 
 /** The Mesh as attempts at delivery need it; null: this gateway has no part in it. Connections are ended with `stack`. */
 export function meshMailOf(core: Core, stack: AsyncDisposableStack): MeshMail | null {
@@ -55,27 +57,15 @@ export function meshMailOf(core: Core, stack: AsyncDisposableStack): MeshMail | 
 }
 
 /** Whether the gateway may send for an account is looked at again now and then: its connection ends. */
-function senderCache(host: MeshHost, { now, log }: Pick<Core, "now" | "log">) {
+function senderCache(host: MeshHost, core: Pick<Core, "now" | "log">) {
   const known = new WeakMap<MeshAccount, { readonly sender: MeshSender | null; readonly untilMs: number }>()
   return (account: MeshAccount): MeshSender | null => {
-    const nowMs = now().getTime()
+    const nowMs = core.now().getTime()
     const kept = known.get(account)
     if (kept !== undefined && nowMs < kept.untilMs) return kept.sender
-    const sender = senderOf(account)
+    const sender = meshSenderOf(host, account, core)
     known.set(account, { sender, untilMs: nowMs + LOOK_AGAIN_MS })
     return sender
-  }
-
-  function senderOf(account: MeshAccount): MeshSender | null {
-    try {
-      checkGatewayConnection(host, account, now())
-    } catch (error) {
-      if (!(error instanceof GatewayError)) throw error
-      log.error("mesh.not-connected", { account: account.address }, error)
-      return null
-    }
-    const { profile, connection } = account
-    return { profile, device: { signer: host.signerOf(account), connection } }
   }
 }
 
@@ -113,7 +103,7 @@ async function fetchMail(
   const own = body.locator.domain === domain ? await bulk.published(name, now()) : null
   if (own !== null) return { kind: "here", content: () => own.content(), discard: () => bulk.withdraw(name) }
   if ((await bulk.incoming(name, now())) === null) {
-    const url = new URL(`https://${body.locator.domain}/.well-known/mmm/bulk/${name}`)
+    const url = new URL(`https://${body.locator.domain}${MESH_PATH}bulk/${name}`)
     const part = () => bulk.part(name, laterBy(now(), INCOMING_MS))
     const fetched = await fetchBulk(url, part, payloadOctets + FRAME_OCTETS + payloadOctets / 16, peers, signal)
     if (fetched.kind !== "whole") return fetched

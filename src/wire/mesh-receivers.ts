@@ -7,6 +7,7 @@ import { receiveMail } from "../pipeline/mesh/receive.ts"
 import type { Discovery } from "../profiles/discover.ts"
 import { GroupCommit } from "../queue/group-commit.ts"
 import { jobsFor, type Queue } from "../queue/queue.ts"
+import type { MeshHost } from "../store/mesh-host.ts"
 import { KeptMeshMail } from "../store/mesh-mail.ts"
 import { MeshStores } from "../store/mesh-stores.ts"
 import { contactReceiver } from "./contact-receiver.ts"
@@ -14,11 +15,15 @@ import type { Core } from "./core.ts"
 import { meshSenders } from "./mesh-senders.ts"
 
 /** What takes messages that other services post, by their type. */
-export function meshReceivers(core: Core, queue: Pick<Queue, "add">, correspondents: Discovery): Receivers {
+export function meshReceivers(
+  core: Core,
+  host: MeshHost,
+  queue: Pick<Queue, "add">,
+  correspondents: Discovery,
+): Receivers {
   const { config, database, people, log } = core
-  if (config.mesh.service === null) return new Map()
   const seen = new KeptMeshMail(database)
-  const senders = meshSenders(core, correspondents)
+  const senders = meshSenders(core, host, correspondents)
   const means = {
     senders,
     seen,

@@ -1,4 +1,5 @@
 import { GatewayError } from "../errors.ts"
+import { overMesh } from "../identity/mail-profile.ts"
 import { accessOf, relationOf } from "../mesh/access.ts"
 import { isNameOf } from "../mesh/profile.ts"
 import { parseAddress } from "../message/address.ts"
@@ -6,18 +7,18 @@ import type { AskedWhen, KnownSender, MeshSenders } from "../pipeline/mesh/ports
 import type { Discovery } from "../profiles/discover.ts"
 import { Contacts } from "../store/contacts.ts"
 import { MeshAccounts } from "../store/mesh-accounts.ts"
-import { openMeshHost } from "../store/mesh-host.ts"
+import type { MeshHost } from "../store/mesh-host.ts"
 import type { Core } from "./core.ts"
 import { mailProfiles } from "./mail-profiles.ts"
 
 /** Whose mail comes in over the Mesh, and whom we know: our people by their profiles, everybody else by the mail profile that he publishes, which is where mail to him would go as well. */
 export function meshSenders(
-  { config, database, now }: Pick<Core, "config" | "database" | "now">,
+  { config, database }: Pick<Core, "config" | "database">,
+  { device }: Pick<MeshHost, "device">,
   correspondents: Pick<Discovery, "resolve" | "ask">,
 ): MeshSenders {
   const accounts = new MeshAccounts(database)
   const contacts = new Contacts(database)
-  const { device } = openMeshHost(config.secrets, now())
   const profileIn = mailProfiles()
   return {
     admits(recipient, { address, udf }) {
@@ -39,10 +40,7 @@ export function meshSenders(
       : correspondents.resolve(address))
     const profiles = keys.filter(({ format }) => format === "mesh").map(({ octets }) => profileIn(octets))
     const found = profiles.find(({ profile }) => isNameOf(profile, udf))
-    if (found !== undefined) {
-      const overMesh = found.connection.find((one) => one.protocol === "Mesh")
-      return { profile: found.profile, gatewayDevice: overMesh?.protocol === "Mesh" ? overMesh.deviceUdf : null }
-    }
+    if (found !== undefined) return { profile: found.profile, gatewayDevice: overMesh(found)?.deviceUdf ?? null }
     // What else is known may be of the time before this profile.
     if (unanswered.length > 0) throw new GatewayError("KEY_SOURCE_SILENT", `mesh: no answer about ${written}`)
     return null

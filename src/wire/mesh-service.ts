@@ -21,12 +21,13 @@ import { WindowCounter } from "./window-counter.ts"
 
 type MeshCore = Pick<Core, "config" | "database" | "now" | "log" | "counters">
 
-/** The Mesh service of this gateway, where it has one. `receivers` take what other services post. */
-export function meshDoorOf(core: MeshCore, receivers: Receivers): MeshDoor | null {
+/** The Mesh service of this gateway; null: it has none, and nothing of it is made. `receiversOf`: what takes what other services post. */
+export function meshDoorOf(core: MeshCore, receiversOf: (host: MeshHost) => Receivers): MeshDoor | null {
   const { config, now, log, counters } = core
   if (config.mesh.service === null) return null
-  const { service: own } = openMeshHost(config.secrets, now())
-  const handlers = handlersOf(core, own, config.mesh.service, receivers)
+  const host = openMeshHost(config.secrets, now())
+  const { service: own } = host
+  const handlers = handlersOf(core, own, config.mesh.service, receiversOf(host))
   const all = { Hello: helloOf(own, Object.keys(handlers)), ...handlers }
   const service = meshService({ own, handlers: all, now, log })
   return {

@@ -56,7 +56,7 @@ async function startPublic(
     askers: askersOf(core),
     clients: { domains: core.config.domains, services: core.config.clients },
     stsPolicy: stsPolicyOf(core.config),
-    mesh: meshDoorOf(core, meshReceivers(core, queue, correspondents)),
+    mesh: meshDoorOf(core, (host) => meshReceivers(core, host, queue, correspondents)),
     shelf: meshShelfOf(core),
     log: core.log,
   })

@@ -3,6 +3,7 @@ import { parseConfig } from "../../src/config/load.ts"
 import { signMailProfile } from "../../src/identity/mail-profile.ts"
 import type { UsableKey } from "../../src/profiles/key.ts"
 import type { Resolution } from "../../src/profiles/resolution.ts"
+import { openMeshHost } from "../../src/store/mesh-host.ts"
 import { openState } from "../../src/store/state.ts"
 import { meshSenders } from "../../src/wire/mesh-senders.ts"
 import { makePerson } from "../crypto/cms/alice.ts"
@@ -32,7 +33,11 @@ function find(unanswered: Resolution["unanswered"], udf: string) {
   const octets = signMailProfile(before, content, person.rootScalar)
   const keys = [{ format: "mesh", octets } as unknown as UsableKey]
   const look = async () => ({ ...UNKNOWN, address: BOB, keys, unanswered })
-  return meshSenders({ config, database, now: () => NOW }, { resolve: look, ask: look }).find(BOB, udf, "before")
+  return meshSenders({ config, database }, openMeshHost(config.secrets, NOW), { resolve: look, ask: look }).find(
+    BOB,
+    udf,
+    "before",
+  )
 }
 
 test("a sender is known by the profile that his domain publishes, with his gateway's device", async () => {

@@ -89,7 +89,7 @@ beforeAll(async () => {
     }),
     clients: { domains: [], services: config.clients },
     stsPolicy: null,
-    mesh: meshDoorOf(core, new Map([["MessageNote", keep]])),
+    mesh: meshDoorOf(core, () => new Map([["MessageNote", keep]])),
     shelf: null,
     log: silentLog(),
   })
@@ -224,7 +224,7 @@ test("what one network asks within a minute is bounded, and counted; another's i
     limits: { ...limits, meshRequestsPerNetwork: 2 },
     policy: { ...policy, trusted: [] },
   }
-  const door = meshDoorOf({ ...core, config }, new Map())
+  const door = meshDoorOf({ ...core, config }, () => new Map())
   const asked = await Promise.all(["192.0.2.1", "192.0.2.1", "192.0.2.1", "192.0.2.2"].map((one) => door?.mayAsk(one)))
   expect(asked).toEqual([true, true, false, true])
   expect(await counters.text()).toMatch(/^postern_http_limited_total\{limit="mesh-requests"\} 1$/m)
@@ -232,5 +232,5 @@ test("what one network asks within a minute is bounded, and counted; another's i
 
 test("without mesh.service there is none", () => {
   const config = parseConfig('domains = ["example.test"]\n', "/nowhere/postern.toml")
-  expect(meshDoorOf({ ...core, config }, new Map())).toBeNull()
+  expect(meshDoorOf({ ...core, config }, () => new Map())).toBeNull()
 })

@@ -1,6 +1,6 @@
 import { readCertificate } from "../../crypto/cms/certificate.ts"
 import { cmsRecipient } from "../../crypto/cms/recipient.ts"
-import type { MailProfile, MeshConnection } from "../../identity/mail-profile.ts"
+import { type MailProfile, overMesh } from "../../identity/mail-profile.ts"
 import type { UsableKey } from "../../profiles/key.ts"
 import type { Resolution } from "../../profiles/resolution.ts"
 import type { MeshRoute } from "./ports.ts"
@@ -14,15 +14,15 @@ export function routeOf(
   { keys }: Pick<Resolution, "keys">,
   profileIn: (octets: Uint8Array) => MailProfile,
 ): MeshRoute | null {
-  const { profile, connection } = profileIn(octets)
-  const service = connection.find((one): one is MeshConnection => one.protocol === "Mesh")
+  const found = profileIn(octets)
+  const service = overMesh(found)
   const [certificate] = keys
     .filter((key) => key.format === "smime" && key.lineage === lineage && key.source === source)
     .map((key) => cmsRecipient(readCertificate(key.octets)))
     .filter(({ key }) => key.kind === "p256")
   if (service === undefined || certificate === undefined) return null
   return {
-    profile,
+    profile: found.profile,
     certificate,
     service: { address: new URL(service.service), udf: service.serviceUdf },
   }

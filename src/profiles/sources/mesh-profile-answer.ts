@@ -1,6 +1,6 @@
 /** PURE. What a signed mail profile of version 2 says of an address. */
 import { GatewayError } from "../../errors.ts"
-import { type MailProfile, verifyMailProfile } from "../../identity/mail-profile.ts"
+import { type MailProfile, overMesh, verifyMailProfile } from "../../identity/mail-profile.ts"
 import { type Address, addressKey } from "../../message/address.ts"
 import type { KeyCandidate, SourceAnswer } from "../key.ts"
 import { keysOf, PROFILE_SOURCE, wishOf } from "./profile-answer.ts"
@@ -20,9 +20,9 @@ export function readMeshProfile(octets: Uint8Array, address: Address): MailProfi
 
 /** The ways to write to its account: over the Mesh, and its keys of SMTP. All are known by the personal root, as those of version 1. */
 export function meshProfileAnswer(profile: MailProfile, place: string): SourceAnswer {
-  const overMesh = profile.connection.find(({ protocol }) => protocol === "Mesh")
+  const byMesh = overMesh(profile)
   // The first way over the Mesh is the one that is gone; each candidate is the whole profile, to be verified and kept.
-  const ways = profile.connection.filter((entry) => entry.protocol !== "Mesh" || entry === overMesh)
+  const ways = profile.connection.filter((entry) => entry.protocol !== "Mesh" || entry === byMesh)
   const found = ways.map((entry): SourceAnswer => {
     if (entry.protocol !== "Mesh") return keysOf(entry, profile, place)
     const account: KeyCandidate = {

@@ -1,4 +1,4 @@
-import { verifyMailProfile } from "../../identity/mail-profile.ts"
+import { overMesh, verifyMailProfile } from "../../identity/mail-profile.ts"
 import type { KeyCandidate } from "../key.ts"
 import type { KeyRules } from "./rules.ts"
 import type { Verdict } from "./verdict.ts"
@@ -8,9 +8,9 @@ import type { Verdict } from "./verdict.ts"
  * @throws GatewayError as `verifyMailProfile`
  */
 export async function judgeMesh({ octets }: KeyCandidate, { at }: KeyRules): Promise<Verdict> {
-  const { address, profile, connection, issuedAt } = verifyMailProfile(octets)
-  if (!connection.some(({ protocol }) => protocol === "Mesh"))
-    return { kind: "rejected", because: "its account is to be had by SMTP only" }
+  const mailProfile = verifyMailProfile(octets)
+  const { address, profile, issuedAt } = mailProfile
+  if (overMesh(mailProfile) === undefined) return { kind: "rejected", because: "its account is to be had by SMTP only" }
   if (issuedAt.getTime() > at.getTime() + MAX_AHEAD_MS) return { kind: "rejected", because: "it is of the future" }
   return {
     kind: "good",
