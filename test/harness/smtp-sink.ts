@@ -29,6 +29,8 @@ export interface SmtpSinkOptions {
   readonly password?: string
   /** Where it listens, instead of a free port on loopback: a listener of an `Internet`. */
   readonly at?: Server
+  /** False for a soak, whose messages would fill the memory: `messages` stays empty then. */
+  readonly keeps?: boolean
   /** Anything else of smtp-server, such as `hideSMTPUTF8`. */
   readonly server?: SMTPServerOptions
 }
@@ -54,6 +56,7 @@ export async function openSmtpSink(options: SmtpSinkOptions = {}): Promise<SmtpS
   const envelopes: string[] = []
   let sessions = 0
   const keep = (message: SunkMessage): void => {
+    if (options.keeps === false) return
     messages.push(message)
     for (const one of waiting) if (messages.length >= one.count) one.resolve()
   }

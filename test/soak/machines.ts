@@ -46,6 +46,7 @@ export async function killMachines(
   const received = new Map<string, number[]>()
   await using sink = await openSmtpSink({
     server: { lmtp: true },
+    keeps: false,
     data: ({ octets }) => {
       const id = /^Message-ID: <(kill-[^@]+)@/m.exec(octets.toString("latin1"))?.[1] ?? "unknown"
       received.set(id, [...(received.get(id) ?? []), Date.now()])
