@@ -48,7 +48,9 @@ export async function killMachines(
     server: { lmtp: true },
     keeps: false,
     data: ({ octets }) => {
-      const id = /^Message-ID: <(kill-[^@]+)@/m.exec(octets.toString("latin1"))?.[1] ?? "unknown"
+      const [, found = "unknown"] = /^Message-ID: <(kill-[^@]+)@/m.exec(octets.toString("latin1")) ?? []
+      // A copy: a part of a string keeps all of it in memory.
+      const id = Buffer.from(found).toString()
       received.set(id, [...(received.get(id) ?? []), Date.now()])
       return null
     },
