@@ -1,5 +1,5 @@
 import type { Log } from "../log/log.ts"
-import type { CommitsReachDisk } from "../store/sqlite.ts"
+import type { CommitsReachDisk } from "../store/database.ts"
 import { type AuditLog, pagedPairs } from "./audit-log.ts"
 import { AuditTable } from "./audit-table.ts"
 import type { AuditRow, RecordedPair } from "./queue.ts"

@@ -1,4 +1,4 @@
-import type { CommitsReachDisk } from "../store/sqlite.ts"
+import type { CommitsReachDisk } from "../store/database.ts"
 import { pagedPairs } from "./audit-log.ts"
 import { JobTable } from "./job-table.ts"
 import {

@@ -1,4 +1,4 @@
-import type { Database } from "../store/database.ts"
+import type { CommitsReachDisk, Database } from "../store/database.ts"
 
 interface Waiting {
   readonly act: () => () => void
@@ -9,12 +9,20 @@ interface Waiting {
 export class GroupCommit {
   readonly #database: Database
   readonly #onCommit: () => void
+  readonly #reachDisk: CommitsReachDisk | undefined
   #waiting: Waiting[] = []
 
   /** `onCommit` is called after each transaction. */
-  constructor(database: Database, onCommit: () => void = () => undefined) {
+  constructor(
+    database: Database,
+    {
+      onCommit = () => undefined,
+      reachDisk,
+    }: { readonly onCommit?: () => void; readonly reachDisk?: CommitsReachDisk } = {},
+  ) {
     this.#database = database
     this.#onCommit = onCommit
+    this.#reachDisk = reachDisk
   }
 
   /** Runs `act`, synchronous and repeatable, in the next transaction; resolves with its value when that is committed. */
@@ -35,7 +43,7 @@ export class GroupCommit {
     const batch = this.#waiting
     this.#waiting = []
     try {
-      const resolved = this.#database.transaction(() => batch.map(({ act }) => act()))
+      const resolved = this.#database.transaction(() => batch.map(({ act }) => act()), this.#reachDisk)
       this.#onCommit()
       for (const resolve of resolved) resolve()
     } catch (error) {
@@ -47,7 +55,7 @@ export class GroupCommit {
 
   #commitAlone({ act, reject }: Waiting): void {
     try {
-      const resolve = this.#database.transaction(act)
+      const resolve = this.#database.transaction(act, this.#reachDisk)
       this.#onCommit()
       resolve()
     } catch (error) {

@@ -1,8 +1,8 @@
 import { join } from "node:path"
 import type { Log } from "../log/log.ts"
-import type { Database } from "../store/database.ts"
+import type { CommitsReachDisk, Database } from "../store/database.ts"
 import { makePrivateFolder } from "../store/durable.ts"
-import { type CommitsReachDisk, openDatabase } from "../store/sqlite.ts"
+import { openDatabase } from "../store/sqlite.ts"
 import { GroupCommit } from "./group-commit.ts"
 import { QUEUE_MIGRATIONS } from "./job-table.ts"
 import { WalSync } from "./wal-sync.ts"
@@ -15,7 +15,7 @@ export class QueueFile implements AsyncDisposable {
 
   private constructor(database: Database, sync: WalSync | null) {
     this.database = database
-    this.commits = new GroupCommit(database, () => sync?.committed())
+    this.commits = new GroupCommit(database, { onCommit: () => sync?.committed() })
     this.#sync = sync
   }
 

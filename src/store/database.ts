@@ -18,11 +18,20 @@ export interface Sql {
   run(strings: TemplateStringsArray, ...values: readonly SqlValue[]): { readonly changes: number | bigint }
 }
 
+/**
+ * When a commit is on the disk: `at once`, before it returns; `later`, with another one that is, or when somebody syncs. A power cut then
+ * takes the last commits back, in order; the database stays whole. A crash of the process alone takes none.
+ */
+export type CommitsReachDisk = "at once" | "later"
+
 /** A database that several processes share. */
 export interface Database {
   readonly sql: Sql
-  /** Runs `act` as one transaction, of all writers alone from its start; an outer transaction is joined. */
-  transaction<T>(act: () => T): T
+  /**
+   * Runs `act` as one transaction, of all writers alone from its start; an outer transaction is joined. `reachDisk` (`at once`): of this
+   * commit, where the database is not `later` as a whole.
+   */
+  transaction<T>(act: () => T, reachDisk?: CommitsReachDisk): T
   /** False after {@link close}. */
   readonly isOpen: boolean
   close(): void

@@ -1,32 +1,38 @@
 import { closeSync, openSync } from "node:fs"
 import { DatabaseSync, type SQLTagStore } from "node:sqlite"
 import { GatewayError } from "../errors.ts"
-import { type Database, numberIn } from "./database.ts"
+import { type CommitsReachDisk, type Database, numberIn } from "./database.ts"
 
 /** Another process may hold the write lock while it commits a batch; longer than this it hangs. */
 const BUSY_TIMEOUT_MS = 10_000
 /** Prepared statements kept per connection; there are fewer than this many in the sources. */
 const MAX_STATEMENTS = 200
 
-/**
- * When a commit is on the disk: `at once`, before it returns; `later`, with the next checkpoint or when somebody syncs the WAL. A
- * power cut then takes the last commits back, in order; the file stays whole. A crash of the process alone takes none.
- */
-export type CommitsReachDisk = "at once" | "later"
-
 /** One connection to an SQLite file that several processes share (WAL). */
 export class SqliteDatabase implements Database {
   readonly sql: SQLTagStore
   readonly #connection: DatabaseSync
+  readonly #reachDisk: CommitsReachDisk
 
   /** Use {@link openDatabase}. */
-  constructor(connection: DatabaseSync) {
+  constructor(connection: DatabaseSync, reachDisk: CommitsReachDisk) {
     this.#connection = connection
+    this.#reachDisk = reachDisk
     this.sql = connection.createTagStore(MAX_STATEMENTS)
   }
 
-  transaction<T>(act: () => T): T {
+  transaction<T>(act: () => T, reachDisk: CommitsReachDisk = this.#reachDisk): T {
     if (this.#connection.isTransaction) return act()
+    if (reachDisk === this.#reachDisk) return this.#transaction(act)
+    this.#connection.exec(synchronous(reachDisk))
+    try {
+      return this.#transaction(act)
+    } finally {
+      this.#connection.exec(synchronous(this.#reachDisk))
+    }
+  }
+
+  #transaction<T>(act: () => T): T {
     this.#connection.exec("BEGIN IMMEDIATE")
     try {
       const value = act()
@@ -62,7 +68,7 @@ export function openDatabase(
   const connection = connect(path, reachDisk)
   try {
     migrate(connection, path, migrations)
-    return new SqliteDatabase(connection)
+    return new SqliteDatabase(connection, reachDisk)
   } catch (error) {
     connection.close()
     throw error
@@ -73,7 +79,7 @@ function connect(path: string, reachDisk: CommitsReachDisk): DatabaseSync {
   const connection = new DatabaseSync(path, { timeout: BUSY_TIMEOUT_MS })
   try {
     connection.exec(
-      `PRAGMA journal_mode = WAL; PRAGMA synchronous = ${reachDisk === "at once" ? "FULL" : "NORMAL"};
+      `PRAGMA journal_mode = WAL; ${synchronous(reachDisk)};
        PRAGMA foreign_keys = ON; PRAGMA secure_delete = ON`,
     )
     return connection
@@ -81,6 +87,11 @@ function connect(path: string, reachDisk: CommitsReachDisk): DatabaseSync {
     connection.close()
     throw new GatewayError("STATE_CORRUPT", `database: cannot open ${path}`, { cause })
   }
+}
+
+/** With NORMAL a WAL is synced before a checkpoint only. */
+function synchronous(reachDisk: CommitsReachDisk): string {
+  return `PRAGMA synchronous = ${reachDisk === "at once" ? "FULL" : "NORMAL"}`
 }
 
 function migrate(connection: DatabaseSync, path: string, migrations: readonly string[]): void {

@@ -49,8 +49,8 @@ export function meshReceivers(
 /** Sealed spool and queue first; then what is remembered of it, and the original in the account's Inbound, where a verdict can be looked at again. */
 function keeping({ spool, database, config, now, log }: Core, queue: Pick<Queue, "add">, seen: KeptMeshMail): KeepMail {
   const stores = new MeshStores(database, config.mesh.storageOctets)
-  // What comes at the same time waits for the disk together.
-  const commits = new GroupCommit(database)
+  // What a power cut takes of this is kept once more when it comes again, under the same name.
+  const commits = new GroupCommit(database, { reachDisk: "later" })
   return async (entry, message, id, mail) => {
     await spool.write(entry, once(message), id)
     await queue.add(...jobsFor(id, entry.envelope, entry.receivedAt))

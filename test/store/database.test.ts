@@ -52,6 +52,23 @@ describe("a database", () => {
     openDatabase(path(), ["CREATE TABLE t (a TEXT)"]).close()
   })
 
+  test("waits for the disk at each commit, but for those that need not", () => {
+    const database = openDatabase(path(), ["CREATE TABLE t (a TEXT)"])
+    const level = () => numberIn(database.sql.get`PRAGMA synchronous`, "synchronous")
+    const [NORMAL, FULL] = [1, 2]
+    expect(database.transaction(level)).toBe(FULL)
+    expect(database.transaction(level, "later")).toBe(NORMAL)
+    // One within another reaches the disk with it.
+    expect(database.transaction(() => database.transaction(level, "later"))).toBe(FULL)
+    const failing = () =>
+      database.transaction(() => {
+        throw new Error("no")
+      }, "later")
+    expect(failing).toThrow("no")
+    expect(level()).toBe(FULL)
+    database.close()
+  })
+
   test("and its WAL are for the owner alone", () => {
     const database = openDatabase(path(), ["CREATE TABLE t (a TEXT)"])
     for (const name of readdirSync(folder)) expect(statSync(join(folder, name)).mode & 0o077, name).toBe(0)

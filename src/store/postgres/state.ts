@@ -1,7 +1,7 @@
 import { getCompileCacheDir } from "node:module"
 import { MessageChannel, type MessagePort, receiveMessageOnPort, Worker } from "node:worker_threads"
 import { GatewayError } from "../../errors.ts"
-import { numberIn, type Sql, type SqlValue, type State } from "../database.ts"
+import { type CommitsReachDisk, numberIn, type Sql, type SqlValue, type State } from "../database.ts"
 import { ANSWER_MS, type Answer, Cells, type Failure, type Order, type Statement, type ThreadData } from "./channel.ts"
 import type { PostgresStore } from "./connection.ts"
 
@@ -66,12 +66,12 @@ export class PostgresState implements State {
     }
   }
 
-  transaction<T>(act: () => T): T {
+  transaction<T>(act: () => T, reachDisk: CommitsReachDisk = "at once"): T {
     if (this.#transaction !== null) return act()
     this.#transaction = this.#connection("begin")
     try {
       const value = this.#acted(() => {
-        this.#ask(BEGIN, [])
+        this.#ask(BEGIN[reachDisk], [])
         return act()
       })
       this.#commit()
@@ -214,10 +214,10 @@ function errorOf({ code, message, cause }: Failure): GatewayError {
 }
 
 const NO_CONNECTION: Failure = { code: "STATE_AWAY", message: "postgres: no connection", cause: "" }
-const BEGIN: Statement = {
-  text: `BEGIN; SELECT pg_advisory_xact_lock(${WRITE_LOCK})`,
-  name: null,
-  boundary: "begin",
+const BEGIN_TEXT = `BEGIN; SELECT pg_advisory_xact_lock(${WRITE_LOCK})`
+const BEGIN: Readonly<Record<CommitsReachDisk, Statement>> = {
+  "at once": { text: BEGIN_TEXT, name: null, boundary: "begin" },
+  later: { text: `${BEGIN_TEXT}; SET LOCAL synchronous_commit = off`, name: null, boundary: "begin" },
 }
 const COMMIT: Statement = { text: "COMMIT", name: null, boundary: "commit" }
 const ROLLBACK: Statement = { text: "ROLLBACK", name: null, boundary: "rollback" }

@@ -1,4 +1,5 @@
-import { afterAll, describe } from "vitest"
+import { afterAll, describe, expect, test } from "vitest"
+import { textIn } from "../../../src/store/database.ts"
 import { openState } from "../../../src/store/state.ts"
 import { databaseOf, Postgres, postgresPossible } from "../../harness/postgres.ts"
 import { contactsConformance } from "../conformance/contacts.ts"
@@ -55,6 +56,13 @@ describe.skipIf(!postgresPossible)("the state in PostgreSQL", async () => {
   }
 
   describe("database", () => databaseConformance(driver))
+
+  test("waits for the disk at each commit, but for those that need not", async () => {
+    const { state } = await driver.empty("")
+    const waits = () => textIn(state.sql.get`SHOW synchronous_commit`, "synchronous_commit")
+    expect([state.transaction(waits), state.transaction(waits, "later"), waits()]).toEqual(["on", "off", "on"])
+  })
+
   describe("stores of the Mesh", () => meshStoresConformance(driver))
   describe("people", () => peopleConformance(driver))
   describe("pinned certificates", () => pinnedCertificatesConformance(driver))
