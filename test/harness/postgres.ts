@@ -58,17 +58,24 @@ export class Postgres implements AsyncDisposable {
 
   /** Starts it again after {@link kill}. */
   async start(): Promise<void> {
+    const end = Date.now() + 60_000
+    let child = this.#spawn()
+    while (!(await this.#answers())) {
+      if (Date.now() > end) throw new Error("postgres does not answer")
+      // A process of the one before, killed a moment ago, may still hold its shared memory: then it does not start.
+      if (child.exitCode !== null) child = this.#spawn()
+      await new Promise((resolve) => setTimeout(resolve, 10))
+    }
+  }
+
+  #spawn(): ChildProcess {
     const own = [`port=${this.port}`, `unix_socket_directories=${this.#folder}`]
     const settings = ["listen_addresses=", "fsync=off", ...this.#settings, ...own]
     const server = [join(PROGRAMS, "postgres"), "-D", join(this.#folder, "data")]
     const command = ["-c", WATCH, "sh", ...server, ...settings.flatMap((setting) => ["-c", setting])]
     const child = spawn("/bin/sh", command, { ...runAs(this.#folder), stdio: ["pipe", "ignore", "ignore"] })
     this.#process = child
-    const end = Date.now() + 20_000
-    while (!(await this.#answers())) {
-      if (child.exitCode !== null || Date.now() > end) throw new Error("postgres does not answer")
-      await new Promise((resolve) => setTimeout(resolve, 10))
-    }
+    return child
   }
 
   /** The whole server at once, as a power cut would; in `ms` also while this thread stands still. */
