@@ -34,8 +34,7 @@ export function outgoingSignature(
     return { kind: "none", because: "not of one of our people" }
   if (isSignedByAuthor(header)) return { kind: "none", because: "its author has signed it" }
   const found: FoundSigner = isAuthor(header, origin.account)
-    ? // Who reads mail of the Mesh reads it as S/MIME.
-      identities.of(origin.account, format === "mesh" ? "smime" : format, receivedAt)
+    ? identities.of(origin.account, format, receivedAt)
     : { kind: "none", because: `its From is not ${origin.account} alone, whom the key at this gateway is for` }
   return found.kind === "signer" ? signing(found, receivedAt) : withoutKey(found.because, stated)
 }

@@ -33,6 +33,16 @@ export interface Account {
   readonly addedAt: Date
 }
 
+/** Keys that the mail of an account has been stored for, the current one first; none, where it is stored in another format. */
+export function storageKeys(
+  { formats, keys }: Pick<Account, "formats" | "keys">,
+  format: Format,
+): readonly AccountKey[] {
+  return formats[0] === format
+    ? keys.filter((key) => key.format === format).toSorted((a, b) => Number(b.current) - Number(a.current))
+    : []
+}
+
 /** How a device is known by its TLS certificate. */
 export interface DeviceLogin {
   /** SHA-256 of the certificate's SubjectPublicKeyInfo. */

@@ -1,6 +1,7 @@
 import { MESH_PATH } from "../config/mesh.ts"
 import { readCertificate } from "../crypto/cms/certificate.ts"
-import { type CmsRecipient, cmsRecipient } from "../crypto/cms/recipient.ts"
+import { cmsRecipient } from "../crypto/cms/recipient.ts"
+import { readCertificate as readOpenPgpCertificate } from "../crypto/openpgp/certificate.ts"
 import { randomOctets } from "../crypto/primitives/random.ts"
 import { contentIdentifier } from "../crypto/udf/symmetric.ts"
 import { GatewayError } from "../errors.ts"
@@ -10,7 +11,7 @@ import { fetchBulk } from "../mesh-out/fetch.ts"
 import { dnsAddresses } from "../net/addresses.ts"
 import { HttpsPeers } from "../net/https-peers.ts"
 import type { FetchedMail, MeshMail, MeshSender } from "../pipeline/mesh/ports.ts"
-import type { Account } from "../store/account.ts"
+import { type Account, storageKeys } from "../store/account.ts"
 import { type MeshAccount, MeshAccounts } from "../store/mesh-accounts.ts"
 import type { MeshBulk } from "../store/mesh-bulk.ts"
 import { type MeshHost, openMeshHost } from "../store/mesh-host.ts"
@@ -31,7 +32,12 @@ export function meshMailOf(core: Core, stack: AsyncDisposableStack): MeshMail | 
   const client = new MeshClient({ peers, own: host.service, random: randomOctets, now })
   const domain = new URL(service).hostname
   const senders = senderCache(host, core)
-  const certificates = certificateCache()
+  const certificates = madeOnce((account) =>
+    storageKeys(account, "smime").map(({ certificate }) => cmsRecipient(readCertificate(certificate))),
+  )
+  const openPgpKeys = madeOnce((account) =>
+    storageKeys(account, "openpgp").flatMap(({ certificate }) => readOpenPgpCertificate(certificate).encryption ?? []),
+  )
   return {
     service: { ...host.service, domain },
     profileIn: mailProfiles(),
@@ -43,11 +49,18 @@ export function meshMailOf(core: Core, stack: AsyncDisposableStack): MeshMail | 
       const account = accounts.of(address)
       const known = people.account(address)
       if (account === null || known === null) return null
-      return { profile: account.profile, certificate: certificates(known)[0] ?? null }
+      const [[certificate], [openPgp]] = [certificates(known), openPgpKeys(known)]
+      const { profile } = account
+      if (openPgp !== undefined) return { profile, certificate: null, openPgp }
+      return certificate === undefined ? null : { profile, certificate }
     },
     certificatesOf(address) {
       const known = people.account(address)
       return known === null ? [] : certificates(known)
+    },
+    openPgpKeysOf(address) {
+      const known = people.account(address)
+      return known === null ? [] : openPgpKeys(known)
     },
     publish: (name, envelope) => bulk.publish(name, envelope, laterBy(now(), config.limits.queueLifetimeMs + DAY_MS)),
     withdraw: (name) => bulk.withdraw(name),
@@ -69,16 +82,11 @@ function senderCache(host: MeshHost, core: Pick<Core, "now" | "log">) {
   }
 }
 
-/** S/MIME certificates of an account, the current one first. */
-function certificateCache(): (account: Account) => readonly CmsRecipient[] {
-  const known = new WeakMap<Account, readonly CmsRecipient[]>()
+/** Of each account for as long as it stays as it is. */
+function madeOnce<T>(make: (account: Account) => readonly T[]): (account: Account) => readonly T[] {
+  const known = new WeakMap<Account, readonly T[]>()
   return (account) => {
-    const kept = known.get(account)
-    if (kept !== undefined) return kept
-    const keys = account.formats[0] === "smime" ? account.keys.filter(({ format }) => format === "smime") : []
-    const made = keys
-      .toSorted((a, b) => Number(b.current) - Number(a.current))
-      .map(({ certificate }) => cmsRecipient(readCertificate(certificate)))
+    const made = known.get(account) ?? make(account)
     known.set(account, made)
     return made
   }

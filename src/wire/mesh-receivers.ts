@@ -1,3 +1,4 @@
+import { readCertificate } from "../crypto/openpgp/certificate.ts"
 import { sha256 } from "../crypto/primitives/hash.ts"
 import { knownConnections } from "../mesh/known-connections.ts"
 import { envelopeIdOf } from "../mesh/message-id.ts"
@@ -7,6 +8,7 @@ import { receiveMail } from "../pipeline/mesh/receive.ts"
 import type { Discovery } from "../profiles/discover.ts"
 import { GroupCommit } from "../queue/group-commit.ts"
 import { jobsFor, type Queue } from "../queue/queue.ts"
+import { type AccountKey, type Format, storageKeys } from "../store/account.ts"
 import type { MeshHost } from "../store/mesh-host.ts"
 import { KeptMeshMail } from "../store/mesh-mail.ts"
 import { MeshStores } from "../store/mesh-stores.ts"
@@ -24,16 +26,20 @@ export function meshReceivers(
   const { config, database, people, log } = core
   const seen = new KeptMeshMail(database)
   const senders = meshSenders(core, host, correspondents)
+  const keysOf = (address: string, format: Format): readonly AccountKey[] => {
+    const account = people.account(address)
+    return account === null ? [] : storageKeys(account, format)
+  }
   const means = {
     senders,
     seen,
     keep: keeping(core, queue, seen),
     connectionOf: knownConnections(),
-    certificatesOf: (address: string) => {
-      const account = people.account(address)
-      if (account?.formats[0] !== "smime") return []
-      return account.keys.filter(({ format }) => format === "smime").map(({ certificate }) => sha256(certificate))
-    },
+    certificatesOf: (address: string) => keysOf(address, "smime").map(({ certificate }) => sha256(certificate)),
+    openPgpKeysOf: (address: string) =>
+      keysOf(address, "openpgp").flatMap(
+        ({ certificate }) => readCertificate(certificate).encryption?.fingerprint ?? [],
+      ),
     hostname: config.hostname,
     maxMailOctets: config.limits.messageSizeOctets,
     log,

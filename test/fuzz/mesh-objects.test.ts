@@ -12,13 +12,15 @@ import { checkContactMessage } from "../../src/mesh/contact/check.ts"
 import { makeIntroduction, readIntroduction } from "../../src/mesh/contact/introduction.ts"
 import { readContactMessage } from "../../src/mesh/contact/message.ts"
 import { makeContactPerson, readContactPerson } from "../../src/mesh/contact/person.ts"
+import { ReceivedMailBody } from "../../src/mesh/mail/body.ts"
 import { checkMail } from "../../src/mesh/mail/check.ts"
 import { openMail } from "../../src/mesh/mail/open.ts"
+import { checkOpenPgpHead } from "../../src/mesh/mail/openpgp-body.ts"
 import { readMail } from "../../src/mesh/mail/statement.ts"
 import { verifyProfileDevice, verifyProfileService, verifyProfileUser } from "../../src/mesh/profile.ts"
 import { inPieces, joined } from "../harness/pieces.ts"
 import { carol, carolsGateway, dave, hers, NOON, request } from "../mesh/contact-world.ts"
-import { alice, bobsKey, entity, expected, gateway, NOW, sealed } from "../mesh/mail-world.ts"
+import { alice, bobsKey, entity, expected, gateway, NOW, openPgpRecipient, sealed } from "../mesh/mail-world.ts"
 import { damaged } from "./damaged.ts"
 
 const RUNS = Number(process.env["FUZZ_RUNS"] ?? 100)
@@ -55,6 +57,11 @@ function answers(read: () => unknown): boolean {
   }
 }
 
+const toOpenPgp = await sealed(entity(), { recipient: openPgpRecipient })
+const { statement: openPgpStatement } = readMail(toOpenPgp.message)
+const { body: openPgpBody } = openPgpStatement
+const openPgpEnvelope = openPgpBody.kind === "enclosed" ? openPgpBody.envelope : new Uint8Array()
+
 describe("what somebody has damaged, or made up", () => {
   const readers: [what: string, original: Uint8Array, read: (octets: Uint8Array) => unknown][] = [
     ["a profile", alice.profile.envelope, (octets) => verifyProfileUser(octets, null)],
@@ -62,6 +69,7 @@ describe("what somebody has damaged, or made up", () => {
     ["a service's profile", expected.service.envelope, (octets) => verifyProfileService(octets, null)],
     ["a connection", gateway.connection, (octets) => verifyConnectionDevice(octets, alice.profile, NOW)],
     ["a mail", mail.message, readMail],
+    ["a mail as PGP/MIME", toOpenPgp.message, readMail],
     ["a mail profile", mailProfile, verifyMailProfile],
     ["an escrow", escrow, (octets) => checkEscrow(octets, owner)],
     ["a gateway's file", gatewayFile, (octets) => readMeshGateway(Buffer.from(octets).toString())],
@@ -94,6 +102,31 @@ describe("what somebody has damaged, or made up", () => {
         const verdict = checkMail(octets, expected)
         if (verdict.kind === "verified") expect(verdict.statement).toEqual(statement)
       }),
+      { numRuns: RUNS },
+    )
+  })
+
+  test("an OpenPGP body is given out as it was stated, or not at all", async () => {
+    const whole = async (octets: Uint8Array, size: number) =>
+      joined((await ReceivedMailBody.open(openPgpStatement, inPieces(octets, size))).payload())
+    const original = await whole(openPgpEnvelope, 1000)
+    await fc.assert(
+      fc.asyncProperty(damaged(openPgpEnvelope), fc.integer({ min: 1, max: 400 }), async (octets, size) => {
+        try {
+          expect(Buffer.compare(await whole(octets, size), original)).toBe(0)
+        } catch (error) {
+          if (!(error instanceof GatewayError)) throw error
+        }
+      }),
+      { numRuns: RUNS },
+    )
+  })
+
+  test("the head of an OpenPGP message, whatever stands there, is ours or refused", () => {
+    fc.assert(
+      fc.property(fc.uint8Array({ maxLength: 300 }), (octets) =>
+        answers(() => checkOpenPgpHead(openPgpStatement, octets)),
+      ),
       { numRuns: RUNS },
     )
   })

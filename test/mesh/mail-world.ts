@@ -3,10 +3,12 @@ import { type Certificate, readCertificate } from "../../src/crypto/cms/certific
 import { pemDecode } from "../../src/crypto/cms/pem.ts"
 import { cmsRecipient } from "../../src/crypto/cms/recipient.ts"
 import { openingKey } from "../../src/crypto/dare/agreement.ts"
+import { makeAccountKey } from "../../src/crypto/openpgp/account-key.ts"
 import { signerWith } from "../../src/mesh/key-data.ts"
 import type { ExpectedMail } from "../../src/mesh/mail/check.ts"
 import { ROLE_SEND_MAIL } from "../../src/mesh/mail/check.ts"
 import { type OutgoingMail, sealMail } from "../../src/mesh/mail/seal.ts"
+import type { MailEntity } from "../../src/mesh/mail/sealing.ts"
 import { serviceKeys } from "../../src/mesh/profile-make.ts"
 import { inPieces, joined } from "../harness/pieces.ts"
 import { account, CREATED, connectedDevice, service } from "./people.ts"
@@ -60,6 +62,10 @@ export const expected: ExpectedMail = {
   digestUnder: () => null,
 }
 
+/** Bob, where he reads with OpenPGP alone. */
+export const bobsOpenPgp = await makeAccountKey({ name: "", address: "bob@two.example", createdAt: CREATED })
+export const openPgpRecipient = { profile: bob.profile, certificate: null, openPgp: bobsOpenPgp.encryption }
+
 /** A mail of Alice's, its text as long as wanted. */
 export function entity(text = "Hello Bob.\r\n", from = "Alice <alice@one.example>"): Uint8Array {
   const header = [
@@ -74,6 +80,11 @@ export function entity(text = "Hello Bob.\r\n", from = "Alice <alice@one.example
   return Buffer.from(`${header.join("\r\n")}\r\n\r\n${text}`)
 }
 
+/** A mail as it is given to be sealed. */
+export function entityOf(mail: Uint8Array, size: number): MailEntity {
+  return { sizeOctets: mail.length, content: () => inPieces(mail, size) }
+}
+
 export interface Sealed {
   readonly message: Uint8Array
   /** What was published, and under which name. */
@@ -83,7 +94,7 @@ export interface Sealed {
 /** Seals the mail, and keeps what is published. */
 export async function sealed(mail: Uint8Array, options: Partial<OutgoingMail> = {}, size = 1000): Promise<Sealed> {
   let published: Sealed["published"] = null
-  const message = await sealMail(inPieces(mail, size), { ...outgoing, ...options }, async (name, envelope) => {
+  const message = await sealMail(entityOf(mail, size), { ...outgoing, ...options }, async (name, envelope) => {
     published = { name, envelope: await joined(envelope) }
   })
   return { message, published }

@@ -31,6 +31,7 @@ import {
   bobsDevice,
   bobsKey,
   entity,
+  entityOf,
   expected,
   gateway,
   mallory,
@@ -206,7 +207,7 @@ describe("a mail that is published", async () => {
 
   test("is not sent when nobody has kept all of it", async () => {
     const { sealMail } = await import("../../src/mesh/mail/seal.ts")
-    const sending = sealMail(inPieces(entity(text), 1000), outgoing, () => Promise.resolve())
+    const sending = sealMail(entityOf(entity(text), 1000), outgoing, () => Promise.resolve())
     await expect(sending).rejects.toThrow("has not been published whole")
   })
 })

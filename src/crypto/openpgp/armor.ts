@@ -9,6 +9,23 @@ export function armor(binary: Uint8Array, label: ArmorLabel): Uint8Array {
   return Buffer.concat([encoder.push(binary), encoder.end()])
 }
 
+/** The same for what comes in pieces, in as many; the last one waits for the end. */
+export async function* armored(
+  binary: AsyncIterable<Uint8Array>,
+  label: ArmorLabel,
+  checksum = true,
+): AsyncGenerator<Uint8Array> {
+  const encoder = new ArmorEncoder(label, checksum)
+  let last: Uint8Array = NOTHING
+  let isFirst = true
+  for await (const octets of binary) {
+    if (!isFirst) yield encoder.push(last)
+    last = octets
+    isFirst = false
+  }
+  yield Buffer.concat([encoder.push(last), encoder.end()])
+}
+
 /** Length in octets of {@link armor} for `binaryOctets` octets. */
 export function armoredSize(binaryOctets: number, label: ArmorLabel, checksum = true): number {
   const characters = Math.ceil(binaryOctets / 3) * 4

@@ -1,6 +1,6 @@
 import { GatewayError } from "../../errors.ts"
 import { hkdfSha256 } from "../primitives/hash.ts"
-import { ArmorEncoder, armoredSize } from "./armor.ts"
+import { armored, armoredSize } from "./armor.ts"
 import { pkesk, pkeskSize } from "./pkesk.ts"
 import { type OpenPgpSecrets, protectedBody, protectedSize, type SeipdVersion } from "./protected-body.ts"
 import type { OpenPgpRecipient } from "./recipient.ts"
@@ -42,23 +42,43 @@ export function openPgpArmoredSize(
 ): number {
   checkRecipients(recipients)
   const keys = recipients.reduce((sum, recipient) => sum + pkeskSize(recipient, seipd), 0)
-  return armoredSize(keys + protectedSize(seipd, contentOctets), "MESSAGE", hasChecksum(seipd))
+  return armoredOpenPgpSize(keys + protectedSize(seipd, contentOctets), seipd)
+}
+
+/** Octets of {@link armoredOpenPgp} for a message of so many. */
+export function armoredOpenPgpSize(messageOctets: number, seipd: SeipdVersion = 1): number {
+  return armoredSize(messageOctets, "MESSAGE", hasChecksum(seipd))
+}
+
+/** {@link openPgpMessage} in armor. @throws GatewayError as there */
+export function encryptOpenPgp(
+  content: AsyncIterable<Uint8Array>,
+  options: OpenPgpOptions,
+): AsyncGenerator<Uint8Array> {
+  return armoredOpenPgp(openPgpMessage(content, options), options.seipd)
+}
+
+/** A message in armor, in as few pieces as it has. */
+export function armoredOpenPgp(
+  message: AsyncIterable<Uint8Array>,
+  seipd: SeipdVersion = 1,
+): AsyncGenerator<Uint8Array> {
+  return armored(message, "MESSAGE", hasChecksum(seipd))
 }
 
 /**
- * Encrypts to the recipients: an armored message with a PKESK packet for each (version 3 before a SEIPD packet of version 1, 6 before one of version 2),
+ * Encrypts to the recipients: a message with a PKESK packet for each (version 3 before a SEIPD packet of version 1, 6 before one of version 2),
  * and the content as one literal packet in the SEIPD packet, in as few pieces as the content has. To Curve25519Legacy and X25519 keys alone the
  * result is a function of content and secrets; to other keys two runs differ.
  * @throws GatewayError LENGTH_MISMATCH when the content has another length; it is thrown before the last piece is given out
  * @throws GatewayError OPENPGP_UNSUPPORTED when there is no recipient, or the openpgp library refuses one
  */
-export async function* encryptOpenPgp(
+export async function* openPgpMessage(
   content: AsyncIterable<Uint8Array>,
   options: OpenPgpOptions,
 ): AsyncGenerator<Uint8Array> {
   checkRecipients(options.recipients)
   const { contentOctets, seipd = 1 } = options
-  const armor = new ArmorEncoder("MESSAGE", hasChecksum(seipd))
   const body = protectedBody(seipd, options.secrets)
   let head: Uint8Array | null = Buffer.concat([await keyPackets(options), body.start(contentOctets)])
   // One piece is held back: the message must not look complete before the content is known to be.
@@ -70,7 +90,7 @@ export async function* encryptOpenPgp(
     if (received > contentOctets) throw wrongLength(contentOctets)
     if (held) {
       const encrypted = body.push(held)
-      yield armor.push(head ? Buffer.concat([head, encrypted]) : encrypted)
+      yield head ? Buffer.concat([head, encrypted]) : encrypted
       head = null
     }
     held = octets
@@ -79,7 +99,7 @@ export async function* encryptOpenPgp(
   const parts: Uint8Array[] = head ? [head] : []
   if (held) parts.push(body.push(held))
   parts.push(body.end())
-  yield Buffer.concat([armor.push(Buffer.concat(parts)), armor.end()])
+  yield Buffer.concat(parts)
 }
 
 async function keyPackets({ recipients, secrets, seipd = 1 }: OpenPgpOptions): Promise<Uint8Array> {

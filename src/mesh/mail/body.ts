@@ -4,6 +4,7 @@ import type { EnvelopeFields } from "../../crypto/dare/fields.ts"
 import { ReceivedEnvelope } from "../../crypto/dare/receive.ts"
 import { equalConstantTime, sha512 } from "../../crypto/primitives/hash.ts"
 import { GatewayError } from "../../errors.ts"
+import { checkOpenPgpHead, OPENPGP_HEAD_OCTETS } from "./openpgp-body.ts"
 import type { MailStatement } from "./statement.ts"
 
 /** SHA-512 of the recipients as they stand in a header. */
@@ -20,6 +21,7 @@ export function checkEnclosed(statement: MailStatement, envelope: Uint8Array): v
   const read = readEnvelope(envelope)
   checkHeader(statement, read.header)
   checkPayload(statement, endOf(read), read.payload.length)
+  if (statement.openPgp !== null) checkOpenPgpHead(statement, read.payload)
 }
 
 /** A body that passes by: its ciphertext, checked against what is stated of it. */
@@ -56,13 +58,15 @@ export class ReceivedMailBody {
    * @throws GatewayError MESH_MAIL_ALTERED; as `ReceivedEnvelope.payload`
    */
   async *payload(): AsyncGenerator<Uint8Array> {
+    const stated = this.#statement
+    const envelope = this.#envelope.payload()
     let size = 0
-    for await (const piece of this.#envelope.payload()) {
+    for await (const piece of stated.openPgp === null ? envelope : withOpenPgpHead(stated, envelope)) {
       size += piece.length
-      if (size > this.#statement.payloadOctets) throw altered("ciphertext is longer than is stated")
+      if (size > stated.payloadOctets) throw altered("ciphertext is longer than is stated")
       yield piece
     }
-    checkPayload(this.#statement, this.#envelope.end, size)
+    checkPayload(stated, this.#envelope.end, size)
   }
 
   get end(): EnvelopeEnd {
@@ -70,7 +74,33 @@ export class ReceivedMailBody {
   }
 }
 
+/** The beginning is held back until it has been checked. */
+async function* withOpenPgpHead(
+  statement: MailStatement,
+  payload: AsyncIterable<Uint8Array>,
+): AsyncGenerator<Uint8Array> {
+  let head: Uint8Array | null = new Uint8Array(0)
+  for await (const piece of payload) {
+    if (head === null) yield piece
+    else {
+      head = Buffer.concat([head, piece])
+      if (head.length < OPENPGP_HEAD_OCTETS) continue
+      checkOpenPgpHead(statement, head)
+      yield head
+      head = null
+    }
+  }
+  if (head === null) return
+  checkOpenPgpHead(statement, head)
+  yield head
+}
+
 function checkHeader(statement: MailStatement, header: EnvelopeFields): void {
+  if (statement.openPgp !== null) {
+    // What is said of recipients and of a salt in clear is said of the OpenPGP message.
+    if (header.encryption !== null && header.encryption !== "none") throw altered("is encrypted twice")
+    return
+  }
   if (header.encryption !== "A256CBC") throw altered("cipher is another")
   if (header.salt === null || !equalConstantTime(header.salt, statement.salt)) throw altered("salt is another")
   if (!equalConstantTime(recipientsDigest(header), statement.recipientsDigest)) throw altered("recipients are others")

@@ -1,16 +1,7 @@
 /** PURE */
-import type { CmsRecipient } from "../../crypto/cms/recipient.ts"
-import { secondEnvelope } from "../../crypto/cms/second-envelope.ts"
-import { readFields } from "../../crypto/dare/fields.ts"
-import { contentKeys } from "../../crypto/dare/key-schedule.ts"
-import {
-  deriveEnvelopeSecrets,
-  type EnvelopeSecrets,
-  type SealedEnvelope,
-  sealEnvelope,
-} from "../../crypto/dare/seal.ts"
+import { deriveEnvelopeSecrets, type SealedEnvelope } from "../../crypto/dare/seal.ts"
 import type { Signer } from "../../crypto/dare/signature.ts"
-import { isMontgomery } from "../../crypto/mesh-keys/key.ts"
+import { deriveOpenPgpSecrets } from "../../crypto/openpgp/encrypt.ts"
 import { hkdfSha256 } from "../../crypto/primitives/hash.ts"
 import { p256ScalarFromSeed } from "../../crypto/primitives/p256.ts"
 import { contentIdentifier, encryptionKeyUdf } from "../../crypto/udf/symmetric.ts"
@@ -19,9 +10,15 @@ import { GatewayError } from "../../errors.ts"
 import { envelopeIdOf } from "../message-id.ts"
 import type { Profile, ProfileUser } from "../profile.ts"
 import { signObject } from "../signed.ts"
-import { authoredBy } from "./author.ts"
 import { mailBinding } from "./binding.ts"
-import { recipientsDigest } from "./body.ts"
+import {
+  type MailEntity,
+  type MailRecipient,
+  type MailSecrets,
+  type Sealing,
+  type StatedEnvelope,
+  sealingTo,
+} from "./sealing.ts"
 import { MAX_MESSAGE_OCTETS, type MailBody, type MailStatement, statementMembers } from "./statement.ts"
 
 /** One mail to one recipient. */
@@ -31,8 +28,7 @@ export interface OutgoingMail {
   readonly device: { readonly signer: Signer; readonly connection: Uint8Array }
   /** `domain`: where it publishes what is longer than a message. */
   readonly service: { readonly profile: Profile; readonly signer: Signer; readonly domain: string }
-  /** `certificate`: the account's, on P-256; null when the recipient does not read with S/MIME. */
-  readonly recipient: { readonly profile: ProfileUser; readonly certificate: CmsRecipient | null }
+  readonly recipient: MailRecipient
   readonly date: Date
   /** Fields that stand outside, see `shownFields`; null: nothing but what is stated. */
   readonly shown: Uint8Array | null
@@ -49,17 +45,12 @@ export type PublishMail = (name: string, envelope: AsyncIterable<Uint8Array>) =>
  * @throws GatewayError MESH_OBJECT_INVALID when the mail is not the sender's, HEADER_TOO_LARGE; MESH_KEY_UNSUPPORTED, POINT_INVALID, CERTIFICATE_UNSUPPORTED for
  * keys of the recipient that cannot be encrypted to
  */
-export async function sealMail(
-  entity: AsyncIterable<Uint8Array>,
-  mail: OutgoingMail,
-  publish: PublishMail,
-): Promise<Uint8Array> {
+export async function sealMail(entity: MailEntity, mail: OutgoingMail, publish: PublishMail): Promise<Uint8Array> {
   const secrets = secretsOf(mail)
-  const options = { encryption: { recipients: [recipientOf(mail)], secrets: secrets.envelope } }
-  const envelope = sealEnvelope(authoredBy(mail.sender.address, entity), options, "json-b")
-  const { held, sealed } = await held32KiB(envelope)
+  const sealing = await sealingTo(mail.recipient, mail.sender.address, entity, secrets)
+  const { held, sealed } = await held32KiB(sealing.envelope)
   if (sealed) {
-    const message = messageOf(mail, secrets, sealed, {
+    const message = messageOf(mail, secrets, sealing.stated(sealed), {
       kind: "enclosed",
       envelope: new Uint8Array(Buffer.concat(held)),
     })
@@ -69,16 +60,16 @@ export async function sealMail(
   let facts: SealedEnvelope | null = sealed
   const all = async function* (): AsyncGenerator<Uint8Array> {
     yield* held.splice(0)
-    facts ??= yield* envelope
+    facts ??= yield* sealing.envelope
   }
   await publish(contentIdentifier(key), all())
   if (facts === null || held.length > 0) throw new GatewayError("LENGTH_MISMATCH", "mail: has not been published whole")
   const locator = { kind: "locator", domain: mail.service.domain, udf: parseUdf(key) } as const
-  return messageOf(mail, secrets, facts, { kind: "published", locator })
+  return messageOf(mail, secrets, sealing.stated(facts), { kind: "published", locator })
 }
 
 /** The beginning of the envelope, up to a message's length; and what is said of it when that is all. */
-async function held32KiB(envelope: AsyncGenerator<Uint8Array, SealedEnvelope>) {
+async function held32KiB(envelope: Sealing["envelope"]) {
   const held: Uint8Array[] = []
   for (let size = 0; size <= MAX_MESSAGE_OCTETS; size += held.at(-1)?.length ?? 0) {
     const next = await envelope.next()
@@ -88,62 +79,45 @@ async function held32KiB(envelope: AsyncGenerator<Uint8Array, SealedEnvelope>) {
   return { held, sealed: null }
 }
 
-interface MailSecrets {
-  readonly envelope: EnvelopeSecrets
-  readonly ephemeral: Uint8Array
+interface AllSecrets extends MailSecrets {
   readonly nonce: Uint8Array
   readonly locator: Uint8Array
 }
 
 /** Each recipient has keys of his own, so that one seed may serve a mail to several. */
-function secretsOf({ seed, recipient }: OutgoingMail): MailSecrets {
+function secretsOf({ seed, recipient }: OutgoingMail): AllSecrets {
   const context = `mesh-mail ${recipient.profile.udf}`
   const derive = (label: string, octets: number) =>
     hkdfSha256(seed, NO_SALT, `postern/mesh-mail/1 ${label} ${context}`, octets)
   return {
     envelope: deriveEnvelopeSecrets(seed, context),
     ephemeral: p256ScalarFromSeed(derive("p256", 48)),
+    openPgp: deriveOpenPgpSecrets(seed, context),
     nonce: derive("message id", 16),
     locator: derive("locator", 32),
   }
 }
 
-function recipientOf({ recipient }: OutgoingMail) {
-  const { udf: kid, key } = recipient.profile.keys.encryption
-  const { curve, octets } = key
-  if (!isMontgomery(curve)) throw new GatewayError("MESH_KEY_UNSUPPORTED", `mesh: ${curve} is not encrypted to`)
-  return { kind: "agreement", kid, key: { curve, octets } } as const
-}
-
-function messageOf(mail: OutgoingMail, secrets: MailSecrets, sealed: SealedEnvelope, body: MailBody): Uint8Array {
-  const { sender, device, service, recipient, date } = mail
-  const { baseSeed, salt } = secrets.envelope
-  const { key, iv } = contentKeys({ octets: baseSeed, labelPrefix: "" }, salt)
-  const { payloadDigest, payloadOctets } = sealed
+function messageOf(
+  { sender, device, service, recipient, date, shown }: OutgoingMail,
+  { envelope, nonce }: AllSecrets,
+  { contentKey, ...stated }: StatedEnvelope,
+  body: MailBody,
+): Uint8Array {
   const fields = {
-    messageId: presentUdf(binaryUdf(UDF_TYPE.nonce, secrets.nonce)),
+    ...stated,
+    messageId: presentUdf(binaryUdf(UDF_TYPE.nonce, nonce)),
     sender: sender.address,
     recipient: recipient.profile.address,
     senderUdf: sender.udf,
     recipientUdf: recipient.profile.udf,
     serviceUdf: service.profile.udf,
     date,
-    salt,
-    payloadDigest,
-    payloadOctets,
-    recipientsDigest: recipientsDigest(readFields(sealed.header)),
+    salt: envelope.salt,
   }
-  const { certificate } = recipient
-  const cmsSecrets = { contentKey: key, iv, ephemeral: secrets.ephemeral }
-  const statement: MailStatement = {
-    ...fields,
-    binding: mailBinding(key, fields),
-    cms: certificate === null ? null : secondEnvelope(certificate, cmsSecrets, payloadDigest),
-    shown: mail.shown,
-    body,
-    connection: device.connection,
-  }
-  return signMail(statement, [device.signer, service.signer])
+  const { connection, signer } = device
+  const binding = mailBinding(contentKey, fields)
+  return signMail({ ...fields, binding, shown, body, connection }, [signer, service.signer])
 }
 
 /** Signs a statement: the sender's device and the service, both the same octets. */

@@ -24,16 +24,22 @@ export interface MailStatement {
   /** The service that sends it, and signs, too. */
   readonly serviceUdf: string
   readonly date: Date
+  /** The envelope's; with OpenPGP 16 octets that stand nowhere else. */
   readonly salt: Uint8Array
   /** SHA-512 of the ciphertext. */
   readonly payloadDigest: Uint8Array
   readonly payloadOctets: number
-  /** SHA-512 of the envelope's `recipients`, as they stand in its header. */
+  /** SHA-512 of the envelope's `recipients`, as they stand in its header; with OpenPGP of the session key packet. */
   readonly recipientsDigest: Uint8Array
   /** {@link file://./binding.ts}. */
   readonly binding: Uint8Array
   /** For the recipient's S/MIME certificate; null when he has none. */
   readonly cms: SecondEnvelope | null
+  /**
+   * The recipient reads with OpenPGP alone: the payload is an OpenPGP message to this encryption key of his (20 octets), and nothing else is encrypted
+   * ({@link file://./openpgp-body.ts}); null: it is encrypted as DARE has it.
+   */
+  readonly openPgp: { readonly fingerprint: Uint8Array } | null
   /** Header fields that may stand outside the encryption, as their sender shows them ({@link file://./shown.ts}); null: none but what is stated. */
   readonly shown: Uint8Array | null
   readonly body: MailBody
@@ -70,7 +76,7 @@ export function readMail(message: Uint8Array): ClaimedMail {
 
 /** The members of the object MessageMail. */
 export function statementMembers(statement: MailStatement): { readonly [name: string]: Writable | undefined } {
-  const { cms, body } = statement
+  const { cms, openPgp, body } = statement
   return {
     MessageId: statement.messageId,
     Sender: statement.sender,
@@ -79,13 +85,14 @@ export function statementMembers(statement: MailStatement): { readonly [name: st
     RecipientUdf: statement.recipientUdf,
     ServiceUdf: statement.serviceUdf,
     Date: writeTime(statement.date),
-    enc: CIPHER,
+    enc: openPgp === null ? CIPHER : OPENPGP,
     Salt: statement.salt,
     PayloadDigest: statement.payloadDigest,
     Length: statement.payloadOctets,
     RecipientsDigest: statement.recipientsDigest,
     Binding: statement.binding,
     cms: cms === null ? undefined : { ...cms },
+    pgp: openPgp === null ? undefined : { ...openPgp },
     Shown: statement.shown ?? undefined,
     Envelope: body.kind === "enclosed" ? body.envelope : undefined,
     Locator: body.kind === "published" ? printUdfUri(body.locator) : undefined,
@@ -96,7 +103,9 @@ export function statementMembers(statement: MailStatement): { readonly [name: st
 function statementOf({ members }: MeshObject): MailStatement {
   const text = (name: string) => requiredMember(members, name, textOf)
   const octets = (name: string, count: number) => requiredMember(members, name, exactly(count))
-  if (text("enc") !== CIPHER) throw invalid("mail has another cipher")
+  const [cms, openPgp] = [memberOf(members, "cms", secondEnvelopeOf), memberOf(members, "pgp", openPgpOf)]
+  if (text("enc") !== (openPgp === null ? CIPHER : OPENPGP)) throw invalid("mail has another cipher")
+  if (cms !== null && openPgp !== null) throw invalid("mail is for S/MIME and OpenPGP")
   return {
     messageId: text("MessageId"),
     sender: text("Sender"),
@@ -110,7 +119,8 @@ function statementOf({ members }: MeshObject): MailStatement {
     payloadOctets: requiredMember(members, "Length", countOf),
     recipientsDigest: octets("RecipientsDigest", 64),
     binding: octets("Binding", 32),
-    cms: memberOf(members, "cms", secondEnvelopeOf),
+    cms,
+    openPgp,
     shown: memberOf(members, "Shown", octetsOf),
     body: bodyOf(members),
     connection: requiredMember(members, "Connection", octetsOf),
@@ -137,6 +147,10 @@ function secondEnvelopeOf(value: JsonValue, what: string): SecondEnvelope {
   return { kid: octets("kid"), epk: octets("epk"), kdf, wck: octets("wck"), iv: octets("iv"), commit: octets("commit") }
 }
 
+function openPgpOf(value: JsonValue, what: string): MailStatement["openPgp"] {
+  return { fingerprint: requiredMember(objectOf(value, what), "fingerprint", exactly(20)) }
+}
+
 function exactly(count: number): (value: JsonValue, what: string) => Uint8Array {
   return (value, what) => {
     const octets = octetsOf(value, what)
@@ -146,3 +160,4 @@ function exactly(count: number): (value: JsonValue, what: string) => Uint8Array 
 }
 
 const CIPHER = "A256CBC"
+const OPENPGP = "OpenPGP"

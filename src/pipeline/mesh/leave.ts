@@ -1,6 +1,7 @@
 import { hkdfSha256, sha256 } from "../../crypto/primitives/hash.ts"
 import { type ErrorCode, GatewayError, hasCode } from "../../errors.ts"
 import { sealMail } from "../../mesh/mail/seal.ts"
+import type { MailRecipient } from "../../mesh/mail/sealing.ts"
 import { shownFields } from "../../mesh/mail/shown.ts"
 import { addressKey } from "../../message/address.ts"
 import { parseDateTime } from "../../message/date.ts"
@@ -8,6 +9,7 @@ import { fieldText, parseFields } from "../../mime/header.ts"
 import { decide } from "../../profiles/decide.ts"
 import { withoutMethod } from "../../profiles/policy.ts"
 import type { Job } from "../../queue/queue.ts"
+import type { Format } from "../../store/account.ts"
 import type { SpoolEntry } from "../../store/spool.ts"
 import { authorOf } from "../author.ts"
 import type { Gateway } from "../gateway.ts"
@@ -18,7 +20,7 @@ import type { Result } from "../ports.ts"
 import type { ClassifiedMessage } from "../protect.ts"
 import { headersFor, meshEntity } from "../protect-outgoing.ts"
 import { deferred, failed } from "../settle.ts"
-import type { MeshMail, MeshRecipient, MeshSender, Posting } from "./ports.ts"
+import type { MeshMail, MeshSender, Posting } from "./ports.ts"
 import { routeOf } from "./route.ts"
 
 /** How long only the Mesh is tried, where a recipient is to be had by SMTP as well: services are restarted, and messages must not come twice for that. */
@@ -71,8 +73,8 @@ export async function sendOverMesh(
   const sender = entry.origin.account === null ? null : (mesh?.senderOf(entry.origin.account) ?? null)
   if (mesh === null || sender === null || resolution === null)
     throw new GatewayError("STATE_CORRUPT", "mesh: was decided on without being there")
-  const route = routeOf(decision.key, resolution, mesh.profileIn)
-  if (route === null) return fallenBack(left, "its account has no certificate that may be used", job, gateway)
+  const route = routeOf(decision.key, resolution, mesh.profileIn, gateway.now())
+  if (route === null) return fallenBack(left, "its account has no key that may be used", job, gateway)
   const sealed = await sealedOr(
     () => sealedFor(route, { original, sender, left, entry, job, gateway }),
     (because) => fallenBack(left, because, job, gateway),
@@ -109,35 +111,42 @@ export interface SealedMessage {
 }
 
 /** Signs and seals a message for one recipient. The same message is sealed as the same octets again, unless it is signed inside with what is random. */
-export async function sealedFor(recipient: MeshRecipient, sealing: Sealing): Promise<SealedMessage | Result> {
+export async function sealedFor(recipient: MailRecipient, sealing: Sealing): Promise<SealedMessage | Result> {
   const { original, left, entry, job, gateway } = sealing
   const form = (signature: OutgoingSignature) =>
     signature.kind === "hold"
       ? ({ kind: "hold", reason: signature.because, told: true } as const)
       : sealedWith(signature, recipient, sealing)
   try {
-    return await form(outgoingSignature(entry, original.header, left, "mesh", gateway.signingIdentities))
+    return await form(
+      outgoingSignature(entry, original.header, left, readingFormat(recipient), gateway.signingIdentities),
+    )
   } catch (error) {
     if (hasCode(error, "NOT_SIGNABLE")) return form(withoutKey("its lines would not come through every relay", left))
     return keyFault("mail.not-signed", error, job, gateway.log)
   }
 }
 
+/** What signs a mail inside has to be of a form that its reader knows. */
+function readingFormat({ openPgp }: MailRecipient): Format {
+  return openPgp === undefined ? "smime" : "openpgp"
+}
+
 async function sealedWith(
   signature: Exclude<OutgoingSignature, { readonly kind: "hold" }>,
-  recipient: MeshRecipient,
+  recipient: MailRecipient,
   { original, sender, left, entry, gateway }: Sealing,
 ): Promise<SealedMessage> {
   const { mesh } = gateway
   if (mesh === null) throw new GatewayError("STATE_CORRUPT", "mesh: is not there")
   const options = {
-    headers: headersFor("mesh", left.policy),
+    headers: headersFor(readingFormat(recipient), left.policy),
     signing: signature.kind === "sign" ? signature.signing : null,
   }
   const { entity, unlike, outside } = await meshEntity(original, entry.seed, options)
   let published: string | null = null
   const message = await sealMail(
-    entity.content(),
+    entity,
     {
       sender: sender.profile,
       device: sender.device,

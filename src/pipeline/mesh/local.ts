@@ -1,5 +1,6 @@
 import type { Log } from "../../log/log.ts"
 import { checkMail, type MailVerdict } from "../../mesh/mail/check.ts"
+import type { MailRecipient } from "../../mesh/mail/sealing.ts"
 import { parseAddress } from "../../message/address.ts"
 import { policyFor } from "../../profiles/policy.ts"
 import type { Job } from "../../queue/queue.ts"
@@ -10,7 +11,7 @@ import type { Result } from "../ports.ts"
 import type { Prepared } from "../prepared.ts"
 import { type ClassifiedMessage, classified } from "../protect.ts"
 import { isMeshable, type SealedMessage, sealedFor, sealedOr } from "./leave.ts"
-import type { MeshMail, MeshRecipient, MeshSender } from "./ports.ts"
+import type { MeshMail, MeshSender } from "./ports.ts"
 import { bodyOf, storeSealedMail } from "./store.ts"
 import { verdictField } from "./verdict.ts"
 
@@ -59,14 +60,14 @@ export async function storeOverMesh(
 interface Parties {
   readonly mesh: MeshMail
   readonly sender: MeshSender
-  readonly recipient: MeshRecipient
+  readonly recipient: MailRecipient
 }
 
 function partiesOf(account: string, { origin }: SpoolEntry, mesh: MeshMail | null): Parties | null {
   if (mesh === null || origin.kind !== "submission" || origin.account === null) return null
   const recipient = mesh.recipientOf(account)
   const sender = recipient === null ? null : mesh.senderOf(origin.account)
-  return recipient === null || recipient.certificate === null || sender === null ? null : { mesh, sender, recipient }
+  return recipient === null || sender === null ? null : { mesh, sender, recipient }
 }
 
 async function sealedFromUs(

@@ -1,7 +1,9 @@
 import type { CmsRecipient } from "../../crypto/cms/recipient.ts"
 import type { Signer } from "../../crypto/dare/signature.ts"
+import type { OpenPgpEncryptionKey } from "../../crypto/openpgp/certificate.ts"
 import type { MailProfile } from "../../identity/mail-profile.ts"
 import type { PublishMail } from "../../mesh/mail/seal.ts"
+import type { MailRecipient } from "../../mesh/mail/sealing.ts"
 import type { MailStatement } from "../../mesh/mail/statement.ts"
 import type { Profile, ProfileUser } from "../../mesh/profile.ts"
 import type { SpoolEntry } from "../../store/spool.ts"
@@ -21,15 +23,8 @@ export interface SendingService {
   readonly domain: string
 }
 
-/** Somebody who is written to over the Mesh. */
-export interface MeshRecipient {
-  readonly profile: ProfileUser
-  /** What he reads S/MIME with; null: he does not. */
-  readonly certificate: CmsRecipient | null
-}
-
-/** The same, elsewhere. */
-export interface MeshRoute extends MeshRecipient {
+/** Somebody who is written to elsewhere. */
+export interface MeshRoute extends MailRecipient {
   /** Of the service that takes mail for him. */
   readonly service: { readonly address: URL; readonly udf: string }
 }
@@ -61,9 +56,11 @@ export interface MeshMail {
   /** @returns null: the account has no part in the Mesh */
   senderOf(account: string): MeshSender | null
   /** One of our people. @returns null as {@link senderOf} */
-  recipientOf(account: string): MeshRecipient | null
-  /** Certificates, old ones included, that the account's devices read S/MIME by. */
+  recipientOf(account: string): MailRecipient | null
+  /** Certificates, old ones included, that the account's devices read S/MIME by; none: they read OpenPGP. */
   certificatesOf(account: string): readonly CmsRecipient[]
+  /** Encryption keys, old ones included, that the account's devices read OpenPGP by; none: they read S/MIME. */
+  openPgpKeysOf(account: string): readonly OpenPgpEncryptionKey[]
   readonly publish: PublishMail
   /** Nobody will come for what was published under this name. */
   withdraw(name: string): Promise<void>

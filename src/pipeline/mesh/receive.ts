@@ -25,8 +25,10 @@ export interface ReceivingMeans {
   readonly seen: SeenMail
   readonly keep: KeepMail
   readonly connectionOf: typeof verifyConnectionDevice
-  /** Digests (SHA-256) of the certificates that an account reads S/MIME by; none: it does not read S/MIME, and nothing else can be made of what is sealed. */
+  /** Digests (SHA-256) of the certificates that an account reads S/MIME by; none: it does not, and nothing else can be made of what is sealed so. */
   certificatesOf(account: string): readonly Uint8Array[]
+  /** Fingerprints of the encryption keys that an account reads OpenPGP by; none: it does not. */
+  openPgpKeysOf(account: string): readonly Uint8Array[]
   readonly hostname: string
   readonly maxMailOctets: number
   readonly log: Log
@@ -119,10 +121,18 @@ function unfitness(
   const ageMs = now.getTime() - statement.date.getTime()
   if (ageMs > MAX_AGE_MS || ageMs < -MAX_AHEAD_MS) return "too old, or of the future"
   if (statement.payloadOctets > means.maxMailOctets) return "too large"
-  const { cms } = statement
-  const certificates = means.certificatesOf(account.address)
-  const isReadable = cms !== null && certificates.some((digest) => Buffer.compare(digest, cms.kid) === 0)
-  return isReadable ? null : "other certificate"
+  return isReadable(statement, account.address, means) ? null : "other certificate"
+}
+
+function isReadable(
+  { cms, openPgp }: VerifiedMail["statement"],
+  account: string,
+  means: Pick<ReceivingMeans, "certificatesOf" | "openPgpKeysOf">,
+): boolean {
+  const isAmong = (names: readonly Uint8Array[], name: Uint8Array) =>
+    names.some((known) => Buffer.compare(known, name) === 0)
+  if (openPgp !== null) return isAmong(means.openPgpKeysOf(account), openPgp.fingerprint)
+  return cms !== null && isAmong(means.certificatesOf(account), cms.kid)
 }
 
 async function kept(

@@ -1,12 +1,15 @@
 import type { CmsRecipient } from "../../crypto/cms/recipient.ts"
 import { secondEnvelopeHead } from "../../crypto/cms/second-envelope.ts"
+import { armoredOpenPgp, armoredOpenPgpSize } from "../../crypto/openpgp/encrypt.ts"
 import { type ErrorCode, GatewayError } from "../../errors.ts"
+import { ReceivedMailBody } from "../../mesh/mail/body.ts"
 import { outsideOf } from "../../mesh/mail/shown.ts"
 import { secondEnvelopeOf } from "../../mesh/mail/smime.ts"
 import { type MailStatement, readMail } from "../../mesh/mail/statement.ts"
 import { base64Lines, base64LinesSize } from "../../mime/base64-lines.ts"
-import { outerFields, smimeFields } from "../../mime/compose.ts"
+import { outerFields, pgpMimeFrame, smimeFields } from "../../mime/compose.ts"
 import type { Job } from "../../queue/queue.ts"
+import type { Format } from "../../store/account.ts"
 import type { SpoolEntry } from "../../store/spool.ts"
 import type { Gateway, OpenMessage } from "../gateway.ts"
 import type { Result } from "../ports.ts"
@@ -63,10 +66,10 @@ export async function storeSealedMail(
   const account = entry.origin.account ?? ""
   const rest = gateway.directory.atRest(account)
   if (rest === null) return failed(job.recipient, "5.1.1", "no such mailbox here any more")
-  const certificate = certificateOf(mail.statement, gateway.mesh?.certificatesOf(account) ?? [])
-  if (certificate === null) return failed(job.recipient, "5.7.5", "it is encrypted to no certificate of the account")
+  const form = formOf(mail, account, gateway.mesh)
+  if (form === null) return failed(job.recipient, "5.7.5", "it is encrypted to no key of the account")
   try {
-    const { fields, body } = smimeOf(mail, certificate)
+    const { format, fields, body } = form
     const shown = outerFields(Buffer.concat(outsideOf(mail.statement)), rest.subject)
     const outside = [...trace(entry), Buffer.from(entry.authentication?.field ?? ""), ...shown]
     const protectedMail = await marked("unknown", outside, fields, await settledBody(body), rest)
@@ -77,10 +80,48 @@ export async function storeSealedMail(
       sender: entry.envelope.sender,
       signal,
     })
-    return result.kind === "done" ? stored(job.recipient, `stored for ${account}, smime by its sender`) : result
+    return result.kind === "done" ? stored(job.recipient, `stored for ${account}, ${format} by its sender`) : result
   } catch (error) {
     if (!(error instanceof GatewayError) || !ALTERATIONS.has(error.code)) throw error
     return deferred(job.recipient, ALTERED, error.message)
+  }
+}
+
+/** A mail as it is stored: its MIME fields and its body. */
+interface StoredForm {
+  readonly format: Format
+  readonly fields: readonly Uint8Array[]
+  readonly body: Prepared
+}
+
+/** @returns null: the account's devices could not read it */
+function formOf(mail: SealedMail, account: string, mesh: MeshMail | null): StoredForm | null {
+  const { openPgp } = mail.statement
+  if (openPgp !== null) {
+    const keys = mesh?.openPgpKeysOf(account) ?? []
+    const isKnown = keys.some(({ fingerprint }) => Buffer.compare(fingerprint, openPgp.fingerprint) === 0)
+    return isKnown ? pgpMimeOf(mail) : null
+  }
+  const certificate = certificateOf(mail.statement, mesh?.certificatesOf(account) ?? [])
+  return certificate === null ? null : smimeOf(mail, certificate)
+}
+
+/** The OpenPGP message as it came, in armor; what stands around it is made here. */
+function pgpMimeOf({ statement, content }: SealedMail): StoredForm {
+  const { payloadDigest, payloadOctets } = statement
+  const frame = pgpMimeFrame(`postern-${Buffer.from(payloadDigest.subarray(0, BOUNDARY_OCTETS)).toString("hex")}`)
+  return {
+    format: "openpgp",
+    fields: [frame.fields],
+    body: {
+      sizeOctets: frame.before.length + armoredOpenPgpSize(payloadOctets) + frame.after.length,
+      async *content() {
+        const received = await ReceivedMailBody.open(statement, content())
+        yield frame.before
+        yield* armoredOpenPgp(received.payload())
+        yield frame.after
+      },
+    },
   }
 }
 
@@ -88,14 +129,12 @@ function certificateOf({ cms }: MailStatement, certificates: readonly CmsRecipie
   return certificates.find(({ digest }) => cms !== null && Buffer.compare(digest, cms.kid) === 0) ?? null
 }
 
-/** MIME fields and body: the ciphertext as it came, as EnvelopedData for the account's own copy of the certificate. */
-function smimeOf(
-  { statement, content }: SealedMail,
-  certificate: CmsRecipient,
-): { readonly fields: readonly Uint8Array[]; readonly body: Prepared } {
+/** The ciphertext as it came, as EnvelopedData for the account's own copy of the certificate. */
+function smimeOf({ statement, content }: SealedMail, certificate: CmsRecipient): StoredForm {
   const { cms, payloadOctets } = statement
   const headOctets = cms === null ? 0 : secondEnvelopeHead(certificate, cms, payloadOctets).length
   return {
+    format: "smime",
     fields: [smimeFields(false)],
     body: {
       sizeOctets: base64LinesSize(headOctets + payloadOctets),
@@ -108,6 +147,7 @@ async function* once(octets: Uint8Array): AsyncGenerator<Uint8Array> {
   yield octets
 }
 
+const BOUNDARY_OCTETS = 18
 /** RFC 3463 §3.8: message integrity failure. */
 const ALTERED = "4.7.7"
 /** What is fetched is not the envelope that was stated. */

@@ -5,11 +5,11 @@ import { type TestCertificate, testCertificate } from "../../harness/certificate
 import { type DeviceSettings, eventually, Instance } from "../../harness/instance.ts"
 import { Internet, internetPossible } from "../../harness/internet.ts"
 import { peer } from "../../harness/peers.ts"
-import { ImapSession, openWithOpenssl } from "../../harness/reading.ts"
+import { ImapSession, openWithGnupg, openWithOpenssl } from "../../harness/reading.ts"
 import { startValidatingDns, VALIDATING_DNS } from "../../harness/validating-dns.ts"
 import { stuffed, WireClient } from "../../harness/wire.ts"
 
-export const meshWorldPossible = internetPossible && [...VALIDATING_DNS, "openssl"].every(peer)
+export const meshWorldPossible = internetPossible && [...VALIDATING_DNS, "openssl", "gpg"].every(peer)
 
 export type Device = DeviceSettings & { readonly folder: string }
 
@@ -167,7 +167,7 @@ export class MeshWorld implements AsyncDisposable {
     return ImapSession.open(device, await this.internet.connect("127.0.0.1", device.imap.port))
   }
 
-  /** A message in the INBOX with this Message-ID, as the device opens it. */
+  /** A message in the INBOX with this Message-ID, as the device opens it: with OpenSSL, or where it has OpenPGP alone with GnuPG. */
   async inMailbox(device: Device, messageId: string) {
     using session = await this.reading(device)
     const uid = await eventually(`${messageId} in the mailbox`, async () => {
@@ -177,7 +177,8 @@ export class MeshWorld implements AsyncDisposable {
       )
     })
     const octets = Buffer.from(await session.fetch(uid, "BODY.PEEK[]"))
-    return { octets, inside: Buffer.from((await openWithOpenssl(octets, device)) ?? []) }
+    const open = device.files.pkcs12 === undefined ? openWithGnupg : openWithOpenssl
+    return { octets, inside: Buffer.from((await open(octets, device)) ?? []) }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

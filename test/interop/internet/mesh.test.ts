@@ -7,6 +7,8 @@ import { type Device, events, MeshWorld, meshWorldPossible, ONE, TWO } from "./m
 const ALICE = `alice@${ONE.domain}`
 const ANNA = `anna@${ONE.domain}`
 const BOB = `bob@${TWO.domain}`
+const CLARA = `clara@${TWO.domain}`
+const OLGA = `olga@${ONE.domain}`
 const NOBODY = `nobody@${TWO.domain}`
 const secret = makeCanary()
 
@@ -15,6 +17,9 @@ let world: MeshWorld
 let alice: Device
 let anna: Device
 let bob: Device
+/** They read with OpenPGP, and have nothing for S/MIME. */
+let clara: Device
+let olga: Device
 
 beforeAll(async () => {
   if (!meshWorldPossible) return
@@ -26,9 +31,13 @@ beforeAll(async () => {
   await world.one.instance.must("account", "add", ALICE, "--name", "Alice")
   await world.one.instance.must("account", "add", ANNA)
   await world.two.instance.must("account", "add", BOB, "--name", "Bob")
+  await world.two.instance.must("account", "add", CLARA, "--format", "openpgp")
+  await world.one.instance.must("account", "add", OLGA, "--format", "openpgp")
   alice = await world.one.instance.device(ALICE, "laptop")
   anna = await world.one.instance.device(ANNA, "laptop")
   bob = await world.two.instance.device(BOB, "laptop")
+  clara = await world.two.instance.device(CLARA, "laptop")
+  olga = await world.one.instance.device(OLGA, "laptop")
   await world.serve()
 }, 120_000)
 afterAll(() => stack.disposeAsync())
@@ -70,6 +79,25 @@ describe.skipIf(!meshWorldPossible)("mail from one gateway to another, over the 
     )
     expect(header).toContain("Subject: [...]")
   })
+
+  test.each([
+    ["pgp-ten", 10_000, "Clara", () => clara, "two"],
+    ["pgp-forty", 40_000, "Clara", () => clara, "two"],
+    ["pgp-thousand", 1_000_000, "Clara", () => clara, "two"],
+    ["pgp-colleague", 10_000, "a colleague", () => olga, "one"],
+  ])(
+    "%s, %d octets as PGP/MIME: %s, with OpenPGP alone, reads it with GnuPG",
+    async (id, sizeOctets, _who, device, at) => {
+      const { address } = device()
+      const octets = mail(id, `Alice <${ALICE}>`, address, sizeOctets)
+      await world.submit(alice, [address], octets)
+      const { octets: served, inside } = await world.inMailbox(device(), `<${id}@${ONE.domain}>`)
+      expect(inside.subarray(inside.indexOf("\r\n\r\n")).equals(octets.subarray(octets.indexOf("\r\n\r\n")))).toBe(true)
+      const header = served.subarray(0, served.indexOf("\r\n\r\n")).toString()
+      expect(header).toMatch(new RegExp(`^Authentication-Results: mail\\.${at}\\.test;\\s+mesh=pass`, "m"))
+      expect(header).toContain("multipart/encrypted")
+    },
+  )
 
   test("was seen by nobody between them, lies open in neither data/, and is in neither log", async () => {
     expect(world.tapped.length).toBeGreaterThan(0)

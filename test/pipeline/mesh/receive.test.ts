@@ -11,6 +11,7 @@ import {
   entity,
   mallory,
   NOW,
+  openPgpRecipient,
   otherService,
   outgoing,
   sealed,
@@ -132,6 +133,19 @@ const refusals: readonly (readonly [what: string, reason: string, () => Promise<
       const recipient = { profile: bob.profile, certificate: null }
       return receiving({ certificatesOf: () => [] }).post((await sealed(entity(), { recipient })).message)
     },
+  ],
+  [
+    "for OpenPGP, to a key that the account does not have",
+    "other certificate",
+    async () => {
+      const { message } = await sealed(entity(), { recipient: openPgpRecipient })
+      return receiving({ openPgpKeysOf: () => [new Uint8Array(20)] }).post(message)
+    },
+  ],
+  [
+    "for OpenPGP, to an account that reads S/MIME",
+    "other certificate",
+    async () => receiving().post((await sealed(entity(), { recipient: openPgpRecipient })).message),
   ],
   ["larger than the gateway takes", "too large", () => receiving({ maxMailOctets: 10 }).post(mail)],
   [

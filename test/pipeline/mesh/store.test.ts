@@ -1,18 +1,31 @@
 import { writeFile } from "node:fs/promises"
 import { describe, expect, test } from "vitest"
 import { openEnveloped } from "../../../src/crypto/cms/open.ts"
+import { dearmor } from "../../../src/crypto/openpgp/armor.ts"
+import { openOpenPgp } from "../../../src/crypto/openpgp/open.ts"
 import { p256Pkcs8 } from "../../../src/crypto/primitives/p256.ts"
 import { cmsRecryptor } from "../../../src/crypto/recryption/cms.ts"
 import { RecryptionStream } from "../../../src/crypto/recryption/stream.ts"
 import { shownFields } from "../../../src/mesh/mail/shown.ts"
 import { parseFields } from "../../../src/mime/header.ts"
 import { MarkerCheck } from "../../../src/pipeline/marker.ts"
-import type { FetchedMail } from "../../../src/pipeline/mesh/ports.ts"
+import type { FetchedMail, MeshMail } from "../../../src/pipeline/mesh/ports.ts"
 import { deliver } from "../../../src/pipeline/pipeline.ts"
 import { jobFor } from "../../../src/queue/queue.ts"
 import { peer, run, temporaryFolder } from "../../harness/peers.ts"
 import { inPieces } from "../../harness/pieces.ts"
-import { bob, bobAccount, bobCertificate, bobsDevice, entity, NOW, type Sealed, sealed } from "../../mesh/mail-world.ts"
+import {
+  bob,
+  bobAccount,
+  bobCertificate,
+  bobsDevice,
+  bobsOpenPgp,
+  entity,
+  NOW,
+  openPgpRecipient,
+  type Sealed,
+  sealed,
+} from "../../mesh/mail-world.ts"
 import { bodyOf, headerOf, text } from "../leaving.ts"
 import { gatewayWith, type Kept, meshMail, opened, receiving } from "./world.ts"
 
@@ -102,6 +115,41 @@ describe("mail that came over the Mesh", async () => {
   test("is the same octets under the same name when it is tried again", async () => {
     const again = await delivered(mail)
     expect(again.seen.mails).toEqual(seen.mails)
+  })
+})
+
+describe("mail that came over the Mesh for somebody who reads with OpenPGP alone", async () => {
+  const mail = await sealed(entity(), { recipient: openPgpRecipient })
+  const openPgpKeysOf = () => [bobsOpenPgp.encryption]
+  const { post, kept: all } = receiving({ openPgpKeysOf: () => [bobsOpenPgp.encryption.fingerprint] })
+  const receipt = await post(mail.message)
+  const [first] = all
+  if (first === undefined) throw new Error(`nothing was kept: ${receipt.kind}`)
+  const store = async (mesh: Partial<MeshMail>) => {
+    const { gateway, seen } = gatewayWith(opened(first), meshMail(mesh))
+    return { outcome: await deliver(job, gateway, signal), seen }
+  }
+
+  test("is stored as PGP/MIME, which his key opens octet for octet, with a marker that holds", async () => {
+    const { outcome, seen } = await store({ openPgpKeysOf, certificatesOf: () => [] })
+    expect(outcome.kind).toBe("done")
+    const octets = seen.mails[0]?.octets ?? new Uint8Array(0)
+    expect(headerOf(octets)).toContain('multipart/encrypted; protocol="application/pgp-encrypted"')
+    expect(headerOf(octets)).not.toContain("canary")
+    const message = dearmor(bodyOf(octets))?.binary ?? new Uint8Array(0)
+    expect(Buffer.from((await openOpenPgp(message, bobsOpenPgp)) ?? [])).toEqual(entity())
+    const check = new MarkerCheck({ markerKey: new Uint8Array(32).fill(5), account: bob.profile.address })
+    const stream = new RecryptionStream(() => [], { onStable: (stable) => check.push(stable) })
+    stream.push(octets)
+    stream.end()
+    expect(check.end()).toBe("holds")
+    expect((await store({ openPgpKeysOf })).seen.mails).toEqual(seen.mails)
+  })
+
+  test("is told to its sender when the account has lost the key meanwhile", async () => {
+    const { outcome, seen } = await store({ openPgpKeysOf: () => [] })
+    expect([outcome.kind, seen.mails]).toEqual(["failed", []])
+    expect(seen.reports.join("")).toContain("encrypted to no key of the account")
   })
 })
 
