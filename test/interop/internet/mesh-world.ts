@@ -1,10 +1,11 @@
-import { writeFile } from "node:fs/promises"
-import type { Socket } from "node:net"
+import { once } from "node:events"
+import { copyFile, readFile, writeFile } from "node:fs/promises"
+import { createServer, type Socket } from "node:net"
 import { join } from "node:path"
-import { type TestCertificate, testCertificate } from "../../harness/certificate.ts"
+import { AUTHORITY, make } from "../../harness/authority.ts"
 import { type DeviceSettings, eventually, Instance } from "../../harness/instance.ts"
 import { Internet, internetPossible } from "../../harness/internet.ts"
-import { peer } from "../../harness/peers.ts"
+import { peer, type TemporaryFolder } from "../../harness/peers.ts"
 import { ImapSession, openWithGnupg, openWithOpenssl } from "../../harness/reading.ts"
 import { startValidatingDns, VALIDATING_DNS } from "../../harness/validating-dns.ts"
 import { stuffed, WireClient } from "../../harness/wire.ts"
@@ -27,7 +28,8 @@ export const TWO: Site = { domain: "two.test", address: "11.0.2.1", inner: "11.0
 export interface MeshGateway {
   readonly site: Site
   readonly instance: Instance
-  readonly certificate: TestCertificate
+  /** File of the authority that vouches for its server, PEM. */
+  readonly authority: string
 }
 
 /** Two gateways as processes of their own, with a domain each, that know of each other from DNS alone; and what passes from one to the other. */
@@ -59,13 +61,17 @@ export class MeshWorld implements AsyncDisposable {
   } = {}): Promise<MeshWorld> {
     await using stack = new AsyncDisposableStack()
     const internet = stack.use(await Internet.open())
-    const [one, two] = await Promise.all([gateway(ONE, configured), gateway(TWO, configured)])
+    const [one, two] = await Promise.all([
+      gateway(ONE, internet.folder, configured),
+      gateway(TWO, internet.folder, configured),
+    ])
     for (const { instance } of [one, two]) {
       stack.use(instance)
       instance.within = internet.inside
     }
     const authorities = internet.folder.file("authorities.pem")
-    await writeFile(authorities, [one, two].map(({ certificate }) => certificate.certificate).join(""))
+    const each = [one, two].map(({ authority }) => readFile(authority, "utf8"))
+    await writeFile(authorities, (await Promise.all(each)).join(""))
     const zones = [
       { name: ".", state: "unsigned", records: ["test NS ns.test.", "ns.test. A 127.0.0.1"] },
       { name: "test", state: "unsigned", records: [] },
@@ -167,6 +173,28 @@ export class MeshWorld implements AsyncDisposable {
     return ImapSession.open(device, await this.internet.connect("127.0.0.1", device.imap.port))
   }
 
+  /** The device as a program outside of this network has it: its ports lead in from loopback. */
+  async fromOutside(device: Device): Promise<Device> {
+    const within = async (at: DeviceSettings["imap"]) => {
+      const server = createServer((socket) => {
+        socket.on("error", () => undefined)
+        this.internet.connect("127.0.0.1", at.port).then(
+          (inner) => {
+            inner.on("error", () => socket.destroy())
+            socket.pipe(inner).pipe(socket)
+          },
+          () => socket.destroy(),
+        )
+      }).listen(0, "127.0.0.1")
+      await once(server, "listening")
+      this.#stack.defer(() => void server.close())
+      const address = server.address()
+      if (address === null || typeof address === "string") throw new Error("no port")
+      return { ...at, host: "localhost", port: address.port }
+    }
+    return { ...device, imap: await within(device.imap), smtp: await within(device.smtp) }
+  }
+
   /** A message in the INBOX with this Message-ID, as the device opens it: with OpenSSL, or where it has OpenPGP alone with GnuPG. */
   async inMailbox(device: Device, messageId: string) {
     using session = await this.reading(device)
@@ -197,13 +225,23 @@ export function events({ instance }: MeshGateway, event: string): readonly Reado
     .map((line) => JSON.parse(line) as Record<string, unknown>)
 }
 
-async function gateway(site: Site, configured: (instance: Instance) => void): Promise<MeshGateway> {
+async function gateway(
+  site: Site,
+  folder: TemporaryFolder,
+  configured: (instance: Instance) => void,
+): Promise<MeshGateway> {
   const { domain, inner } = site
-  const names = [domain, `mail.${domain}`, `mail-profile.${domain}`]
-  const [instance, certificate] = await Promise.all([Instance.create(), testCertificate(...names)])
+  const by = await make(folder, { name: `authority of ${domain}`, extensions: AUTHORITY })
+  const names = ["localhost", domain, `mail.${domain}`, `mail-profile.${domain}`].map((name) => `DNS:${name}`)
+  const extensions = [
+    "basicConstraints=critical,CA:FALSE",
+    "extendedKeyUsage=serverAuth",
+    `subjectAltName=IP:127.0.0.1,${names.join(",")}`,
+  ]
+  const [instance, server] = await Promise.all([Instance.create(), make(folder, { name: domain, by, extensions })])
   await Promise.all([
-    writeFile(join(instance.folder, "tls/server.pem"), certificate.certificate),
-    writeFile(join(instance.folder, "tls/server.key"), certificate.key),
+    copyFile(server.certificateFile, join(instance.folder, "tls/server.pem")),
+    copyFile(server.keyFile, join(instance.folder, "tls/server.key")),
   ])
   instance.configure('domains = ["example.test"]', `domains = ["${domain}"]\nhostname = "mail.${domain}"`)
   instance.configure("[listen]", `[dns]\nservers = ["127.0.0.1"]\n[listen]`)
@@ -215,5 +253,5 @@ async function gateway(site: Site, configured: (instance: Instance) => void): Pr
     `[mesh]\nservice = "https://mail.${domain}/.well-known/mmm/"\naccept = ["organisation", "everybody"]\n[policy]`,
   )
   configured(instance)
-  return { site, instance, certificate }
+  return { site, instance, authority: by.certificateFile }
 }
