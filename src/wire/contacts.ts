@@ -19,7 +19,6 @@ import { HttpsPeers } from "../net/https-peers.ts"
 import type { Reports } from "../pipeline/ports.ts"
 import { reportName } from "../pipeline/report-name.ts"
 import type { Discovery } from "../profiles/discover.ts"
-import type { Queue } from "../queue/queue.ts"
 import { ContactBook } from "../store/contact-book.ts"
 import type { ContactPost } from "../store/contact-posts.ts"
 import { type Contact, WAITING_MS } from "../store/contacts.ts"
@@ -27,13 +26,13 @@ import { MeshAccounts } from "../store/mesh-accounts.ts"
 import { type MeshHost, openMeshHost } from "../store/mesh-host.ts"
 import { contactToken } from "./contact-api.ts"
 import type { Core } from "./core.ts"
-import { meshReceivers } from "./mesh-receivers.ts"
+import { type MessageQueue, meshReceivers } from "./mesh-receivers.ts"
 import { meshSenderOf } from "./mesh-sender.ts"
 import { startRounds } from "./rounds.ts"
 import { reportsOf } from "./worker.ts"
 
 /** Tells people who asks, and sends what they say, until it is disposed of. */
-export function startContacts(core: Core, queue: Pick<Queue, "add">, correspondents: Discovery): AsyncDisposable {
+export function startContacts(core: Core, queue: MessageQueue, correspondents: Discovery): AsyncDisposable {
   const { config, database, now, log } = core
   const book = new ContactBook(database)
   const stack = new AsyncDisposableStack()

@@ -7,7 +7,7 @@ import type { KeepMail } from "../pipeline/mesh/ports.ts"
 import { receiveMail } from "../pipeline/mesh/receive.ts"
 import type { Discovery } from "../profiles/discover.ts"
 import { GroupCommit } from "../queue/group-commit.ts"
-import { jobsFor, type Queue } from "../queue/queue.ts"
+import { jobsFor, type WorkQueue } from "../queue/queue.ts"
 import { type AccountKey, type Format, storageKeys } from "../store/account.ts"
 import type { MeshHost } from "../store/mesh-host.ts"
 import { KeptMeshMail } from "../store/mesh-mail.ts"
@@ -17,12 +17,7 @@ import type { Core } from "./core.ts"
 import { meshSenders } from "./mesh-senders.ts"
 
 /** What takes messages that other services post, by their type. */
-export function meshReceivers(
-  core: Core,
-  host: MeshHost,
-  queue: Pick<Queue, "add">,
-  correspondents: Discovery,
-): Receivers {
+export function meshReceivers(core: Core, host: MeshHost, queue: MessageQueue, correspondents: Discovery): Receivers {
   const { config, database, people, log } = core
   const seen = new KeptMeshMail(database)
   const senders = meshSenders(core, host, correspondents)
@@ -52,14 +47,20 @@ export function meshReceivers(
   ])
 }
 
+/** What holds messages, and knows what became of them. */
+export type MessageQueue = Pick<WorkQueue, "add" | "settled">
+
 /** Sealed spool and queue first; then what is remembered of it, and the original in the account's Inbound, where a verdict can be looked at again. */
-function keeping({ spool, database, config, now, log }: Core, queue: Pick<Queue, "add">, seen: KeptMeshMail): KeepMail {
+function keeping({ spool, database, config, now, log }: Core, queue: MessageQueue, seen: KeptMeshMail): KeepMail {
   const stores = new MeshStores(database, config.mesh.storageOctets)
   // What a power cut takes of this is kept once more when it comes again, under the same name.
   const commits = new GroupCommit(database, { reachDisk: "later" })
   return async (entry, message, id, mail) => {
-    await spool.write(entry, once(message), id)
-    await queue.add(...jobsFor(id, entry.envelope, entry.receivedAt))
+    // A crash may have come between the queue and the memory: then it has been delivered, and is not put back into the spool.
+    if ((await queue.settled(id)).size === 0) {
+      await spool.write(entry, once(message), id)
+      await queue.add(...jobsFor(id, entry.envelope, entry.receivedAt))
+    }
     const account = entry.origin.account ?? ""
     const name = envelopeIdOf(mail.messageId)
     const appended = await commits.run(() => {

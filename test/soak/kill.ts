@@ -47,7 +47,7 @@ export async function killAgainAndAgain(
   await gateway.serve()
   await drained(gateway)
   await gateway.stop()
-  return { kills, acknowledged, unanswered, stored: inMailbox(gateway) }
+  return { kills, acknowledged, unanswered, stored: inMailbox(gateway, RECIPIENT) }
 }
 
 /** A thousand short lives leave thousands of messages behind: as long as they become fewer, they are waited for. */
@@ -106,10 +106,11 @@ async function send(
   }
 }
 
-function inMailbox(gateway: Instance): Map<string, number> {
+/** How often each id lies in the INBOX of an address. */
+export function inMailbox(gateway: Instance, address: string): Map<string, number> {
   const stored = new Map<string, number>()
   for (const name of ["new", "cur"]) {
-    const folder = join(gateway.maildir(RECIPIENT), name)
+    const folder = join(gateway.maildir(address), name)
     for (const file of readdirSync(folder)) {
       const id = /^Message-ID: <(kill-[^@]+)@/m.exec(readFileSync(join(folder, file), "latin1"))?.[1] ?? "unknown"
       stored.set(id, (stored.get(id) ?? 0) + 1)

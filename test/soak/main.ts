@@ -1,11 +1,14 @@
+import { internetPossible } from "../harness/internet.ts"
 import { holdIdle, type IdleFigures } from "./idle.ts"
 import { faults, killAgainAndAgain } from "./kill.ts"
 import { killMachines, machineFaults, repeated, VICTIMS } from "./machines.ts"
 import { soakMail, type Tenth } from "./mail.ts"
+import { killMeshGateways } from "./mesh.ts"
 
 /**
  * `npm run soak [kills=N]`: a thousand crashes unless told otherwise; takes about two seconds each.
  * `npm run soak machines [kills=N] [victims=one,two,redis,postgres]`: two gateways on one PostgreSQL and one Redis; takes some five seconds each.
+ * `npm run soak mesh [kills=N]`: two gateways with the Mesh between, each killed by turns; takes some three seconds each. Needs what `interop/internet` needs.
  * `npm run soak mail [messages=N] [large=PERCENT] [octets=N] [largeOctets=N]`: memory and the age of the queue under mail; 100,000 messages of 10 KB, one in
  * ten of 10 MB, unless told otherwise, which takes an hour or so. Needs Postfix's smtp-source.
  * `npm run soak idle [connections=N] [minutes=M] [processes=P] [group=X25519]`: connections held idle, new mail seen by them; M below 29.
@@ -13,7 +16,7 @@ import { soakMail, type Tenth } from "./mail.ts"
 const words = process.argv.slice(2)
 /** Memory may grow by so much from the second tenth, when all is warm, to the last. */
 const GROWTH = 1.2
-const soaks = { idle, machines, mail, kill }
+const soaks = { idle, machines, mesh, mail, kill }
 const what = words.find((one): one is keyof typeof soaks => Object.hasOwn(soaks, one)) ?? "kill"
 const unknown = words.find(
   (one) =>
@@ -23,10 +26,18 @@ const unknown = words.find(
 if (unknown !== undefined) throw new Error(`soak: ${unknown}: not understood`)
 await soaks[what]()
 
-async function kill(): Promise<void> {
-  const kills = parameter("kills", 1_000)
+function kill(): Promise<void> {
+  return counted(parameter("kills", 1_000), killAgainAndAgain)
+}
+
+async function mesh(): Promise<void> {
+  if (!internetPossible) throw new Error("soak: mesh needs a network of its own: root, and ip")
+  await counted(parameter("kills", 100), killMeshGateways)
+}
+
+async function counted(kills: number, killing: typeof killAgainAndAgain): Promise<void> {
   const start = performance.now()
-  const ledger = await killAgainAndAgain(kills, (count) => {
+  const ledger = await killing(kills, (count) => {
     if (count % 10 === 0)
       process.stderr.write(`\r${count} of ${kills} crashes, ${((performance.now() - start) / 1000).toFixed(0)} s`)
   })

@@ -1,0 +1,115 @@
+import { openQueue } from "../../src/cli/open-queue.ts"
+import { loadConfig } from "../../src/config/load.ts"
+import { eventually, type Instance } from "../harness/instance.ts"
+import { type Device, MeshWorld, ONE, TWO } from "../interop/internet/mesh-world.ts"
+import { inMailbox, type Ledger } from "./kill.ts"
+
+const ALICE = `alice@${ONE.domain}`
+const BOB = `bob@${TWO.domain}`
+const SENDERS = 3
+/** How long both may be alive before one of them is killed. */
+const LONGEST_LIFE_MS = 800
+/** One in so many is longer than a message of the Mesh: it is published, and fetched. */
+const PUBLISHED_EACH = 4
+const RETRIED_EACH = 5
+/** Senders wait while so many messages do. */
+const BACKLOG = 500
+
+/**
+ * Two gateways, of which Alice's sends and Bob's receives over the Mesh, are killed by turns with SIGKILL at random moments, and started again without cleaning
+ * up: while mail is sealed, published, posted, verified, kept, fetched and stored. In the end it is counted what lies in Bob's mailbox.
+ */
+export async function killMeshGateways(
+  kills: number,
+  onKill: (count: number) => void = () => undefined,
+): Promise<Ledger> {
+  await using world = await MeshWorld.start({ configured: unlimited, isTapped: false })
+  await world.one.instance.must("account", "add", ALICE)
+  // Who is first is postmaster, and gets mail of the gateway's own.
+  await world.two.instance.must("account", "add", `admin@${TWO.domain}`)
+  await world.two.instance.must("account", "add", BOB)
+  const alice = await world.one.instance.device(ALICE, "laptop")
+  await world.serve()
+  const seen = { acknowledged: new Set<string>(), unanswered: new Set<string>() }
+  const end = new AbortController()
+  const senders = Array.from({ length: SENDERS }, (_, sender) => send(world, alice, sender, seen, end.signal))
+  for (let count = 0; count < kills; count++) {
+    const before = seen.acknowledged.size
+    await eventually("mail flows", () => seen.acknowledged.size > before, 60_000)
+    await new Promise((resolve) => setTimeout(resolve, Math.random() * LONGEST_LIFE_MS))
+    const victim = count % 2 === 0 ? world.two : world.one
+    await victim.instance.stop("SIGKILL")
+    await world.serve(victim)
+    // What met a gateway that was away waits for minutes; so long nobody wants to.
+    if (count % RETRIED_EACH === 0) await retryAll(world.one.instance)
+    onKill(count + 1)
+  }
+  end.abort()
+  await Promise.all(senders)
+  for (const { instance } of [world.one, world.two]) await emptied(instance)
+  await Promise.all([world.one, world.two].map(({ instance }) => instance.stop()))
+  for (const { instance } of [world.one, world.two]) await instance.must("queue", "audit")
+  return { kills, ...seen, stored: inMailbox(world.two.instance, BOB) }
+}
+
+/** Nothing but what is tested holds mail up. */
+function unlimited(instance: Instance): void {
+  instance.configure("[limits]", "[limits]\nsmtpRecipientsPerAccount = 0\nmeshRequestsPerNetwork = 0")
+}
+
+async function retryAll(instance: Instance): Promise<void> {
+  await using commands = await openQueue(loadConfig(instance.configuration, process.cwd()))
+  for (const job of await commands.queue.list()) if (job.state === "delayed") await commands.queue.retry(job.id)
+}
+
+/** Has what waits for its next attempt tried now, until nothing is left. */
+async function emptied(instance: Instance): Promise<void> {
+  for (let left = instance.spooled(); left > 0; left = instance.spooled()) {
+    const before = left
+    await retryAll(instance)
+    await eventually(`fewer than ${before} messages left`, () => instance.spooled() < before, 60_000).catch(
+      async (error: unknown) => {
+        const list = await instance.must("queue", "list")
+        throw new Error(list.slice(0, MAX_LISTED), { cause: error })
+      },
+    )
+  }
+}
+
+/** Characters of the queue that a failure shows. */
+const MAX_LISTED = 10_000
+
+interface Seen {
+  readonly acknowledged: Set<string>
+  readonly unanswered: Set<string>
+}
+
+/** Sends message after message, over a new connection when one breaks. */
+async function send(world: MeshWorld, alice: Device, sender: number, seen: Seen, end: AbortSignal): Promise<void> {
+  for (let number = 0; !end.aborted; ) {
+    let sending: string | null = null
+    try {
+      using client = await world.submitting(alice)
+      while (!end.aborted) {
+        await eventually("few messages wait", () => world.one.instance.spooled() < BACKLOG, 300_000)
+        sending = `kill-${sender}-${number++}`
+        await client.send([BOB], message(sending, number))
+        seen.acknowledged.add(sending)
+        sending = null
+      }
+    } catch (error) {
+      if (!(error instanceof Error && BROKEN.test(error.message))) throw error
+      if (sending !== null) seen.unanswered.add(sending)
+      await new Promise((resolve) => setTimeout(resolve, 20))
+    }
+  }
+}
+
+/** What a gateway that is killed, or not there, looks like to its client. */
+const BROKEN = /connection ended|ECONNRESET|ECONNREFUSED|EPIPE|write|disconnected|not within/
+
+function message(id: string, number: number): Uint8Array {
+  const lines = number % PUBLISHED_EACH === 0 ? 5_000 : 100
+  const head = `From: ${ALICE}\r\nTo: ${BOB}\r\nSubject: ${id}\r\nDate: Fri, 27 Nov 2026 02:00:00 +0000\r\nMessage-ID: <${id}@${ONE.domain}>`
+  return Buffer.from(`${head}\r\n\r\n${"0123456789\r\n".repeat(lines)}`)
+}
