@@ -15,10 +15,7 @@ const RETRIED_EACH = 5
 /** Senders wait while so many messages do. */
 const BACKLOG = 500
 
-/**
- * Two gateways, of which Alice's sends and Bob's receives over the Mesh, are killed by turns with SIGKILL at random moments, and started again without cleaning
- * up: while mail is sealed, published, posted, verified, kept, fetched and stored. In the end it is counted what lies in Bob's mailbox.
- */
+/** Two gateways of their own, {@link killByTurns killed by turns}. */
 export async function killMeshGateways(
   kills: number,
   onKill: (count: number) => void = () => undefined,
@@ -30,6 +27,20 @@ export async function killMeshGateways(
   await world.two.instance.must("account", "add", BOB)
   const alice = await world.one.instance.device(ALICE, "laptop")
   await world.serve()
+  return killByTurns(world, alice, kills, onKill)
+}
+
+/**
+ * Two gateways, of which Alice's sends and Bob's receives over the Mesh, are killed by turns with SIGKILL at random moments, and started again without cleaning
+ * up: while mail is sealed, published, posted, verified, kept, fetched and stored. In the end it is counted what lies in Bob's mailbox.
+ * Both are stopped then.
+ */
+export async function killByTurns(
+  world: MeshWorld,
+  alice: Device,
+  kills: number,
+  onKill: (count: number) => void = () => undefined,
+): Promise<Ledger> {
   const seen = { acknowledged: new Set<string>(), unanswered: new Set<string>() }
   const end = new AbortController()
   const senders = Array.from({ length: SENDERS }, (_, sender) => send(world, alice, sender, seen, end.signal))
@@ -53,7 +64,7 @@ export async function killMeshGateways(
 }
 
 /** Nothing but what is tested holds mail up. */
-function unlimited(instance: Instance): void {
+export function unlimited(instance: Instance): void {
   instance.configure("[limits]", "[limits]\nsmtpRecipientsPerAccount = 0\nmeshRequestsPerNetwork = 0")
 }
 
@@ -106,7 +117,7 @@ async function send(world: MeshWorld, alice: Device, sender: number, seen: Seen,
 }
 
 /** What a gateway that is killed, or not there, looks like to its client. */
-const BROKEN = /connection ended|ECONNRESET|ECONNREFUSED|EPIPE|write|disconnected|not within/
+const BROKEN = /connection ended|ended by the other party|ECONNRESET|ECONNREFUSED|EPIPE|write|disconnected|not within/
 
 function message(id: string, number: number): Uint8Array {
   const lines = number % PUBLISHED_EACH === 0 ? 5_000 : 100
