@@ -48,7 +48,7 @@ export class Redis implements AsyncDisposable {
       detached: true,
     })
     this.#process = child
-    const end = Date.now() + 20_000
+    const end = Date.now() + 60_000
     while (!(await this.#answers())) {
       if (child.exitCode !== null || Date.now() > end) throw new Error("redis-server does not answer")
       await new Promise((resolve) => setTimeout(resolve, 10))

@@ -180,6 +180,8 @@ async function send(port: number, series: string, seen: Seen, end: AbortSignal):
       )
         throw error
       if (sending !== null) seen.unanswered.add(sending)
+      // Whoever is told at once that nobody listens, asks ten thousand times until somebody does.
+      await new Promise((resolve) => setTimeout(resolve, 20))
     }
   }
 }
