@@ -64,6 +64,11 @@ export async function killMachines(
 
   const seen = { acknowledged: new Set<string>(), unanswered: new Set<string>() }
   const machines = { one: new Machine("one", one, seen), two: new Machine("two", two, seen) }
+  // They end before what they speak to, also when something else has failed.
+  await using _sending = {
+    [Symbol.asyncDispose]: async () =>
+      void (await Promise.allSettled([machines.one.endSending(), machines.two.endSending()])),
+  }
   await Promise.all([machines.one.start(), machines.two.start()])
   const times: number[] = []
   for (let count = 0; count < kills; count++) {

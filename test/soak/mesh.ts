@@ -44,6 +44,8 @@ export async function killByTurns(
   const seen = { acknowledged: new Set<string>(), unanswered: new Set<string>() }
   const end = new AbortController()
   const senders = Array.from({ length: SENDERS }, (_, sender) => send(world, alice, sender, seen, end.signal))
+  // They end before what they speak to, also when something else has failed.
+  await using _sending = { [Symbol.asyncDispose]: () => ended(senders, end) }
   for (let count = 0; count < kills; count++) {
     const before = seen.acknowledged.size
     await eventually("mail flows", () => seen.acknowledged.size > before, 60_000)
@@ -55,12 +57,17 @@ export async function killByTurns(
     if (count % RETRIED_EACH === 0) await retryAll(world.one.instance)
     onKill(count + 1)
   }
-  end.abort()
+  await ended(senders, end)
   await Promise.all(senders)
   for (const { instance } of [world.one, world.two]) await emptied(instance)
   await Promise.all([world.one, world.two].map(({ instance }) => instance.stop()))
   for (const { instance } of [world.one, world.two]) await instance.must("queue", "audit")
   return { kills, ...seen, stored: inMailbox(world.two.instance, BOB) }
+}
+
+async function ended(senders: readonly Promise<void>[], end: AbortController): Promise<void> {
+  end.abort()
+  await Promise.allSettled(senders)
 }
 
 /** Nothing but what is tested holds mail up. */
@@ -102,7 +109,7 @@ async function send(world: MeshWorld, alice: Device, sender: number, seen: Seen,
     try {
       using client = await world.submitting(alice)
       while (!end.aborted) {
-        await eventually("few messages wait", () => world.one.instance.spooled() < BACKLOG, 300_000)
+        await eventually("few messages wait", () => end.aborted || world.one.instance.spooled() < BACKLOG, 300_000)
         sending = `kill-${sender}-${number++}`
         await client.send([BOB], message(sending, number))
         seen.acknowledged.add(sending)
