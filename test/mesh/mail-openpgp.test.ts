@@ -1,18 +1,35 @@
+import { writeFile } from "node:fs/promises"
 import { describe, expect, test } from "vitest"
 import { readEnvelope } from "../../src/crypto/dare/envelope.ts"
 import { sealWhole } from "../../src/crypto/dare/seal.ts"
 import { makeAccountKey } from "../../src/crypto/openpgp/account-key.ts"
+import { armor } from "../../src/crypto/openpgp/armor.ts"
+import { readCertificate } from "../../src/crypto/openpgp/certificate.ts"
+import { makeDeviceKey } from "../../src/crypto/openpgp/device-key.ts"
 import { deriveOpenPgpSecrets } from "../../src/crypto/openpgp/encrypt.ts"
 import { openOpenPgp } from "../../src/crypto/openpgp/open.ts"
 import { PACKET, readPackets, writePacket } from "../../src/crypto/openpgp/packet.ts"
 import { sha512 } from "../../src/crypto/primitives/hash.ts"
-import { mailBinding } from "../../src/mesh/mail/binding.ts"
+import { checkContentKey, mailBinding } from "../../src/mesh/mail/binding.ts"
 import { ReceivedMailBody } from "../../src/mesh/mail/body.ts"
 import { checkMail, type MailRefusal } from "../../src/mesh/mail/check.ts"
+import { openMail } from "../../src/mesh/mail/open.ts"
 import { signMail } from "../../src/mesh/mail/seal.ts"
 import { MAX_MESSAGE_OCTETS, type MailStatement, readMail } from "../../src/mesh/mail/statement.ts"
+import { makeAlice, recrypted } from "../crypto/openpgp/alice.ts"
+import { peer, run, temporaryFolder } from "../harness/peers.ts"
 import { inPieces, joined, PIECE_SIZES } from "../harness/pieces.ts"
-import { bob, bobsOpenPgp, entity, expected, openPgpRecipient, outgoing, type Sealed, sealed } from "./mail-world.ts"
+import {
+  bob,
+  bobsKey,
+  bobsOpenPgp,
+  entity,
+  expected,
+  openPgpRecipient,
+  outgoing,
+  type Sealed,
+  sealed,
+} from "./mail-world.ts"
 import { CREATED } from "./people.ts"
 
 const another = await makeAccountKey({ name: "", address: "bob@two.example", createdAt: CREATED })
@@ -76,6 +93,43 @@ test("the session key is bound to who writes to whom: nobody signs another's cip
   expect(statement.binding).toEqual(mailBinding(sessionKey, statement))
   expect(statement.binding).not.toEqual(mailBinding(sessionKey, { ...statement, sender: "mallory@one.example" }))
 })
+
+test("when his key is renewed between two attempts, it is another message under the same MessageId", async () => {
+  const [before, after] = await Promise.all(
+    [bobsOpenPgp, another].map(({ encryption }) =>
+      sealed(entity(), { recipient: { ...openPgpRecipient, openPgp: encryption } }),
+    ),
+  )
+  const [first, second] = [before, after].map((mail) => readMail(mail?.message ?? new Uint8Array()).statement)
+  expect(second?.messageId).toBe(first?.messageId)
+  expect(second?.payloadDigest).not.toEqual(first?.payloadDigest)
+})
+
+test.skipIf(!peer("sq"))(
+  "a device that is served the message recrypted finds the bound session key, and no other fits",
+  async () => {
+    const { account: to, keyId, deviceScalar, recryptionScalar } = await makeAlice()
+    const { certificate, secretKey } = to
+    const { encryption: openPgp } = readCertificate(certificate)
+    if (openPgp === null) throw new Error("no encryption key")
+    const mail = await sealed(entity(), { recipient: { ...openPgpRecipient, openPgp } })
+    const { statement } = readMail(mail.message)
+    const deviceScalars = new Map([[keyId, deviceScalar]])
+    const device = makeDeviceKey({ secretKey, certificate, deviceScalars, signingSubkey: null, password: null })
+    const message = armor(await payloadOf(statement, envelopeOf(mail)), "MESSAGE")
+    await using folder = await temporaryFolder()
+    const [keyFile, messageFile] = [folder.file("key.asc"), folder.file("message.asc")]
+    await writeFile(keyFile, armor(device, "PRIVATE KEY BLOCK"))
+    await writeFile(messageFile, recrypted(message, recryptionScalar))
+    const opened = await run("sq", ["decrypt", "--dump-session-key", "--recipient-key", keyFile, messageFile])
+    expect(Buffer.from(opened.stdout), opened.stderr).toEqual(entity())
+    const key = Buffer.from(/session key: "?([0-9A-F]{64})"?/i.exec(opened.stderr)?.[1] ?? "", "hex")
+    const [iv, cannotOpen] = [new Uint8Array(), expect.objectContaining({ code: "DECRYPTION_FAILED" })]
+    expect(() => checkContentKey(statement, { key, iv })).not.toThrow()
+    expect(() => checkContentKey(statement, { key: key.map((octet) => octet ^ 1), iv })).toThrow(cannotOpen)
+    expect(() => checkContentKey({ ...statement, sender: "mallory@one.example" }, { key, iv })).toThrow(cannotOpen)
+  },
+)
 
 describe("a dishonest sender", async () => {
   const text = entity("x".repeat(100))
@@ -141,6 +195,16 @@ describe("a dishonest sender", async () => {
     const dare = readMail((await sealed(entity())).message).statement
     const lie = { ...dare, cms: null, openPgp: statement.openPgp }
     expect(reasonOf(signed(lie))).toBe("body altered")
+  })
+
+  test("a mail in clear, in packets of the right form: who opens with a Mesh key is shown nothing", async () => {
+    const clear = Buffer.concat([key, writePacket(PACKET.seipd, Buffer.from("\u0001\r\n"), text)])
+    const lie = lying(clear)
+    expect(reasonOf(signed(lie))).toBe("verified")
+    const { body: enclosed } = lie
+    const envelope = enclosed.kind === "enclosed" ? enclosed.envelope : new Uint8Array()
+    const opening = joined(openMail(lie, inPieces(envelope, 1000), [bobsKey]))
+    await expect(opening).rejects.toThrow(expect.objectContaining({ code: "DECRYPTION_FAILED" }))
   })
 
   test("S/MIME and OpenPGP at once, or a fingerprint of another length, is no statement", async () => {
