@@ -27,7 +27,7 @@ export async function killMeshGateways(
   await world.two.instance.must("account", "add", BOB)
   const alice = await world.one.instance.device(ALICE, "laptop")
   await world.serve()
-  return killByTurns(world, alice, kills, onKill)
+  return await killByTurns(world, alice, kills, onKill)
 }
 
 /**
