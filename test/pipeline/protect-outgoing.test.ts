@@ -195,7 +195,8 @@ describe("row 56: Bcc: three in To, two in Bcc, five messages", () => {
       const octets = await protectedBy(smimeReader(holder), MESSAGE, HIDDEN, `recipient ${index}`)
       const envelope = Buffer.from(text(bodyOf(octets)), "base64").toString("hex")
       expect(serials.map((serial) => envelope.includes(serial))).toEqual(serials.map((_, at) => at === index))
-      expect(text(octets)).not.toMatch(/bcc/i)
+      // In base64 the letters stand by chance now and then.
+      expect(text(octets)).not.toMatch(/^bcc|eve@/im)
     }
     const many = await Promise.all(Array.from({ length: 5 }, (_, index) => openPgpReader(`r${index}@elsewhere.test`)))
     for (const reader of many) {
