@@ -56,7 +56,11 @@ export const ROLE_MESSAGE = "message"
 export function checkMail(message: Uint8Array, expected: ExpectedMail): MailVerdict {
   if (message.length > MAX_MESSAGE_OCTETS) return refused("too large")
   const mail = tried(() => readMail(message))
-  if (mail instanceof GatewayError) return refused("malformed")
+  return mail instanceof GatewayError ? refused("malformed") : checkClaimed(mail, expected)
+}
+
+/** The same of a message that has been read already. */
+export function checkClaimed(mail: ClaimedMail, expected: ExpectedMail): MailVerdict {
   const wrongName = wrongNameOf(mail, expected)
   if (wrongName !== null) return refused(wrongName)
   const { connectionOf = verifyConnectionDevice, sender, now } = expected

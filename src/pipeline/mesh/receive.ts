@@ -2,9 +2,10 @@ import { sha256, sha512 } from "../../crypto/primitives/hash.ts"
 import { GatewayError, hasCode } from "../../errors.ts"
 import type { Log } from "../../log/log.ts"
 import type { verifyConnectionDevice } from "../../mesh/connection.ts"
-import { checkMail, type MailVerdict } from "../../mesh/mail/check.ts"
-import { readMail } from "../../mesh/mail/statement.ts"
+import { checkClaimed, type MailVerdict } from "../../mesh/mail/check.ts"
+import { type ClaimedMail, readMail } from "../../mesh/mail/statement.ts"
 import { isNameOf } from "../../mesh/profile.ts"
+import { tried } from "../../mesh/tried.ts"
 import { parseAddress } from "../../message/address.ts"
 import type { SpoolEntry } from "../../store/spool.ts"
 import type {
@@ -53,27 +54,27 @@ export async function receiveMail(posted: PostedMail, means: ReceivingMeans): Pr
 }
 
 async function received(posted: PostedMail, means: ReceivingMeans): Promise<MailReceipt> {
-  const claimed = claimedSender(posted.message)
-  if (claimed === null) return refused("malformed")
-  if (!means.senders.admits(posted.account.address, claimed)) return refused(STRANGER)
-  const receipt = await receivedFrom(claimed, "before", posted, means)
+  const mail = tried(() => readMail(posted.message))
+  if (mail instanceof GatewayError) return refused("malformed")
+  if (!means.senders.admits(posted.account.address, claimedBy(mail))) return refused(STRANGER)
+  const receipt = await receivedAs(mail, "before", posted, means)
   // Who has another account, service or gateway now has published that, and what was heard of him is of the time before.
   const isOver = receipt.kind === "refused" && CHANGING.has(receipt.reason)
-  return isOver ? receivedFrom(claimed, "anew", posted, means) : receipt
+  return isOver ? receivedAs(mail, "anew", posted, means) : receipt
 }
 
-async function receivedFrom(
-  claimed: ClaimedSender,
+async function receivedAs(
+  mail: ClaimedMail,
   asked: AskedWhen,
   posted: PostedMail,
   means: ReceivingMeans,
 ): Promise<MailReceipt> {
-  const sender = await knownSender(claimed, asked, means.senders)
+  const sender = await knownSender(claimedBy(mail), asked, means.senders)
   if (sender === "silent") return { kind: "later" }
   if (sender === null) return refused("other sender")
   const { serviceUdf } = sender.profile
   if (serviceUdf === null || !isNameOf(posted.peer, serviceUdf)) return refused("other service")
-  const verdict = checkMail(posted.message, {
+  const verdict = checkClaimed(mail, {
     sender: sender.profile,
     service: posted.peer,
     recipient: posted.account.profile,
@@ -87,14 +88,8 @@ async function receivedFrom(
 }
 
 /** Who says that he writes: to find out whose profile it takes to check that. */
-function claimedSender(message: Uint8Array): ClaimedSender | null {
-  try {
-    const { sender, senderUdf } = readMail(message).statement
-    return { address: sender, udf: senderUdf }
-  } catch (error) {
-    if (error instanceof GatewayError) return null
-    throw error
-  }
+function claimedBy({ statement }: ClaimedMail): ClaimedSender {
+  return { address: statement.sender, udf: statement.senderUdf }
 }
 
 async function knownSender(
