@@ -26,13 +26,15 @@ export async function* base64Lines(content: AsyncIterable<Uint8Array>): AsyncGen
 export class Base64LineEncoder {
   /** Octets that do not fill a line yet. */
   #held: Uint8Array = EMPTY
+  /** Characters of one piece before they are cut into lines, used again for the next. */
+  #characters: Buffer = Buffer.alloc(0)
 
   /** Every line that is full now; possibly none, then an empty array. */
   push(octets: Uint8Array): Uint8Array {
     const all = this.#join(octets)
     const lines = Math.floor(all.length / LINE_OCTETS)
     this.#held = all.slice(lines * LINE_OCTETS)
-    return encodeLines(all, lines, 0)
+    return this.#encode(all, lines, 0)
   }
 
   /** The rest of the content and its last line, padded. */
@@ -41,9 +43,9 @@ export class Base64LineEncoder {
     this.#held = EMPTY
     const lines = Math.floor(all.length / LINE_OCTETS)
     const rest = all.subarray(lines * LINE_OCTETS)
-    if (rest.length === 0) return encodeLines(all, lines, 0)
+    if (rest.length === 0) return this.#encode(all, lines, 0)
     const text = `${Buffer.from(rest.buffer, rest.byteOffset, rest.length).toString("base64")}\r\n`
-    const out = encodeLines(all, lines, text.length)
+    const out = this.#encode(all, lines, text.length)
     Buffer.from(out.buffer, out.byteOffset, out.length).write(text, lines * LINE_LENGTH, "latin1")
     return out
   }
@@ -51,23 +53,26 @@ export class Base64LineEncoder {
   #join(octets: Uint8Array): Uint8Array {
     return this.#held.length === 0 ? octets : Buffer.concat([this.#held, octets])
   }
-}
 
-/**
- * The first `lines` full lines of `octets`, with `spare` octets left free behind them. Encoded at once and copied line by line:
- * 600 MB/s on one core; a look-up table of character pairs in JavaScript does 430.
- */
-function encodeLines(octets: Uint8Array, lines: number, spare: number): Uint8Array {
-  const source = Buffer.from(octets.buffer, octets.byteOffset, lines * LINE_OCTETS)
-  const characters = Buffer.from(source.toString("base64"), "latin1")
-  const out = Buffer.allocUnsafe(lines * LINE_LENGTH + spare)
-  for (let line = 0, to = 0, from = 0; line < lines; line++, from += 76) {
-    characters.copy(out, to, from, from + 76)
-    out[to + 76] = CR
-    out[to + 77] = LF
-    to += LINE_LENGTH
+  /**
+   * The first `lines` full lines of `octets`, with `spare` octets left free behind them. Encoded at once and copied line by line:
+   * 600 MB/s on one core; a look-up table of character pairs in JavaScript does 430.
+   */
+  #encode(octets: Uint8Array, lines: number, spare: number): Uint8Array {
+    const source = Buffer.from(octets.buffer, octets.byteOffset, lines * LINE_OCTETS)
+    // Memory outside of the heap is what makes V8 collect all of it: none is taken that need not be.
+    if (this.#characters.length < lines * 76) this.#characters = Buffer.allocUnsafe(lines * 76)
+    const characters = this.#characters
+    characters.write(source.toString("base64"), "latin1")
+    const out = Buffer.allocUnsafe(lines * LINE_LENGTH + spare)
+    for (let line = 0, to = 0, from = 0; line < lines; line++, from += 76) {
+      characters.copy(out, to, from, from + 76)
+      out[to + 76] = CR
+      out[to + 77] = LF
+      to += LINE_LENGTH
+    }
+    return out
   }
-  return out
 }
 
 const EMPTY = new Uint8Array(0)

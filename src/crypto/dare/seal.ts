@@ -117,10 +117,9 @@ export async function* sealEnvelope(
   yield Buffer.concat([ascii("["), sealer.header, ascii(","), payload.begin])
   for await (const octets of content) {
     contentOctets += octets.length
-    const piece = payload.update(sealer.update(octets))
-    if (piece.length > 0) yield piece
+    for (const piece of payload.update(sealer.update(octets))) if (piece.length > 0) yield piece
   }
-  const last = [payload.update(sealer.final()), payload.end()]
+  const last = [...payload.update(sealer.final()), payload.end()]
   const { payloadDigest, trailer } = sealer.end()
   yield Buffer.concat([...last, ascii(","), trailer, ascii("]")])
   return { header: sealer.header, payloadOctets: sealer.payloadOctets(contentOctets), payloadDigest }
@@ -131,13 +130,13 @@ export function sealWhole(content: Uint8Array, options: SealOptions, form: Envel
   const sealer = new EnvelopeSealer(options)
   const payload = form === "json" ? textPayload() : dataPayload()
   const begin = [ascii("["), sealer.header, ascii(","), payload.begin]
-  const body = [payload.update(sealer.update(content)), payload.update(sealer.final()), payload.end()]
+  const body = [...payload.update(sealer.update(content)), ...payload.update(sealer.final()), payload.end()]
   return new Uint8Array(Buffer.concat([...begin, ...body, ascii(","), sealer.end().trailer, ascii("]")]))
 }
 
 interface PayloadForm {
   readonly begin: Uint8Array
-  update(octets: Uint8Array): Uint8Array
+  update(octets: Uint8Array): readonly Uint8Array[]
   end(): Uint8Array
 }
 
@@ -145,16 +144,16 @@ function textPayload(): PayloadForm {
   const encoder = new Base64UrlEncoder()
   return {
     begin: ascii('"'),
-    update: (octets) => encoder.update(octets),
+    update: (octets) => [encoder.update(octets)],
     end: () => Buffer.concat([encoder.final(), ascii('"')]),
   }
 }
 
-/** Each piece is one of JSON-B, and an empty one is the last. */
+/** Each piece is one of JSON-B, and an empty one is the last. Its head stands apart, so that long content is not copied. */
 function dataPayload(): PayloadForm {
   return {
     begin: new Uint8Array(0),
-    update: (octets) => (octets.length === 0 ? octets : Buffer.concat([dataHead(octets.length, false), octets])),
+    update: (octets) => (octets.length === 0 ? [] : [dataHead(octets.length, false), octets]),
     end: () => dataHead(0, true),
   }
 }
