@@ -16,13 +16,7 @@ const BULK_OCTETS = 1_000_000_000
 /** Mail between two gateways that are processes of their own, from submission into the mailbox at the other: over the Mesh, and by SMTP with S/MIME. */
 export async function bench(): Promise<Row[]> {
   await using world = await MeshWorld.start({ configured: forBench, isTapped: false })
-  await world.one.instance.must("account", "add", ALICE)
-  // Who is first is postmaster, and gets mail of the gateway's own.
-  await world.two.instance.must("account", "add", `admin@${TWO.domain}`)
-  await world.two.instance.must("account", "add", BOB)
-  const alice = await world.one.instance.device(ALICE, "laptop")
-  await world.serve()
-  const inbox = join(world.two.instance.maildir(BOB), "new")
+  const { alice, inbox } = await begun(world)
   let expected = 0
   const round = async (by: "mesh" | "smtp", messages: number): Promise<number> => {
     expected += messages
@@ -47,8 +41,26 @@ export async function bench(): Promise<Row[]> {
       peer: { name: "smtp", values: bySmtp },
       target: { kind: "ratio at least", value: 1 },
     },
-    ...(await bulk(world, alice, inbox)),
+    ...(await bulk(world, alice, inbox, BULK_OCTETS)),
   ]
+}
+
+/** The long mail alone, of another size: `node test/bench/mesh-mail.ts 200` for 200 MB. */
+async function benchBulk(octets: number): Promise<Row[]> {
+  await using world = await MeshWorld.start({ configured: forBench, isTapped: false })
+  const { alice, inbox } = await begun(world)
+  return await bulk(world, alice, inbox, octets)
+}
+
+/** Accounts at both gateways, which then serve. */
+async function begun(world: MeshWorld): Promise<{ readonly alice: Device; readonly inbox: string }> {
+  await world.one.instance.must("account", "add", ALICE)
+  // Who is first is postmaster, and gets mail of the gateway's own.
+  await world.two.instance.must("account", "add", `admin@${TWO.domain}`)
+  await world.two.instance.must("account", "add", BOB)
+  const alice = await world.one.instance.device(ALICE, "laptop")
+  await world.serve()
+  return { alice, inbox: join(world.two.instance.maildir(BOB), "new") }
 }
 
 /** Both gateways take a gigabyte; a word in the subject chooses the way. */
@@ -77,25 +89,33 @@ function mail(by: string, number: number): Buffer {
   return Buffer.from(head + LINE.repeat(Math.ceil((OCTETS - head.length) / LINE.length)))
 }
 
-/** A gigabyte, from the moment that the first gateway begins to deliver it: its time is compared with that of a copy over loopback, and the memory of both gateways is watched. */
-async function bulk(world: MeshWorld, alice: Device, inbox: string): Promise<Row[]> {
+/** A long mail, from the moment that the first gateway begins to deliver it: its time is compared with that of a copy over loopback, and the memory of both gateways is watched. */
+async function bulk(world: MeshWorld, alice: Device, inbox: string, octets: number): Promise<Row[]> {
   using client = await world.submitting(alice)
   const head = mail("mesh", 0)
-  const text = Buffer.alloc(BULK_OCTETS - head.length, LINE)
+  const text = Buffer.alloc(octets - head.length, LINE)
   using memory = new Watched([world.one, world.two])
   await client.send([BOB], Buffer.concat([head, text]))
-  const start = performance.now()
-  const isHere = () => filesIn(inbox).some((name) => statSync(join(inbox, name)).size > BULK_OCTETS)
-  await eventually("a gigabyte has arrived", isHere, 600_000)
+  const [start, used] = [performance.now(), cpuMilliseconds(world)]
+  const isHere = () => filesIn(inbox).some((name) => statSync(join(inbox, name)).size > octets)
+  await eventually("the long mail has arrived", isHere, 600_000)
   const seconds = (performance.now() - start) / 1000
+  const spent = cpuMilliseconds(world) - used
   const grown = memory.grown()
   return [
     {
-      name: "1 GB mail over the Mesh, from accepted to the mailbox, against a copy over loopback",
+      name: `${octets / 1e9} GB mail over the Mesh, from accepted to the mailbox, against a copy over loopback`,
       unit: "MB/s",
-      ours: [BULK_OCTETS / 1e6 / seconds],
-      peer: { name: "loopback copy", values: [loopbackCopy(world)] },
+      ours: [octets / 1e6 / seconds],
+      peer: { name: "loopback copy", values: [loopbackCopy(world, octets)] },
       target: { kind: "ratio at least", value: 0.5 },
+    },
+    {
+      name: "processor time of both gateways for it",
+      unit: "ms/MB",
+      ours: [spent / (octets / 1e6)],
+      peer: null,
+      target: { kind: "at most", value: 12 },
     },
     {
       name: "memory that the larger gateway grew by meanwhile",
@@ -146,17 +166,26 @@ function residentMegabytes({ instance }: MeshGateway): number {
   return Number(kilobytes) / 1_000
 }
 
+/** User and system time of both processes; a clock tick is 10 ms. */
+function cpuMilliseconds({ one, two }: MeshWorld): number {
+  return [one, two].reduce((sum, { instance }) => {
+    const [, rest = ""] = /\) (.*)$/s.exec(readFileSync(`/proc/${instance.pid}/stat`, "utf8")) ?? []
+    const fields = rest.split(" ")
+    return sum + (Number(fields[11]) + Number(fields[12])) * 10
+  }, 0)
+}
+
 /** Megabytes in a second that a file takes from one process to another over TCP, and onto the disk. */
-function loopbackCopy(world: MeshWorld): number {
+function loopbackCopy(world: MeshWorld, octets: number): number {
   const { folder } = world.internet
   const [from, to] = [folder.file("from"), folder.file("to")]
-  writeFileSync(from, Buffer.alloc(BULK_OCTETS, LINE))
+  writeFileSync(from, Buffer.alloc(octets, LINE))
   const start = performance.now()
   execFileSync(process.execPath, ["-e", COPY, from, to])
   const seconds = (performance.now() - start) / 1000
   rmSync(from)
   rmSync(to)
-  return BULK_OCTETS / 1e6 / seconds
+  return octets / 1e6 / seconds
 }
 
 const COPY = `
@@ -172,4 +201,8 @@ const server = createServer((socket) => {
 `
 const LINE = "0123456789 abcdefghijklmnopqrstuvwxyz ABCDEFGHIJKLMNOPQRSTUVWXYZ\r\n"
 
-if (import.meta.main) for (const row of await bench()) console.log(format(row))
+if (import.meta.main) {
+  const [, , megabytes] = process.argv
+  for (const row of await (megabytes === undefined ? bench() : benchBulk(Number(megabytes) * 1e6)))
+    console.log(format(row))
+}
