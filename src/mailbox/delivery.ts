@@ -23,6 +23,8 @@ export interface Delivery {
   readonly seconds: number
   readonly sizeOctets: number
   readonly content: AsyncIterable<Uint8Array>
+  /** What is written over blanks in the content, when all of it has been read. */
+  readonly missing?: () => { readonly at: number; readonly octets: Uint8Array }
   /** Maildir flag letters; with any the file goes to cur/. */
   readonly letters: string
   /** INTERNALDATE; kept as the time of the file. */
@@ -128,7 +130,7 @@ async function writeTemporary(
   }
 }
 
-async function writeContent(file: number, { sizeOctets, content }: Delivery): Promise<number> {
+async function writeContent(file: number, { sizeOctets, content, missing }: Delivery): Promise<number> {
   const bare = new BareLineEnds()
   const pieces: Uint8Array[] = []
   let octets = 0
@@ -143,7 +145,12 @@ async function writeContent(file: number, { sizeOctets, content }: Delivery): Pr
     throw new GatewayError("LENGTH_MISMATCH", `mailbox: message is not ${sizeOctets} octets long`)
   const whole = pieces.length === 1 && pieces[0] ? pieces[0] : Buffer.concat(pieces)
   for (let at = 0; at < whole.length; ) at += writeSync(file, whole, at)
+  if (missing !== undefined) writeOver(file, missing())
   return octets + bare.count
+}
+
+function writeOver(file: number, { at, octets }: { readonly at: number; readonly octets: Uint8Array }): void {
+  for (let done = 0; done < octets.length; ) done += writeSync(file, octets, done, octets.length - done, at + done)
 }
 
 async function writeAll(file: number, octets: Uint8Array): Promise<void> {

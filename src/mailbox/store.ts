@@ -3,7 +3,7 @@ import { randomOctets } from "../crypto/primitives/random.ts"
 import { GatewayError } from "../errors.ts"
 import { type Log, silentLog } from "../log/log.ts"
 import { AccountMail } from "./account-mail.ts"
-import { isDelivered, writeMessage } from "./delivery.ts"
+import { type Delivery, isDelivered, writeMessage } from "./delivery.ts"
 import { DirectorySync } from "./directory-sync.ts"
 import { isCode } from "./fs-errors.ts"
 import type { Context } from "./imap/context.ts"
@@ -18,6 +18,8 @@ export interface NewMessage {
   readonly uniqueName: string
   readonly sizeOctets: number
   readonly content: AsyncIterable<Uint8Array>
+  /** As {@link Delivery.missing}. */
+  readonly missing?: NonNullable<Delivery["missing"]>
   /** INTERNALDATE. */
   readonly internalDate: Date
   /** An earlier attempt may have stored it: look first, and do nothing when it is there. */

@@ -5,8 +5,13 @@ const LINE_LENGTH = 78
 
 /** Octets that {@link base64Lines} makes of `contentOctets` octets, line ends included; the last line has one too. */
 export function base64LinesSize(contentOctets: number): number {
-  const characters = Math.ceil(contentOctets / 3) * 4
+  const characters = base64Characters(contentOctets)
   return characters + 2 * Math.ceil(characters / 76)
+}
+
+/** The same without line ends. */
+export function base64Characters(contentOctets: number): number {
+  return Math.ceil(contentOctets / 3) * 4
 }
 
 /** Content-Transfer-Encoding base64 (RFC 2045 §6.8): lines of 76 characters, CRLF after each, the last one included. */

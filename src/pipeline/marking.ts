@@ -1,7 +1,7 @@
 import { RecryptionStream } from "../crypto/recryption/stream.ts"
 import { formTag } from "./form-tag.ts"
 import { markerField } from "./marker-field.ts"
-import { type EncryptedBy, MarkerMac, type MarkerMaker } from "./marker-mac.ts"
+import { type EncryptedBy, MARKER_MAC_OCTETS, MarkerMac, type MarkerMaker } from "./marker-mac.ts"
 
 /** Makes the marker of a message in the account's form, fed with its body. */
 export class Marking {
@@ -31,6 +31,12 @@ export class Marking {
     // The stream decodes what it is given until it knows the head of a block, and passes on the rest.
     this.#stream.push(octets.subarray(0, HEAD_OCTETS))
     this.#stream.push(octets.subarray(HEAD_OCTETS))
+  }
+
+  /** Octets of {@link field} for a body of which so many are covered, all of it, and that is no OpenPGP: known before the body is. */
+  static fieldOctets(by: EncryptedBy, maker: MarkerMaker, coveredOctets: number): number {
+    const mac = new Uint8Array(MARKER_MAC_OCTETS)
+    return markerField(maker, { version: 2, by, coveredOctets, mac, more: false, tag: null }).length
   }
 
   /** The header field, line end included. Ends the computation. */

@@ -3,6 +3,20 @@
 export interface Prepared {
   readonly sizeOctets: number
   content(): AsyncIterable<Uint8Array>
+  /** The same octets in one reading, where {@link content} takes two: for who can still write at the beginning when he has come to the end. */
+  readonly once?: () => ReadOnce
+}
+
+export interface ReadOnce {
+  /** Blanks stand for what is missing. */
+  readonly content: AsyncIterable<Uint8Array>
+  /** What belongs where they stand. Asked once, when all has been read. */
+  missing(): Missing
+}
+
+export interface Missing {
+  readonly at: number
+  readonly octets: Uint8Array
 }
 
 /** Up to this size a message is held in memory while it is worked on; larger ones are read from the spool twice. */

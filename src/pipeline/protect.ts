@@ -15,13 +15,23 @@ import {
 import type { SeipdVersion } from "../crypto/openpgp/protected-body.ts"
 import { hkdfSha256 } from "../crypto/primitives/hash.ts"
 import { RecryptionStream } from "../crypto/recryption/stream.ts"
-import { base64Lines, base64LinesSize } from "../mime/base64-lines.ts"
+import { GatewayError } from "../errors.ts"
+import { base64Characters, base64Lines, base64LinesSize } from "../mime/base64-lines.ts"
 import { EncryptionClassifier, type Kind } from "../mime/classify.ts"
 import { outerFields, pgpMimeFrame, type SubjectPolicy, smimeFields, withoutMarker } from "../mime/compose.ts"
 import { MAX_HEADER_OCTETS, readHeader } from "../mime/header.ts"
 import type { EncryptedBy, MarkerMaker } from "./marker-mac.ts"
 import { Marking } from "./marking.ts"
-import { atHand, behind, collect, type Prepared, prefixed, preparedOf, WHOLE_OCTETS } from "./prepared.ts"
+import {
+  atHand,
+  behind,
+  collect,
+  type Prepared,
+  prefixed,
+  preparedOf,
+  type ReadOnce,
+  WHOLE_OCTETS,
+} from "./prepared.ts"
 import { genuineMarker, isEmpty, type Restorers, Restoring } from "./restore.ts"
 
 /** Whose key a message is encrypted to, and how. */
@@ -68,11 +78,20 @@ export async function protectAtRest(
   if (kind === "clear") {
     const encrypted = encryptedMessage(whole, seed, rest.account, rest.target)
     const outside = [...trace, ...outerFields(header, rest.subject)]
-    const stored = await marked("this gateway", outside, encrypted.fields, await settledBody(encrypted.body), rest)
+    const stored = await marked("this gateway", outside, encrypted, rest)
     return { ...stored, by: `${rest.target.format} by this gateway` }
   }
   const restored = restoredBody(body, genuineMarker(header, rest)?.tag ?? null, rest)
-  return { ...(await marked("unknown", trace, withoutMarker(header), restored, rest)), by: `arrived as ${kind}` }
+  const stored = await marked("unknown", trace, { fields: withoutMarker(header), body: restored }, rest)
+  return { ...stored, by: `arrived as ${kind}` }
+}
+
+/** MIME fields and body of a message. */
+export interface EncryptedBody {
+  readonly fields: readonly Uint8Array[]
+  readonly body: Prepared
+  /** The body is base64 and nothing else, of so many characters: what its marker covers is known before it is made. */
+  readonly base64Octets?: number
 }
 
 /** MIME fields and body of `message`, whole, encrypted to `target`. */
@@ -81,7 +100,7 @@ export function encryptedMessage(
   seed: Uint8Array,
   context: string,
   target: EncryptionTarget,
-): { readonly fields: readonly Uint8Array[]; readonly body: Prepared } {
+): EncryptedBody {
   return target.format === "smime"
     ? smimeMessage(message, seed, context, target)
     : pgpMimeMessage(message, seed, context, target)
@@ -125,15 +144,16 @@ function smimeMessage(
   seed: Uint8Array,
   context: string,
   target: EncryptionTarget & { format: "smime" },
-): { fields: Uint8Array[]; body: Prepared } {
+): EncryptedBody {
   const { recipients, cipher } = target
   const contentOctets = message.sizeOctets
   const parameters = { contentOctets, recipients, secrets: deriveEnvelopeSecrets(seed, context), cipher }
+  const derOctets = envelopedSize(contentOctets, recipients, cipher)
   const body: Prepared = {
-    sizeOctets: base64LinesSize(envelopedSize(contentOctets, recipients, cipher)),
+    sizeOctets: base64LinesSize(derOctets),
     content: () => base64Lines(encryptEnveloped(message.content(), parameters)),
   }
-  return { fields: [smimeFields(isAuthenticated(cipher))], body }
+  return { fields: [smimeFields(isAuthenticated(cipher))], body, base64Octets: base64Characters(derOctets) }
 }
 
 function pgpMimeMessage(
@@ -141,7 +161,7 @@ function pgpMimeMessage(
   seed: Uint8Array,
   context: string,
   target: EncryptionTarget & { format: "openpgp" },
-): { fields: Uint8Array[]; body: Prepared } {
+): EncryptedBody {
   const boundary = `postern-${Buffer.from(hkdfSha256(seed, new Uint8Array(0), `boundary ${context}`, 18)).toString("hex")}`
   const frame = pgpMimeFrame(boundary)
   const armor = armoredMessage(message, seed, context, target)
@@ -171,21 +191,63 @@ export function armoredMessage(
   }
 }
 
-/** Puts the marker between the outer fields and the rest: made over the body's stable octets, so the body is read once for it. */
+/**
+ * Puts the marker between the outer fields and the rest: made over the body's stable octets, so the body is read once for it. A large one that need not be
+ * ({@link EncryptedBody.base64Octets}) is read for both in one go by who can take the marker last.
+ */
 export async function marked(
   by: EncryptedBy,
   outside: readonly Uint8Array[],
-  fields: readonly Uint8Array[],
-  body: Prepared,
+  { fields, body, base64Octets }: EncryptedBody,
   rest: AtRest,
 ): Promise<Prepared> {
+  if (body.sizeOctets <= 2 * WHOLE_OCTETS || base64Octets === undefined) {
+    const settled = await settledBody(body)
+    return prefixed([...outside, await markerOf(by, settled, rest), ...fields], settled)
+  }
+  const blank = new Uint8Array(Marking.fieldOctets(by, rest, base64Octets)).fill(BLANK)
+  return {
+    sizeOctets: prefixed([...outside, blank, ...fields], body).sizeOctets,
+    async *content() {
+      yield* prefixed([...outside, await markerOf(by, body, rest), ...fields], body).content()
+    },
+    once: () => markedLast(new Marking(by, rest), outside, blank, fields, body),
+  }
+}
+
+async function markerOf(by: EncryptedBy, body: Prepared, rest: AtRest): Promise<Uint8Array> {
   const marking = new Marking(by, rest)
   for await (const part of body.content()) marking.push(part)
-  return prefixed([...outside, marking.field(), ...fields], body)
+  return marking.field()
+}
+
+function markedLast(
+  marking: Marking,
+  outside: readonly Uint8Array[],
+  blank: Uint8Array,
+  fields: readonly Uint8Array[],
+  body: Prepared,
+): ReadOnce {
+  async function* content(): AsyncGenerator<Uint8Array> {
+    yield* [...outside, blank, ...fields]
+    for await (const part of body.content()) {
+      marking.push(part)
+      yield part
+    }
+  }
+  return {
+    content: content(),
+    missing() {
+      const octets = marking.field()
+      if (octets.length !== blank.length)
+        throw new GatewayError("LENGTH_MISMATCH", "marker: is of another length than its room")
+      return { at: outside.reduce((sum, field) => sum + field.length, 0), octets }
+    },
+  }
 }
 
 /** Small bodies are made once and kept; large ones are made again, from the same seed, each time they are read. */
-export async function settledBody(body: Prepared): Promise<Prepared> {
+async function settledBody(body: Prepared): Promise<Prepared> {
   return body.sizeOctets <= 2 * WHOLE_OCTETS ? preparedOf(await collect(body.content())) : body
 }
 
@@ -214,3 +276,5 @@ export async function splitHeader(
     await octets.return?.()
   }
 }
+
+const BLANK = 0x20

@@ -31,10 +31,12 @@ export function mailboxesOf(core: Core, store: MailStore, relay: Relay): Mailbox
 export function embeddedMailboxes(store: MailStore): Mailboxes {
   return {
     async deliver(account, message, { name, receivedAt, repeated, quarantine }) {
+      const once = message.once?.()
       await store.deliver(account, {
         uniqueName: name,
         sizeOctets: message.sizeOctets,
-        content: message.content(),
+        content: once?.content ?? message.content(),
+        ...(once ? { missing: () => once.missing() } : {}),
         internalDate: receivedAt,
         repeated,
         ...(quarantine ? { junk: true as const } : {}),

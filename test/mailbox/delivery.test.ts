@@ -1,3 +1,4 @@
+import { readdirSync } from "node:fs"
 import { chmod, mkdir, readdir, readFile, stat, truncate, utimes, writeFile } from "node:fs/promises"
 import { hostname } from "node:os"
 import { join } from "node:path"
@@ -93,6 +94,31 @@ describe("deliver", () => {
     const maildir = maildirOf(folder.path, ACCOUNT)
     expect([...(await readdir(join(maildir, "new"))), ...(await readdir(join(maildir, "tmp")))]).toEqual([])
   })
+
+  test.each([10, 50_000])(
+    "what is missing is written when the end has been read, %d lines of it, before anybody sees the message",
+    async (lines) => {
+      await using folder = await temporaryFolder()
+      await using store = new MailStore(folder.path)
+      const maildir = maildirOf(folder.path, ACCOUNT)
+      const body = "0123456\r\n".repeat(lines)
+      let isRead = false
+      async function* content(): AsyncGenerator<Uint8Array> {
+        yield Buffer.from("A: b\r\n         \r\n")
+        yield Buffer.from(body)
+        isRead = true
+      }
+      const missing = () => {
+        expect([isRead, readdirSync(join(maildir, "new"))]).toEqual([true, []])
+        return { at: 6, octets: Buffer.from("C: late\r\n") }
+      }
+      const sizeOctets = 17 + body.length
+      await store.deliver(ACCOUNT, { ...message("spool1", ""), sizeOctets, content: content(), missing })
+      const [name = ""] = await readdir(join(maildir, "new"))
+      expect(await readFile(join(maildir, "new", name), "latin1")).toBe(`A: b\r\nC: late\r\n\r\n${body}`)
+      expect(name).toContain(`,S=${sizeOctets},W=${sizeOctets}`)
+    },
+  )
 
   test("names that mean something in Maildir are refused", async () => {
     await using folder = await temporaryFolder()

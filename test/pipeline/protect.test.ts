@@ -166,3 +166,39 @@ describe.each([
     expect(vouched(octets, rest.account)).toBe(false)
   })
 })
+
+describe("a large message", () => {
+  /** As it is stored by who reads once: what is missing is written over its blanks. */
+  async function readOnce(stored: Prepared): Promise<Uint8Array> {
+    if (stored.once === undefined) throw new Error("is read twice")
+    const once = stored.once()
+    const octets = Buffer.from(await collect(once.content))
+    const { at, octets: missing } = once.missing()
+    expect(text(octets.subarray(at, at + missing.length)).trim()).toBe("")
+    octets.set(missing, at)
+    return octets
+  }
+
+  // Around a whole line, a whole group of three, and where the number of covered octets gets another digit.
+  test.each([1_600_000, 1_600_001, 1_600_002, 1_600_057, 7_400_000, 7_500_000])(
+    "of %d octets is encrypted once, and is the same as when it is read twice",
+    async (size) => {
+      const message = preparedOf(Buffer.from("Subject: large\r\n\r\n"), new Uint8Array(size).fill(120))
+      const stored = await protectAtRest(message, trace, seed, smime)
+      const octets = await readOnce(stored)
+      expect(octets.length).toBe(stored.sizeOctets)
+      expect(Buffer.compare(octets, await collect(stored.content()))).toBe(0)
+      expect(Buffer.compare(octets, await readOnce(await protectAtRest(message, trace, seed, smime)))).toBe(0)
+    },
+  )
+
+  test("in OpenPGP, or that came encrypted, is read twice: how much its marker covers is not known before", async () => {
+    const message = preparedOf(Buffer.from("Subject: large\r\n\r\n"), new Uint8Array(3_000_000).fill(120))
+    const encrypted = await protectAtRest(message, trace, seed, smime)
+    for (const stored of [
+      await protectAtRest(message, trace, seed, openpgp),
+      await protectAtRest(preparedOf(await collect(encrypted.content())), trace, seed, smime),
+    ])
+      expect(stored.once).toBeUndefined()
+  })
+})

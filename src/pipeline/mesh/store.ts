@@ -6,15 +6,15 @@ import { ReceivedMailBody } from "../../mesh/mail/body.ts"
 import { outsideOf } from "../../mesh/mail/shown.ts"
 import { secondEnvelopeOf } from "../../mesh/mail/smime.ts"
 import { type MailStatement, readMail } from "../../mesh/mail/statement.ts"
-import { base64Lines, base64LinesSize } from "../../mime/base64-lines.ts"
+import { base64Characters, base64Lines, base64LinesSize } from "../../mime/base64-lines.ts"
 import { outerFields, pgpMimeFrame, smimeFields } from "../../mime/compose.ts"
 import type { Job } from "../../queue/queue.ts"
 import type { Format } from "../../store/account.ts"
 import type { SpoolEntry } from "../../store/spool.ts"
 import type { Gateway, OpenMessage } from "../gateway.ts"
 import type { Result } from "../ports.ts"
-import { collect, type Prepared } from "../prepared.ts"
-import { marked, settledBody } from "../protect.ts"
+import { collect } from "../prepared.ts"
+import { type EncryptedBody, marked } from "../protect.ts"
 import { deferred, failed, stored } from "../settle.ts"
 import { storedName, trace } from "../stored-mail.ts"
 import type { FetchedMail, MeshMail } from "./ports.ts"
@@ -69,10 +69,9 @@ export async function storeSealedMail(
   const form = formOf(mail, account, gateway.mesh)
   if (form === null) return failed(job.recipient, "5.7.5", "it is encrypted to no key of the account")
   try {
-    const { format, fields, body } = form
     const shown = outerFields(Buffer.concat(outsideOf(mail.statement)), rest.subject)
     const outside = [...trace(entry), Buffer.from(entry.authentication?.field ?? ""), ...shown]
-    const protectedMail = await marked("unknown", outside, fields, await settledBody(body), rest)
+    const protectedMail = await marked("unknown", outside, form, rest)
     const result = await gateway.mailboxes.deliver(account, protectedMail, {
       name: storedName(job.spoolId, account),
       receivedAt: entry.receivedAt,
@@ -80,7 +79,9 @@ export async function storeSealedMail(
       sender: entry.envelope.sender,
       signal,
     })
-    return result.kind === "done" ? stored(job.recipient, `stored for ${account}, ${format} by its sender`) : result
+    return result.kind === "done"
+      ? stored(job.recipient, `stored for ${account}, ${form.format} by its sender`)
+      : result
   } catch (error) {
     if (!(error instanceof GatewayError) || !ALTERATIONS.has(error.code)) throw error
     return deferred(job.recipient, ALTERED, error.message)
@@ -88,10 +89,8 @@ export async function storeSealedMail(
 }
 
 /** A mail as it is stored: its MIME fields and its body. */
-interface StoredForm {
+interface StoredForm extends EncryptedBody {
   readonly format: Format
-  readonly fields: readonly Uint8Array[]
-  readonly body: Prepared
 }
 
 /** @returns null: the account's devices could not read it */
@@ -136,6 +135,7 @@ function smimeOf({ statement, content }: SealedMail, certificate: CmsRecipient):
   return {
     format: "smime",
     fields: [smimeFields(false)],
+    base64Octets: base64Characters(headOctets + payloadOctets),
     body: {
       sizeOctets: base64LinesSize(headOctets + payloadOctets),
       content: () => base64Lines(secondEnvelopeOf(statement, content(), certificate)),
