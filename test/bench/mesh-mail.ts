@@ -11,38 +11,70 @@ const OCTETS = 10_240
 const MESSAGES = 300
 const CONNECTIONS = 10
 const ROUNDS = 3
+/** Messages each way before anything is measured: the code is compiled by then. */
+const WARMING = 200
 const BULK_OCTETS = 1_000_000_000
+
+type Way = "mesh" | "smtp"
+
+/** What one round shows: messages in a second, and milliseconds of processor time for a message at each gateway. */
+interface Round {
+  readonly rate: number
+  readonly sending: number
+  readonly receiving: number
+}
 
 /** Mail between two gateways that are processes of their own, from submission into the mailbox at the other: over the Mesh, and by SMTP with S/MIME. */
 export async function bench(): Promise<Row[]> {
   await using world = await MeshWorld.start({ configured: forBench, isTapped: false })
   const { alice, inbox } = await begun(world)
-  let expected = 0
-  const round = async (by: "mesh" | "smtp", messages: number): Promise<number> => {
-    expected += messages
-    const target = expected
-    const start = performance.now()
-    await submitAll(world, alice, by, messages)
-    await eventually("all messages have arrived", () => filesIn(inbox).length >= target, 300_000)
-    return (messages / (performance.now() - start)) * 1000
-  }
-  const [overMesh, bySmtp]: [number[], number[]] = [[], []]
-  await round("mesh", 200)
-  await round("smtp", 200)
+  return [...(await rates(world, alice, inbox, MESSAGES)), ...(await bulk(world, alice, inbox, BULK_OCTETS))]
+}
+
+/** Short mail alone, in rounds of another size: `node test/bench/mesh-mail.ts rate 100`. */
+async function benchRate(messages: number): Promise<Row[]> {
+  await using world = await MeshWorld.start({ configured: forBench, isTapped: false })
+  const { alice, inbox } = await begun(world)
+  return await rates(world, alice, inbox, messages)
+}
+
+async function rates(world: MeshWorld, alice: Device, inbox: string, messages: number): Promise<Row[]> {
+  const [overMesh, bySmtp]: [Round[], Round[]] = [[], []]
+  await round(world, alice, inbox, "mesh", WARMING)
+  await round(world, alice, inbox, "smtp", WARMING)
   for (let index = 0; index < ROUNDS; index++) {
-    overMesh.push(await round("mesh", MESSAGES))
-    bySmtp.push(await round("smtp", MESSAGES))
+    overMesh.push(await round(world, alice, inbox, "mesh", messages))
+    bySmtp.push(await round(world, alice, inbox, "smtp", messages))
   }
   return [
     {
       name: "10 KB mail from submission into the mailbox at the other gateway, over the Mesh against SMTP with S/MIME",
       unit: "messages/s",
-      ours: overMesh,
-      peer: { name: "smtp", values: bySmtp },
+      ours: overMesh.map(({ rate }) => rate),
+      peer: { name: "smtp", values: bySmtp.map(({ rate }) => rate) },
       target: { kind: "ratio at least", value: 1 },
     },
-    ...(await bulk(world, alice, inbox, BULK_OCTETS)),
+    ...(["sending", "receiving"] as const).map((gateway) => ({
+      name: `processor time of the ${gateway} gateway for it`,
+      unit: "ms/message",
+      ours: overMesh.map((each) => each[gateway]),
+      peer: { name: "smtp", values: bySmtp.map((each) => each[gateway]) },
+      target: null,
+    })),
   ]
+}
+
+async function round(world: MeshWorld, alice: Device, inbox: string, by: Way, messages: number): Promise<Round> {
+  const target = filesIn(inbox).length + messages
+  const [sent, received] = [cpuMillisecondsOf(world.one), cpuMillisecondsOf(world.two)]
+  const start = performance.now()
+  await submitAll(world, alice, by, messages)
+  await eventually("all messages have arrived", () => filesIn(inbox).length >= target, 300_000)
+  return {
+    rate: (messages / (performance.now() - start)) * 1000,
+    sending: (cpuMillisecondsOf(world.one) - sent) / messages,
+    receiving: (cpuMillisecondsOf(world.two) - received) / messages,
+  }
 }
 
 /** The long mail alone, of another size: `node test/bench/mesh-mail.ts 200` for 200 MB. */
@@ -72,7 +104,7 @@ function forBench(instance: Instance): void {
   )
 }
 
-async function submitAll(world: MeshWorld, device: Device, by: string, messages: number): Promise<void> {
+async function submitAll(world: MeshWorld, device: Device, by: Way, messages: number): Promise<void> {
   let left = messages
   await Promise.all(
     Array.from({ length: CONNECTIONS }, async () => {
@@ -82,7 +114,7 @@ async function submitAll(world: MeshWorld, device: Device, by: string, messages:
   )
 }
 
-function mail(by: string, number: number): Buffer {
+function mail(by: Way, number: number): Buffer {
   const head =
     `From: ${ALICE}\r\nTo: ${BOB}\r\nSubject: ${by}: ${number}\r\nDate: Fri, 27 Nov 2026 02:00:00 +0000\r\n` +
     `Message-ID: <${by}.${number}.${Math.round(performance.now() * 1e3)}@${ONE.domain}>\r\n\r\n`
@@ -166,13 +198,15 @@ function residentMegabytes({ instance }: MeshGateway): number {
   return Number(kilobytes) / 1_000
 }
 
-/** User and system time of both processes; a clock tick is 10 ms. */
 function cpuMilliseconds({ one, two }: MeshWorld): number {
-  return [one, two].reduce((sum, { instance }) => {
-    const [, rest = ""] = /\) (.*)$/s.exec(readFileSync(`/proc/${instance.pid}/stat`, "utf8")) ?? []
-    const fields = rest.split(" ")
-    return sum + (Number(fields[11]) + Number(fields[12])) * 10
-  }, 0)
+  return cpuMillisecondsOf(one) + cpuMillisecondsOf(two)
+}
+
+/** User and system time of a process (proc(5), `stat`); a clock tick is 10 ms. */
+function cpuMillisecondsOf({ instance }: MeshGateway): number {
+  const [, rest = ""] = /\) (.*)$/s.exec(readFileSync(`/proc/${instance.pid}/stat`, "utf8")) ?? []
+  const fields = rest.split(" ")
+  return (Number(fields[11]) + Number(fields[12])) * 10
 }
 
 /** Megabytes in a second that a file takes from one process to another over TCP, and onto the disk. */
@@ -202,7 +236,8 @@ const server = createServer((socket) => {
 const LINE = "0123456789 abcdefghijklmnopqrstuvwxyz ABCDEFGHIJKLMNOPQRSTUVWXYZ\r\n"
 
 if (import.meta.main) {
-  const [, , megabytes] = process.argv
-  for (const row of await (megabytes === undefined ? bench() : benchBulk(Number(megabytes) * 1e6)))
-    console.log(format(row))
+  const [, , what, messages = String(MESSAGES)] = process.argv
+  const rows =
+    what === undefined ? bench() : what === "rate" ? benchRate(Number(messages)) : benchBulk(Number(what) * 1e6)
+  for (const row of await rows) console.log(format(row))
 }
