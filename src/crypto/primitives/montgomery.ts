@@ -63,7 +63,11 @@ export function montgomeryMultiplication(curve: MontgomeryCurve, scalar: bigint)
   const next = montgomeryAgreement(curve, scalar + 1n)
   return (point) => {
     const octets = toLittleEndian(point.u, CURVES[curve].octets)
-    return recoverPoint(curve, point, multiple(octets), next(octets))
+    return recoverPoint(
+      curve,
+      { ...point, multiple: multiple(octets), next: next(octets) },
+      inverse(2n * point.v, CURVES[curve].prime),
+    )
   }
 }
 
@@ -78,21 +82,27 @@ export function montgomeryKeyPair(
 ): { readonly point: MontgomeryPoint; readonly agree: MontgomeryAgreement } {
   const key = keyOf(curve, scalar)
   const next = keyOf(curve, scalar + 1n)
-  const point = recoverPoint(curve, CURVES[curve].base, publicOctets(key), publicOctets(next))
+  const multiples = { ...CURVES[curve].base, multiple: publicOctets(key), next: publicOctets(next) }
+  const point = recoverPoint(curve, multiples, INVERSE_OF_TWICE_BASE_V[curve])
   return { point, agree: (other) => agree(curve, key, other) }
 }
 
-/** k*V from V and from u(k*V) and u((k+1)*V). */
+/** V, u(k*V) and u((k+1)*V). */
+interface Multiples extends MontgomeryPoint {
+  readonly multiple: Uint8Array
+  readonly next: Uint8Array
+}
+
+/** k*V from these, and from 1/2v. */
 function recoverPoint(
   curve: MontgomeryCurve,
-  { u, v }: MontgomeryPoint,
-  multiple: Uint8Array,
-  next: Uint8Array,
+  { u, multiple, next }: Multiples,
+  inverseOfTwiceV: bigint,
 ): MontgomeryPoint {
   const { prime, a } = CURVES[curve]
   const product = fromLittleEndian(multiple)
   const numerator = (u * product + 1n) * (u + product + 2n * a) - 2n * a - (u - product) ** 2n * fromLittleEndian(next)
-  return { u: product, v: modulo(modulo(numerator, prime) * inverse(2n * v, prime), prime) }
+  return { u: product, v: modulo(modulo(numerator, prime) * inverseOfTwiceV, prime) }
 }
 
 /**
@@ -265,6 +275,12 @@ const CURVES = {
     pkcs8Head: Buffer.from("3046020100300506032b656f043a0438", "hex"),
     spkiHead: Buffer.from("3042300506032b656f033900", "hex"),
   },
+} as const
+
+/** The base point never changes: a sender's ephemeral key, one for a message, divides by nothing. */
+const INVERSE_OF_TWICE_BASE_V = {
+  X25519: inverse(2n * CURVES.X25519.base.v, P25519),
+  X448: inverse(2n * CURVES.X448.base.v, P448),
 } as const
 
 const ONE = {
