@@ -79,9 +79,7 @@ export class Discovery implements Disposable {
     const recent = this.#recent
     const known = recent.find(written, nowMs)
     if (known !== null) return known
-    const resolution = await this.#resolveNow(address)
-    if (resolution.unanswered.length === 0) recent.keep(written, resolution, nowMs)
-    return resolution
+    return kept(recent, written, await this.#resolveNow(address), nowMs)
   }
 
   /**
@@ -93,10 +91,12 @@ export class Discovery implements Disposable {
     this.#options.memory.saw(address, same, this.#options.now())
   }
 
-  /** Asks everybody, whatever is kept; for people who want to know. */
+  /** Asks everybody, whatever is kept, and keeps what they say; for people who want to know, and where what is kept may be over. */
   async ask(address: Address): Promise<Resolution> {
+    const nowMs = this.#options.now().getTime()
+    const recent = this.#recent
     const asked = await Promise.all(this.#options.sources.map((source) => this.#askOnce(source, address)))
-    return this.#resolutionOf(address, asked)
+    return kept(recent, formatAddress(address), await this.#resolutionOf(address, asked), nowMs)
   }
 
   [Symbol.dispose](): void {
@@ -304,6 +304,12 @@ function identityOf({ octets, chain, anchors = [], capabilities, ...words }: Key
     list.map((one) => Buffer.from(sha256(one)).toString("base64")),
   )
   return JSON.stringify([digests, words])
+}
+
+/** The same; of what is not known whole nothing is kept. */
+function kept(recent: Remembering<Resolution>, written: string, resolution: Resolution, nowMs: number): Resolution {
+  if (resolution.unanswered.length === 0) recent.keep(written, resolution, nowMs)
+  return resolution
 }
 
 function noneRecent(): Remembering<Resolution> {

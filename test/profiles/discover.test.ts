@@ -326,6 +326,13 @@ describe("what is kept", () => {
     expect(names((await finder.resolve(BOB)).keys)).toEqual(["pin"])
   })
 
+  test("what was asked anew is what is known a moment later", async () => {
+    const finder = discovery([source("wkd", found("old"), found("new"))])
+    expect(names((await finder.resolve(BOB)).keys)).toEqual(["old"])
+    expect(names((await finder.ask(BOB)).keys)).toEqual(["new"])
+    expect(names((await finder.resolve(BOB)).keys)).toEqual(["new"])
+  })
+
   test("people who want to know ask everybody anew", async () => {
     const one = source("wkd", found("old"), found("new"))
     const finder = discovery([one])
