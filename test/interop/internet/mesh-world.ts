@@ -1,6 +1,6 @@
 import { once } from "node:events"
 import { copyFile, readFile, writeFile } from "node:fs/promises"
-import { createServer, type Socket } from "node:net"
+import { createServer, type Server, type Socket } from "node:net"
 import { join } from "node:path"
 import { AUTHORITY, make } from "../../harness/authority.ts"
 import { type DeviceSettings, eventually, Instance } from "../../harness/instance.ts"
@@ -42,6 +42,7 @@ export class MeshWorld implements AsyncDisposable {
   /** Connections of the tap that are open. */
   readonly #passing = new Set<Socket>()
   #isCut = false
+  #impostor: Server | null = null
   #stack: AsyncDisposableStack
 
   private constructor(internet: Internet, one: MeshGateway, two: MeshGateway, stack: AsyncDisposableStack) {
@@ -105,6 +106,12 @@ export class MeshWorld implements AsyncDisposable {
     if (isCut) for (const socket of this.#passing) socket.destroy()
   }
 
+  /** From now on this server answers in place of the second gateway, or that one again. */
+  impersonate(impostor: Server | null): void {
+    this.#impostor = impostor
+    for (const socket of this.#passing) socket.destroy()
+  }
+
   async #tap(): Promise<void> {
     const server = await this.internet.listen(TWO.address, 443)
     server.on("connection", (socket: Socket) => {
@@ -112,6 +119,7 @@ export class MeshWorld implements AsyncDisposable {
       this.#passing.add(socket)
       socket.on("error", () => undefined)
       socket.once("close", () => this.#passing.delete(socket))
+      if (this.#impostor !== null) return void this.#impostor.emit("connection", socket)
       this.internet.connect(TWO.inner, 443).then(
         (inner) => {
           inner.on("error", () => socket.destroy())
@@ -175,24 +183,31 @@ export class MeshWorld implements AsyncDisposable {
 
   /** The device as a program outside of this network has it: its ports lead in from loopback. */
   async fromOutside(device: Device): Promise<Device> {
-    const within = async (at: DeviceSettings["imap"]) => {
-      const server = createServer((socket) => {
-        socket.on("error", () => undefined)
-        this.internet.connect("127.0.0.1", at.port).then(
-          (inner) => {
-            inner.on("error", () => socket.destroy())
-            socket.pipe(inner).pipe(socket)
-          },
-          () => socket.destroy(),
-        )
-      }).listen(0, "127.0.0.1")
-      await once(server, "listening")
-      this.#stack.defer(() => void server.close())
-      const address = server.address()
-      if (address === null || typeof address === "string") throw new Error("no port")
-      return { ...at, host: "localhost", port: address.port }
-    }
+    const within = async (at: DeviceSettings["imap"]) => ({
+      ...at,
+      host: "localhost",
+      port: await this.door("127.0.0.1", at.port),
+    })
     return { ...device, imap: await within(device.imap), smtp: await within(device.smtp) }
+  }
+
+  /** @returns a port of loopback outside of this network that leads to this place in it */
+  async door(address: string, port: number): Promise<number> {
+    const server = createServer((socket) => {
+      socket.on("error", () => undefined)
+      this.internet.connect(address, port).then(
+        (inner) => {
+          inner.on("error", () => socket.destroy())
+          socket.pipe(inner).pipe(socket)
+        },
+        () => socket.destroy(),
+      )
+    }).listen(0, "127.0.0.1")
+    await once(server, "listening")
+    this.#stack.defer(() => void server.close())
+    const bound = server.address()
+    if (bound === null || typeof bound === "string") throw new Error("no port")
+    return bound.port
   }
 
   /** A message in the INBOX with this Message-ID, as the device opens it: with OpenSSL, or where it has OpenPGP alone with GnuPG. */
