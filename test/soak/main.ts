@@ -1,4 +1,5 @@
 import { internetPossible } from "../harness/internet.ts"
+import { soakBulk } from "./bulk.ts"
 import { holdIdle, type IdleFigures } from "./idle.ts"
 import { faults, killAgainAndAgain } from "./kill.ts"
 import { killMachines, machineFaults, repeated, VICTIMS } from "./machines.ts"
@@ -9,6 +10,8 @@ import { killMeshGateways } from "./mesh.ts"
  * `npm run soak [kills=N]`: a thousand crashes unless told otherwise; takes about two seconds each.
  * `npm run soak machines [kills=N] [victims=one,two,redis,postgres]`: two gateways on one PostgreSQL and one Redis; takes some five seconds each.
  * `npm run soak mesh [kills=N]`: two gateways with the Mesh between, each killed by turns; takes some three seconds each. Needs what `interop/internet` needs.
+ * `npm run soak bulk [octets=N]`: one mail of 1 GB over the Mesh, its content compared as the recipient's device opens it; memory may grow by 200 MiB. Needs the
+ * same, and takes a minute or two.
  * `npm run soak mail [messages=N] [large=PERCENT] [octets=N] [largeOctets=N]`: memory and the age of the queue under mail; 100,000 messages of 10 KB, one in
  * ten of 10 MB, unless told otherwise, which takes an hour or so. Needs Postfix's smtp-source.
  * `npm run soak idle [connections=N] [minutes=M] [processes=P] [group=X25519]`: connections held idle, new mail seen by them; M below 29.
@@ -16,7 +19,9 @@ import { killMeshGateways } from "./mesh.ts"
 const words = process.argv.slice(2)
 /** Memory may grow by so much from the second tenth, when all is warm, to the last. */
 const GROWTH = 1.2
-const soaks = { idle, machines, mesh, mail, kill }
+/** Of either gateway, while a mail of any length goes over the Mesh. */
+const BULK_GROWTH_MIB = 200
+const soaks = { bulk, idle, machines, mesh, mail, kill }
 const what = words.find((one): one is keyof typeof soaks => Object.hasOwn(soaks, one)) ?? "kill"
 const unknown = words.find(
   (one) =>
@@ -33,6 +38,17 @@ function kill(): Promise<void> {
 async function mesh(): Promise<void> {
   if (!internetPossible) throw new Error("soak: mesh needs a network of its own: root, and ip")
   await counted(parameter("kills", 100), killMeshGateways)
+}
+
+async function bulk(): Promise<void> {
+  if (!internetPossible) throw new Error("soak: bulk needs a network of its own: root, and ip")
+  const octets = parameter("octets", 1_000_000_000)
+  const { seconds, grownMib, sent, opened, open } = await soakBulk(octets)
+  console.log(
+    `${octets} octets from submission to the mailbox in ${seconds.toFixed(1)} s, memory grew by ${grownMib.toFixed(0)} MiB at most; ` +
+      `SHA-256 sent ${sent}, opened by the device ${opened}; in ${open.length} files of both data/ in clear`,
+  )
+  if (sent !== opened || open.length > 0 || grownMib > BULK_GROWTH_MIB) process.exitCode = 1
 }
 
 async function counted(kills: number, killing: typeof killAgainAndAgain): Promise<void> {
