@@ -1,17 +1,14 @@
 import { readdirSync, readFileSync, utimesSync, writeFileSync } from "node:fs"
-import { readFile } from "node:fs/promises"
-import { createServer } from "node:https"
 import { join } from "node:path"
-import { buffer } from "node:stream/consumers"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
 import type { PublishMail } from "../../../src/mesh/mail/seal.ts"
 import { readMail } from "../../../src/mesh/mail/statement.ts"
-import { HttpsPeers, wholeAnswer } from "../../../src/net/https-peers.ts"
+import { wholeAnswer } from "../../../src/net/https-peers.ts"
 import { MeshBulk } from "../../../src/store/mesh-bulk.ts"
 import { filesShowing, makeCanary } from "../../harness/canary.ts"
 import { eventually, type Instance } from "../../harness/instance.ts"
 import { openWithOpenssl } from "../../harness/reading.ts"
-import { LOOPBACK } from "../../harness/web-hosts.ts"
+import { askingAt, between, type Lie } from "./mesh-between.ts"
 import {
   connected,
   hostFile,
@@ -23,7 +20,7 @@ import {
   Thief,
   withAnotherDevice,
 } from "./mesh-thief.ts"
-import { type Device, events, type MeshGateway, MeshWorld, meshWorldPossible, ONE, TWO } from "./mesh-world.ts"
+import { type Device, events, type MeshGateway, MeshWorld, meshWorldPossible, ONE, retry, TWO } from "./mesh-world.ts"
 
 const ALICE = `alice@${ONE.domain}`
 const ANNA = `anna@${ONE.domain}`
@@ -211,47 +208,14 @@ describe.skipIf(!meshWorldPossible)("who has the first gateway's secrets and pos
 })
 
 describe.skipIf(!meshWorldPossible)("whoever answers in the second gateway's place", () => {
-  /** Passes everything on to who is meant, and answers something else. */
-  async function liar(lie: (truth: Uint8Array, request: Uint8Array) => Uint8Array | Promise<Uint8Array>) {
-    const { instance, authority } = world.two
-    const peers = await askingAt(TWO.inner, authority)
-    const [cert, key] = await Promise.all(
-      ["server.pem", "server.key"].map((file) => readFile(join(instance.folder, "tls", file))),
-    )
-    const server = createServer({ cert, key }, async (request, response) => {
-      const octets = await buffer(request)
-      const body = { type: request.headers["content-type"] ?? "", octets }
-      const url = new URL(request.url ?? "/", `https://${request.headers.host}`)
-      const asked = request.method === "POST" ? { url, body } : { url }
-      const answer = await peers.ask(asked, AbortSignal.timeout(60_000))
-      const truth = await wholeAnswer(answer, 10_000_000)
-      const said = request.method === "POST" ? await lie(truth, octets) : truth
-      response.writeHead(answer.status, { "content-type": answer.headers["content-type"] ?? "" }).end(said)
-    })
-    world.impersonate(server)
-    return {
-      [Symbol.dispose]() {
-        world.impersonate(null)
-        peers[Symbol.dispose]()
-      },
-    }
-  }
-
-  async function askingAt(address: string, authority: string): Promise<HttpsPeers> {
-    return new HttpsPeers({
-      resolve: async () => LOOPBACK,
-      isAllowed: () => true,
-      authority: await readFile(authority, "utf8"),
-      port: await world.door(address, 443),
-    })
-  }
-
   async function earlier() {
     const answers: Uint8Array[] = []
     {
-      using _ = await liar((truth) => {
-        answers.push(truth)
-        return truth
+      using _ = await between(world, {
+        answered: (truth) => {
+          answers.push(truth)
+          return truth
+        },
       })
       const id = await world.submit(alice, [BOB], mail("earlier"))
       await eventually("it has left", () => attempts("one", id).find(({ outcome }) => outcome === "done"))
@@ -263,7 +227,7 @@ describe.skipIf(!meshWorldPossible)("whoever answers in the second gateway's pla
 
   /** The first gateway answers what the second was asked. */
   async function anotherService() {
-    const peers = await askingAt(ONE.address, world.one.authority)
+    const peers = await askingAt(world, ONE.address, world.one.authority)
     return async (_: Uint8Array, octets: Uint8Array) => {
       const url = new URL(`https://mail.${ONE.domain}/.well-known/mmm/`)
       const asked = { url, body: { type: "application/dare", octets } }
@@ -278,7 +242,7 @@ describe.skipIf(!meshWorldPossible)("whoever answers in the second gateway's pla
     return other
   }
 
-  const lies: [what: string, diagnostic: string, lie: () => Promise<Parameters<typeof liar>[0]>][] = [
+  const lies: [what: string, diagnostic: string, lie: () => Promise<Lie>][] = [
     ["the answer to another request", "another request", earlier],
     ["the answer of another service", "there is no signature by", anotherService],
     ["an answer that was altered", "another digest than is stated", async () => flipped],
@@ -290,7 +254,7 @@ describe.skipIf(!meshWorldPossible)("whoever answers in the second gateway's pla
     const said = await lie()
     let id: string
     {
-      using _ = await liar(said)
+      using _ = await between(world, { answered: said })
       id = await world.submit(alice, [BOB], mail(name))
       const first = await eventually("an attempt", () => attempts("one", id)[0])
       expect(first).toMatchObject({ outcome: "retry", status: "4.4.1", diagnostic: expect.stringContaining(because) })
@@ -353,11 +317,6 @@ async function configured(gateway: MeshGateway, limit: string): Promise<void> {
   gateway.instance.configure("[limits]", `[limits]\n${limit}`)
   await gateway.instance.stop()
   await world.serve(gateway)
-}
-
-/** Tried at once; the last attempt is told of before it is over. */
-async function retry({ instance }: MeshGateway, id: string): Promise<void> {
-  await eventually(`${id} is tried again`, async () => (await instance.postern("queue", "retry", id)).code === 0)
 }
 
 /** Delivery reports in the INBOX, opened by the device, oldest first. */

@@ -1,5 +1,4 @@
 import { readFileSync } from "node:fs"
-import { readFile } from "node:fs/promises"
 import { join } from "node:path"
 import { readCertificate } from "../../../src/crypto/cms/certificate.ts"
 import { cmsRecipient } from "../../../src/crypto/cms/recipient.ts"
@@ -15,10 +14,10 @@ import { type OutgoingMail, type PublishMail, sealMail } from "../../../src/mesh
 import type { MailRecipient } from "../../../src/mesh/mail/sealing.ts"
 import { deviceKeys, makeProfileDevice, makeProfileService, serviceKeys } from "../../../src/mesh/profile-make.ts"
 import { MeshClient, type PostOutcome } from "../../../src/mesh-out/client.ts"
-import { HttpsPeers } from "../../../src/net/https-peers.ts"
+import type { HttpsPeers } from "../../../src/net/https-peers.ts"
 import { openMeshHost } from "../../../src/store/mesh-host.ts"
 import { inPieces } from "../../harness/pieces.ts"
-import { LOOPBACK } from "../../harness/web-hosts.ts"
+import { askingAt } from "./mesh-between.ts"
 import { type MeshGateway, type MeshWorld, TWO } from "./mesh-world.ts"
 
 type Service = Pick<OutgoingMail["service"], "profile" | "signer">
@@ -106,12 +105,7 @@ export class Thief implements Disposable {
 
   static async at(world: MeshWorld): Promise<Thief> {
     const { service } = openMeshHost(join(world.one.instance.folder, "secrets"), new Date())
-    const peers = new HttpsPeers({
-      resolve: async () => LOOPBACK,
-      isAllowed: () => true,
-      authority: await readFile(world.two.authority, "utf8"),
-      port: await world.door(TWO.address, 443),
-    })
+    const peers = await askingAt(world, TWO.address, world.two.authority)
     const target = openMeshHost(join(world.two.instance.folder, "secrets"), new Date()).service.profile.udf
     return new Thief(service, peers, world.one, target)
   }

@@ -240,6 +240,11 @@ export function events({ instance }: MeshGateway, event: string): readonly Reado
     .map((line) => JSON.parse(line) as Record<string, unknown>)
 }
 
+/** Has a message tried at once; the log tells of the last attempt before it is over. */
+export async function retry({ instance }: MeshGateway, id: string): Promise<void> {
+  await eventually(`${id} is tried again`, async () => (await instance.postern("queue", "retry", id)).code === 0)
+}
+
 async function gateway(
   site: Site,
   folder: TemporaryFolder,
