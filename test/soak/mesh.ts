@@ -15,7 +15,10 @@ const RETRIED_EACH = 5
 /** Senders wait while so many messages do. */
 const BACKLOG = 500
 
-/** Two gateways of their own, {@link killByTurns killed by turns}. */
+/**
+ * Two gateways, of which Alice's sends and Bob's receives over the Mesh, are killed by turns with SIGKILL at random moments, and started again without cleaning
+ * up: while mail is sealed, published, posted, verified, kept, fetched and stored. In the end it is counted what lies in Bob's mailbox.
+ */
 export async function killMeshGateways(
   kills: number,
   onKill: (count: number) => void = () => undefined,
@@ -27,20 +30,6 @@ export async function killMeshGateways(
   await world.two.instance.must("account", "add", BOB)
   const alice = await world.one.instance.device(ALICE, "laptop")
   await world.serve()
-  return await killByTurns(world, alice, kills, onKill)
-}
-
-/**
- * Two gateways, of which Alice's sends and Bob's receives over the Mesh, are killed by turns with SIGKILL at random moments, and started again without cleaning
- * up: while mail is sealed, published, posted, verified, kept, fetched and stored. In the end it is counted what lies in Bob's mailbox.
- * Both are stopped then.
- */
-export async function killByTurns(
-  world: MeshWorld,
-  alice: Device,
-  kills: number,
-  onKill: (count: number) => void = () => undefined,
-): Promise<Ledger> {
   const seen = { acknowledged: new Set<string>(), unanswered: new Set<string>() }
   const end = new AbortController()
   const senders = Array.from({ length: SENDERS }, (_, sender) => send(world, alice, sender, seen, end.signal))
@@ -71,7 +60,7 @@ async function ended(senders: readonly Promise<void>[], end: AbortController): P
 }
 
 /** Nothing but what is tested holds mail up. */
-export function unlimited(instance: Instance): void {
+function unlimited(instance: Instance): void {
   instance.configure("[limits]", "[limits]\nsmtpRecipientsPerAccount = 0\nmeshRequestsPerNetwork = 0")
 }
 
