@@ -2,7 +2,7 @@ import { join } from "node:path"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
 import { filesShowing, makeCanary, shows } from "../../harness/canary.ts"
 import { eventually } from "../../harness/instance.ts"
-import { type Device, events, MeshWorld, meshWorldPossible, ONE, TWO } from "./mesh-world.ts"
+import { type Device, events, MeshWorld, meshWorldPossible, ONE, retry, TWO } from "./mesh-world.ts"
 
 const ALICE = `alice@${ONE.domain}`
 const ANNA = `anna@${ONE.domain}`
@@ -135,7 +135,7 @@ describe.skipIf(!meshWorldPossible)("mail from one gateway to another, over the 
     const id = await world.submit(alice, [BOB], mail("away", ALICE, BOB, 1_000))
     expect(await attempt(id, BOB)).toMatchObject({ outcome: "retry" })
     world.cut(false)
-    await world.one.instance.must("queue", "retry", id)
+    await retry(world.one, id)
     const { inside } = await world.inMailbox(bob, `<away@${ONE.domain}>`)
     expect(inside.toString()).toContain(secret.text)
   })
