@@ -15,23 +15,13 @@ import {
 import type { SeipdVersion } from "../crypto/openpgp/protected-body.ts"
 import { hkdfSha256 } from "../crypto/primitives/hash.ts"
 import { RecryptionStream } from "../crypto/recryption/stream.ts"
-import { GatewayError } from "../errors.ts"
 import { base64Characters, base64Lines, base64LinesSize } from "../mime/base64-lines.ts"
 import { EncryptionClassifier, type Kind } from "../mime/classify.ts"
 import { outerFields, pgpMimeFrame, type SubjectPolicy, smimeFields, withoutMarker } from "../mime/compose.ts"
 import { MAX_HEADER_OCTETS, readHeader } from "../mime/header.ts"
-import type { EncryptedBy, MarkerMaker } from "./marker-mac.ts"
-import { Marking } from "./marking.ts"
-import {
-  atHand,
-  behind,
-  collect,
-  type Prepared,
-  prefixed,
-  preparedOf,
-  type ReadOnce,
-  WHOLE_OCTETS,
-} from "./prepared.ts"
+import { type EncryptedBody, marked } from "./marked.ts"
+import type { MarkerMaker } from "./marker-mac.ts"
+import { atHand, behind, type Prepared, prefixed } from "./prepared.ts"
 import { genuineMarker, isEmpty, type Restorers, Restoring } from "./restore.ts"
 
 /** Whose key a message is encrypted to, and how. */
@@ -84,14 +74,6 @@ export async function protectAtRest(
   const restored = restoredBody(body, genuineMarker(header, rest)?.tag ?? null, rest)
   const stored = await marked("unknown", trace, { fields: withoutMarker(header), body: restored }, rest)
   return { ...stored, by: `arrived as ${kind}` }
-}
-
-/** MIME fields and body of a message. */
-export interface EncryptedBody {
-  readonly fields: readonly Uint8Array[]
-  readonly body: Prepared
-  /** The body is base64 and nothing else, of so many characters: what its marker covers is known before it is made. */
-  readonly base64Octets?: number
 }
 
 /** MIME fields and body of `message`, whole, encrypted to `target`. */
@@ -191,66 +173,6 @@ export function armoredMessage(
   }
 }
 
-/**
- * Puts the marker between the outer fields and the rest: made over the body's stable octets, so the body is read once for it. A large one that need not be
- * ({@link EncryptedBody.base64Octets}) is read for both in one go by who can take the marker last.
- */
-export async function marked(
-  by: EncryptedBy,
-  outside: readonly Uint8Array[],
-  { fields, body, base64Octets }: EncryptedBody,
-  rest: AtRest,
-): Promise<Prepared> {
-  if (body.sizeOctets <= 2 * WHOLE_OCTETS || base64Octets === undefined) {
-    const settled = await settledBody(body)
-    return prefixed([...outside, await markerOf(by, settled, rest), ...fields], settled)
-  }
-  const blank = new Uint8Array(Marking.fieldOctets(by, rest, base64Octets)).fill(BLANK)
-  return {
-    sizeOctets: prefixed([...outside, blank, ...fields], body).sizeOctets,
-    async *content() {
-      yield* prefixed([...outside, await markerOf(by, body, rest), ...fields], body).content()
-    },
-    once: () => markedLast(new Marking(by, rest), outside, blank, fields, body),
-  }
-}
-
-async function markerOf(by: EncryptedBy, body: Prepared, rest: AtRest): Promise<Uint8Array> {
-  const marking = new Marking(by, rest)
-  for await (const part of body.content()) marking.push(part)
-  return marking.field()
-}
-
-function markedLast(
-  marking: Marking,
-  outside: readonly Uint8Array[],
-  blank: Uint8Array,
-  fields: readonly Uint8Array[],
-  body: Prepared,
-): ReadOnce {
-  async function* content(): AsyncGenerator<Uint8Array> {
-    yield* [...outside, blank, ...fields]
-    for await (const part of body.content()) {
-      marking.push(part)
-      yield part
-    }
-  }
-  return {
-    content: content(),
-    missing() {
-      const octets = marking.field()
-      if (octets.length !== blank.length)
-        throw new GatewayError("LENGTH_MISMATCH", "marker: is of another length than its room")
-      return { at: outside.reduce((sum, field) => sum + field.length, 0), octets }
-    },
-  }
-}
-
-/** Small bodies are made once and kept; large ones are made again, from the same seed, each time they are read. */
-async function settledBody(body: Prepared): Promise<Prepared> {
-  return body.sizeOctets <= 2 * WHOLE_OCTETS ? preparedOf(await collect(body.content())) : body
-}
-
 function restoredBody(body: Prepared, tag: Uint8Array | null, rest: AtRest): Prepared {
   if (isEmpty(rest.restorers)) return body
   return {
@@ -276,5 +198,3 @@ export async function splitHeader(
     await octets.return?.()
   }
 }
-
-const BLANK = 0x20
