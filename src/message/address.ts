@@ -21,6 +21,8 @@ const DOT_ATOM =
   /^[A-Za-z0-9!#$%&'*+/=?^_`{|}~\u0080-\u{10ffff}-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~\u0080-\u{10ffff}-]+)*$/u
 // RFC 5321 §4.1.2 Quoted-string: printable, with backslash escapes.
 const QUOTED = /^"((?:[\x20\x21\x23-\x5b\x5d-\x7e\u0080-\u{10ffff}]|\\[\x20-\x7e])*)"$/u
+/** RFC 5892 §2.3: in no domain; UTS #46 leaves them out, which makes another text the same domain. Joiners have a meaning, and stay (Appendix A). */
+const INVISIBLE = /[\p{Default_Ignorable_Code_Point}--[\u200c\u200d]]/v
 const LABEL = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/
 const LITERAL = /^\[(?:\d{1,3}(?:\.\d{1,3}){3}|IPv6:[0-9A-Fa-f:.]+)\]$/i
 
@@ -51,6 +53,7 @@ export function parseDomain(text: string): string {
   // The URL parser does UTS #46, but it also accepts ports, escapes and IPv4 shorthands: admit only what can be a domain.
   if (text === "" || /[^A-Za-z0-9.\u0080-\u{10ffff}-]/u.test(text))
     throw syntax("domain has a character that no domain has")
+  if (INVISIBLE.test(text)) throw syntax("domain has a character that nobody sees")
   const ascii = /[^\x00-\x7f]/.test(text) ? toAscii(text) : text.toLowerCase()
   if (ascii.length > 253 || !ascii.split(".").every((label) => LABEL.test(label)))
     throw syntax("domain label malformed")

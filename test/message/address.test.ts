@@ -56,6 +56,22 @@ test("our people are told apart without case, and with their tag taken off", () 
   expect(withoutTag(parseAddress("+x@example.org"))).toBeNull()
 })
 
+test.each([
+  ["soft hyphen", "\u00ad"],
+  ["zero width space", "\u200b"],
+  ["word joiner", "\u2060"],
+  ["variation selector", "\ufe0f"],
+  ["variation selector of the supplement", "\u{e0100}"],
+  ["byte order mark", "\ufeff"],
+])("a domain with what nobody sees, a %s, is none, and so not the one without", (_, invisible) => {
+  for (const domain of [`${invisible}example.test`, `exam${invisible}ple.test`, `example${invisible}.test`])
+    expect(() => parseAddress(`bob@${domain}`)).toThrow(expect.objectContaining({ code: "ADDRESS_SYNTAX" }))
+})
+
+test("a joiner, which means something, makes another domain", () => {
+  expect(parseAddress("bob@\u0646\u0627\u0645\u0647\u200c\u0627\u06cc.test").domain).toMatch(/^xn--/)
+})
+
 test("a U-label and its A-label are one domain", () => {
   expect(parseDomain("BÜCHER.example")).toBe(parseDomain("xn--bcher-kva.example"))
 })
