@@ -44,7 +44,7 @@ export class MeshBulk {
     const path = this.#path("published", name)
     if (path === null) throw new GatewayError("MESH_UNPUBLISHED", "mesh: no folder to publish long mail in (mesh.bulk)")
     const part = `${path}.part`
-    await pipeline(envelope, createWriteStream(part, { mode: 0o600, flush: true, highWaterMark: WRITE_OCTETS }))
+    await pipeline(envelope, createWriteStream(part, { mode: 0o600, flush: true }))
     await utimes(part, until, until)
     await rename(part, path)
     syncFolder(dirname(path))
@@ -80,7 +80,7 @@ export class MeshBulk {
       sizeOctets: (await statOf(part))?.size ?? 0,
       append: async (source) => {
         try {
-          await pipeline(source, createWriteStream(part, { flags: "a", mode: 0o600, highWaterMark: WRITE_OCTETS }))
+          await pipeline(source, createWriteStream(part, { flags: "a", mode: 0o600 }))
         } finally {
           if ((await statOf(part)) !== null) await utimes(part, until, until)
         }
@@ -159,7 +159,5 @@ const KINDS = ["published", "incoming"] as const
 /** `presentUdf` of 280 bits: fourteen groups of four. */
 const BULK_NAME = /^[A-Z2-7]{4}(?:-[A-Z2-7]{1,4}){6,31}$/
 const READ_OCTETS = 262_144
-/** As many octets as come while one write is under way go into the next. */
-const WRITE_OCTETS = 1_048_576
 /** A writer that was killed leaves a part behind. */
 const LEFTOVER_MS = 86_400_000

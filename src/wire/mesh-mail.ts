@@ -1,7 +1,4 @@
 import { MESH_PATH } from "../config/mesh.ts"
-import { readCertificate } from "../crypto/cms/certificate.ts"
-import { cmsRecipient } from "../crypto/cms/recipient.ts"
-import { readCertificate as readOpenPgpCertificate } from "../crypto/openpgp/certificate.ts"
 import { randomOctets } from "../crypto/primitives/random.ts"
 import { contentIdentifier } from "../crypto/udf/symmetric.ts"
 import { GatewayError } from "../errors.ts"
@@ -11,7 +8,6 @@ import { fetchBulk } from "../mesh-out/fetch.ts"
 import { dnsAddresses } from "../net/addresses.ts"
 import { HttpsPeers } from "../net/https-peers.ts"
 import type { FetchedMail, MeshMail, MeshSender } from "../pipeline/mesh/ports.ts"
-import { type Account, storageKeys } from "../store/account.ts"
 import { type MeshAccount, MeshAccounts } from "../store/mesh-accounts.ts"
 import type { MeshBulk } from "../store/mesh-bulk.ts"
 import { type MeshHost, openMeshHost } from "../store/mesh-host.ts"
@@ -19,6 +15,7 @@ import type { Core } from "./core.ts"
 import { mailProfiles } from "./mail-profiles.ts"
 import { meshBulkOf } from "./mesh-bulk.ts"
 import { meshSenderOf } from "./mesh-sender.ts"
+import { readingKeys } from "./reading-keys.ts"
 
 /** The Mesh as attempts at delivery need it; null: this gateway has no part in it. Connections are ended with `stack`. */
 export function meshMailOf(core: Core, stack: AsyncDisposableStack): MeshMail | null {
@@ -32,12 +29,7 @@ export function meshMailOf(core: Core, stack: AsyncDisposableStack): MeshMail | 
   const client = new MeshClient({ peers, own: host.service, random: randomOctets, now })
   const domain = new URL(service).hostname
   const senders = senderCache(host, core)
-  const certificates = madeOnce((account) =>
-    storageKeys(account, "smime").map(({ certificate }) => cmsRecipient(readCertificate(certificate))),
-  )
-  const openPgpKeys = madeOnce((account) =>
-    storageKeys(account, "openpgp").flatMap(({ certificate }) => readOpenPgpCertificate(certificate).encryption ?? []),
-  )
+  const keys = readingKeys(people)
   return {
     service: { ...host.service, domain },
     profileIn: mailProfiles(),
@@ -47,21 +39,13 @@ export function meshMailOf(core: Core, stack: AsyncDisposableStack): MeshMail | 
     },
     recipientOf(address) {
       const account = accounts.of(address)
-      const known = people.account(address)
-      if (account === null || known === null) return null
-      const [[certificate], [openPgp]] = [certificates(known), openPgpKeys(known)]
+      if (account === null) return null
       const { profile } = account
+      const [[certificate], [openPgp]] = [keys.certificatesOf(address), keys.openPgpKeysOf(address)]
       if (openPgp !== undefined) return { profile, certificate: null, openPgp }
       return certificate === undefined ? null : { profile, certificate }
     },
-    certificatesOf(address) {
-      const known = people.account(address)
-      return known === null ? [] : certificates(known)
-    },
-    openPgpKeysOf(address) {
-      const known = people.account(address)
-      return known === null ? [] : openPgpKeys(known)
-    },
+    ...keys,
     publish: (name, envelope) => bulk.publish(name, envelope, laterBy(now(), config.limits.queueLifetimeMs + DAY_MS)),
     withdraw: (name) => bulk.withdraw(name),
     fetch: (statement, signal) => fetchMail(statement, { bulk, peers, domain, now }, signal),
@@ -79,16 +63,6 @@ function senderCache(host: MeshHost, core: Pick<Core, "now" | "log">) {
     const sender = meshSenderOf(host, account, core)
     known.set(account, { sender, untilMs: nowMs + LOOK_AGAIN_MS })
     return sender
-  }
-}
-
-/** Of each account for as long as it stays as it is. */
-function madeOnce<T>(make: (account: Account) => readonly T[]): (account: Account) => readonly T[] {
-  const known = new WeakMap<Account, readonly T[]>()
-  return (account) => {
-    const made = known.get(account) ?? make(account)
-    known.set(account, made)
-    return made
   }
 }
 

@@ -1,5 +1,3 @@
-import { readCertificate } from "../crypto/openpgp/certificate.ts"
-import { sha256 } from "../crypto/primitives/hash.ts"
 import { knownConnections } from "../mesh/known-connections.ts"
 import { envelopeIdOf } from "../mesh/message-id.ts"
 import type { Receive, Receivers } from "../mesh-in/ports.ts"
@@ -8,33 +6,27 @@ import { receiveMail } from "../pipeline/mesh/receive.ts"
 import type { Discovery } from "../profiles/discover.ts"
 import { GroupCommit } from "../queue/group-commit.ts"
 import { jobsFor, type WorkQueue } from "../queue/queue.ts"
-import { type AccountKey, type Format, storageKeys } from "../store/account.ts"
 import type { MeshHost } from "../store/mesh-host.ts"
 import { KeptMeshMail } from "../store/mesh-mail.ts"
 import { MeshStores } from "../store/mesh-stores.ts"
 import { contactReceiver } from "./contact-receiver.ts"
 import type { Core } from "./core.ts"
 import { meshSenders } from "./mesh-senders.ts"
+import { readingKeys } from "./reading-keys.ts"
 
 /** What takes messages that other services post, by their type. */
 export function meshReceivers(core: Core, host: MeshHost, queue: MessageQueue, correspondents: Discovery): Receivers {
   const { config, database, people, log } = core
   const seen = new KeptMeshMail(database)
   const senders = meshSenders(core, host, correspondents)
-  const keysOf = (address: string, format: Format): readonly AccountKey[] => {
-    const account = people.account(address)
-    return account === null ? [] : storageKeys(account, format)
-  }
+  const { certificatesOf, openPgpKeysOf } = readingKeys(people)
   const means = {
     senders,
     seen,
     keep: keeping(core, queue, seen),
     connectionOf: knownConnections(),
-    certificatesOf: (address: string) => keysOf(address, "smime").map(({ certificate }) => sha256(certificate)),
-    openPgpKeysOf: (address: string) =>
-      keysOf(address, "openpgp").flatMap(
-        ({ certificate }) => readCertificate(certificate).encryption?.fingerprint ?? [],
-      ),
+    certificatesOf: (address: string) => certificatesOf(address).map(({ digest }) => digest),
+    openPgpKeysOf: (address: string) => openPgpKeysOf(address).map(({ fingerprint }) => fingerprint),
     hostname: config.hostname,
     maxMailOctets: config.limits.messageSizeOctets,
     log,

@@ -2,11 +2,17 @@ import { execFileSync } from "node:child_process"
 import { existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { eventually, type Instance } from "../harness/instance.ts"
-import { type Device, type MeshGateway, MeshWorld, ONE, TWO } from "../interop/internet/mesh-world.ts"
+import {
+  ALICE,
+  aliceAndBob,
+  BOB,
+  type Device,
+  type MeshGateway,
+  MeshWorld,
+  ONE,
+} from "../interop/internet/mesh-world.ts"
 import { format, type Row } from "./report.ts"
 
-const ALICE = `alice@${ONE.domain}`
-const BOB = `bob@${TWO.domain}`
 const OCTETS = 10_240
 const MESSAGES = 300
 const CONNECTIONS = 10
@@ -88,14 +94,8 @@ async function benchBulk(octets: number): Promise<Row[]> {
   return await bulk(world, alice, inbox, octets)
 }
 
-/** Accounts at both gateways, which then serve. */
 async function begun(world: MeshWorld): Promise<{ readonly alice: Device; readonly inbox: string }> {
-  await world.one.instance.must("account", "add", ALICE)
-  // Who is first is postmaster, and gets mail of the gateway's own.
-  await world.two.instance.must("account", "add", `admin@${TWO.domain}`)
-  await world.two.instance.must("account", "add", BOB)
-  const alice = await world.one.instance.device(ALICE, "laptop")
-  await world.serve()
+  const { alice } = await aliceAndBob(world)
   return { alice, inbox: join(world.two.instance.maildir(BOB), "new") }
 }
 

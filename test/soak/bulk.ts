@@ -7,7 +7,7 @@ import { pipeline } from "node:stream/promises"
 import { filesShowing, makeCanary } from "../harness/canary.ts"
 import { eventually, type Instance } from "../harness/instance.ts"
 import { mustRun } from "../harness/peers.ts"
-import { type Device, MeshWorld, ONE, TWO } from "../interop/internet/mesh-world.ts"
+import { ALICE, aliceAndBob, BOB, type Device, MeshWorld, ONE } from "../interop/internet/mesh-world.ts"
 
 export interface BulkFigures {
   readonly seconds: number
@@ -20,20 +20,11 @@ export interface BulkFigures {
   readonly open: readonly string[]
 }
 
-const ALICE = `alice@${ONE.domain}`
-const BOB = `bob@${TWO.domain}`
-
 /** One long mail over the Mesh, which Bob's device fetches by IMAP and opens with OpenSSL. */
 export async function soakBulk(octets: number): Promise<BulkFigures> {
   await using world = await MeshWorld.start({ configured: roomy, isTapped: false })
   const { one, two } = world
-  await one.instance.must("account", "add", ALICE)
-  // Who is first is postmaster, and gets mail of the gateway's own.
-  await two.instance.must("account", "add", `admin@${TWO.domain}`)
-  await two.instance.must("account", "add", BOB)
-  const alice = await one.instance.device(ALICE, "laptop")
-  const bob = await two.instance.device(BOB, "laptop")
-  await world.serve()
+  const { alice, bob } = await aliceAndBob(world)
   const canary = makeCanary()
   const head = `From: ${ALICE}\r\nTo: ${BOB}\r\nSubject: long\r\nDate: Fri, 27 Nov 2026 02:00:00 +0000\r\nMessage-ID: <long@${ONE.domain}>\r\n\r\n`
   // Its last line ends with what ends DATA.

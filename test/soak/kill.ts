@@ -50,10 +50,11 @@ export async function killAgainAndAgain(
   return { kills, acknowledged, unanswered, stored: inMailbox(gateway, RECIPIENT) }
 }
 
-/** A thousand short lives leave thousands of messages behind: as long as they become fewer, they are waited for. */
-async function drained(gateway: Instance): Promise<void> {
+/** A thousand short lives leave thousands of messages behind: as long as they become fewer, they are waited for, `pushed` each time. */
+export async function drained(gateway: Instance, pushed: () => Promise<void> = async () => undefined): Promise<void> {
   for (let left = gateway.spooled(); left > 0; left = gateway.spooled()) {
     const before = left
+    await pushed()
     await eventually("the queue becomes shorter", () => gateway.spooled() < before, 60_000).catch(
       async (error: unknown) => {
         throw new Error((await gateway.must("queue", "list")).slice(0, MAX_LISTED), { cause: error })

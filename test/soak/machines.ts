@@ -112,7 +112,7 @@ export async function killMachines(
 }
 
 /** What met a database that was away waits for minutes; so long nobody wants to. */
-async function retryAll({ queue }: OpenQueue): Promise<void> {
+export async function retryAll({ queue }: OpenQueue): Promise<void> {
   for (const job of await queue.list()) if (job.state === "delayed") await queue.retry(job.id)
 }
 

@@ -1,11 +1,10 @@
 import { openQueue } from "../../src/cli/open-queue.ts"
 import { loadConfig } from "../../src/config/load.ts"
 import { eventually, type Instance } from "../harness/instance.ts"
-import { type Device, MeshWorld, ONE, TWO } from "../interop/internet/mesh-world.ts"
-import { inMailbox, type Ledger } from "./kill.ts"
+import { ALICE, aliceAndBob, BOB, type Device, MeshWorld, ONE } from "../interop/internet/mesh-world.ts"
+import { drained, inMailbox, type Ledger } from "./kill.ts"
+import { retryAll } from "./machines.ts"
 
-const ALICE = `alice@${ONE.domain}`
-const BOB = `bob@${TWO.domain}`
 const SENDERS = 3
 /** How long both may be alive before one of them is killed. */
 const LONGEST_LIFE_MS = 800
@@ -24,12 +23,7 @@ export async function killMeshGateways(
   onKill: (count: number) => void = () => undefined,
 ): Promise<Ledger> {
   await using world = await MeshWorld.start({ configured: unlimited, isTapped: false })
-  await world.one.instance.must("account", "add", ALICE)
-  // Who is first is postmaster, and gets mail of the gateway's own.
-  await world.two.instance.must("account", "add", `admin@${TWO.domain}`)
-  await world.two.instance.must("account", "add", BOB)
-  const alice = await world.one.instance.device(ALICE, "laptop")
-  await world.serve()
+  const { alice } = await aliceAndBob(world)
   const seen = { acknowledged: new Set<string>(), unanswered: new Set<string>() }
   const end = new AbortController()
   const senders = Array.from({ length: SENDERS }, (_, sender) => send(world, alice, sender, seen, end.signal))
@@ -43,12 +37,12 @@ export async function killMeshGateways(
     await victim.instance.stop("SIGKILL")
     await world.serve(victim)
     // What met a gateway that was away waits for minutes; so long nobody wants to.
-    if (count % RETRIED_EACH === 0) await retryAll(world.one.instance)
+    if (count % RETRIED_EACH === 0) await retried(world.one.instance)
     onKill(count + 1)
   }
   await ended(senders, end)
   await Promise.all(senders)
-  for (const { instance } of [world.one, world.two]) await emptied(instance)
+  for (const { instance } of [world.one, world.two]) await drained(instance, () => retried(instance))
   await Promise.all([world.one, world.two].map(({ instance }) => instance.stop()))
   for (const { instance } of [world.one, world.two]) await instance.must("queue", "audit")
   return { kills, ...seen, stored: inMailbox(world.two.instance, BOB) }
@@ -64,27 +58,10 @@ function unlimited(instance: Instance): void {
   instance.configure("[limits]", "[limits]\nsmtpRecipientsPerAccount = 0\nmeshRequestsPerNetwork = 0")
 }
 
-async function retryAll(instance: Instance): Promise<void> {
+async function retried(instance: Instance): Promise<void> {
   await using commands = await openQueue(loadConfig(instance.configuration, process.cwd()))
-  for (const job of await commands.queue.list()) if (job.state === "delayed") await commands.queue.retry(job.id)
+  await retryAll(commands)
 }
-
-/** Has what waits for its next attempt tried now, until nothing is left. */
-async function emptied(instance: Instance): Promise<void> {
-  for (let left = instance.spooled(); left > 0; left = instance.spooled()) {
-    const before = left
-    await retryAll(instance)
-    await eventually(`fewer than ${before} messages left`, () => instance.spooled() < before, 60_000).catch(
-      async (error: unknown) => {
-        const list = await instance.must("queue", "list")
-        throw new Error(list.slice(0, MAX_LISTED), { cause: error })
-      },
-    )
-  }
-}
-
-/** Characters of the queue that a failure shows. */
-const MAX_LISTED = 10_000
 
 interface Seen {
   readonly acknowledged: Set<string>

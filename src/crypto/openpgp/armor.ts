@@ -16,14 +16,12 @@ export async function* armored(
   checksum = true,
 ): AsyncGenerator<Uint8Array> {
   const encoder = new ArmorEncoder(label, checksum)
-  let last: Uint8Array = NOTHING
-  let isFirst = true
+  let last: Uint8Array | null = null
   for await (const octets of binary) {
-    if (!isFirst) yield encoder.push(last)
+    if (last) yield encoder.push(last)
     last = octets
-    isFirst = false
   }
-  yield Buffer.concat([encoder.push(last), encoder.end()])
+  yield Buffer.concat([encoder.push(last ?? NOTHING), encoder.end()])
 }
 
 /** Length in octets of {@link armor} for `binaryOctets` octets. */

@@ -92,7 +92,7 @@ function secretsOf({ seed, recipient }: OutgoingMail): AllSecrets {
   return {
     envelope: deriveEnvelopeSecrets(seed, context),
     ephemeral: p256ScalarFromSeed(derive("p256", 48)),
-    openPgp: deriveOpenPgpSecrets(seed, context),
+    openPgp: () => deriveOpenPgpSecrets(seed, context),
     nonce: derive("message id", 16),
     locator: derive("locator", 32),
   }

@@ -36,7 +36,8 @@ export interface MailSecrets {
   readonly envelope: EnvelopeSecrets
   /** Scalar of P-256, for the certificate. */
   readonly ephemeral: Uint8Array
-  readonly openPgp: OpenPgpSecrets
+  /** Derived where they are wanted: few recipients read OpenPGP. */
+  openPgp(): OpenPgpSecrets
 }
 
 /** An envelope in the making, and what is to be stated of it once it is made. */
@@ -101,8 +102,9 @@ async function openPgpSealing(
   key: OpenPgpEncryptionKey,
   content: AsyncIterable<Uint8Array>,
   contentOctets: number,
-  { openPgp: secrets }: MailSecrets,
+  { openPgp }: MailSecrets,
 ): Promise<Sealing> {
+  const secrets = openPgp()
   const recipient = { kind: "curve25519", key } as const
   const sessionKeyPacket = await pkesk(recipient, secrets, 1)
   const options = { contentOctets, recipients: [recipient], secrets, seipd: 1 } as const

@@ -20,11 +20,20 @@ import {
   Thief,
   withAnotherDevice,
 } from "./mesh-thief.ts"
-import { type Device, events, type MeshGateway, MeshWorld, meshWorldPossible, ONE, retry, TWO } from "./mesh-world.ts"
+import {
+  ALICE,
+  BOB,
+  type Device,
+  events,
+  type MeshGateway,
+  MeshWorld,
+  meshWorldPossible,
+  ONE,
+  retry,
+  TWO,
+} from "./mesh-world.ts"
 
-const ALICE = `alice@${ONE.domain}`
 const ANNA = `anna@${ONE.domain}`
-const BOB = `bob@${TWO.domain}`
 const CAROL = `carol@${TWO.domain}`
 const YEAR_MS = 365 * 86_400_000
 const secret = makeCanary()

@@ -4,10 +4,8 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest"
 import { filesShowing, makeCanary } from "../../harness/canary.ts"
 import { eventually } from "../../harness/instance.ts"
 import { joined } from "../../harness/pieces.ts"
-import { type Device, events, type MeshGateway, MeshWorld, meshWorldPossible, ONE, TWO } from "./mesh-world.ts"
+import { ALICE, BOB, type Device, events, type MeshGateway, MeshWorld, meshWorldPossible, TWO } from "./mesh-world.ts"
 
-const ALICE = `alice@${ONE.domain}`
-const BOB = `bob@${TWO.domain}`
 const CAROL = `carol@${TWO.domain}`
 const secret = makeCanary()
 

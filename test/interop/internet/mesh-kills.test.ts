@@ -4,10 +4,8 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest"
 import { eventually } from "../../harness/instance.ts"
 import { inMailbox } from "../../soak/kill.ts"
 import { type Between, between } from "./mesh-between.ts"
-import { type Device, type MeshGateway, MeshWorld, meshWorldPossible, ONE, TWO } from "./mesh-world.ts"
+import { ALICE, BOB, type Device, type MeshGateway, MeshWorld, meshWorldPossible, ONE, TWO } from "./mesh-world.ts"
 
-const ALICE = `alice@${ONE.domain}`
-const BOB = `bob@${TWO.domain}`
 /** Longer than a message of the Mesh; and long enough to be met on its way. */
 const [PUBLISHED, LONG] = [100_000, 20_000_000]
 

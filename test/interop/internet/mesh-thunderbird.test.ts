@@ -3,10 +3,8 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest"
 import { filesShowing, makeCanary, shows } from "../../harness/canary.ts"
 import { peer } from "../../harness/peers.ts"
 import { Thunderbird } from "../../harness/thunderbird.ts"
-import { type Device, type MeshGateway, MeshWorld, meshWorldPossible, ONE, TWO } from "./mesh-world.ts"
+import { ALICE, BOB, type Device, type MeshGateway, MeshWorld, meshWorldPossible } from "./mesh-world.ts"
 
-const ALICE = `alice@${ONE.domain}`
-const BOB = `bob@${TWO.domain}`
 const OK = "message-encrypted-ok.svg"
 const secret = makeCanary()
 const possible = meshWorldPossible && peer("thunderbird") && peer("Xvfb")

@@ -229,6 +229,21 @@ export class MeshWorld implements AsyncDisposable {
   }
 }
 
+export const ALICE = `alice@${ONE.domain}`
+export const BOB = `bob@${TWO.domain}`
+
+/** Somebody at either gateway, with a device; both gateways serve then. For soaks and benches, that count what Bob has. */
+export async function aliceAndBob(world: MeshWorld): Promise<{ readonly alice: Device; readonly bob: Device }> {
+  const [one, two] = [world.one.instance, world.two.instance]
+  await one.must("account", "add", ALICE)
+  // Who is first is postmaster, and gets mail of the gateway's own.
+  await two.must("account", "add", `admin@${TWO.domain}`)
+  await two.must("account", "add", BOB)
+  const people = { alice: await one.device(ALICE, "laptop"), bob: await two.device(BOB, "laptop") }
+  await world.serve()
+  return people
+}
+
 /** What is longer is no text in memory. */
 const TEXT_OCTETS = 16_777_216
 

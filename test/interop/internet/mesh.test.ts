@@ -2,11 +2,9 @@ import { join } from "node:path"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
 import { filesShowing, makeCanary, shows } from "../../harness/canary.ts"
 import { eventually } from "../../harness/instance.ts"
-import { type Device, events, MeshWorld, meshWorldPossible, ONE, retry, TWO } from "./mesh-world.ts"
+import { ALICE, BOB, type Device, events, MeshWorld, meshWorldPossible, ONE, retry, TWO } from "./mesh-world.ts"
 
-const ALICE = `alice@${ONE.domain}`
 const ANNA = `anna@${ONE.domain}`
-const BOB = `bob@${TWO.domain}`
 const CLARA = `clara@${TWO.domain}`
 const OLGA = `olga@${ONE.domain}`
 const NOBODY = `nobody@${TWO.domain}`
