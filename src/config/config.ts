@@ -98,6 +98,8 @@ export type ImapConfig =
       readonly connections: number
       /** Connections at once for one account. */
       readonly connectionsPerAccount: number
+      /** How long a connection that a client has logged out of waits for the next login; 0: it ends at once. */
+      readonly keepSeconds: number
     }
 
 /** How the proxy logs in upstream. */

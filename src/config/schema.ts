@@ -265,6 +265,7 @@ function readImap(document: Document, path: (value: unknown) => string): ImapCon
   const count = wholeNumber(1, 1_000_000)
   const connections = document.optional("mailboxes.connections", count, 10_000)
   const connectionsPerAccount = document.optional("mailboxes.connectionsPerAccount", count, 100)
+  const keepSeconds = document.optional("mailboxes.keepSeconds", wholeNumber(0, 1_500), 30)
   if (endpoint === null) return { kind: "embedded" }
   if (auth === "master" && password === null)
     document.mistake("mailboxes.masterPasswordFile", 'is missing: auth = "master" needs it')
@@ -272,7 +273,7 @@ function readImap(document: Document, path: (value: unknown) => string): ImapCon
     document.mistake("mailboxes.caFile", "is of no use: mailboxes.imap is spoken without TLS")
   const login: ImapLogin =
     auth === "master" && password !== null ? { kind: "master", user, password, form } : { kind: "stored" }
-  return { kind: "imap", endpoint, login, caFile, clientAddress, connections, connectionsPerAccount }
+  return { kind: "imap", endpoint, login, caFile, clientAddress, connections, connectionsPerAccount, keepSeconds }
 }
 
 function readRelays(document: Document, path: (value: unknown) => string): Pick<Config, "relay" | "transportRules"> {

@@ -1,3 +1,4 @@
+import type { Duplex } from "node:stream"
 import type { Counters } from "../log/counters.ts"
 import type { Log } from "../log/log.ts"
 import type { Client } from "./client.ts"
@@ -12,6 +13,8 @@ import type { WindowCache, WindowRecord } from "./windows.ts"
 export interface Context {
   readonly client: Client
   readonly upstream: UpstreamLink
+  /** Takes the upstream's stream for the next login, or ends it; null: none is kept. */
+  readonly keep: ((stream: Duplex) => void) | null
   readonly device: DeviceSession
   readonly protection: AppendProtection
   readonly pending: Pending

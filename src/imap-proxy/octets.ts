@@ -9,8 +9,10 @@ export type Take = (octets: Uint8Array) => Promise<void> | null
 
 /** A stream that can hand over what arrives where it was read to, instead of copies that wait to be read. */
 export interface LendingStream extends Duplex {
-  /** From now on, until the end; `failed` hears what `take` throws. */
+  /** From now on, until the end or {@link lendNoMore}; `failed` hears what `take` throws. */
   lendTo(take: Take, failed: (error: unknown) => void): void
+  /** What arrives waits to be read again, as on any other stream. */
+  lendNoMore(): void
 }
 
 /** Reads a stream by asking for it: while nobody asks, the peer is held back by the stream's own buffer (64 KiB). */
@@ -18,13 +20,14 @@ export class OctetSource {
   readonly #stream: Readable
   readonly #wake = (): void => this.#waiting?.()
   #waiting: (() => void) | null = null
+  #detached = false
 
   constructor(stream: Readable) {
     this.#stream = stream
     for (const event of EVENTS) stream.on(event, this.#wake)
   }
 
-  /** What has arrived; null after the peer's end, and after the stream was destroyed for whatever reason. */
+  /** What has arrived; null after the peer's end, after the stream was destroyed for whatever reason, and after {@link detach}. */
   read(): Promise<Uint8Array | null> {
     const arrived = this.#arrived()
     if (arrived !== undefined) return Promise.resolve(arrived)
@@ -41,12 +44,13 @@ export class OctetSource {
 
   /** null: nothing will. undefined: nothing yet. */
   #arrived(): Uint8Array | null | undefined {
+    if (this.#detached) return null
     const octets: unknown = this.#stream.read()
     if (octets instanceof Uint8Array) return octets
     return this.#stream.readableEnded || this.#stream.destroyed ? null : undefined
   }
 
-  /** Gives everything from now on to `take`. Resolves after the peer's end, as {@link read} tells it; rejects with what `take` throws. */
+  /** Gives everything from now on to `take`. Resolves when {@link read} would give null; rejects with what `take` throws. */
   async feed(take: Take): Promise<void> {
     const stream = this.#stream
     if (!lends(stream)) {
@@ -62,15 +66,19 @@ export class OctetSource {
   #lend(stream: LendingStream, take: Take): Promise<void> {
     return new Promise((resolve, reject) => {
       this.#waiting = () => {
-        if (stream.readableEnded || stream.destroyed) resolve()
+        if (this.#detached || stream.readableEnded || stream.destroyed) resolve()
       }
       stream.lendTo(take, reject)
     })
   }
 
-  /** Lets go of the stream, which stays open (before TLS takes it over). */
+  /** Lets go of the stream, which stays open for whoever takes it over; what arrives from now on is his. */
   detach(): void {
+    if (this.#detached) return
     for (const event of EVENTS) this.#stream.off(event, this.#wake)
+    this.#detached = true
+    if (lends(this.#stream)) this.#stream.lendNoMore()
+    this.#wake()
   }
 }
 

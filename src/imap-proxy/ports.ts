@@ -74,6 +74,11 @@ export interface Upstream {
    *   UPSTREAM_REFUSED when it does not let us in, UPSTREAM_CONSENT when only the mailbox's owner can mend that
    */
   connect(account: string, client: ClientAddress | null, signal: AbortSignal): Promise<Duplex>
+  /**
+   * Takes a connection back for the next login, or ends it. Nothing is selected on it, nothing in flight, and nobody has left anything that
+   * the next one would notice. Absent: none is kept.
+   */
+  keep?(stream: Duplex): void
 }
 
 /** A message that a device uploads; its content can be had once. */

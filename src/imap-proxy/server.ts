@@ -284,9 +284,11 @@ export class Connections {
     const { limits, log: listenerLog, counters, protection } = this.#options
     const log = listenerLog.with({ account: session.account, device: session.device })
     const meter = new SessionMeter(this.#meter, log)
+    const { keep } = this.#options.upstream
     const context: Context = {
       client,
       upstream,
+      keep: keep ?? null,
       device: session,
       protection,
       pending: new Pending(meter),
@@ -299,8 +301,8 @@ export class Connections {
       ownFetch: null,
     }
     const running = new Session(context)
-    connection.session = { session: running, context, meter, sinceMs: performance.now(), seen: NOTHING_SEEN }
-    upstream.stream.on("error", (error) => log.debug("imap.upstream.socket", { reason: error.message }))
+    connection.session = { session: running, context, meter, sinceMs: performance.now(), seen: seenBefore(context) }
+    upstream.onError((error) => log.debug("imap.upstream.socket", { reason: error.message }))
     client.stream.setTimeout(limits.idleTimeoutMs, () => running.end("idle"))
     counters.add("postern_imap_sessions_total")
     log.info("imap.login", { remote: client.address })
@@ -377,9 +379,14 @@ function octetsOf({ client, upstream }: Context): readonly number[] {
   return [client.stream.bytesRead, client.stream.bytesWritten, bytesRead, bytesWritten]
 }
 
+/** An upstream connection may have carried other sessions. */
+function seenBefore(context: Context): readonly number[] {
+  const [, , fromUpstream = 0, toUpstream = 0] = octetsOf(context)
+  return [0, 0, fromUpstream, toUpstream]
+}
+
 /** For one line to somebody who is not served. */
 const REFUSAL_MS = 1000
 /** A handshake takes two round trips; who is slower than this may go on without holding others up. */
 const HANDSHAKE_TURN_MS = 1000
 const GUARD_EVERY_MS = 1000
-const NOTHING_SEEN: readonly number[] = [0, 0, 0, 0]

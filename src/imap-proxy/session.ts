@@ -4,6 +4,7 @@ import { allowedCommand, type Treatment } from "./commands/allowed.ts"
 import { appendCommand } from "./commands/append.ts"
 import { fetchCommand } from "./commands/fetch.ts"
 import { enter, forward } from "./commands/forward.ts"
+import { logoutCommand, Traces } from "./commands/logout.ts"
 import { refusedOption } from "./commands/options.ts"
 import type { Context } from "./context.ts"
 import { endStream } from "./octets.ts"
@@ -27,11 +28,12 @@ export type Ending = "client" | "upstream" | "revoked" | "doubted" | "shutdown" 
  *   and its answer is not seen by the client.
  * - A line of ours stands between responses, never within one.
  * - When either direction cannot be followed, the connection is cut; octets never pass unread.
- * - Both sides end together; after a revocation no further octet goes out.
+ * - Both sides end together, unless the upstream's is given back for another login; after a revocation no further octet goes out.
  */
 export class Session {
   readonly #context: Context
   readonly #responses: Responses
+  readonly #traces = new Traces()
   #closed = false
   #ending: Ending = "client"
   #draining = false
@@ -84,7 +86,8 @@ export class Session {
     if (this.#closed) return
     this.#close(ending)
     const { client } = this.#context
-    const bye = this.#responses.byeSeen ? null : Buffer.from(`* BYE ${FAREWELLS[ending]}\r\n`)
+    const bye =
+      this.#responses.byeSeen || this.#context.upstream.released ? null : Buffer.from(`* BYE ${FAREWELLS[ending]}\r\n`)
     // Within a response, or behind octets the client has not taken, BYE would come late or be taken for content.
     if (!client.betweenResponses || client.stream.writableNeedDrain) client.stream.destroy()
     else endStream(client.stream, bye, BYE_GRACE_MS)
@@ -110,7 +113,7 @@ export class Session {
     this.#closed = true
     this.#ending = ending
     this.#context.pending.end()
-    this.#context.upstream.stream.destroy()
+    this.#context.upstream.destroy()
   }
 
   /** The client's direction, until the client ends its side: then the upstream's is ended, and may still answer. */
@@ -124,6 +127,7 @@ export class Session {
       else if (event.kind === "bad") await client.say(`${event.tag ?? "*"} BAD ${event.reason}`)
       else throw new GatewayError("PROTOCOL", `imap: ${event.kind} where a command was due`)
       this.#busy = false
+      if (upstream.released) return
       if (this.#draining) await this.drain()
     }
     if (client.stream.destroyed || upstream.stream.destroyed) return
@@ -156,14 +160,16 @@ export class Session {
     if (refusedOption(command) !== null) return client.say(`${command.tag} BAD option not supported`)
     if (allowed.writes && device.readOnly) return client.say(`${command.tag} NO [NOPERM] this device may only read`)
     if (allowed.treatment === "logout") this.#loggedOut = true
+    this.#traces.sent(command)
     await this.#treat(allowed.treatment, command)
   }
 
   #treat(treatment: Treatment, command: Command): Promise<void> {
     switch (treatment) {
       case "forward":
-      case "logout":
         return forward(this.#context, command)
+      case "logout":
+        return logoutCommand(this.#context, command, this.#traces)
       case "fetch":
         return fetchCommand(this.#context, command)
       case "select":
@@ -190,6 +196,7 @@ export class Session {
     await forward(this.#context, device.readOnly ? examined(command) : command, {
       // After NO nothing is selected, after BAD what was before (RFC 9051 §6.3.2).
       completed: (status) => {
+        if (status === "OK" && UNSELECTING.includes(command.name)) this.#traces.unselected()
         const selected = status === "OK" && name !== null ? canonicalMailbox(name) : null
         if (selected !== null) mailbox.select(selected)
         else if (status === "BAD" && before !== null) mailbox.select(before)
@@ -274,6 +281,7 @@ function sizeOf({ segments }: Command): number {
   return segments.reduce((sum, segment) => sum + (segment.kind === "text" ? segment.octets.length : segment.size), 0)
 }
 
+const UNSELECTING: readonly string[] = ["CLOSE", "UNSELECT"]
 /** What the client is told of it. */
 const FAREWELLS: Readonly<Record<Ending, string>> = {
   client: "logging out",

@@ -15,6 +15,8 @@ export class UpstreamLink {
   readonly #sink: OctetSink
   /** One string: as words they are 2 KB for each connection. */
   #capabilities = ""
+  #failed: ((error: Error) => void) | null = null
+  #released = false
 
   constructor(stream: Duplex) {
     this.stream = stream
@@ -41,8 +43,34 @@ export class UpstreamLink {
     return this.#source.feed(take)
   }
 
+  /** Told of errors of the stream. */
+  onError(failed: (error: Error) => void): void {
+    this.#failed = failed
+    this.stream.on("error", failed)
+  }
+
+  /** The stream is somebody else's. */
+  get released(): boolean {
+    return this.#released
+  }
+
+  /** Lets go of the stream, which stays open; {@link feed} ends. @returns null within a response, or when the stream has ended */
+  release(): Duplex | null {
+    if (!this.reader.betweenLines || this.reader.bufferedOctets > 0 || this.stream.destroyed) return null
+    this.#released = true
+    this.#source.detach()
+    if (this.#failed !== null) this.stream.off("error", this.#failed)
+    return this.stream
+  }
+
+  /** Ends the stream, unless it is somebody else's. */
+  destroy(): void {
+    if (!this.#released) this.stream.destroy()
+  }
+
   /** Nothing goes out before flush. */
   write(octets: Uint8Array | string): void {
+    if (this.#released) throw new GatewayError("PROTOCOL", "imap: command for a connection that was given back")
     this.#sink.write(typeof octets === "string" ? Buffer.from(octets, "latin1") : octets)
   }
 

@@ -1,11 +1,13 @@
 import { connect as connectTcp, isIP, type Socket } from "node:net"
 import type { Duplex } from "node:stream"
 import { type ConnectionOptions, connect as connectTls, createSecureContext, getCACertificates } from "node:tls"
+import { isDeepStrictEqual } from "node:util"
 import { GatewayError } from "../errors.ts"
 import type { ClientAddress, Upstream } from "./ports.ts"
 import { idOf, proxyHeader } from "./upstream/client-address.ts"
 import { ConnectionLimits, type UpstreamLimits } from "./upstream/connection-limits.ts"
 import { Dialogue } from "./upstream/dialogue.ts"
+import { type KeepLimits, type Kept, KeptConnections, type Login } from "./upstream/kept-connections.ts"
 import { lendingSocket } from "./upstream/lending-socket.ts"
 import { exchangeFor, type Identity, reveals, type ServerName } from "./upstream/sasl.ts"
 import { within } from "./upstream/within.ts"
@@ -36,6 +38,8 @@ export interface UpstreamOptions {
   readonly clientAddress: "none" | "id" | "proxy"
   /** PEM of the only authority to trust; null: those of this system. */
   readonly authority: string | null
+  /** Connections that clients have logged out of, for the next login; null: none is kept. */
+  readonly keep: KeepLimits | null
   /** For connecting, TLS and login together; 30 s unless stated. */
   readonly timeoutMs?: number
 }
@@ -49,22 +53,92 @@ interface Means {
 
 /** An IMAP server outside this process. */
 export function externalUpstream(options: UpstreamOptions): Upstream {
-  const limits = new ConnectionLimits(options.limits)
+  const kept = new KeptConnections(options.keep ?? NONE_KEPT)
+  const limits = new ConnectionLimits(options.limits, (account) => kept.giveUp(account))
   const means = { tls: tlsOptions(options), buffer: Buffer.allocUnsafeSlow(READ_OCTETS) }
+  const logins = new WeakMap<Duplex, Login>()
+  /** One string for all who are told the same: each connection has it for days. */
+  let told = ""
+  const keep = (stream: Duplex): void => {
+    const login = logins.get(stream)
+    if (login === undefined) stream.destroy()
+    else kept.keep(login)
+  }
+  const connect = async (account: string, client: ClientAddress | null, signal: AbortSignal): Promise<Duplex> => {
+    const resumed = client === null ? null : await resume(kept, options, account, client, signal)
+    if (resumed !== null) return resumed
+    const leave = await limits.connection(account, signal)
+    try {
+      const attempted = await limits.attempt(signal)
+      const loggedIn = await logIn(options, means, account, client, signal).finally(attempted)
+      loggedIn.stream.on("close", leave)
+      if (loggedIn.capabilities !== told) told = loggedIn.capabilities
+      const address = toldAddress(options, client)
+      if (options.keep !== null && client !== null)
+        logins.set(loggedIn.stream, { ...loggedIn, capabilities: told, account, address, leave })
+      return loggedIn.stream
+    } catch (error) {
+      leave()
+      throw error
+    }
+  }
   return {
     connect: (account, client, signal) =>
       within(signal, options.timeoutMs ?? CONNECT_MS, async (patience) => {
-        const leave = await limits.connection(account, patience)
         try {
-          const attempted = await limits.attempt(patience)
-          const stream = await logIn(options, means, account, client, patience).finally(attempted)
-          stream.on("close", leave)
-          return stream
+          return await connect(account, client, patience)
         } catch (error) {
-          leave()
           throw unavailable(error)
         }
       }),
+    ...(options.keep === null ? {} : { keep }),
+  }
+}
+
+/** What the server was told of a client, without its port, which differs for each connection. */
+function toldAddress({ clientAddress }: UpstreamOptions, client: ClientAddress | null): string | null {
+  return clientAddress === "none" || client === null ? null : client.address
+}
+
+/** A kept connection that is logged in still, as whom one would log in now; null: there is none. */
+async function resume(
+  kept: KeptConnections,
+  options: UpstreamOptions,
+  account: string,
+  client: ClientAddress,
+  signal: AbortSignal,
+): Promise<Duplex | null> {
+  const take = (): Kept | null => kept.take(account, toldAddress(options, client))
+  for (let found = take(); found !== null; found = take()) {
+    const stream = await stillLoggedIn(found, options.logins, signal)
+    if (stream !== null) return stream
+    found.login.leave()
+  }
+  return null
+}
+
+/** Ends what it does not give back. */
+async function stillLoggedIn(
+  { login, sinceMs }: Kept,
+  logins: UpstreamLogins,
+  signal: AbortSignal,
+): Promise<Duplex | null> {
+  await using dialogue = new Dialogue(login.stream, signal)
+  const identity = await logins.identity(login.account, signal)
+  if (!isDeepStrictEqual(identity, login.identity)) return null
+  if (performance.now() - sinceMs > TRUSTED_MS && !(await answers(dialogue))) return null
+  return dialogue.release(login.capabilities)
+}
+
+async function answers(dialogue: Dialogue): Promise<boolean> {
+  const timer = setTimeout(() => dialogue.destroy(), PROBE_MS)
+  try {
+    return /^\S+ OK\b/i.test(await dialogue.command("NOOP"))
+  } catch (error) {
+    if (error instanceof GatewayError) return false
+    throw error
+  } finally {
+    clearTimeout(timer)
   }
 }
 
@@ -75,6 +149,8 @@ function unavailable(error: unknown): GatewayError {
   return new GatewayError("UPSTREAM_UNAVAILABLE", `imap upstream: connection failed${why}`, { cause: error })
 }
 
+type LoggedIn = Pick<Login, "stream" | "identity" | "capabilities">
+
 /** Logs in; a second time where the server refuses an access token, which it may have ended before its time. */
 async function logIn(
   options: UpstreamOptions,
@@ -82,7 +158,7 @@ async function logIn(
   account: string,
   client: ClientAddress | null,
   signal: AbortSignal,
-): Promise<Duplex> {
+): Promise<LoggedIn> {
   const { logins } = options
   const first = await logins.identity(account, signal)
   const attempt = await logInAs(first, options, means, client, signal)
@@ -100,10 +176,13 @@ async function logInAs(
   means: Means,
   client: ClientAddress | null,
   signal: AbortSignal,
-): Promise<Duplex | string> {
+): Promise<LoggedIn | string> {
   await using dialogue = await open(options, means, client, signal)
   const status = await authenticate(dialogue, options, identity, client)
-  if (/^\S+ OK\b/i.test(status)) return dialogue.release(await capabilitiesOf(dialogue, status))
+  if (/^\S+ OK\b/i.test(status)) {
+    const capabilities = await capabilitiesOf(dialogue, status)
+    return { stream: dialogue.release(capabilities), identity, capabilities }
+  }
   if (BUSY.test(status)) throw new GatewayError("UPSTREAM_UNAVAILABLE", `imap upstream: ${said(status, identity)}`)
   return said(status, identity)
 }
@@ -198,6 +277,11 @@ function systemAuthorities(): string[] | undefined {
 // RFC 5530 §3: it may work later, and the password has nothing to do with it.
 const BUSY = /^\S+ (?:NO|BAD) \[(?:UNAVAILABLE|LIMIT|INUSE|SERVERBUG)\b/i
 const CONNECT_MS = 30_000
+/** A connection that was in use so lately is not asked whether it still is one. */
+const TRUSTED_MS = 1_000
+/** For a kept connection to answer; a new one is made then. */
+const PROBE_MS = 3_000
+const NONE_KEPT: KeepLimits = { milliseconds: 0, connections: 0, perClient: 0 }
 /** What a loopback connection holds while we do something else. Measured with TLS to the client: a fifth less work than with 64 KiB. */
 const READ_OCTETS = 262_144
 const MAX_SAID = 200

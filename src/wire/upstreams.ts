@@ -35,11 +35,12 @@ export function imapServer(
   core: Pick<Core, "config" | "database" | "now" | "log">,
   whenFull: UpstreamLimits["whenFull"],
 ): Upstream {
-  const { endpoint, caFile, clientAddress, connections, connectionsPerAccount } = imap
+  const { endpoint, caFile, clientAddress, connections, connectionsPerAccount, keepSeconds } = imap
   return externalUpstream({
     endpoint,
     logins: loginsOf(imap.login, core),
     clientAddress,
+    keep: keepSeconds === 0 ? null : { ...KEPT, milliseconds: keepSeconds * 1000 },
     authority: caFile === null ? null : readNamed(caFile, "authority"),
     limits: {
       connections,
@@ -58,5 +59,7 @@ function loginsOf(login: ImapLogin, { config, database, now, log }: Parameters<t
 
 /** Connections that are not logged in yet: enough for a healthy server to be busy, few enough for one that comes back. */
 const CONNECTING = 100
+/** By each process, beside those in use and within the same limits: a webmail's busiest people at once. */
+const KEPT = { connections: 200, perClient: 4 }
 /** In each thread: messages for one account take their turn, so that its devices find places left. */
 const DELIVERIES_PER_ACCOUNT = 1

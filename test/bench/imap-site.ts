@@ -40,6 +40,7 @@ export class ImapSite {
   readonly #devices: readonly DeviceSettings[]
   readonly #store: Dovecot
   readonly #storeTlsPort: number
+  #keepSeconds = KEEP_SECONDS
 
   private constructor(parts: Parts) {
     this.sizes = parts.sizes
@@ -66,9 +67,11 @@ export class ImapSite {
     return new ImapSite({ sizes, made, folder, gateway, devices, store, storeTlsPort })
   }
 
-  /** Our proxy in a fresh process; `preload` are modules loaded before it. One at a time: the one before is ended. */
-  async ours(leg: Leg, preload: readonly string[] = []): Promise<Contestant> {
+  /** Our proxy in a fresh process. One at a time: the one before is ended. */
+  async ours(leg: Leg, { preload = [], keepSeconds = KEEP_SECONDS }: OursOptions = {}): Promise<Contestant> {
     await this.#gateway.stop("SIGKILL")
+    this.#gateway.configure(`keepSeconds = ${this.#keepSeconds}`, `keepSeconds = ${keepSeconds}`)
+    this.#keepSeconds = keepSeconds
     const modules = leg === "plain" ? ["imap-plain.ts", ...preload] : preload
     const imports = modules.map((name) => `--import=${pathToFileURL(join(import.meta.dirname, name))}`)
     const env = { NODE_OPTIONS: imports.join(" "), POSTERN_BENCH_PROFILES: this.#folder }
@@ -115,6 +118,13 @@ export class ImapSite {
     await eventually("profiles are written", () => found().length >= count, 60_000)
     return found().map((name) => readFileSync(join(this.#folder, name), "utf8"))
   }
+}
+
+export interface OursOptions {
+  /** Modules loaded before it. */
+  readonly preload?: readonly string[]
+  /** `mailboxes.keepSeconds`; its default unless stated. */
+  readonly keepSeconds?: number
 }
 
 interface Parts {
@@ -241,7 +251,7 @@ function pointAt(gateway: Instance, store: Dovecot): void {
   writeFileSync(join(gateway.folder, "secrets", "master"), `${MASTER.password}\n`)
   gateway.configure(
     'imap = "embedded:"',
-    `imap = "imap://127.0.0.1:${store.imapPort}"\nmasterUser = "${MASTER.user}"\nmasterPasswordFile = "secrets/master"\nconnectionsPerAccount = ${MANY}`,
+    `imap = "imap://127.0.0.1:${store.imapPort}"\nmasterUser = "${MASTER.user}"\nmasterPasswordFile = "secrets/master"\nconnectionsPerAccount = ${MANY}\nkeepSeconds = ${KEEP_SECONDS}`,
   )
   const limits = ["imapConnections", "imapConnectionsPerAccount", "imapConnectionsPerDevice"]
   gateway.configure(
@@ -250,5 +260,7 @@ function pointAt(gateway: Instance, store: Dovecot): void {
   )
 }
 
+/** The default. */
+const KEEP_SECONDS = 30
 /** More connections than any part opens, all of one account. */
 const MANY = 9_000

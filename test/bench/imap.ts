@@ -145,6 +145,7 @@ async function warmUp(run: Run, all: Contestant, last: Contestant, lookedBefore:
 
 const LEGS: Readonly<Record<Leg, string>> = { tls: "TLS", plain: "plain" }
 const CPU_UNIT = "ms a core for 1,000 messages"
+const LOGIN_CPU_UNIT = "ms a core for a login"
 
 /** What one contestant's fetches gave. */
 class Fetches {
@@ -239,45 +240,70 @@ function bodyCommands(sizes: readonly number[]): string[] {
 }
 
 /** Connections of one command each, full handshakes. */
-async function loginsPart({ site, load, rounds }: Run): Promise<Row[]> {
-  await using nginx = await site.nginx()
-  await using dovecot = await site.dovecotProxy()
-  const ours = await site.ours("tls")
-  const cpu: Rates = { ours: [], nginx: [], dovecot: [] }
-  const rate = async (contestant: Contestant, clients: number, spent: number[] = []) => {
-    const { door, pid } = contestant
-    const before = cpuSeconds(pid ?? 0)
-    const each = await load.run<"logins">({ kind: "logins", door, clients, seconds: LOGIN_SECONDS })
-    spent.push(((cpuSeconds(pid ?? 0) - before) * 1000) / (each * LOGIN_SECONDS))
-    return each
-  }
-  const warm = [ours, through(dovecot, "tls"), ...(nginx ? [through(nginx, "tls")] : [])]
-  for (const contestant of warm) for (let pass = 0; pass < LOGIN_WARM_UPS; pass++) await rate(contestant, CLIENTS)
-  const eight: Rates = { ours: [], nginx: [], dovecot: [] }
-  const one: Rates = { ours: [], nginx: [], dovecot: [] }
-  for (let round = 0; round < rounds; round++)
-    for (const [clients, rates] of [
-      [CLIENTS, eight],
-      [1, one],
-    ] as const) {
-      rates.ours.push(await rate(ours, clients, cpu.ours))
-      rates.dovecot.push(await rate(through(dovecot, "tls"), clients, cpu.dovecot))
-      if (nginx) rates.nginx.push(await rate(through(nginx, "tls"), clients, cpu.nginx))
-    }
+/** As configured unless one says otherwise, and with a login at the store for each of a client's. */
+async function loginsPart(run: Run): Promise<Row[]> {
+  await using nginx = await run.site.nginx()
+  await using dovecot = await run.site.dovecotProxy()
+  const peers = { nginx: nginx && through(nginx, "tls"), dovecot: through(dovecot, "tls") }
+  const { eight, one, cpu } = await logIns(run, await run.site.ours("tls"), peers)
+  const anew = await logIns(run, await run.site.ours("tls", { keepSeconds: 0 }), { ...peers, nginx: null })
+  const without = "a login at the store for each"
   return [
     against("Dovecot's proxy", `logins, TLS, ${CLIENTS} clients`, "logins/s", eight.ours, eight.dovecot, 1),
     against("nginx", `logins, TLS, ${CLIENTS} clients`, "logins/s", eight.ours, eight.nginx, null),
     against("nginx", "logins, TLS, 1 client", "logins/s", one.ours, one.nginx, 5),
     against("Dovecot's proxy", "logins, TLS, 1 client", "logins/s", one.ours, one.dovecot, null),
-    against("Dovecot's proxy", "logins, TLS: CPU", "ms a core for a login", cpu.ours, cpu.dovecot, null),
-    against("nginx", "logins, TLS: CPU", "ms a core for a login", cpu.ours, cpu.nginx, null),
+    against("Dovecot's proxy", "logins, TLS: CPU", LOGIN_CPU_UNIT, cpu.ours, cpu.dovecot, null),
+    against("nginx", "logins, TLS: CPU", LOGIN_CPU_UNIT, cpu.ours, cpu.nginx, null),
+    against(
+      "Dovecot's proxy",
+      `logins, TLS, ${CLIENTS} clients, ${without}`,
+      "logins/s",
+      anew.eight.ours,
+      anew.eight.dovecot,
+      null,
+    ),
+    against("Dovecot's proxy", `logins, TLS: CPU, ${without}`, LOGIN_CPU_UNIT, anew.cpu.ours, anew.cpu.dovecot, null),
   ]
+}
+
+/** By turns, when all are warm. */
+async function logIns(
+  { load, rounds }: Run,
+  ours: Contestant,
+  peers: { readonly nginx: Contestant | null; readonly dovecot: Contestant },
+): Promise<Readonly<Record<"eight" | "one" | "cpu", Rates>>> {
+  const contestants = { ours, dovecot: peers.dovecot, ...(peers.nginx === null ? {} : { nginx: peers.nginx }) }
+  const names = Object.keys(contestants) as (keyof Rates)[]
+  const made = { eight: noRates(), one: noRates(), cpu: noRates() }
+  const rate = async (name: keyof Rates, clients: number) => {
+    const { door, pid } = contestants[name] ?? ours
+    const before = cpuSeconds(pid ?? 0)
+    const each = await load.run<"logins">({ kind: "logins", door, clients, seconds: LOGIN_SECONDS })
+    return { each, spent: ((cpuSeconds(pid ?? 0) - before) * 1000) / (each * LOGIN_SECONDS) }
+  }
+  for (const name of names) for (let pass = 0; pass < LOGIN_WARM_UPS; pass++) await rate(name, CLIENTS)
+  for (let round = 0; round < rounds; round++)
+    for (const [clients, rates] of [
+      [CLIENTS, made.eight],
+      [1, made.one],
+    ] as const)
+      for (const name of names) {
+        const { each, spent } = await rate(name, clients)
+        rates[name].push(each)
+        made.cpu[name].push(spent)
+      }
+  return made
 }
 
 interface Rates {
   readonly ours: number[]
   readonly nginx: number[]
   readonly dovecot: number[]
+}
+
+function noRates(): Rates {
+  return { ours: [], nginx: [], dovecot: [] }
 }
 
 /** What fresh processes grow by when thousands of connections wait in IDLE. */
@@ -311,7 +337,7 @@ async function profilePart(
   run: Run,
   { warmUp, pass }: { readonly warmUp: number; readonly pass: Pass },
 ): Promise<Row[]> {
-  const ours = await run.site.ours("tls", ["imap-profiler.ts"])
+  const ours = await run.site.ours("tls", { preload: ["imap-profiler.ts"] })
   const speeds: string[] = []
   for (let count = 0; count < warmUp; count++) speeds.push(await pass(run, ours))
   const processes = tree(ours.pid ?? 0)

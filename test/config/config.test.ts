@@ -564,17 +564,20 @@ describe("servers", () => {
       clientAddress: "none",
       connections: 10_000,
       connectionsPerAccount: 100,
+      keepSeconds: 30,
     })
     const lines = [
       'imap = "imaps://imap.example"',
       'auth = "stored"',
       'caFile = "ca.pem"',
       "connectionsPerAccount = 14",
+      "keepSeconds = 0",
     ]
     expect(parseConfig(text(lines.join("\n")), FILE).imap).toMatchObject({
       login: { kind: "stored" },
       caFile: "/instance/ca.pem",
       connectionsPerAccount: 14,
+      keepSeconds: 0,
     })
   })
 

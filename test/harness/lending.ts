@@ -3,10 +3,13 @@ import { type LendingStream, OctetSource, type Take } from "../../src/imap-proxy
 
 /** Lends as the sockets of the proxy do, and spoils what was lent as soon as it is given back: whoever kept it is found out. */
 export function spoiling(stream: Duplex): LendingStream {
+  let source: OctetSource | null = null
   return Object.assign(stream, {
     lendTo: (take: Take, failed: (error: unknown) => void): void => {
-      lend(new OctetSource(stream), take).catch(failed)
+      source = new OctetSource(stream)
+      lend(source, take).catch(failed)
     },
+    lendNoMore: (): void => source?.detach(),
   })
 }
 

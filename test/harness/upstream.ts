@@ -14,6 +14,7 @@ export function upstreamAt(endpoint: UpstreamEndpoint, more: Partial<UpstreamOpt
     limits: { connections: 1000, perAccount: 1000, connecting: 1000, whenFull: "refuse" },
     clientAddress: "none",
     authority: null,
+    keep: null,
     ...more,
   })
 }

@@ -1,7 +1,6 @@
 /** What is done with a command after login. Whatever is not listed is answered BAD: an unknown command could carry message data. */
 export type Treatment =
   | "forward"
-  /** Answered BYE by the upstream, which then closes. */
   | "logout"
   /** Answered by the proxy. */
   | "capability"

@@ -12,18 +12,23 @@ export interface UpstreamLimits {
   readonly whenFull: "refuse" | "wait"
 }
 
+/** Gives back the place of a connection that nobody uses, of this account (null: of any). @returns false where there is none */
+export type Spare = (account: string | null) => boolean
+
 /** Gives back a place. That of a connection may be called again, and does nothing then. */
 export type Leave = () => void
 
 /** The places for connections to one upstream. */
 export class ConnectionLimits {
   readonly #limits: UpstreamLimits
+  readonly #spare: Spare
   readonly #all: Gate
   readonly #connecting: Gate
   readonly #accounts = new Map<string, Gate>()
 
-  constructor(limits: UpstreamLimits) {
+  constructor(limits: UpstreamLimits, spare: Spare) {
     this.#limits = limits
+    this.#spare = spare
     this.#all = new Gate(limits.connections)
     this.#connecting = new Gate(limits.connecting)
   }
@@ -33,12 +38,10 @@ export class ConnectionLimits {
    * @throws GatewayError UPSTREAM_LIMIT
    */
   async connection(account: string, signal: AbortSignal): Promise<Leave> {
-    const gate = this.#accounts.get(account) ?? new Gate(this.#limits.perAccount)
-    this.#accounts.set(account, gate)
-    await this.#enterAccount(gate, account, signal)
-    let left = !this.#all.tryEnter()
+    await this.#enterAccount(account, signal)
+    let left = !this.#enter(() => this.#all, null)
     if (left) {
-      this.#leaveAccount(gate, account)
+      this.#leaveAccount(account)
       throw new GatewayError("UPSTREAM_LIMIT", `imap upstream: all ${this.#limits.connections} connections are in use`)
     }
     // One function for each connection that stays for days.
@@ -46,7 +49,7 @@ export class ConnectionLimits {
       if (left) return
       left = true
       this.#all.leave()
-      this.#leaveAccount(gate, account)
+      this.#leaveAccount(account)
     }
   }
 
@@ -59,15 +62,27 @@ export class ConnectionLimits {
     return () => this.#connecting.leave()
   }
 
-  async #enterAccount(gate: Gate, account: string, signal: AbortSignal): Promise<void> {
+  async #enterAccount(account: string, signal: AbortSignal): Promise<void> {
     const full = `imap upstream: all ${this.#limits.perAccount} connections of ${account} are in use`
-    if (this.#limits.whenFull === "wait") await gate.enter(signal, "UPSTREAM_LIMIT", full)
-    else if (!gate.tryEnter()) throw new GatewayError("UPSTREAM_LIMIT", full)
+    if (this.#limits.whenFull === "wait") await this.#gateOf(account).enter(signal, "UPSTREAM_LIMIT", full)
+    else if (!this.#enter(() => this.#gateOf(account), account)) throw new GatewayError("UPSTREAM_LIMIT", full)
   }
 
-  #leaveAccount(gate: Gate, account: string): void {
+  /** `gate`: looked up again, since that of an account is forgotten when its last connection has gone. */
+  #enter(gate: () => Gate, account: string | null): boolean {
+    return gate().tryEnter() || (this.#spare(account) && gate().tryEnter())
+  }
+
+  #leaveAccount(account: string): void {
+    const gate = this.#gateOf(account)
     gate.leave()
     if (gate.idle) this.#accounts.delete(account)
+  }
+
+  #gateOf(account: string): Gate {
+    const gate = this.#accounts.get(account) ?? new Gate(this.#limits.perAccount)
+    this.#accounts.set(account, gate)
+    return gate
   }
 }
 

@@ -1,5 +1,4 @@
 import type { Socket } from "node:net"
-import type { Duplex } from "node:stream"
 import { type ConnectionOptions, connect as connectTls, type TLSSocket } from "node:tls"
 import { GatewayError } from "../../errors.ts"
 import { keepAlive } from "../keep-alive.ts"
@@ -32,7 +31,7 @@ export class Dialogue implements AsyncDisposable {
     this.#source = new OctetSource(socket)
     socket.setNoDelay(true)
     keepAlive(socket)
-    socket.on("error", this.#failed)
+    socket.off("error", ignore).on("error", this.#failed)
     signal.addEventListener("abort", this.#abort, { once: true })
     if (signal.aborted) this.destroy()
   }
@@ -142,7 +141,7 @@ export class Dialogue implements AsyncDisposable {
   }
 
   /** Hands the connection on as a stream that begins with a PREAUTH greeting, as the embedded store's does. */
-  release(capabilities: string): Duplex {
+  release(capabilities: string): Socket {
     // A server may go on behind the login at once. Only whole lines were taken before, so the rest is the end of what came last.
     const rest = this.#lastRead.subarray(this.#lastRead.length - this.#reader.bufferedOctets)
     this.#letGo()

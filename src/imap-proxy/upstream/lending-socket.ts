@@ -3,7 +3,7 @@ import type { LendingStream, Take } from "../octets.ts"
 
 /**
  * A socket that is read into `buffer`, which it may share with others: what arrives is used or copied before the next read. Otherwise
- * Node makes 64 KiB for each read, and copies what came into memory of its size. It is a stream as any other until it lends.
+ * Node makes 64 KiB for each read, and copies what came into memory of its size. It is a stream as any other before it lends and after.
  */
 export function lendingSocket(
   options: TcpNetConnectOpts | IpcNetConnectOpts,
@@ -26,6 +26,9 @@ export function lendingSocket(
       lend = (octets) => lentTo(take, octets, socket, failed)
       // Reading stopped if the stream's own buffer was full.
       socket.resume()
+    },
+    lendNoMore: (): void => {
+      lend = null
     },
   })
 }
