@@ -10,16 +10,37 @@ export function createLog(
 }
 
 /**
- * As {@link createLog}, for a process that tells of every connection: lines that come within a moment go out together, since each write
- * wakes whoever reads them, which was a tenth of a login's work. Warnings and errors go out at once, behind what waits. Only a process
- * that is killed loses what waits.
+ * As {@link createLog}, for a process that tells of every connection and message: lines that come within a moment go out together, since
+ * each write wakes whoever reads them, which was a tenth of a login's work and of an accepted message's. Warnings and errors go out at
+ * once, behind what waits. Only a process that is killed loses what waits.
  */
 export function createGatheringLog(level: LogLevel): Log {
-  const lines = fileDestination({ fd: 2, sync: true, minLength: GATHERED_OCTETS, periodicFlush: GATHERED_MS })
-  const flush = (): void => lines.flushSync()
-  process.once("exit", flush)
-  return new PinoLog(loggerOf(level, lines), flush)
+  gathered ??= new GatheredLines()
+  return new PinoLog(loggerOf(level, gathered), gathered.flush)
 }
+
+/** Lines on stderr, those of a moment in one write. A process that has nothing to say is not woken. */
+class GatheredLines implements DestinationStream {
+  readonly #lines = fileDestination({ fd: 2, sync: true, minLength: GATHERED_OCTETS })
+  #timer: NodeJS.Timeout | null = null
+  readonly flush = (): void => {
+    if (this.#timer !== null) clearTimeout(this.#timer)
+    this.#timer = null
+    this.#lines.flushSync()
+  }
+
+  constructor() {
+    process.once("exit", this.flush)
+  }
+
+  write(line: string): void {
+    this.#lines.write(line)
+    this.#timer ??= setTimeout(this.flush, GATHERED_MS).unref()
+  }
+}
+
+/** One for all logs of this thread. */
+let gathered: GatheredLines | null = null
 
 function loggerOf(level: LogLevel, destination: DestinationStream): Logger {
   return pino({ level, base: null, timestamp: stdTimeFunctions.isoTime }, destination)
