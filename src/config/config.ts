@@ -261,6 +261,8 @@ export interface MeshConfig {
   readonly accept: readonly ("contacts" | "organisation" | "everybody")[]
   /** Octets of all stores of one account. */
   readonly storageOctets: number
+  /** How long the original of what came stays in an account's Inbound. */
+  readonly keepMs: number
   /** Folder of what is too long for a message, in common of all machines; null: not stated. */
   readonly bulk: string | null
 }

@@ -1,7 +1,7 @@
 /** PURE. [mesh] of postern.toml: this gateway's part in the Mesh. */
 import type { MeshConfig } from "./config.ts"
 import type { Document } from "./document.ts"
-import { hostIn, readSize, wrong } from "./values.ts"
+import { hostIn, readDuration, readSize, wrong } from "./values.ts"
 
 /** `hasHttps`: listen.https is stated, which the service is asked at. */
 export function readMesh(document: Document, hasHttps: boolean, path: (value: unknown) => string): MeshConfig {
@@ -13,6 +13,7 @@ export function readMesh(document: Document, hasHttps: boolean, path: (value: un
     accept: document.optional<MeshConfig["accept"]>("mesh.accept", readAccepted, ["contacts", "organisation"]),
     bulk: document.optional<string | null>("mesh.bulk", path, null),
     storageOctets: document.optional("mesh.storage", readSize, 1_000_000_000),
+    keepMs: document.optional("mesh.keep", readDuration, 60 * 86_400e3),
   }
 }
 

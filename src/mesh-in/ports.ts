@@ -55,12 +55,12 @@ export interface Stores {
     updates: readonly StoreUpdate[],
     at: Date,
   ): { readonly kind: "appended" | "conflict"; readonly stores: readonly StoreEnd[] } | { readonly kind: "full" }
-  /** Frames from this number on: as many as `maxOctets` hold, and one at least where there is one. */
+  /** Frames from this number on that are there still, `first` the number of the first of them: as many as `maxOctets` hold, and one at least where there is one. */
   frames(
     account: string,
     store: string,
     from: number,
     maxOctets: number,
-  ): { readonly frames: readonly Uint8Array[]; readonly isPartial: boolean }
+  ): { readonly first: number; readonly frames: readonly Uint8Array[]; readonly isPartial: boolean }
   newest(account: string, store: string, name: string): Uint8Array | null
 }

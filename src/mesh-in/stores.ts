@@ -57,9 +57,9 @@ function selected(
     const isRoom = octets === 0 || budget - octets >= MAX_FRAME_OCTETS
     const found = isRoom
       ? stores.frames(address, store, first, budget - octets)
-      : { frames: [], isPartial: first < end.frames }
+      : { first, frames: [], isPartial: first < end.frames }
     octets += found.frames.reduce((sum, frame) => sum + frame.length, 0)
-    return { ...statusOf(end), IndexMin: first, Frames: found.frames, Partial: found.isPartial }
+    return { ...statusOf(end), IndexMin: found.first, Frames: found.frames, Partial: found.isPartial }
   })
 }
 

@@ -57,7 +57,7 @@ const TABLES: readonly Table[] = [
     "recipient, message_id",
   ),
   table("mesh_request", "digest, until", "digest"),
-  table("mesh_store", "account, name, frames, octets, digest, links", "account, name"),
+  table("mesh_store", "account, name, frames, octets, digest, links, dropped", "account, name"),
   table("mesh_delegate", "account, delegate, added_at", "account"),
 ]
 /** Messages, which are too much to be held all at once: copied a page at a time. */

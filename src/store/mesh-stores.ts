@@ -39,7 +39,7 @@ export type AppendResult =
 
 /** Some of a store's frames, in their order. */
 export interface StoredFrames {
-  /** Number of the first of them. */
+  /** Number of the first of them: a later one than was asked for where those before were dropped. */
   readonly first: number
   readonly frames: readonly Uint8Array[]
   /** There are more behind them. */
@@ -101,26 +101,56 @@ export class MeshStores {
     return updates.some(({ expected }) => expected === null) ? this.#maxOctets * OTHERS_PART : this.#maxOctets
   }
 
-  /** Octets of all stores of the account. */
+  /** Octets of all stores of the account, without what was dropped. */
   octets(account: string): number {
     return numberIn(
       this.#database.sql
-        .get`SELECT CAST(coalesce(sum(octets), 0) AS BIGINT) AS octets FROM mesh_store WHERE account = ${account}`,
+        .get`SELECT CAST(coalesce(sum(octets - dropped), 0) AS BIGINT) AS octets FROM mesh_store WHERE account = ${account}`,
       "octets",
     )
   }
 
-  /** The frames from number `from` on: as many as `maxOctets` hold, and one at least where there is one. */
+  /**
+   * Drops the frames that all accounts' stores of this name got before then, oldest first, and those that stand before them;
+   * some `most` of them at once. Where a store ends, and what binds it, stays as it is. @returns true when more are due
+   */
+  drop(store: string, before: Date, most: number): boolean {
+    return this.#database.transaction(() => {
+      const { sql } = this.#database
+      const due = sql.all`
+        SELECT account, number FROM mesh_frame WHERE store = ${store} AND added_at < ${before.getTime()}
+        ORDER BY added_at, place LIMIT ${most + 1}`.map((row) => ({
+        account: textIn(row, "account"),
+        number: numberIn(row, "number"),
+      }))
+      const last = new Map<string, number>()
+      for (const { account, number } of due.slice(0, most)) last.set(account, Math.max(number, last.get(account) ?? 0))
+      for (const [account, number] of last) {
+        const dropped = sql.get`
+          SELECT CAST(coalesce(sum(length(frame)), 0) AS BIGINT) AS octets FROM mesh_frame
+          WHERE account = ${account} AND store = ${store} AND number <= ${number}`
+        sql.run`DELETE FROM mesh_frame WHERE account = ${account} AND store = ${store} AND number <= ${number}`
+        sql.run`
+          UPDATE mesh_store SET dropped = dropped + ${numberIn(dropped ?? {}, "octets")}
+          WHERE account = ${account} AND name = ${store}`
+      }
+      return due.length > most
+    })
+  }
+
+  /** The frames from number `from` on that are there still: as many as `maxOctets` hold, and one at least where there is one. */
   frames(account: string, store: string, from: number, maxOctets: number): StoredFrames {
     const { sql } = this.#database
-    const sizes = sql.all`
-      SELECT length(frame) AS octets FROM mesh_frame WHERE account = ${account} AND store = ${store} AND number >= ${from}
-      ORDER BY number LIMIT ${MAX_FRAMES + 1}`.map((row) => numberIn(row, "octets"))
+    const there = sql.all`
+      SELECT number, length(frame) AS octets FROM mesh_frame WHERE account = ${account} AND store = ${store} AND number >= ${from}
+      ORDER BY number LIMIT ${MAX_FRAMES + 1}`
+    const sizes = there.map((row) => numberIn(row, "octets"))
+    const first = there[0] === undefined ? from : numberIn(there[0], "number")
     const count = countWithin(sizes, maxOctets)
     const rows = sql.all`
       SELECT frame FROM mesh_frame
-      WHERE account = ${account} AND store = ${store} AND number >= ${from} AND number < ${from + count} ORDER BY number`
-    return { first: from, frames: rows.map((row) => octetsIn(row, "frame")), isPartial: count < sizes.length }
+      WHERE account = ${account} AND store = ${store} AND number >= ${first} AND number < ${first + count} ORDER BY number`
+    return { first, frames: rows.map((row) => octetsIn(row, "frame")), isPartial: count < sizes.length }
   }
 
   /** The content of the newest entry of this name. @returns null: there is none */

@@ -170,6 +170,10 @@ export const STATE_MIGRATIONS = [
     account TEXT PRIMARY KEY REFERENCES account (address) ON DELETE CASCADE, delegate TEXT NOT NULL REFERENCES account (address) ON DELETE CASCADE,
     added_at INTEGER NOT NULL) STRICT;
   `,
+  `
+  ALTER TABLE mesh_store ADD COLUMN dropped INTEGER NOT NULL DEFAULT 0;
+  CREATE INDEX mesh_frame_age ON mesh_frame (store, added_at);
+  `,
 ]
 
 /** Where the state is: what the configuration says of it. */

@@ -11,6 +11,7 @@ import { KeptMeshMail } from "../store/mesh-mail.ts"
 import { MeshStores } from "../store/mesh-stores.ts"
 import { contactReceiver } from "./contact-receiver.ts"
 import type { Core } from "./core.ts"
+import { INBOUND } from "./mesh-inbound.ts"
 import { meshSenders } from "./mesh-senders.ts"
 import { readingKeys } from "./reading-keys.ts"
 
@@ -66,5 +67,3 @@ function keeping({ spool, database, config, now, log }: Core, queue: MessageQueu
 async function* once(octets: Uint8Array): AsyncGenerator<Uint8Array> {
   yield octets
 }
-
-const INBOUND = "Inbound"

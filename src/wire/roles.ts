@@ -118,6 +118,7 @@ async function startWorker(core: Core, shared: Shared, stack: AsyncDisposableSta
   stack.use(startDnsProbe(core))
   if (core.config.mesh.service !== null) {
     stack.use(startBulkSweep(core))
+    stack.use((await import("./mesh-inbound.ts")).startInboundSweep(core))
     stack.use(await (await import("./contacts.ts")).startContacts(core, queue, shared.correspondents))
   }
   if (spoolKeys) stack.use(await startSweeping({ spool, queue, spoolKeys, now, log }, shared.known.presence))

@@ -345,14 +345,16 @@ describe("the part in the Mesh", () => {
       bulk: null,
       accept: ["contacts", "organisation"],
       storageOctets: 1_000_000_000,
+      keepMs: 60 * 86_400_000,
     })
     expect(mesh('service = ""').service).toBeNull()
     const service = "https://Mail.example.test:8443/.well-known/mmm/"
-    expect(mesh(`service = "${service}"\naccept = []\nstorage = "5MB"\nbulk = "/bulk"`)).toEqual({
+    expect(mesh(`service = "${service}"\naccept = []\nstorage = "5MB"\nkeep = "90d"\nbulk = "/bulk"`)).toEqual({
       service: service.toLowerCase(),
       bulk: "/bulk",
       accept: [],
       storageOctets: 5_000_000,
+      keepMs: 90 * 86_400_000,
     })
   })
 

@@ -233,6 +233,20 @@ describe("Download", () => {
     },
   )
 
+  test("where the first frames were dropped, it says where what is there begins", async () => {
+    for (const [seconds, text] of ["one", "two", "three"].entries())
+      stores.append(
+        carol.profile.address,
+        [{ store: "Inbound", expected: null, entries: [{ name: text, content: note(text) }] }],
+        at(seconds),
+      )
+    stores.drop("Inbound", at(2), 10)
+    const answer = await ask("Download", select({ Store: "Inbound", IndexMin: 1 }))
+    const [given] = memberOf(answer.members, "Updates", itemsOf) ?? []
+    expect(given && plain(given)).toMatchObject({ IndexMin: 3, Index: 4, Partial: false })
+    expect(frames(answer).Frames).toHaveLength(1)
+  })
+
   test("what fits no more is said to be there", async () => {
     const entries = [{ name: "", content: new Uint8Array(32_768) }]
     stores.append(

@@ -171,4 +171,8 @@ export const POSTGRES_STATE_MIGRATIONS = [
     delegate TEXT COLLATE "C" NOT NULL REFERENCES account (address) ON DELETE CASCADE,
     added_at BIGINT NOT NULL);
   `,
+  `
+  ALTER TABLE mesh_store ADD COLUMN dropped BIGINT NOT NULL DEFAULT 0;
+  CREATE INDEX mesh_frame_age ON mesh_frame (store, added_at);
+  `,
 ]

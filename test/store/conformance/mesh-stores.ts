@@ -158,6 +158,62 @@ export function meshStoresConformance(driver: StateDriver): void {
       expect(stores.countSince(ALICE, "Inbound", new Date(AT.getTime() + 1))).toBe(0)
     }))
 
+  test("the oldest are dropped, of all accounts, and nothing else changes", () =>
+    withStores((stores, state) => {
+      const later = (ms: number) => new Date(AT.getTime() + ms)
+      const putAt = (account: string, store: string, text: string, at: Date) =>
+        stores.append(account, [{ store, expected: null, entries: [entry(text)] }], at)
+      for (const [index, text] of ["one", "two", "three", "four"].entries())
+        putAt(ALICE, "Inbound", text, later(index * 10))
+      putAt("bob@example.test", "Inbound", "old", AT)
+      putAt(ALICE, "Local", "old", AT)
+      const whole = stores.frames(ALICE, "Inbound", 0, 10_000).frames
+      const [end, before] = [stores.end(ALICE, "Inbound"), stores.octets(ALICE)]
+      expect(stores.drop("Inbound", later(20), 100)).toBe(false)
+      expect(stores.end(ALICE, "Inbound")).toEqual(end)
+      expect(stores.octets(ALICE)).toBe(before - Buffer.concat(whole.slice(0, 3)).length)
+      expect(stores.frames(ALICE, "Inbound", 0, 10_000)).toEqual({ first: 3, frames: whole.slice(3), isPartial: false })
+      expect(stores.frames(ALICE, "Inbound", 0, 1)).toEqual({ first: 3, frames: [whole[3]], isPartial: true })
+      expect(stores.frames(ALICE, "Inbound", 4, 10_000)).toEqual({
+        first: 4,
+        frames: whole.slice(4),
+        isPartial: false,
+      })
+      expect(stores.frames("bob@example.test", "Inbound", 0, 100).frames).toEqual([])
+      expect([stores.newest(ALICE, "Inbound", "two"), stores.newest(ALICE, "Local", "old")]).toEqual([
+        null,
+        new Uint8Array(Buffer.from("old")),
+      ])
+      // What comes later is linked to what was dropped.
+      putAt(ALICE, "Inbound", "five", later(50))
+      putAt("bob@example.test", "Inbound", "new", later(50))
+      const fresh = new MeshStores(state, 100_000)
+      fresh.append(ALICE, [{ store: "Local", expected: null, entries: [entry("x")] }], AT)
+      for (const text of ["one", "two", "three", "four", "five"]) put(fresh, "Archive", text)
+      expect(stores.end(ALICE, "Archive")).toEqual({ ...stores.end(ALICE, "Inbound"), store: "Archive" })
+    }))
+
+  test("of many some are dropped at once, the oldest first", () =>
+    withStores((stores) => {
+      for (let second = 0; second < 5; second++)
+        stores.append(
+          second % 2 === 0 ? ALICE : "bob@example.test",
+          [{ store: "Inbound", expected: null, entries: [entry(`${second}`)] }],
+          new Date(AT.getTime() + second * 1000),
+        )
+      const due = new Date(AT.getTime() + 60_000)
+      const left = () =>
+        [ALICE, "bob@example.test"].map((one) => stores.frames(one, "Inbound", 0, 10_000).frames.length)
+      expect(left()).toEqual([4, 3])
+      expect(stores.drop("Inbound", due, 3)).toBe(true)
+      expect(left()).toEqual([2, 2])
+      expect(stores.drop("Inbound", due, 3)).toBe(true)
+      expect(left()).toEqual([1, 0])
+      expect(stores.drop("Inbound", due, 3)).toBe(false)
+      expect(left()).toEqual([0, 0])
+      expect(stores.drop("Inbound", due, 3)).toBe(false)
+    }))
+
   test("they end with the account, or when it is said", () =>
     withStores((stores, state) => {
       put(stores, "Inbound", "one")

@@ -1,0 +1,27 @@
+import { MeshStores } from "../store/mesh-stores.ts"
+import type { Core } from "./core.ts"
+import { startRounds } from "./rounds.ts"
+
+/** The store of what others send to an account. */
+export const INBOUND = "Inbound"
+
+/** Drops originals that have been kept for as long as is configured; what was made of them is in the mailbox. */
+export function startInboundSweep(
+  { database, config, now, log }: Pick<Core, "database" | "config" | "now" | "log">,
+  firstMs = HOUR_MS,
+): AsyncDisposable {
+  const stores = new MeshStores(database, config.mesh.storageOctets)
+  return startRounds({
+    firstMs,
+    everyMs: HOUR_MS,
+    round: async (signal) => {
+      const before = new Date(now().getTime() - config.mesh.keepMs)
+      while (!signal.aborted && stores.drop(INBOUND, before, DROPPED_AT_ONCE)) await new Promise(setImmediate)
+    },
+    onError: (error) => log.error("mesh.inbound-not-swept", {}, error),
+  })
+}
+
+const HOUR_MS = 3_600_000
+/** A turn of the event loop waits for it. */
+const DROPPED_AT_ONCE = 200
