@@ -19,7 +19,11 @@ export function meshFindings(instance: OpenInstance): readonly Finding[] {
   })
 }
 
-function findingOf(about: string, account: MeshAccount | null, { config, meshHost }: OpenInstance): readonly Finding[] {
+function findingOf(
+  about: string,
+  account: MeshAccount | null,
+  { config, connectedHost }: OpenInstance,
+): readonly Finding[] {
   const { service } = config.mesh
   if (account === null) return service === null ? [] : [note(about, "there is none: postern account mesh")]
   const stated = overMesh(verifyMailProfile(account.mailProfile))?.service ?? null
@@ -31,6 +35,6 @@ function findingOf(about: string, account: MeshAccount | null, { config, meshHos
       ),
     ]
   if (service === null) return []
-  const { notOnOrAfter } = checkGatewayConnection(meshHost(), account, new Date()).keys.signature
+  const { notOnOrAfter } = checkGatewayConnection(connectedHost(), account, new Date()).keys.signature
   return [ok(about, notOnOrAfter === null ? "connected" : `connected until ${notOnOrAfter.toISOString().slice(0, 10)}`)]
 }

@@ -6,7 +6,7 @@ import type { Prospect, Question } from "../profiles/prospect.ts"
 import type { State } from "../store/database.ts"
 import { GatewayKeys } from "../store/gateway-keys.ts"
 import { MeshAccounts } from "../store/mesh-accounts.ts"
-import { type MeshHost, openMeshHost } from "../store/mesh-host.ts"
+import { type MeshHost, openConnectedHost, openMeshHost } from "../store/mesh-host.ts"
 import { People } from "../store/people.ts"
 import { RecryptionKeys } from "../store/recryption-keys.ts"
 import { refuseOtherSecrets } from "../store/shared-secrets.ts"
@@ -78,6 +78,8 @@ export interface OpenInstance extends Disposable {
   readonly meshAccounts: MeshAccounts
   /** What this gateway is in the Mesh, made when it is first asked for. */
   readonly meshHost: () => MeshHost
+  /** The same where accounts are connected to it; throws MESH_HOST_MISSING when it is lost. */
+  readonly connectedHost: () => MeshHost
   readonly upstreamCredentials: UpstreamCredentials
 }
 
@@ -103,6 +105,7 @@ export function openInstance(options: CommonOptions): OpenInstance {
   const database = openState(config)
   if (config.store.kind !== "embedded") refuseOtherSecrets(database, config.secrets)
   const { domains, postmaster } = config
+  const meshAccounts = new MeshAccounts(database)
   const recryptionKeys = new RecryptionKeys(database, join(config.secrets, "recryption"))
   const upstreamCredentials = new UpstreamCredentials(database, join(config.secrets, "upstream"))
   const people = new People(database, { domains, postmaster, recryptionKeys, upstreamCredentials })
@@ -113,8 +116,9 @@ export function openInstance(options: CommonOptions): OpenInstance {
     database,
     people,
     gatewayKeys,
-    meshAccounts: new MeshAccounts(database),
+    meshAccounts,
     meshHost: () => openMeshHost(config.secrets, new Date()),
+    connectedHost: () => openConnectedHost(config.secrets, meshAccounts, new Date()),
     upstreamCredentials,
     [Symbol.dispose]: () => database.close(),
   }

@@ -57,6 +57,11 @@ export class MeshAccounts {
     return account !== null && isNameOf(account.profile, presented) ? account : null
   }
 
+  /** Whether any of our people has a part in the Mesh. */
+  any(): boolean {
+    return this.#database.sql.get`SELECT 1 FROM mesh_account LIMIT 1` !== undefined
+  }
+
   /**
    * Keeps what the account's owner has signed, in place of what was there.
    * @throws GatewayError ACCOUNT_UNKNOWN; MESH_UNTRUSTED, MESH_OBJECT_INVALID for no profile; ACCOUNT_EXISTS when another account has this UDF

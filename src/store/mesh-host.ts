@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs"
 import { join } from "node:path"
 import { type OpeningKey, openingKey } from "../crypto/dare/agreement.ts"
 import type { Signer } from "../crypto/dare/signature.ts"
@@ -16,7 +17,7 @@ import {
   serviceKeys,
 } from "../mesh/profile-make.ts"
 import type { HolderRole } from "../mesh/profile-shape.ts"
-import type { MeshAccount } from "./mesh-accounts.ts"
+import type { MeshAccount, MeshAccounts } from "./mesh-accounts.ts"
 import { keptSecret } from "./secrets.ts"
 
 /** What this gateway is in the Mesh: a service, and one device, which people connect to their accounts. */
@@ -33,6 +34,20 @@ export interface MeshHost {
    * @throws GatewayError MESH_UNTRUSTED, DECRYPTION_FAILED when the activation is not the owner's, or not for this gateway
    */
   signerOf(account: Pick<MeshAccount, "profile" | "activation">): Signer
+}
+
+/**
+ * Reads it, making it at first use only where nobody has connected what there was before: in its place another one would be no device of theirs.
+ * @throws GatewayError MESH_HOST_MISSING, STATE_CORRUPT
+ */
+export function openConnectedHost(secrets: string, accounts: Pick<MeshAccounts, "any">, now: Date): MeshHost {
+  const path = join(secrets, FOLDER, FILE)
+  if (!existsSync(path) && accounts.any())
+    throw new GatewayError(
+      "MESH_HOST_MISSING",
+      `secret ${path}: missing, and accounts are connected to what was in it: bring it back from a copy, or connect each account anew (postern account mesh)`,
+    )
+  return openMeshHost(secrets, now)
 }
 
 /** An account's connection with its activation, as they come from its owner. */
@@ -97,7 +112,7 @@ interface Seeds {
 }
 
 function readSeeds(secrets: string, now: Date): Seeds {
-  const folder = join(secrets, "mesh")
+  const folder = join(secrets, FOLDER)
   const content = keptSecret(folder, FILE, () => writeSeeds(now))
   try {
     const { version, service, device, created } = JSON.parse(new TextDecoder().decode(content)) as Record<
@@ -125,6 +140,7 @@ function writeSeeds(now: Date): Uint8Array {
   return new TextEncoder().encode(`${JSON.stringify({ version: VERSION, created, service, device }, null, 2)}\n`)
 }
 
+const FOLDER = "mesh"
 const FILE = "host.json"
 const VERSION = "1"
 /** What profiles have. */

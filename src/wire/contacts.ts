@@ -23,7 +23,7 @@ import { ContactBook } from "../store/contact-book.ts"
 import type { ContactPost } from "../store/contact-posts.ts"
 import { type Contact, WAITING_MS } from "../store/contacts.ts"
 import { MeshAccounts } from "../store/mesh-accounts.ts"
-import { type MeshHost, openMeshHost } from "../store/mesh-host.ts"
+import { type MeshHost, openConnectedHost } from "../store/mesh-host.ts"
 import { contactToken } from "./contact-api.ts"
 import type { Core } from "./core.ts"
 import { type MessageQueue, meshReceivers } from "./mesh-receivers.ts"
@@ -38,7 +38,7 @@ export function startContacts(core: Core, queue: MessageQueue, correspondents: D
   const stack = new AsyncDisposableStack()
   contactToken(config.secrets)
   const reports = reportsOf(core, queue)
-  const host = openMeshHost(config.secrets, now())
+  const host = openConnectedHost(config.secrets, new MeshAccounts(database), now())
   const receivers = meshReceivers(core, host, queue, correspondents)
   const sending = sendingOf(core, book, { host, correspondents, receivers }, stack)
   const onError = (error: unknown) => log.error("mesh.contacts-failed", {}, error)

@@ -10,7 +10,7 @@ import { HttpsPeers } from "../net/https-peers.ts"
 import type { FetchedMail, MeshMail, MeshSender } from "../pipeline/mesh/ports.ts"
 import { type MeshAccount, MeshAccounts } from "../store/mesh-accounts.ts"
 import type { MeshBulk } from "../store/mesh-bulk.ts"
-import { type MeshHost, openMeshHost } from "../store/mesh-host.ts"
+import { type MeshHost, openConnectedHost } from "../store/mesh-host.ts"
 import type { Core } from "./core.ts"
 import { mailProfiles } from "./mail-profiles.ts"
 import { meshBulkOf } from "./mesh-bulk.ts"
@@ -22,8 +22,8 @@ export function meshMailOf(core: Core, stack: AsyncDisposableStack): MeshMail | 
   const { config, database, people, now } = core
   const service = config.mesh.service
   if (service === null) return null
-  const host = openMeshHost(config.secrets, now())
   const accounts = new MeshAccounts(database)
+  const host = openConnectedHost(config.secrets, accounts, now())
   const bulk = meshBulkOf(config)
   const peers = stack.use(new HttpsPeers({ resolve: dnsAddresses(config.dns.servers) }))
   const client = new MeshClient({ peers, own: host.service, random: randomOctets, now })

@@ -12,7 +12,7 @@ import { postTo } from "../mesh-in/post.ts"
 import { type Handlers, meshService } from "../mesh-in/service.ts"
 import { storeHandlers } from "../mesh-in/stores.ts"
 import { MeshAccounts } from "../store/mesh-accounts.ts"
-import { type MeshHost, openMeshHost } from "../store/mesh-host.ts"
+import { type MeshHost, openConnectedHost } from "../store/mesh-host.ts"
 import { MeshRequests } from "../store/mesh-requests.ts"
 import { MeshStores } from "../store/mesh-stores.ts"
 import type { Core } from "./core.ts"
@@ -23,9 +23,9 @@ type MeshCore = Pick<Core, "config" | "database" | "now" | "log" | "counters">
 
 /** The Mesh service of this gateway; null: it has none, and nothing of it is made. `receiversOf`: what takes what other services post. */
 export function meshDoorOf(core: MeshCore, receiversOf: (host: MeshHost) => Receivers): MeshDoor | null {
-  const { config, now, log, counters } = core
+  const { config, database, now, log, counters } = core
   if (config.mesh.service === null) return null
-  const host = openMeshHost(config.secrets, now())
+  const host = openConnectedHost(config.secrets, new MeshAccounts(database), now())
   const { service: own } = host
   const handlers = handlersOf(core, own, config.mesh.service, receiversOf(host))
   const all = { Hello: helloOf(own, Object.keys(handlers)), ...handlers }

@@ -1,11 +1,11 @@
-import { readFileSync, statSync, writeFileSync } from "node:fs"
+import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs"
 import { describe, expect, test } from "vitest"
 import { deriveEnvelopeSecrets } from "../../src/crypto/dare/seal.ts"
 import { activatedPublicKeys, activationSeed, makeActivation } from "../../src/mesh/activation.ts"
 import { makeConnectionDevice } from "../../src/mesh/connection.ts"
 import type { Profile } from "../../src/mesh/profile.ts"
 import { checkSigned, readSigned, signObject } from "../../src/mesh/signed.ts"
-import { checkGatewayConnection, type MeshHost, openMeshHost } from "../../src/store/mesh-host.ts"
+import { checkGatewayConnection, type MeshHost, openConnectedHost, openMeshHost } from "../../src/store/mesh-host.ts"
 import { temporaryFolder } from "../harness/peers.ts"
 import { type Account, account, CREATED, connectedDevice } from "../mesh/people.ts"
 
@@ -43,6 +43,18 @@ describe("what this gateway is in the Mesh", () => {
       expect(again.device.profile).toEqual(host.device.profile)
       expect(statSync(`${secrets}/mesh/host.json`).mode & 0o777).toBe(0o600)
     }))
+
+  test("is made only where nobody is connected to another", async () => {
+    await using folder = await temporaryFolder()
+    const secrets = folder.file("secrets")
+    const any = (connected: boolean) => ({ any: () => connected })
+    expect(() => openConnectedHost(secrets, any(true), NOW)).toThrow(
+      expect.objectContaining({ code: "MESH_HOST_MISSING", message: expect.stringContaining("mesh/host.json") }),
+    )
+    expect(existsSync(secrets)).toBe(false)
+    const made = openConnectedHost(secrets, any(false), NOW)
+    expect(openConnectedHost(secrets, any(true), NOW).device.profile).toEqual(made.device.profile)
+  })
 
   test("differs from every other", () =>
     withHost((one) =>
