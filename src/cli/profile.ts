@@ -10,16 +10,23 @@ import { type ProfileMailPublic, verifyProfile } from "../identity/profile.ts"
 import { type Address, addressKey, parseAddress } from "../message/address.ts"
 import { dnsAddresses } from "../net/addresses.ts"
 import { type WebRules, webClient } from "../net/web.ts"
-import { publishedProfile } from "../profiles/sources/mail-profile.ts"
+import { publishedMeshProfile, publishedProfile } from "../profiles/sources/mail-profile.ts"
 import { KeptProfiles } from "../store/kept-profiles.ts"
 import { KeptKeyMemory } from "../store/key-memory.ts"
 import { MailKeys } from "../store/mail-keys.ts"
-import type { People } from "../store/people.ts"
 import { certificatesOf } from "./account.ts"
 import { knownAccount } from "./change.ts"
 import { type LookupOptions, lookup } from "./lookup.ts"
 import { publish } from "./publish.ts"
-import { type CommonOptions, openInstance, optionsOf, print, printJson, type Shell } from "./shell.ts"
+import {
+  type CommonOptions,
+  type OpenInstance,
+  openInstance,
+  optionsOf,
+  print,
+  printJson,
+  type Shell,
+} from "./shell.ts"
 
 /** `postern profile`. */
 export function registerProfile(program: Command, shell: Shell): void {
@@ -65,13 +72,14 @@ export function registerProfile(program: Command, shell: Shell): void {
 async function show(written: string, options: CommonOptions & { readonly remote: boolean }): Promise<void> {
   using instance = openInstance(options)
   const address = parseAddress(written)
-  const text = options.remote ? await remoteProfile(address, instance.config) : localProfile(instance.people, written)
+  const { text, mailProfile: second } = options.remote
+    ? await remoteProfile(address, instance.config)
+    : localProfile(instance, written)
   if (text === null) throw new GatewayError("ACCOUNT_UNKNOWN", `profile ${written}: its server has none`)
   const profile = verifyProfile(text)
   const certificates = options.remote
     ? publishedKeys(profile)
     : certificatesOf(knownAccount(instance.people.account(written), written))
-  const second = options.remote ? null : (instance.meshAccounts.of(written)?.mailProfile ?? null)
   if (options.json) {
     const mailProfile = second === null ? null : Buffer.from(second).toString("utf8")
     printJson({ address: profile.address, udf: profile.udf, certificates, profile: text, mailProfile })
@@ -96,8 +104,17 @@ function meshLines(mailProfile: Uint8Array): readonly string[] {
   return [`in the Mesh: ${profile.udf}`, ...service]
 }
 
-function localProfile(people: People, written: string): string {
-  return knownAccount(people.account(written), written).profile
+/** Both versions of a profile, as published. */
+interface Shown {
+  /** null: there is none. */
+  readonly text: string | null
+  /** Version 2; null: there is none. */
+  readonly mailProfile: Uint8Array | null
+}
+
+function localProfile({ people, meshAccounts }: OpenInstance, written: string): Shown {
+  const { profile } = knownAccount(people.account(written), written)
+  return { text: profile, mailProfile: meshAccounts.of(written)?.mailProfile ?? null }
 }
 
 function publishedKeys({ connection }: ProfileMailPublic): { readonly smime?: string; readonly openpgp?: string } {
@@ -120,16 +137,20 @@ function forget(written: string, options: CommonOptions): void {
 /** A person waits for the answer. */
 const TIMEOUT_MS = 10_000
 
-/** The profile as the domain's own server publishes it; for our own domains our own listener is asked. @returns null when it says that there is none */
-async function remoteProfile(address: Address, config: Config): Promise<string | null> {
+/** The profile as the domain's own server publishes it; for our own domains our own listener is asked. */
+async function remoteProfile(address: Address, config: Config): Promise<Shown> {
   const ours = config.domains.includes(address.domain) ? config.listen.https : undefined
   const ask = webClient(
     ours === undefined
       ? { resolve: dnsAddresses(config.dns.servers), timeoutMs: TIMEOUT_MS }
       : await ownListener(ours, address.domain, config),
   )
-  const { published } = await publishedProfile(ask, address, AbortSignal.timeout(TIMEOUT_MS))
-  return published?.text ?? null
+  const signal = AbortSignal.timeout(TIMEOUT_MS)
+  const [{ published }, mailProfile] = await Promise.all([
+    publishedProfile(ask, address, signal),
+    publishedMeshProfile(ask, address, signal),
+  ])
+  return { text: published?.text ?? null, mailProfile }
 }
 
 /** Whatever DNS says of the domain. */

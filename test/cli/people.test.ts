@@ -317,19 +317,26 @@ describe("accounts and devices on one machine", () => {
   })
 
   test("the published profile is fetched over HTTPS with this instance's own authority", async () => {
-    const text = ((await json("profile", "show", "alice@example.test")) as Json)["profile"]
-    const wanted = `/.well-known/mail-profile/${localPartHash("alice")}?l=Alice`
+    const { profile: text, mailProfile } = (await json("profile", "show", "alice@example.test")) as Json
+    expect(mailProfile).toEqual(expect.any(String))
+    const leaf = `${localPartHash("alice")}?l=Alice`
+    const published = new Map([
+      [`/.well-known/mail-profile/${leaf}`, text],
+      [`/.well-known/mail-profile/v2/${leaf}`, mailProfile],
+    ])
     const tls = {
       key: readFileSync(instance.file("tls/server.key")),
       cert: readFileSync(instance.file("tls/server.pem")),
     }
     const server = createServer(tls, (request, response) => {
-      response.writeHead(request.url === wanted ? 200 : 404).end(text)
+      const found = published.get(request.url ?? "")
+      response.writeHead(found === undefined ? 404 : 200).end(found)
     })
     await new Promise<void>((resolve) => server.listen(port + 5, "127.0.0.1", resolve))
     const remote = (await json("profile", "show", "Alice@example.test", "--remote")) as Json
     expect(remote).toMatchObject({
       profile: text,
+      mailProfile,
       certificates: { smime: expect.stringContaining("BEGIN CERTIFICATE") },
     })
     const none = await postern(["profile", "show", "nobody@example.test", "--remote", ...instance.config])

@@ -91,6 +91,15 @@ export async function publishedProfile(
   return { published: { text: Buffer.from(answer.body).toString("utf8"), place: answer.url.href }, remarks }
 }
 
+/** The same for a profile of version 2: its envelope. @throws GatewayError KEY_SOURCE_SILENT */
+export async function publishedMeshProfile(
+  ask: AskWeb,
+  address: Address,
+  signal: AbortSignal,
+): Promise<Uint8Array | null> {
+  return (await publishedOctets(ask, address, "v2/", signal)).answer?.body ?? null
+}
+
 function publishedOctets(ask: AskWeb, address: Address, version: "" | "v2/", signal: AbortSignal): Promise<Heard> {
   const asking = { source: PROFILE_SOURCE, ask, maxOctets: MAX_PROFILE_OCTETS }
   return askPlaces(asking, placesOf(address, version), signal)
