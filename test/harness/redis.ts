@@ -40,6 +40,17 @@ export class Redis implements AsyncDisposable {
 
   /** Starts it again after {@link kill}. */
   async start(): Promise<void> {
+    const end = Date.now() + 60_000
+    let child = this.#spawn()
+    while (!(await this.#answers())) {
+      if (Date.now() > end) throw new Error("redis-server does not answer")
+      // Somebody else may have had its port for a moment.
+      if (child.exitCode !== null) child = this.#spawn()
+      await new Promise((resolve) => setTimeout(resolve, 10))
+    }
+  }
+
+  #spawn(): ChildProcess {
     const args = ["--port", String(this.port), "--bind", "127.0.0.1", "--dir", this.#folder.path, "--save", ""]
     const durable = ["--appendonly", "yes", "--appendfsync", this.#appendfsync]
     const secret = this.#password === null ? [] : ["--requirepass", this.#password]
@@ -48,18 +59,14 @@ export class Redis implements AsyncDisposable {
       detached: true,
     })
     this.#process = child
-    const end = Date.now() + 60_000
-    while (!(await this.#answers())) {
-      if (child.exitCode !== null || Date.now() > end) throw new Error("redis-server does not answer")
-      await new Promise((resolve) => setTimeout(resolve, 10))
-    }
+    return child
   }
 
   /** Ends it as a crash would. */
   async kill(): Promise<void> {
     const child = this.#process
     this.#process = null
-    if (child === null) return
+    if (child === null || child.exitCode !== null) return
     const ended = once(child, "exit")
     this.#signal(child, "SIGKILL")
     await ended
@@ -67,11 +74,11 @@ export class Redis implements AsyncDisposable {
 
   /** It accepts connections and answers nothing, until {@link resume}. */
   suspend(): void {
-    if (this.#process) this.#signal(this.#process, "SIGSTOP")
+    this.#signal(this.#process, "SIGSTOP")
   }
 
   resume(): void {
-    if (this.#process) this.#signal(this.#process, "SIGCONT")
+    this.#signal(this.#process, "SIGCONT")
   }
 
   /** Says one command, inline, and gives the first line of what comes back. */
@@ -99,8 +106,8 @@ export class Redis implements AsyncDisposable {
     await this.#folder[Symbol.asyncDispose]()
   }
 
-  #signal(child: ChildProcess, signal: NodeJS.Signals): void {
-    if (child.pid !== undefined) process.kill(-child.pid, signal)
+  #signal(child: ChildProcess | null, signal: NodeJS.Signals): void {
+    if (child?.pid !== undefined && child.exitCode === null) process.kill(-child.pid, signal)
   }
 
   async #answers(): Promise<boolean> {
