@@ -36,6 +36,8 @@ export type ErrorCode =
   | "SEQUENCE_CORRUPT"
   // mesh
   | "MESH_EXPIRED"
+  | "MESH_GONE"
+  | "MESH_LATER"
   | "MESH_MAIL_ALTERED"
   | "MESH_OBJECT_INVALID"
   | "MESH_UNPUBLISHED"

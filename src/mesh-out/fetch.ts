@@ -4,80 +4,86 @@ import type { HttpsPeers, PeerAnswer } from "../net/https-peers.ts"
 /** Where what is fetched goes, as far as it has come. */
 export interface FetchedPart {
   readonly sizeOctets: number
-  append(source: AsyncIterable<Uint8Array>): Promise<void>
+  /** What has come. */
+  content(): AsyncIterable<Uint8Array>
+  /** Passes octets on and adds them to what has come; what there is by the time that the source fails is kept, and passed on. */
+  keep(source: AsyncIterable<Uint8Array>): AsyncIterable<Uint8Array>
   clear(): Promise<void>
   finish(): Promise<void>
 }
 
-export type Fetched = { readonly kind: "whole" } | { readonly kind: "later" | "gone"; readonly diagnostic: string }
+/** Published mail, where it is, and how much of it is taken. */
+export interface BulkSource {
+  readonly url: URL
+  /** The same file each time, as it is then. */
+  readonly part: () => Promise<FetchedPart>
+  readonly maxOctets: number
+  readonly peers: HttpsPeers
+}
 
 /**
- * Fetches published mail, from where it broke off before. What came is kept whatever happens, and verified by whoever reads it.
- * @param part the same file each time, as it is then
+ * Published mail from its beginning: what came before, and the rest as it comes, which goes on where it breaks off. What has come is kept whatever happens, and
+ * verified by whoever reads it.
  * @param limitMs of all of it; what is not there by then is fetched by the next attempt at delivery
+ * @throws GatewayError MESH_LATER, MESH_GONE
  */
-export async function fetchBulk(
-  url: URL,
-  part: () => Promise<FetchedPart>,
-  maxOctets: number,
-  peers: HttpsPeers,
+export async function* fetchBulk(
+  source: BulkSource,
   signal: AbortSignal,
   limitMs = FETCH_MS,
-): Promise<Fetched> {
+): AsyncGenerator<Uint8Array> {
   const limit = AbortSignal.timeout(limitMs)
   try {
-    return await fetched(url, part, maxOctets, peers, AbortSignal.any([signal, limit]))
+    yield* fetched(source, AbortSignal.any([signal, limit]))
   } catch (error) {
     signal.throwIfAborted()
-    if (limit.aborted) return { kind: "later", diagnostic: `${url.host}: is not through after ${limitMs / 1000} s` }
+    if (limit.aborted) throw later(`${source.url.host}: is not through after ${limitMs / 1000} s`)
     throw error
   }
 }
 
-async function fetched(...[url, part, maxOctets, peers, signal]: Fetching): Promise<Fetched> {
-  for (;;) {
-    const before = await part()
-    const once = await fetchOnce(url, before, maxOctets, peers, signal)
-    if (once.kind !== "broken") return once
-    // Again at once while there is something to show for it; else the next attempt at delivery goes on here.
-    if ((await part()).sizeOctets <= before.sizeOctets) return { kind: "later", diagnostic: once.diagnostic }
+async function* fetched(source: BulkSource, signal: AbortSignal): AsyncGenerator<Uint8Array> {
+  const kept = await source.part()
+  yield* kept.content()
+  for (let have = kept.sizeOctets; ; ) {
+    const before = have
+    try {
+      for await (const piece of rest(source, have, signal)) {
+        have += piece.length
+        yield piece
+      }
+      return await (await source.part()).finish()
+    } catch (error) {
+      signal.throwIfAborted()
+      if (!(error instanceof GatewayError) || error.code === "MESH_LATER" || error.code === "MESH_GONE") throw error
+      // Again at once while there is something to show for it; else the next attempt at delivery goes on here.
+      if (have <= before) throw later(error.message, error)
+    }
   }
 }
 
-type Fetching = [url: URL, part: () => Promise<FetchedPart>, maxOctets: number, peers: HttpsPeers, signal: AbortSignal]
-type Once = Fetched | { readonly kind: "broken"; readonly diagnostic: string }
-
-async function fetchOnce(
-  url: URL,
-  part: FetchedPart,
-  maxOctets: number,
-  peers: HttpsPeers,
+/** What is still to come of it. */
+async function* rest(
+  { url, part, maxOctets, peers }: BulkSource,
+  haveOctets: number,
   signal: AbortSignal,
-): Promise<Once> {
-  try {
-    const { sizeOctets } = part
-    const fields: Readonly<Record<string, string>> = sizeOctets === 0 ? {} : { range: `bytes=${sizeOctets}-` }
-    const answer = await peers.ask({ url, fields }, signal)
-    const step = stepOf(answer, sizeOctets)
-    if (step.kind !== "octets") {
-      answer.discard()
-      if (step.kind === "whole") await part.finish()
-      if (step.kind === "anew") await part.clear()
-      return step.kind === "anew" ? { kind: "later", diagnostic: `${url.host}: has other octets than before` } : step
-    }
-    if (step.totalOctets > maxOctets) {
-      answer.discard()
-      return { kind: "gone", diagnostic: `${url.host}: has more octets than were stated` }
-    }
-    if (step.from === 0) await part.clear()
-    await part.append(exactly(answer.body, step.totalOctets - step.from))
-    await part.finish()
-    return { kind: "whole" }
-  } catch (error) {
-    signal.throwIfAborted()
-    if (!(error instanceof GatewayError)) throw error
-    return { kind: "broken", diagnostic: error.message }
+): AsyncGenerator<Uint8Array> {
+  const fields: Readonly<Record<string, string>> = haveOctets === 0 ? {} : { range: `bytes=${haveOctets}-` }
+  const answer = await peers.ask({ url, fields }, signal)
+  const step = stepOf(answer, haveOctets)
+  if (step.kind === "octets" && step.totalOctets <= maxOctets) {
+    const octets = exactly(answer.body, step.totalOctets - step.from)
+    yield* (await part()).keep(behind(octets, haveOctets - step.from))
+    return
   }
+  answer.discard()
+  if (step.kind === "whole") return
+  if (step.kind === "octets") throw gone(`${url.host}: has more octets than were stated`)
+  if (step.kind === "anew") {
+    await (await part()).clear()
+    throw later(`${url.host}: has other octets than before`)
+  }
+  throw step.kind === "gone" ? gone(step.diagnostic) : later(step.diagnostic)
 }
 
 type Step =
@@ -90,9 +96,9 @@ type Step =
 function stepOf({ status, headers }: PeerAnswer, haveOctets: number): Step {
   if (status === 200) {
     const totalOctets = Number(headers["content-length"] ?? Number.NaN)
-    return Number.isSafeInteger(totalOctets)
-      ? { kind: "octets", from: 0, totalOctets }
-      : { kind: "later", diagnostic: "published mail: nobody says how long it is" }
+    if (!Number.isSafeInteger(totalOctets))
+      return { kind: "later", diagnostic: "published mail: nobody says how long it is" }
+    return totalOctets < haveOctets ? { kind: "anew" } : { kind: "octets", from: 0, totalOctets }
   }
   const [, from, total] = /^bytes (?:(\d{1,15})-\d{1,15}|\*)\/(\d{1,15})$/.exec(headers["content-range"] ?? "") ?? []
   if (status === 206 && from !== undefined && Number(from) === haveOctets)
@@ -111,6 +117,23 @@ async function* exactly(body: AsyncIterable<Uint8Array>, octets: number): AsyncG
     yield piece
   }
   if (left > 0) throw new GatewayError("WEB_BROKEN", "published mail: broke off")
+}
+
+/** Without the first octets, which whoever knows no ranges gives out again. */
+async function* behind(octets: AsyncIterable<Uint8Array>, skipOctets: number): AsyncGenerator<Uint8Array> {
+  let skip = skipOctets
+  for await (const piece of octets) {
+    if (skip < piece.length) yield piece.subarray(skip)
+    skip = Math.max(0, skip - piece.length)
+  }
+}
+
+function later(diagnostic: string, cause?: unknown): GatewayError {
+  return new GatewayError("MESH_LATER", diagnostic, { cause })
+}
+
+function gone(diagnostic: string): GatewayError {
+  return new GatewayError("MESH_GONE", diagnostic)
 }
 
 /** Whoever gives out an octet now and then must not hold an attempt at delivery for as long as he likes. */

@@ -79,6 +79,8 @@ export interface KeyserverMail {
 
 /** Where mail of our people is stored. */
 export interface Mailboxes {
+  /** It reads a message from the first octet to the last and waits for each, however long: {@link Prepared.once} is asked for where there is one. */
+  readonly isPatient?: true
   /** `name` is stable for a (message, account): storing it again must not double it. `repeated`: an earlier attempt may have stored it. */
   deliver(
     account: string,

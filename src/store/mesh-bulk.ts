@@ -15,8 +15,10 @@ export interface BulkFile {
 /** A mail that is being fetched: what is there so far, and where more goes. */
 export interface BulkPart {
   readonly sizeOctets: number
-  /** Adds octets; what has come by the time that the source fails is kept. */
-  append(source: AsyncIterable<Uint8Array>): Promise<void>
+  /** What is there so far. */
+  content(): AsyncIterable<Uint8Array>
+  /** Passes octets on and adds them, in pieces of some length; what has come by the time that the source fails is kept, and passed on. */
+  keep(source: AsyncIterable<Uint8Array>): AsyncIterable<Uint8Array>
   /** Begins anew. */
   clear(): Promise<void>
   /** It is whole. */
@@ -76,15 +78,11 @@ export class MeshBulk {
     const path = this.#path("incoming", name)
     if (path === null) throw new GatewayError("MESH_UNPUBLISHED", "mesh: no folder to fetch long mail into")
     const part = `${path}.part`
+    const sizeOctets = (await statOf(part))?.size ?? 0
     return {
-      sizeOctets: (await statOf(part))?.size ?? 0,
-      append: async (source) => {
-        try {
-          await pipeline(source, createWriteStream(part, { flags: "a", mode: 0o600 }))
-        } finally {
-          if ((await statOf(part)) !== null) await utimes(part, until, until)
-        }
-      },
+      sizeOctets,
+      content: () => (sizeOctets === 0 ? nothing() : reading(part, 0, sizeOctets)),
+      keep: (source) => kept(part, source, until),
       clear: () => unlinkIfThere(part),
       finish: () => rename(part, path),
     }
@@ -93,7 +91,9 @@ export class MeshBulk {
   /** It is stored, or was not what it should be. */
   async discard(name: string): Promise<void> {
     const path = this.#path("incoming", name)
-    if (path !== null) await unlinkIfThere(path)
+    if (path === null) return
+    await unlinkIfThere(`${path}.part`)
+    await unlinkIfThere(path)
   }
 
   /** Removes what nobody comes for any more. @returns how many files */
@@ -105,8 +105,7 @@ export class MeshBulk {
         const path = join(folder ?? "", file)
         const known = await statOf(path)
         // What is just being written has the time of its last octet.
-        const isWritten = kind === "published" && file.endsWith(".part")
-        const graceMs = isWritten ? LEFTOVER_MS : 0
+        const graceMs = file.endsWith(".part") ? LEFTOVER_MS : 0
         if (known === null || known.mtimeMs + graceMs > now.getTime()) continue
         await unlinkIfThere(path)
         removed += 1
@@ -141,6 +140,54 @@ export function isBulkName(name: string): boolean {
 async function* reading(path: string, start: number, to: number): AsyncGenerator<Uint8Array> {
   const file = await open(path, "r")
   yield* createReadStream("", { fd: file, start, end: to - 1, highWaterMark: READ_OCTETS })
+}
+
+/** Adds to a file what passes by: each piece is written while whoever takes it works on it. */
+async function* kept(path: string, source: AsyncIterable<Uint8Array>, until: Date): AsyncGenerator<Uint8Array> {
+  const file = await open(path, "a", 0o600)
+  let written: Promise<unknown> = Promise.resolve()
+  try {
+    for await (const piece of inLongPieces(source)) {
+      await written
+      written = file.appendFile(piece)
+      // Asked for below, or by the next piece.
+      written.catch(() => undefined)
+      yield piece
+    }
+    await written
+  } finally {
+    await written.catch(() => undefined)
+    await file.utimes(until, until)
+    await file.close()
+  }
+}
+
+/** A socket gives 16 KiB at a time. What there is when the source fails comes before its error. */
+async function* inLongPieces(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  let pieces: Uint8Array[] = []
+  let size = 0
+  const taken = (): Uint8Array => {
+    const piece = Buffer.concat(pieces)
+    pieces = []
+    size = 0
+    return piece
+  }
+  const octets = source[Symbol.asyncIterator]()
+  try {
+    for (;;) {
+      const next = await octets.next()
+      if (next.done) break
+      pieces.push(next.value)
+      size += next.value.length
+      if (size >= READ_OCTETS) yield taken()
+    }
+  } catch (error) {
+    if (size > 0) yield taken()
+    throw error
+  } finally {
+    await octets.return?.()
+  }
+  if (size > 0) yield taken()
 }
 
 async function* nothing(): AsyncGenerator<Uint8Array> {}

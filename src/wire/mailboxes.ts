@@ -30,6 +30,7 @@ export function mailboxesOf(core: Core, store: MailStore, relay: Relay): Mailbox
 /** Mail of our people into the embedded store. */
 export function embeddedMailboxes(store: MailStore): Mailboxes {
   return {
+    isPatient: true,
     async deliver(account, message, { name, receivedAt, repeated, quarantine }) {
       const once = message.once?.()
       await store.deliver(account, {

@@ -4,10 +4,10 @@ import { contentIdentifier } from "../crypto/udf/symmetric.ts"
 import { GatewayError } from "../errors.ts"
 import type { MailStatement } from "../mesh/mail/statement.ts"
 import { MeshClient } from "../mesh-out/client.ts"
-import { fetchBulk } from "../mesh-out/fetch.ts"
+import { type BulkSource, fetchBulk } from "../mesh-out/fetch.ts"
 import { dnsAddresses } from "../net/addresses.ts"
 import { HttpsPeers } from "../net/https-peers.ts"
-import type { FetchedMail, MeshMail, MeshSender } from "../pipeline/mesh/ports.ts"
+import type { MeshMail, MeshSender, PublishedMail } from "../pipeline/mesh/ports.ts"
 import { type MeshAccount, MeshAccounts } from "../store/mesh-accounts.ts"
 import type { MeshBulk } from "../store/mesh-bulk.ts"
 import { type MeshHost, openConnectedHost } from "../store/mesh-host.ts"
@@ -48,7 +48,7 @@ export function meshMailOf(core: Core, stack: AsyncDisposableStack): MeshMail | 
     ...keys,
     publish: (name, envelope) => bulk.publish(name, envelope, laterBy(now(), config.limits.queueLifetimeMs + DAY_MS)),
     withdraw: (name) => bulk.withdraw(name),
-    fetch: (statement, signal) => fetchMail(statement, { bulk, peers, domain, now }, signal),
+    published: (statement, signal) => publishedMail(statement, { bulk, peers, domain, now }, signal),
     post: (message, { profile, service: to }, signal) => client.post(message, profile.address, to, signal),
   }
 }
@@ -74,25 +74,29 @@ interface FetchParts {
   readonly now: () => Date
 }
 
-async function fetchMail(
+async function publishedMail(
   { body, payloadOctets }: MailStatement,
   { bulk, peers, domain, now }: FetchParts,
   signal: AbortSignal,
-): Promise<FetchedMail> {
+): Promise<PublishedMail> {
   if (body.kind !== "published") throw new GatewayError("STATE_CORRUPT", "mesh: mail is published nowhere")
   const name = contentIdentifier(body.locator.udf.text)
   // Of one of our people to another.
   const own = body.locator.domain === domain ? await bulk.published(name, now()) : null
-  if (own !== null) return { kind: "here", content: () => own.content(), discard: () => bulk.withdraw(name) }
-  if ((await bulk.incoming(name, now())) === null) {
-    const url = new URL(`https://${body.locator.domain}${MESH_PATH}bulk/${name}`)
-    const part = () => bulk.part(name, laterBy(now(), INCOMING_MS))
-    const fetched = await fetchBulk(url, part, payloadOctets + FRAME_OCTETS + payloadOctets / 16, peers, signal)
-    if (fetched.kind !== "whole") return fetched
+  if (own !== null) return { content: () => own.content(), discard: () => bulk.withdraw(name) }
+  const source: BulkSource = {
+    url: new URL(`https://${body.locator.domain}${MESH_PATH}bulk/${name}`),
+    part: () => bulk.part(name, laterBy(now(), INCOMING_MS)),
+    maxOctets: payloadOctets + FRAME_OCTETS + payloadOctets / 16,
+    peers,
   }
-  const here = await bulk.incoming(name, now())
-  if (here === null) return { kind: "later", diagnostic: "what was fetched is gone again" }
-  return { kind: "here", content: () => here.content(), discard: () => bulk.discard(name) }
+  return {
+    async *content() {
+      const here = await bulk.incoming(name, now())
+      yield* here === null ? fetchBulk(source, signal) : here.content()
+    },
+    discard: () => bulk.discard(name),
+  }
 }
 
 function laterBy(from: Date, ms: number): Date {

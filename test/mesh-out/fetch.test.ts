@@ -3,7 +3,7 @@ import { readdir } from "node:fs/promises"
 import { connect, createServer as createTcp } from "node:net"
 import { join } from "node:path"
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest"
-import { digestOf } from "../../src/crypto/primitives/hash.ts"
+import { digestOf, sha512 } from "../../src/crypto/primitives/hash.ts"
 import { fetchBulk } from "../../src/mesh-out/fetch.ts"
 import type { HttpsPeers, PeerRules } from "../../src/net/https-peers.ts"
 import { isBulkName, MeshBulk } from "../../src/store/mesh-bulk.ts"
@@ -47,20 +47,31 @@ function bulkIn(path: string): MeshBulk {
 }
 const part = () => to.part(NAME, LATER)
 const peers = (rules: Partial<PeerRules> = {}): HttpsPeers => stack.use(site.peers(rules))
-const fetch = (using = peers(), maxOctets = 4_000_000, at = url) => fetchBulk(at, part, maxOctets, using, signal)
+const coming = (using = peers(), maxOctets = 4_000_000, at = url, limitMs?: number, until = signal) =>
+  fetchBulk({ url: at, part, maxOctets, peers: using }, until, limitMs)
+/** Digest of what has come by the end, both as it passed and as it was kept. */
+async function fetch(...how: Parameters<typeof coming>): Promise<string> {
+  const passed = await digestOfAll(coming(...how))
+  expect(await digestOfWhole(to)).toBe(passed)
+  return passed
+}
 
-async function digestOfWhole(bulk: MeshBulk): Promise<string> {
+async function digestOfAll(content: AsyncIterable<Uint8Array>): Promise<string> {
   const digest = digestOf("sha512")
-  const file = await bulk.incoming(NAME, NOW)
-  if (file === null) return "nothing"
-  for await (const piece of file.content()) digest.update(piece)
+  for await (const piece of content) digest.update(piece)
   return Buffer.from(digest.digest()).toString("hex")
 }
-const wanted = (() => {
-  const digest = digestOf("sha512")
-  digest.update(OCTETS)
-  return Buffer.from(digest.digest()).toString("hex")
-})()
+
+async function digestOfWhole(bulk: MeshBulk): Promise<string> {
+  const file = await bulk.incoming(NAME, NOW)
+  return file === null ? "nothing" : digestOfAll(file.content())
+}
+const wanted = Buffer.from(sha512(OCTETS)).toString("hex")
+
+/** What came before, of an attempt that was killed. */
+async function came(octets: Uint8Array): Promise<void> {
+  await digestOfAll((await part()).keep(inPieces(octets, 65_536)))
+}
 
 /** Connections to the site that end when so many octets have come through. */
 async function cutting(afterOctets: number, times: number) {
@@ -89,35 +100,66 @@ async function cutting(afterOctets: number, times: number) {
 
 describe("published mail", () => {
   test("is fetched whole, and its publisher knows", async () => {
-    expect(await fetch()).toEqual({ kind: "whole" })
-    expect(await digestOfWhole(to)).toBe(wanted)
+    expect(await fetch()).toBe(wanted)
     expect(pulled).toEqual([NAME])
   })
 
   test("goes on where it broke off, as often as that is, and begins nothing twice", async () => {
     const port = await cutting(500_000, 3)
-    expect(await fetch(peers({ port }))).toEqual({ kind: "whole" })
-    expect(await digestOfWhole(to)).toBe(wanted)
+    expect(await fetch(peers({ port }))).toBe(wanted)
   })
 
-  test("nothing comes: later, and what had come stays for then", async () => {
-    const port = await cutting(600_000, 100)
-    const using = peers({ port })
-    // The publisher goes away when it has given out something.
-    const first = await fetchBulk(url, part, 4_000_000, using, signal)
-    expect(first.kind).toBe("whole")
-    const none = await cutting(0, 100)
-    to = bulkIn(folder.file("to-none"))
-    expect(await fetch(peers({ port: none }))).toMatchObject({ kind: "later" })
-    await (await part()).append(inPieces(OCTETS.subarray(0, 1_000_000), 65_536))
-    expect(await fetch()).toEqual({ kind: "whole" })
-    expect(await digestOfWhole(to)).toBe(wanted)
+  test("nothing comes: later", async () => {
+    const port = await cutting(0, 100)
+    await expect(fetch(peers({ port }))).rejects.toMatchObject({ code: "MESH_LATER" })
+  })
+
+  test("what had come stays, and stands before the rest", async () => {
+    await came(OCTETS.subarray(0, 1_000_000))
+    expect(await fetch()).toBe(wanted)
+  })
+
+  test("what has come by the time that it breaks off is kept to the last octet", async () => {
+    const breaking = (async function* () {
+      yield OCTETS.subarray(0, 400_000)
+      yield OCTETS.subarray(400_000, 500_001)
+      throw new Error("broken")
+    })()
+    const passed: Uint8Array[] = []
+    const keeping = async () => {
+      for await (const piece of (await part()).keep(breaking)) passed.push(piece)
+    }
+    await expect(keeping()).rejects.toThrow("broken")
+    expect([Buffer.concat(passed).length, (await part()).sizeOctets]).toEqual([500_001, 500_001])
+  })
+
+  test("whoever reads it stops: what has come stays for the next", async () => {
+    for await (const piece of coming()) if (piece.length > 0) break
+    expect((await part()).sizeOctets).toBeGreaterThan(0)
+    expect(await fetch()).toBe(wanted)
+  })
+
+  test("its publisher knows no ranges: what came before is not taken twice", async () => {
+    await came(OCTETS.subarray(0, 1_000_000))
+    const asked: (string | undefined)[] = []
+    const using = {
+      ask: async ({ fields }: { fields?: Readonly<Record<string, string>> }) => {
+        asked.push(fields?.["range"])
+        return {
+          status: 200,
+          headers: { "content-length": String(OCTETS.length) },
+          body: inPieces(OCTETS, 30_000),
+          discard: () => undefined,
+        }
+      },
+    } as unknown as HttpsPeers
+    expect(await fetch(using)).toBe(wanted)
+    expect(asked).toEqual(["bytes=1000000-"])
   })
 
   test("is there already, but for its name: whole", async () => {
-    await (await part()).append(inPieces(OCTETS, 65_536))
-    expect(await fetch()).toEqual({ kind: "whole" })
-    expect(await digestOfWhole(to)).toBe(wanted)
+    await came(OCTETS)
+    expect(await fetch()).toBe(wanted)
   })
 
   test("its publisher takes his time: later, however long he would go on", async () => {
@@ -125,32 +167,42 @@ describe("published mail", () => {
     await once(idle, "listening")
     stack.defer(() => void idle.close())
     const using = peers({ port: (idle.address() as { port: number }).port })
-    const diagnostic = `${HOST}: is not through after 0.05 s`
-    expect(await fetchBulk(url, part, 4_000_000, using, signal, 50)).toEqual({ kind: "later", diagnostic })
-    await expect(fetchBulk(url, part, 4_000_000, using, AbortSignal.abort(new Error("ended")), 50)).rejects.toThrow(
-      "ended",
-    )
+    const waiting = (until: AbortSignal) => digestOfAll(coming(using, 4_000_000, url, 50, until))
+    await expect(waiting(signal)).rejects.toMatchObject({
+      code: "MESH_LATER",
+      message: `${HOST}: is not through after 0.05 s`,
+    })
+    await expect(waiting(AbortSignal.abort(new Error("ended")))).rejects.toThrow("ended")
   })
 
   test("there is more than is published: it begins anew, next time", async () => {
-    await (await part()).append(inPieces(new Uint8Array(OCTETS.length + 5), 65_536))
-    expect(await fetch()).toMatchObject({ kind: "later" })
+    await came(new Uint8Array(OCTETS.length + 5))
+    await expect(fetch()).rejects.toMatchObject({ code: "MESH_LATER" })
     expect((await part()).sizeOctets).toBe(0)
   })
 
   test("is longer than was stated: not taken, whoever says so", async () => {
-    expect(await fetch(peers(), 1_000_000)).toMatchObject({ kind: "gone" })
+    await expect(fetch(peers(), 1_000_000)).rejects.toMatchObject({ code: "MESH_GONE" })
     expect((await part()).sizeOctets).toBe(0)
   })
 
   test("is not there: gone", async () => {
     const other = new URL(url.href.replace("MAAA", "MAAB"))
-    expect(await fetch(peers(), 4_000_000, other)).toMatchObject({ kind: "gone" })
+    await expect(fetch(peers(), 4_000_000, other)).rejects.toMatchObject({ code: "MESH_GONE" })
+  })
+
+  test("was not what it should be: all of it is let go", async () => {
+    await came(OCTETS.subarray(0, 1_000))
+    await to.discard(NAME)
+    expect((await part()).sizeOctets).toBe(0)
+    await fetch()
+    await to.discard(NAME)
+    expect(await to.incoming(NAME, NOW)).toBeNull()
   })
 
   test.each(["..%2f..%2fetc", "x", "MAAA", `${NAME}.part`])("%s is no name", async (name) => {
     const other = new URL(`https://${HOST}/.well-known/mmm/bulk/${name}`)
-    expect(await fetch(peers(), 4_000_000, other)).toMatchObject({ kind: "gone" })
+    await expect(fetch(peers(), 4_000_000, other)).rejects.toMatchObject({ code: "MESH_GONE" })
   })
 })
 
@@ -174,6 +226,13 @@ describe("its time", () => {
     await bulk.pulled(NAME, LATER)
     expect(await bulk.published(NAME, new Date(soon.getTime() + 1_000))).toBeNull()
     expect(await bulk.published(NAME, NOW)).not.toBeNull()
+  })
+
+  test("what is just being fetched is not swept, what nobody goes on with is", async () => {
+    const bulk = bulkIn(folder.file("coming"))
+    for await (const _ of (await bulk.part(NAME, NOW)).keep(inPieces(OCTETS.subarray(0, 10), 10)));
+    expect(await bulk.sweep(new Date(NOW.getTime() + 60_000))).toBe(0)
+    expect(await bulk.sweep(new Date(NOW.getTime() + 90_000_000))).toBe(1)
   })
 
   test("a writer that fails leaves nothing under the name", async () => {

@@ -44,8 +44,6 @@ export async function storeOverMesh(
   if (verdict === null) return null
   const { statement } = verdict
   const body = await bodyOf(statement, parties.mesh, signal)
-  // It was published a moment ago.
-  if (body.kind !== "here") return null
   const field = `${onSignature ?? ""}${verdictField(gateway.hostname, verdict)}`
   const arrived: SpoolEntry = {
     ...entry,

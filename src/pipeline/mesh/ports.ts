@@ -36,17 +36,16 @@ export type Posting =
   | { readonly kind: "refused"; readonly diagnostic: string }
   | { readonly kind: "later"; readonly diagnostic: string }
 
-/** A published mail, as far as it has been fetched. */
-export type FetchedMail =
-  | {
-      readonly kind: "here"
-      /** The envelope from its beginning, as often as wanted; nobody has verified it. */
-      content(): AsyncIterable<Uint8Array>
-      /** It has been stored, or is not what it should be: the next fetch begins anew. */
-      discard(): Promise<void>
-    }
-  | { readonly kind: "later"; readonly diagnostic: string }
-  | { readonly kind: "gone"; readonly diagnostic: string }
+/** A published mail. */
+export interface PublishedMail {
+  /**
+   * The envelope from its beginning, as often as wanted; nobody has verified it. What is not here yet is fetched while it is read, and kept.
+   * @throws GatewayError MESH_LATER, MESH_GONE
+   */
+  content(): AsyncIterable<Uint8Array>
+  /** It has been stored, or is not what it should be: the next fetch begins anew. */
+  discard(): Promise<void>
+}
 
 /** The Mesh, as attempts at delivery know it. */
 export interface MeshMail {
@@ -64,7 +63,7 @@ export interface MeshMail {
   readonly publish: PublishMail
   /** Nobody will come for what was published under this name. */
   withdraw(name: string): Promise<void>
-  fetch(statement: MailStatement, signal: AbortSignal): Promise<FetchedMail>
+  published(statement: MailStatement, signal: AbortSignal): Promise<PublishedMail>
   post(message: Uint8Array, route: MeshRoute, signal: AbortSignal): Promise<Posting>
 }
 

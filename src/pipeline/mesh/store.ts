@@ -17,7 +17,7 @@ import type { Result } from "../ports.ts"
 import { collect } from "../prepared.ts"
 import { deferred, failed, stored } from "../settle.ts"
 import { storedName, trace } from "../stored-mail.ts"
-import type { FetchedMail, MeshMail } from "./ports.ts"
+import type { MeshMail, PublishedMail } from "./ports.ts"
 
 /** Stores a mail that came over the Mesh. It was verified before it was accepted, and is opened by nobody here. */
 export async function storeMeshMail(
@@ -32,8 +32,6 @@ export async function storeMeshMail(
     return { ...deferred(job.recipient, "4.3.5", "mail came over the Mesh, which is off"), fault: true }
   const { statement } = readMail(await collect(message.content()))
   const body = await bodyOf(statement, mesh, signal)
-  if (body.kind === "later") return deferred(job.recipient, "4.4.1", body.diagnostic)
-  if (body.kind === "gone") return failed(job.recipient, "5.4.7", body.diagnostic)
   const result = await storeSealedMail({ statement, content: body.content }, message.entry, job, gateway, signal)
   if (result.kind !== "retry" || result.status.status === ALTERED) await body.discard()
   return result
@@ -44,9 +42,9 @@ export async function bodyOf(
   { body, ...rest }: MailStatement,
   mesh: MeshMail,
   signal: AbortSignal,
-): Promise<FetchedMail> {
-  if (body.kind === "published") return mesh.fetch({ ...rest, body }, signal)
-  return { kind: "here", content: () => once(body.envelope), discard: async () => undefined }
+): Promise<PublishedMail> {
+  if (body.kind === "published") return mesh.published({ ...rest, body }, signal)
+  return { content: () => once(body.envelope), discard: async () => undefined }
 }
 
 /** A mail whose statement has been verified, and its envelope. */
@@ -69,6 +67,7 @@ export async function storeSealedMail(
   const form = formOf(mail, account, gateway.mesh)
   if (form === null) return failed(job.recipient, "5.7.5", "it is encrypted to no key of the account")
   try {
+    if (gateway.mailboxes.isPatient !== true) await readThrough(mail)
     const shown = outerFields(Buffer.concat(outsideOf(mail.statement)), rest.subject)
     const outside = [...trace(entry), Buffer.from(entry.authentication?.field ?? ""), ...shown]
     const protectedMail = await marked("unknown", outside, form, rest)
@@ -83,9 +82,17 @@ export async function storeSealedMail(
       ? stored(job.recipient, `stored for ${account}, ${form.format} by its sender`)
       : result
   } catch (error) {
-    if (!(error instanceof GatewayError) || !ALTERATIONS.has(error.code)) throw error
-    return deferred(job.recipient, ALTERED, error.message)
+    if (!(error instanceof GatewayError)) throw error
+    if (error.code === "MESH_LATER") return deferred(job.recipient, "4.4.1", error.message)
+    if (error.code === "MESH_GONE") return failed(job.recipient, "5.4.7", error.message)
+    if (ALTERATIONS.has(error.code)) return deferred(job.recipient, ALTERED, error.message)
+    throw error
   }
+}
+
+/** Has all of it here before a store is asked to take it, which would not wait for the rest. */
+async function readThrough({ statement, content }: SealedMail): Promise<void> {
+  if (statement.body.kind === "published") for await (const _ of content());
 }
 
 /** A mail as it is stored: its MIME fields and its body. */

@@ -57,9 +57,9 @@ async function stored({ mail = entity(), origin = submission, mesh = {}, policy 
     senderOf: (one) => (one === ALICE ? { profile: alice.profile, device: outgoing.device } : null),
     recipientOf: (one) => (one === BOB ? { profile: bob.profile, certificate: bobRecipient } : null),
     publish: async (name, envelope) => void kept.set(name, await joined(envelope)),
-    fetch: async () => {
+    published: async () => {
       const [[name, envelope] = ["", new Uint8Array()]] = kept
-      return { kind: "here", content: () => inPieces(envelope, 10_000), discard: async () => void kept.delete(name) }
+      return { content: () => inPieces(envelope, 10_000), discard: async () => void kept.delete(name) }
     },
     ...mesh,
   })

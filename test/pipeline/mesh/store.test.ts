@@ -6,11 +6,14 @@ import { openOpenPgp } from "../../../src/crypto/openpgp/open.ts"
 import { p256Pkcs8 } from "../../../src/crypto/primitives/p256.ts"
 import { cmsRecryptor } from "../../../src/crypto/recryption/cms.ts"
 import { RecryptionStream } from "../../../src/crypto/recryption/stream.ts"
+import { GatewayError } from "../../../src/errors.ts"
 import { shownFields } from "../../../src/mesh/mail/shown.ts"
 import { parseFields } from "../../../src/mime/header.ts"
 import { MarkerCheck } from "../../../src/pipeline/marker.ts"
-import type { FetchedMail, MeshMail } from "../../../src/pipeline/mesh/ports.ts"
+import type { MeshMail, PublishedMail } from "../../../src/pipeline/mesh/ports.ts"
 import { deliver } from "../../../src/pipeline/pipeline.ts"
+import type { Mailboxes } from "../../../src/pipeline/ports.ts"
+import { stored } from "../../../src/pipeline/settle.ts"
 import { jobFor } from "../../../src/queue/queue.ts"
 import { peer, run, temporaryFolder } from "../../harness/peers.ts"
 import { inPieces } from "../../harness/pieces.ts"
@@ -40,8 +43,8 @@ async function kept(mail: Sealed): Promise<Kept> {
   return first
 }
 
-async function delivered(mail: Sealed, fetched?: FetchedMail) {
-  const mesh = meshMail(fetched === undefined ? {} : { fetch: async () => fetched })
+async function delivered(mail: Sealed, fetched?: PublishedMail) {
+  const mesh = meshMail(fetched === undefined ? {} : { published: async () => fetched })
   const { gateway, seen } = gatewayWith(opened(await kept(mail)), mesh)
   const outcome = await deliver(job, gateway, signal)
   return { outcome, seen }
@@ -50,9 +53,8 @@ async function delivered(mail: Sealed, fetched?: FetchedMail) {
 const der = (message: Uint8Array) => Buffer.from(text(bodyOf(message)), "base64")
 
 /** What was published, for as long as it is wanted. */
-function published(envelope: Uint8Array, discarded: string[] = []): FetchedMail {
+function published(envelope: Uint8Array, discarded: string[] = []): PublishedMail {
   return {
-    kind: "here",
     content: () => inPieces(envelope, 10_000),
     discard: async () => void discarded.push("discarded"),
   }
@@ -220,14 +222,48 @@ describe("mail that is published", async () => {
     expect([outcome.kind, seen.mails, discarded]).toEqual(["retry", [], ["discarded"]])
   })
 
-  test("not to be had now: later", async () => {
-    const { outcome } = await delivered(mail, { kind: "later", diagnostic: "timed out" })
-    expect(outcome.kind).toBe("retry")
+  const unfinished = (code: "MESH_LATER" | "MESH_GONE", discarded: string[]): PublishedMail => ({
+    ...published(envelope, discarded),
+    async *content() {
+      yield* inPieces(envelope.subarray(0, envelope.length - 1_000), 10_000)
+      throw new GatewayError(code, "timed out")
+    },
+  })
+
+  test("not to be had to its end now: nothing is stored, later, and what came stays", async () => {
+    const discarded: string[] = []
+    const { outcome, seen } = await delivered(mail, unfinished("MESH_LATER", discarded))
+    expect([outcome.kind, seen.mails, discarded]).toEqual(["retry", [], []])
   })
 
   test("gone: its sender is told", async () => {
-    const { outcome, seen } = await delivered(mail, { kind: "gone", diagnostic: "404" })
-    expect(outcome.kind).toBe("failed")
+    const discarded: string[] = []
+    const { outcome, seen } = await delivered(mail, unfinished("MESH_GONE", discarded))
+    expect([outcome.kind, seen.mails, discarded]).toEqual(["failed", [], ["discarded"]])
     expect(seen.reports).toHaveLength(1)
+  })
+
+  test("a store that does not wait is asked when all of it is here; one that does reads it once", async () => {
+    const readings = async (isPatient: boolean) => {
+      const [all, mesh] = [await kept(mail), published(envelope)]
+      const log: string[] = []
+      const content = () => {
+        log.push("read")
+        return mesh.content()
+      }
+      const { gateway } = gatewayWith(opened(all), meshMail({ published: async () => ({ ...mesh, content }) }))
+      const mailboxes: Mailboxes = {
+        ...(isPatient ? { isPatient } : {}),
+        async deliver(account, message) {
+          log.push("asked")
+          for await (const _ of (isPatient && message.once?.().content) || message.content());
+          return stored(account, "stored")
+        },
+      }
+      await deliver(job, { ...gateway, mailboxes }, signal)
+      return log
+    }
+    expect(await readings(true)).toEqual(["asked", "read"])
+    expect((await readings(false)).slice(0, 2)).toEqual(["read", "asked"])
   })
 })

@@ -102,7 +102,7 @@ export function meshMail(options: Partial<MeshMail> = {}): MeshMail {
     openPgpKeysOf: () => [],
     publish: fail,
     withdraw: fail,
-    fetch: fail,
+    published: fail,
     post: fail,
     ...options,
   }
