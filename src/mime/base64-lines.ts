@@ -60,15 +60,16 @@ export class Base64LineEncoder {
   }
 
   /**
-   * The first `lines` full lines of `octets`, with `spare` octets left free behind them. Encoded at once and copied line by line:
-   * 600 MB/s on one core; a look-up table of character pairs in JavaScript does 430.
+   * The first `lines` full lines of `octets`, with `spare` octets left free behind them. Encoded some hundred lines at a time and copied line by line:
+   * 1.7 GB/s on one core; encoded at once 0.7, since V8 takes pages for each long string; a look-up table of character pairs in JavaScript does 0.4.
    */
   #encode(octets: Uint8Array, lines: number, spare: number): Uint8Array {
     const source = Buffer.from(octets.buffer, octets.byteOffset, lines * LINE_OCTETS)
     // Memory outside of the heap is what makes V8 collect all of it: none is taken that need not be.
     if (this.#characters.length < lines * 76) this.#characters = Buffer.allocUnsafe(lines * 76)
     const characters = this.#characters
-    characters.write(source.toString("base64"), "latin1")
+    for (let at = 0, from = 0; from < source.length; from += STRING_OCTETS)
+      at += characters.write(source.toString("base64", from, from + STRING_OCTETS), at, "latin1")
     const out = Buffer.allocUnsafe(lines * LINE_LENGTH + spare)
     for (let line = 0, to = 0, from = 0; line < lines; line++, from += 76) {
       characters.copy(out, to, from, from + 76)
@@ -80,6 +81,8 @@ export class Base64LineEncoder {
   }
 }
 
+/** What is encoded as one string: whole lines. */
+const STRING_OCTETS = 256 * LINE_OCTETS
 const EMPTY = new Uint8Array(0)
 const CR = 13
 const LF = 10

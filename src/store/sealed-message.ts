@@ -36,8 +36,11 @@ export interface SealedTarget extends AsyncDisposable {
 /** Octets of a sealed message at any place. */
 export interface SealedSource {
   readonly sizeOctets: number
-  /** @returns fewer octets, possibly none, where the message has no more */
-  at(position: number, octets: number): Uint8Array | Promise<Uint8Array>
+  /**
+   * @param room for so many octets: whoever has to put them somewhere puts them there
+   * @returns fewer octets, possibly none, where the message has no more
+   */
+  at(position: number, octets: number, room?: Uint8Array): Uint8Array | Promise<Uint8Array>
   close(): Promise<void>
 }
 
@@ -113,13 +116,19 @@ async function opened(
   return { entry, content: () => contentOf(source, id, opener, layout), [Symbol.asyncDispose]: () => source.close() }
 }
 
+/** Chunks are read some at a time, into the same room: what is opened of them is elsewhere. */
 async function* contentOf(source: SealedSource, id: string, opener: Opener, layout: Layout): AsyncIterable<Uint8Array> {
-  for (let index = 0; index < layout.chunks; index++) {
-    const last = index === layout.chunks - 1
-    const octets = last ? layout.sizeOctets - index * CHUNK_OCTETS + TAG_OCTETS : SEALED_CHUNK_OCTETS
-    const sealed = await readAt(source, id, HEAD_OCTETS + index * SEALED_CHUNK_OCTETS, octets)
-    const content = verified(id, () => opener.chunk(sealed, index, last))
-    if (content.length > 0) yield content
+  const sealedOctets = layout.sizeOctets + layout.chunks * TAG_OCTETS
+  const room = sealedOctets > SEALED_CHUNK_OCTETS ? Buffer.allocUnsafeSlow(READ_OCTETS) : undefined
+  for (let from = 0; from < sealedOctets; from += READ_OCTETS) {
+    const octets = Math.min(READ_OCTETS, sealedOctets - from)
+    const sealed = await readAt(source, id, HEAD_OCTETS + from, octets, room)
+    for (let at = 0; at < octets; at += SEALED_CHUNK_OCTETS) {
+      const index = (from + at) / SEALED_CHUNK_OCTETS
+      const chunk = sealed.subarray(at, at + SEALED_CHUNK_OCTETS)
+      const content = verified(id, () => opener.chunk(chunk, index, index === layout.chunks - 1))
+      if (content.length > 0) yield content
+    }
   }
 }
 
@@ -156,9 +165,15 @@ class Gathered {
   }
 }
 
-async function readAt(source: SealedSource, id: string, position: number, octets: number): Promise<Uint8Array> {
+async function readAt(
+  source: SealedSource,
+  id: string,
+  position: number,
+  octets: number,
+  room?: Uint8Array,
+): Promise<Uint8Array> {
   if (position < 0) throw corrupt(id)
-  const found = await source.at(position, octets)
+  const found = await source.at(position, octets, room)
   if (found.length !== octets) throw corrupt(id)
   return found
 }
@@ -175,3 +190,6 @@ function verified<T>(id: string, act: () => T): T {
 function corrupt(id: string, cause?: unknown): GatewayError {
   return new GatewayError("SPOOL_CORRUPT", `spool ${id}: what rests is not as it was written`, { cause })
 }
+
+/** A trip to the disk costs as much as to open a chunk. */
+const READ_OCTETS = 4 * SEALED_CHUNK_OCTETS

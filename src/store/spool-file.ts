@@ -79,8 +79,8 @@ export function openFileSource(path: string): SealedSource | "erased" | null {
   }
   return {
     sizeOctets,
-    async at(position, octets) {
-      const buffer = Buffer.allocUnsafe(octets)
+    async at(position, octets, room) {
+      const buffer = room ?? Buffer.allocUnsafe(octets)
       return buffer.subarray(0, (await readFile(descriptor, buffer, 0, octets, position)).bytesRead)
     },
     close: () => closeFile(descriptor),
