@@ -22,9 +22,12 @@ export interface Delivery {
   readonly uniqueName: string
   readonly seconds: number
   readonly sizeOctets: number
+  /** A piece of what is longer than {@link WHOLE_OCTETS} is good until the next is asked for. */
   readonly content: AsyncIterable<Uint8Array>
   /** What is written over blanks in the content, when all of it has been read. */
   readonly missing?: () => { readonly at: number; readonly octets: Uint8Array }
+  /** Line ends in it that lack their CR, where that is known; else they are counted. */
+  readonly bareLineEnds?: number
   /** Maildir flag letters; with any the file goes to cur/. */
   readonly letters: string
   /** INTERNALDATE; kept as the time of the file. */
@@ -130,13 +133,13 @@ async function writeTemporary(
   }
 }
 
-async function writeContent(file: number, { sizeOctets, content, missing }: Delivery): Promise<number> {
+async function writeContent(file: number, { sizeOctets, content, missing, bareLineEnds }: Delivery): Promise<number> {
   const bare = new BareLineEnds()
   const pieces: Uint8Array[] = []
   let octets = 0
   for await (const piece of content) {
     octets += piece.length
-    bare.push(piece)
+    if (bareLineEnds === undefined) bare.push(piece)
     if (octets > sizeOctets) break
     if (sizeOctets <= WHOLE_OCTETS) pieces.push(piece)
     else await writeAll(file, piece)
@@ -146,7 +149,7 @@ async function writeContent(file: number, { sizeOctets, content, missing }: Deli
   const whole = pieces.length === 1 && pieces[0] ? pieces[0] : Buffer.concat(pieces)
   for (let at = 0; at < whole.length; ) at += writeSync(file, whole, at)
   if (missing !== undefined) writeOver(file, missing())
-  return octets + bare.count
+  return octets + (bareLineEnds ?? bare.count)
 }
 
 function writeOver(file: number, { at, octets }: { readonly at: number; readonly octets: Uint8Array }): void {

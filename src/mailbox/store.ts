@@ -20,6 +20,8 @@ export interface NewMessage {
   readonly content: AsyncIterable<Uint8Array>
   /** As {@link Delivery.missing}. */
   readonly missing?: NonNullable<Delivery["missing"]>
+  /** As {@link Delivery.bareLineEnds}. */
+  readonly bareLineEnds?: number
   /** INTERNALDATE. */
   readonly internalDate: Date
   /** An earlier attempt may have stored it: look first, and do nothing when it is there. */

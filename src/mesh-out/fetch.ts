@@ -6,7 +6,7 @@ export interface FetchedPart {
   readonly sizeOctets: number
   /** What has come. */
   content(): AsyncIterable<Uint8Array>
-  /** Passes octets on and adds them to what has come; what there is by the time that the source fails is kept, and passed on. */
+  /** Passes octets on and adds them to what has come; what there is by the time that the source fails, or nobody takes any more, is kept. */
   keep(source: AsyncIterable<Uint8Array>): AsyncIterable<Uint8Array>
   clear(): Promise<void>
   finish(): Promise<void>
@@ -73,7 +73,7 @@ async function* rest(
   const step = stepOf(answer, haveOctets)
   if (step.kind === "octets" && step.totalOctets <= maxOctets) {
     const octets = exactly(answer.body, step.totalOctets - step.from)
-    yield* (await part()).keep(behind(octets, haveOctets - step.from))
+    yield* (await part()).keep(step.from === haveOctets ? octets : behind(octets, haveOctets))
     return
   }
   answer.discard()

@@ -5,6 +5,7 @@ import type { Envelope, Recipient } from "../message/envelope.ts"
 import type { PolicyRules } from "../profiles/policy.ts"
 import type { Job } from "../queue/queue.ts"
 import type { SpoolEntry } from "../store/spool.ts"
+import type { Beside } from "./beside.ts"
 import type { MeshMail } from "./mesh/ports.ts"
 import type {
   Arrivals,
@@ -45,6 +46,8 @@ export interface Gateway {
   readonly reports: Reports
   /** null: this gateway has no part in the Mesh. */
   readonly mesh: MeshMail | null
+  /** Another thread, for content of this length; null: it is not worth the trip. */
+  readonly beside: (sizeOctets: number) => Beside | null
   /** Our name in reports and trace fields. */
   readonly hostname: string
   /** Author of our reports. */

@@ -1,4 +1,7 @@
 import { GatewayError } from "../errors.ts"
+import { base64Characters, base64Lines, base64LinesSize } from "../mime/base64-lines.ts"
+import { BareLineEnds } from "../mime/line-ends.ts"
+import { type Beside, inPlace } from "./beside.ts"
 import type { EncryptedBy, MarkerMaker } from "./marker-mac.ts"
 import { Marking } from "./marking.ts"
 import { collect, type Prepared, prefixed, preparedOf, type ReadOnce, WHOLE_OCTETS } from "./prepared.ts"
@@ -7,32 +10,40 @@ import { collect, type Prepared, prefixed, preparedOf, type ReadOnce, WHOLE_OCTE
 export interface EncryptedBody {
   readonly fields: readonly Uint8Array[]
   readonly body: Prepared
-  /** The body is base64 and nothing else, of so many characters: what its marker covers is known before it is made. */
-  readonly base64Octets?: number
+  /** The body is lines of base64 and nothing else, of this: what its marker covers is known before it is made. */
+  readonly binary?: Prepared
 }
 
 /**
  * Puts the marker between the outer fields and the rest: made over the body's stable octets, so the body is read once for it. A large one that need not be
- * ({@link EncryptedBody.base64Octets}) is read for both in one go by who can take the marker last.
+ * ({@link EncryptedBody.binary}) is read for both in one go by who can take the marker last.
  */
 export async function marked(
   by: EncryptedBy,
   outside: readonly Uint8Array[],
-  { fields, body, base64Octets }: EncryptedBody,
-  maker: MarkerMaker,
+  { fields, body, binary }: EncryptedBody,
+  { account, markerKey }: MarkerMaker,
+  beside: Beside = inPlace,
 ): Promise<Prepared> {
-  if (body.sizeOctets <= 2 * WHOLE_OCTETS || base64Octets === undefined) {
+  const maker = { account, markerKey }
+  if (body.sizeOctets <= 2 * WHOLE_OCTETS || binary === undefined) {
     const settled = await settledBody(body)
     return prefixed([...outside, await markerOf(by, settled, maker), ...fields], settled)
   }
-  const blank = new Uint8Array(Marking.fieldOctets(by, maker, base64Octets)).fill(BLANK)
+  const blank = new Uint8Array(Marking.fieldOctets(by, maker, base64Characters(binary.sizeOctets))).fill(BLANK)
   return {
     sizeOctets: prefixed([...outside, blank, ...fields], body).sizeOctets,
     async *content() {
       yield* prefixed([...outside, await markerOf(by, body, maker), ...fields], body).content()
     },
-    once: () => markedLast(new Marking(by, maker), outside, blank, fields, body),
+    once: () => markedLast(beside({ kind: "mark", by, maker }, binary.content()), outside, blank, fields),
   }
+}
+
+/** A body that is base64 of this. */
+export function inBase64(binary: Prepared): Pick<Required<EncryptedBody>, "body" | "binary"> {
+  const body = { sizeOctets: base64LinesSize(binary.sizeOctets), content: () => base64Lines(binary.content()) }
+  return { body, binary }
 }
 
 async function markerOf(by: EncryptedBy, body: Prepared, maker: MarkerMaker): Promise<Uint8Array> {
@@ -42,23 +53,23 @@ async function markerOf(by: EncryptedBy, body: Prepared, maker: MarkerMaker): Pr
 }
 
 function markedLast(
-  marking: Marking,
+  marking: AsyncGenerator<Uint8Array, Uint8Array>,
   outside: readonly Uint8Array[],
   blank: Uint8Array,
   fields: readonly Uint8Array[],
-  body: Prepared,
 ): ReadOnce {
+  let octets: Uint8Array = new Uint8Array(0)
+  // Base64 has none, which whoever stores it need not find out.
+  const bare = new BareLineEnds()
+  for (const field of [...outside, blank, ...fields]) bare.push(field)
   async function* content(): AsyncGenerator<Uint8Array> {
     yield* [...outside, blank, ...fields]
-    for await (const part of body.content()) {
-      marking.push(part)
-      yield part
-    }
+    octets = yield* marking
   }
   return {
     content: content(),
+    bareLineEnds: bare.count,
     missing() {
-      const octets = marking.field()
       if (octets.length !== blank.length)
         throw new GatewayError("LENGTH_MISMATCH", "marker: is of another length than its room")
       return { at: outside.reduce((sum, field) => sum + field.length, 0), octets }

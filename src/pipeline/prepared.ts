@@ -8,8 +8,10 @@ export interface Prepared {
 }
 
 export interface ReadOnce {
-  /** Blanks stand for what is missing. */
+  /** Blanks stand for what is missing. Each piece is good until the next is asked for. */
   readonly content: AsyncIterable<Uint8Array>
+  /** Line ends in it that lack their CR. */
+  readonly bareLineEnds: number
   /** What belongs where they stand. Asked once, when all has been read. */
   missing(): Missing
 }

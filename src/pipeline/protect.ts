@@ -15,11 +15,10 @@ import {
 import type { SeipdVersion } from "../crypto/openpgp/protected-body.ts"
 import { hkdfSha256 } from "../crypto/primitives/hash.ts"
 import { RecryptionStream } from "../crypto/recryption/stream.ts"
-import { base64Characters, base64Lines, base64LinesSize } from "../mime/base64-lines.ts"
 import { EncryptionClassifier, type Kind } from "../mime/classify.ts"
 import { outerFields, pgpMimeFrame, type SubjectPolicy, smimeFields, withoutMarker } from "../mime/compose.ts"
 import { MAX_HEADER_OCTETS, readHeader } from "../mime/header.ts"
-import { type EncryptedBody, marked } from "./marked.ts"
+import { type EncryptedBody, inBase64, marked } from "./marked.ts"
 import type { MarkerMaker } from "./marker-mac.ts"
 import { atHand, behind, type Prepared, prefixed } from "./prepared.ts"
 import { genuineMarker, isEmpty, type Restorers, Restoring } from "./restore.ts"
@@ -131,11 +130,8 @@ function smimeMessage(
   const contentOctets = message.sizeOctets
   const parameters = { contentOctets, recipients, secrets: deriveEnvelopeSecrets(seed, context), cipher }
   const derOctets = envelopedSize(contentOctets, recipients, cipher)
-  const body: Prepared = {
-    sizeOctets: base64LinesSize(derOctets),
-    content: () => base64Lines(encryptEnveloped(message.content(), parameters)),
-  }
-  return { fields: [smimeFields(isAuthenticated(cipher))], body, base64Octets: base64Characters(derOctets) }
+  const binary: Prepared = { sizeOctets: derOctets, content: () => encryptEnveloped(message.content(), parameters) }
+  return { fields: [smimeFields(isAuthenticated(cipher))], ...inBase64(binary) }
 }
 
 function pgpMimeMessage(

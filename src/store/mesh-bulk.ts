@@ -1,7 +1,6 @@
-import { createReadStream, createWriteStream } from "node:fs"
-import { open, readdir, rename, stat, utimes } from "node:fs/promises"
+import { createReadStream } from "node:fs"
+import { open, readdir, rename, stat, utimes, writeFile } from "node:fs/promises"
 import { dirname, join } from "node:path"
-import { pipeline } from "node:stream/promises"
 import { GatewayError } from "../errors.ts"
 import { makePrivateFolder, syncFolder, systemCode, unlinkIfThere } from "./durable.ts"
 
@@ -17,7 +16,7 @@ export interface BulkPart {
   readonly sizeOctets: number
   /** What is there so far. */
   content(): AsyncIterable<Uint8Array>
-  /** Passes octets on and adds them, in pieces of some length; what has come by the time that the source fails is kept, and passed on. */
+  /** Passes octets on and adds them; what has come by the time that the source fails, or nobody takes any more, is kept. */
   keep(source: AsyncIterable<Uint8Array>): AsyncIterable<Uint8Array>
   /** Begins anew. */
   clear(): Promise<void>
@@ -46,7 +45,7 @@ export class MeshBulk {
     const path = this.#path("published", name)
     if (path === null) throw new GatewayError("MESH_UNPUBLISHED", "mesh: no folder to publish long mail in (mesh.bulk)")
     const part = `${path}.part`
-    await pipeline(envelope, createWriteStream(part, { mode: 0o600, flush: true }))
+    await writeFile(part, envelope, { mode: 0o600, flush: true })
     await utimes(part, until, until)
     await rename(part, path)
     syncFolder(dirname(path))
@@ -142,52 +141,36 @@ async function* reading(path: string, start: number, to: number): AsyncGenerator
   yield* createReadStream("", { fd: file, start, end: to - 1, highWaterMark: READ_OCTETS })
 }
 
-/** Adds to a file what passes by: each piece is written while whoever takes it works on it. */
+/** Adds to a file what passes by. It is written while whoever takes it works on it, and not to be changed by him. */
 async function* kept(path: string, source: AsyncIterable<Uint8Array>, until: Date): AsyncGenerator<Uint8Array> {
   const file = await open(path, "a", 0o600)
-  let written: Promise<unknown> = Promise.resolve()
-  try {
-    for await (const piece of inLongPieces(source)) {
-      await written
-      written = file.appendFile(piece)
-      // Asked for below, or by the next piece.
-      written.catch(() => undefined)
-      yield piece
-    }
-    await written
-  } finally {
-    await written.catch(() => undefined)
-    await file.utimes(until, until)
-    await file.close()
-  }
-}
-
-/** A socket gives 16 KiB at a time. What there is when the source fails comes before its error. */
-async function* inLongPieces(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
-  let pieces: Uint8Array[] = []
-  let size = 0
-  const taken = (): Uint8Array => {
-    const piece = Buffer.concat(pieces)
+  let [pieces, size]: [Uint8Array[], number] = [[], 0]
+  let written: Promise<void> = Promise.resolve()
+  const write = async (): Promise<void> => {
+    const next = pieces
     pieces = []
     size = 0
-    return piece
+    await written
+    written = file.writeFile(next)
+    // Whoever waits for it hears of it.
+    written.catch(() => undefined)
   }
-  const octets = source[Symbol.asyncIterator]()
   try {
-    for (;;) {
-      const next = await octets.next()
-      if (next.done) break
-      pieces.push(next.value)
-      size += next.value.length
-      if (size >= READ_OCTETS) yield taken()
+    for await (const piece of source) {
+      pieces.push(piece)
+      size += piece.length
+      if (size >= READ_OCTETS) await write()
+      yield piece
     }
-  } catch (error) {
-    if (size > 0) yield taken()
-    throw error
   } finally {
-    await octets.return?.()
+    try {
+      await write()
+      await written
+      await file.utimes(until, until)
+    } finally {
+      await file.close()
+    }
   }
-  if (size > 0) yield taken()
 }
 
 async function* nothing(): AsyncGenerator<Uint8Array> {}

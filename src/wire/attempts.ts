@@ -16,6 +16,7 @@ import { GatewayKeys } from "../store/gateway-keys.ts"
 import { KeptPolicies } from "../store/sts-policies.ts"
 import { KeptTlsResults } from "../store/tls-results.ts"
 import { arrivalsOf } from "./arrivals.ts"
+import { BesideThread } from "./beside.ts"
 import type { Core } from "./core.ts"
 import { hopsOf, smtpRelay } from "./hops.ts"
 import type { KeyMeans } from "./key-rules.ts"
@@ -52,6 +53,7 @@ function gatewayOf(
   const policies = new FetchedPolicies({ memory: new KeptPolicies(database), now, log })
   const results = stack.use(new CountedResults(new KeptTlsResults(database), now, log))
   const connections = stack.use(new Relay({ hostname: config.hostname, log, policies, results }))
+  const beside = stack.use(new BesideThread())
   const gatewayKeys = new GatewayKeys(join(config.secrets, "signing"))
   return {
     open: (id) => core.spool.open(id),
@@ -68,6 +70,7 @@ function gatewayOf(
     standIns: standInsOf(core),
     reports: reportsOf(core, queue),
     mesh: meshMailOf(core, stack),
+    beside: (sizeOctets) => beside.for(sizeOctets),
     hostname: config.hostname,
     // Not of the host's name: postmaster of a domain is read by somebody (RFC 5321 §4.5.1), and its mail is signed.
     postmaster: parseAddress(`postmaster@${config.domains[0] ?? config.hostname}`),

@@ -37,7 +37,7 @@ export function embeddedMailboxes(store: MailStore): Mailboxes {
         uniqueName: name,
         sizeOctets: message.sizeOctets,
         content: once?.content ?? message.content(),
-        ...(once ? { missing: () => once.missing() } : {}),
+        ...(once ? { missing: () => once.missing(), bareLineEnds: once.bareLineEnds } : {}),
         internalDate: receivedAt,
         repeated,
         ...(quarantine ? { junk: true as const } : {}),

@@ -3,6 +3,7 @@ import { type Certificate, readCertificate } from "../../src/crypto/cms/certific
 import { pemDecode } from "../../src/crypto/cms/pem.ts"
 import { cmsRecipient } from "../../src/crypto/cms/recipient.ts"
 import { openingKey } from "../../src/crypto/dare/agreement.ts"
+import type { EncryptContent } from "../../src/crypto/dare/seal.ts"
 import { makeAccountKey } from "../../src/crypto/openpgp/account-key.ts"
 import { signerWith } from "../../src/mesh/key-data.ts"
 import type { ExpectedMail } from "../../src/mesh/mail/check.ts"
@@ -10,7 +11,7 @@ import { ROLE_SEND_MAIL } from "../../src/mesh/mail/check.ts"
 import { type OutgoingMail, sealMail } from "../../src/mesh/mail/seal.ts"
 import type { MailEntity } from "../../src/mesh/mail/sealing.ts"
 import { serviceKeys } from "../../src/mesh/profile-make.ts"
-import { inPieces, joined } from "../harness/pieces.ts"
+import { inPieces } from "../harness/pieces.ts"
 import { account, CREATED, connectedDevice, service } from "./people.ts"
 
 /** The S/MIME certificates and keys of the recipient and his device. */
@@ -92,10 +93,19 @@ export interface Sealed {
 }
 
 /** Seals the mail, and keeps what is published. */
-export async function sealed(mail: Uint8Array, options: Partial<OutgoingMail> = {}, size = 1000): Promise<Sealed> {
+export async function sealed(
+  mail: Uint8Array,
+  options: Partial<OutgoingMail> = {},
+  size = 1000,
+  encrypt: EncryptContent | null = null,
+): Promise<Sealed> {
   let published: Sealed["published"] = null
-  const message = await sealMail(entityOf(mail, size), { ...outgoing, ...options }, async (name, envelope) => {
-    published = { name, envelope: await joined(envelope) }
-  })
+  const publish = async (name: string, envelope: AsyncIterable<Uint8Array>) => {
+    // A piece is good until the next is asked for.
+    const pieces: Buffer[] = []
+    for await (const piece of envelope) pieces.push(Buffer.from(piece))
+    published = { name, envelope: Buffer.concat(pieces) }
+  }
+  const message = await sealMail(entityOf(mail, size), { ...outgoing, ...options }, publish, encrypt)
   return { message, published }
 }

@@ -6,6 +6,7 @@ import { commitment } from "../../src/crypto/cms/second-envelope.ts"
 import { readEnvelope } from "../../src/crypto/dare/envelope.ts"
 import { contentKeys } from "../../src/crypto/dare/key-schedule.ts"
 import { seedOf } from "../../src/crypto/dare/open.ts"
+import type { EncryptContent } from "../../src/crypto/dare/seal.ts"
 import { writeJson } from "../../src/crypto/jsonb/write.ts"
 import { aesCbcEncryptor } from "../../src/crypto/primitives/cipher.ts"
 import { wrapKey } from "../../src/crypto/primitives/keywrap.ts"
@@ -21,6 +22,7 @@ import { signMail } from "../../src/mesh/mail/seal.ts"
 import { secondEnvelopeOf } from "../../src/mesh/mail/smime.ts"
 import { MAX_MESSAGE_OCTETS, type MailStatement, readMail, statementMembers } from "../../src/mesh/mail/statement.ts"
 import { signObject } from "../../src/mesh/signed.ts"
+import { inPlace } from "../../src/pipeline/beside.ts"
 import { peer, run, temporaryFolder } from "../harness/peers.ts"
 import { inPieces, joined, PIECE_SIZES } from "../harness/pieces.ts"
 import {
@@ -203,6 +205,31 @@ describe("a mail that is published", async () => {
     const longest = await sealed(entity("x".repeat(fits)), {}, 40_000)
     expect(longest.message.length).toBeLessThanOrEqual(MAX_MESSAGE_OCTETS)
     expect(longest.message.length).toBeGreaterThan(MAX_MESSAGE_OCTETS - 64)
+  })
+
+  test("is the same mail when somebody else encrypts it", async () => {
+    const long = entity("0123456789 abcdef\r\n".repeat(40_000))
+    const encrypt: EncryptContent = (keys, content) => inPlace({ kind: "encrypt", ...keys }, content)
+    const [here, beside] = [await sealed(long), await sealed(long, {}, 5_000, encrypt)]
+    expect(beside.message).toEqual(here.message)
+    const { statement } = verified(beside)
+    expect(Buffer.compare(await opened(statement, envelopeOf(beside), 65_536), long)).toBe(0)
+    expect((await sealed(long, {}, 70_000, encrypt)).published).toEqual(beside.published)
+  })
+
+  test("whoever encrypts it hears that nobody publishes it", async () => {
+    let isOver = false
+    const encrypt: EncryptContent = async function* (keys, content) {
+      try {
+        return yield* inPlace({ kind: "encrypt", ...keys }, content)
+      } finally {
+        isOver = true
+      }
+    }
+    const { sealMail } = await import("../../src/mesh/mail/seal.ts")
+    const failing = () => Promise.reject(new Error("no folder"))
+    await expect(sealMail(entityOf(entity(text), 1000), outgoing, failing, encrypt)).rejects.toThrow("no folder")
+    expect(isOver).toBe(true)
   })
 
   test("is not sent when nobody has kept all of it", async () => {

@@ -142,6 +142,7 @@ async function relayedFrom(kind: "mx" | "submission"): Promise<string> {
       signingIdentities: { of: () => ({ kind: "none", because: "no key" }) },
       reports: { submit: async () => undefined },
       mesh: null,
+      beside: () => null,
       hostname: "mail.one.test",
       postmaster: parseAddress("postmaster@one.test"),
       lifetimeMs: 1_000,

@@ -169,6 +169,7 @@ async function relayed({
         },
       },
       mesh: null,
+      beside: () => null,
       hostname: "mail.one.test",
       postmaster: parseAddress("postmaster@one.test"),
       lifetimeMs: 86_400e3,

@@ -4,7 +4,7 @@ import { BLOCK_OCTETS, type StreamCipher } from "../primitives/cipher.ts"
 import { type Digest, digestOf, hkdfSha256 } from "../primitives/hash.ts"
 import { type Recipient, recipientEntry } from "./agreement.ts"
 import { writeAnnotation } from "./annotation.ts"
-import { BASE_SEED_OCTETS, contentEncryptor, SALT_OCTETS, witnessOf } from "./key-schedule.ts"
+import { BASE_SEED_OCTETS, contentEncryptor, contentKeys, SALT_OCTETS, witnessOf } from "./key-schedule.ts"
 import type { EnvelopeSeed } from "./open.ts"
 import { manifestOf, type Signer, signatureEntry, signatureOctets } from "./signature.ts"
 
@@ -84,7 +84,12 @@ export class EnvelopeSealer {
   /** SHA-512 of the payload and JSON text of the trailer; once, behind `final()`. */
   end(): { readonly payloadDigest: Uint8Array; readonly trailer: Uint8Array } {
     const payloadDigest = new Uint8Array(this.#digest.digest())
-    return { payloadDigest, trailer: writeJson(trailerOf(this.#options, this.#seed, payloadDigest)) }
+    return { payloadDigest, trailer: this.trailer(payloadDigest) }
+  }
+
+  /** JSON text of the trailer, where somebody else has encrypted. */
+  trailer(payloadDigest: Uint8Array): Uint8Array {
+    return writeJson(trailerOf(this.#options, this.#seed, payloadDigest))
   }
 
   #digested(octets: Uint8Array): Uint8Array {
@@ -103,6 +108,38 @@ export interface SealedEnvelope {
   /** Of the payload as stored. */
   readonly payloadOctets: number
   readonly payloadDigest: Uint8Array
+}
+
+/** Encrypts content as it passes by: AES-256-CBC with PKCS#7 padding. @returns SHA-512 of what was given out, 64 octets */
+export type EncryptContent = (
+  keys: { readonly key: Uint8Array; readonly iv: Uint8Array },
+  content: AsyncIterable<Uint8Array>,
+) => AsyncGenerator<Uint8Array, Uint8Array>
+
+/** The same as {@link sealEnvelope}, of content that somebody else encrypts. A piece that comes out is good until the next is asked for if his are. */
+export async function* sealEnvelopeBy(
+  encrypt: EncryptContent,
+  content: AsyncIterable<Uint8Array>,
+  secrets: EnvelopeSecrets,
+  options: SealOptions,
+): AsyncGenerator<Uint8Array, SealedEnvelope> {
+  const sealer = new EnvelopeSealer(options)
+  const keys = contentKeys({ octets: secrets.baseSeed, labelPrefix: "" }, secrets.salt)
+  await using encrypted = encrypt(keys, content)
+  let payloadOctets = 0
+  yield Buffer.concat([ascii("["), sealer.header, ascii(",")])
+  for (;;) {
+    const next = await encrypted.next()
+    if (next.done) {
+      const trailer = sealer.trailer(next.value)
+      yield Buffer.concat([dataHead(0, true), ascii(","), trailer, ascii("]")])
+      return { header: sealer.header, payloadOctets, payloadDigest: next.value }
+    }
+    if (next.value.length === 0) continue
+    payloadOctets += next.value.length
+    yield dataHead(next.value.length, false)
+    yield next.value
+  }
 }
 
 /** An envelope around content of any length, in pieces. The same options and content give the same octets. */

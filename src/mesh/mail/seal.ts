@@ -1,5 +1,5 @@
 /** PURE */
-import { deriveEnvelopeSecrets, type SealedEnvelope } from "../../crypto/dare/seal.ts"
+import { deriveEnvelopeSecrets, type EncryptContent, type SealedEnvelope } from "../../crypto/dare/seal.ts"
 import type { Signer } from "../../crypto/dare/signature.ts"
 import { deriveOpenPgpSecrets } from "../../crypto/openpgp/encrypt.ts"
 import { hkdfSha256 } from "../../crypto/primitives/hash.ts"
@@ -36,7 +36,7 @@ export interface OutgoingMail {
   readonly seed: Uint8Array
 }
 
-/** Keeps an envelope under this name until it is fetched; reads all of it. */
+/** Keeps an envelope under this name until it is fetched; reads all of it. A piece is good until the next is asked for. */
 export type PublishMail = (name: string, envelope: AsyncIterable<Uint8Array>) => Promise<void>
 
 /**
@@ -45,10 +45,17 @@ export type PublishMail = (name: string, envelope: AsyncIterable<Uint8Array>) =>
  * @throws GatewayError MESH_OBJECT_INVALID when the mail is not the sender's, HEADER_TOO_LARGE; MESH_KEY_UNSUPPORTED, POINT_INVALID, CERTIFICATE_UNSUPPORTED for
  * keys of the recipient that cannot be encrypted to
  */
-export async function sealMail(entity: MailEntity, mail: OutgoingMail, publish: PublishMail): Promise<Uint8Array> {
+export async function sealMail(
+  entity: MailEntity,
+  mail: OutgoingMail,
+  publish: PublishMail,
+  encrypt: EncryptContent | null = null,
+): Promise<Uint8Array> {
   const secrets = secretsOf(mail)
-  const sealing = await sealingTo(mail.recipient, mail.sender.address, entity, secrets)
-  const { held, sealed } = await held32KiB(sealing.envelope)
+  const sealing = await sealingTo(mail.recipient, mail.sender.address, entity, secrets, encrypt)
+  // Whoever encrypts hears of it when nobody takes the rest.
+  await using envelope = sealing.envelope
+  const { held, sealed } = await held32KiB(envelope)
   if (sealed) {
     const message = messageOf(mail, secrets, sealing.stated(sealed), {
       kind: "enclosed",
@@ -60,7 +67,7 @@ export async function sealMail(entity: MailEntity, mail: OutgoingMail, publish: 
   let facts: SealedEnvelope | null = sealed
   const all = async function* (): AsyncGenerator<Uint8Array> {
     yield* held.splice(0)
-    facts ??= yield* sealing.envelope
+    facts ??= yield* envelope
   }
   await publish(contentIdentifier(key), all())
   if (facts === null || held.length > 0) throw new GatewayError("LENGTH_MISMATCH", "mail: has not been published whole")

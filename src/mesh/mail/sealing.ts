@@ -3,7 +3,13 @@ import type { CmsRecipient } from "../../crypto/cms/recipient.ts"
 import { secondEnvelope } from "../../crypto/cms/second-envelope.ts"
 import { readFields } from "../../crypto/dare/fields.ts"
 import { contentKeys } from "../../crypto/dare/key-schedule.ts"
-import { type EnvelopeSecrets, type SealedEnvelope, sealEnvelope } from "../../crypto/dare/seal.ts"
+import {
+  type EncryptContent,
+  type EnvelopeSecrets,
+  type SealedEnvelope,
+  sealEnvelope,
+  sealEnvelopeBy,
+} from "../../crypto/dare/seal.ts"
 import { isMontgomery } from "../../crypto/mesh-keys/key.ts"
 import type { OpenPgpEncryptionKey } from "../../crypto/openpgp/certificate.ts"
 import { openPgpMessage } from "../../crypto/openpgp/encrypt.ts"
@@ -54,6 +60,7 @@ export interface StatedEnvelope
 
 /**
  * Encrypts a mail in the form that its recipient reads. The same secrets give the same octets.
+ * @param encrypt who encrypts it for the Mesh; null: it is done here
  * @throws GatewayError MESH_KEY_UNSUPPORTED, POINT_INVALID, CERTIFICATE_UNSUPPORTED; the envelope as `authoredBy`
  */
 export async function sealingTo(
@@ -61,11 +68,12 @@ export async function sealingTo(
   author: string,
   entity: MailEntity,
   secrets: MailSecrets,
+  encrypt: EncryptContent | null,
 ): Promise<Sealing> {
   const { openPgp } = recipient
   const content = authoredBy(author, entity.content())
   return openPgp === undefined
-    ? dareSealing(recipient, content, secrets)
+    ? dareSealing(recipient, content, secrets, encrypt)
     : openPgpSealing(openPgp, content, entity.sizeOctets, secrets)
 }
 
@@ -74,11 +82,13 @@ function dareSealing(
   { profile, certificate }: MailRecipient,
   content: AsyncIterable<Uint8Array>,
   { envelope, ephemeral }: MailSecrets,
+  encrypt: EncryptContent | null,
 ): Sealing {
   const options = { encryption: { recipients: [darePartyOf(profile)], secrets: envelope } }
   const { key: contentKey, iv } = contentKeys({ octets: envelope.baseSeed, labelPrefix: "" }, envelope.salt)
   return {
-    envelope: sealEnvelope(content, options, "json-b"),
+    envelope:
+      encrypt === null ? sealEnvelope(content, options, "json-b") : sealEnvelopeBy(encrypt, content, envelope, options),
     stated: ({ header, payloadDigest, payloadOctets }) => ({
       payloadDigest,
       payloadOctets,

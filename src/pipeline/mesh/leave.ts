@@ -144,6 +144,7 @@ async function sealedWith(
     signing: signature.kind === "sign" ? signature.signing : null,
   }
   const { entity, unlike, outside } = await meshEntity(original, entry.seed, options)
+  const beside = gateway.beside(entity.sizeOctets)
   let published: string | null = null
   const message = await sealMail(
     entity,
@@ -160,6 +161,7 @@ async function sealedWith(
       published = name
       await mesh.publish(name, envelope)
     },
+    beside === null ? null : (keys, content) => beside({ kind: "encrypt", ...keys }, content),
   )
   return { message, published }
 }

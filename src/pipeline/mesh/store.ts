@@ -6,13 +6,13 @@ import { ReceivedMailBody } from "../../mesh/mail/body.ts"
 import { outsideOf } from "../../mesh/mail/shown.ts"
 import { secondEnvelopeOf } from "../../mesh/mail/smime.ts"
 import { type MailStatement, readMail } from "../../mesh/mail/statement.ts"
-import { base64Characters, base64Lines, base64LinesSize } from "../../mime/base64-lines.ts"
 import { outerFields, pgpMimeFrame, smimeFields } from "../../mime/compose.ts"
 import type { Job } from "../../queue/queue.ts"
 import type { Format } from "../../store/account.ts"
 import type { SpoolEntry } from "../../store/spool.ts"
+import { inPlace } from "../beside.ts"
 import type { Gateway, OpenMessage } from "../gateway.ts"
-import { type EncryptedBody, marked } from "../marked.ts"
+import { type EncryptedBody, inBase64, marked } from "../marked.ts"
 import type { Result } from "../ports.ts"
 import { collect } from "../prepared.ts"
 import { deferred, failed, stored } from "../settle.ts"
@@ -70,7 +70,7 @@ export async function storeSealedMail(
     if (gateway.mailboxes.isPatient !== true) await readThrough(mail)
     const shown = outerFields(Buffer.concat(outsideOf(mail.statement)), rest.subject)
     const outside = [...trace(entry), Buffer.from(entry.authentication?.field ?? ""), ...shown]
-    const protectedMail = await marked("unknown", outside, form, rest)
+    const protectedMail = await marked("unknown", outside, form, rest, gateway.beside(form.body.sizeOctets) ?? inPlace)
     const result = await gateway.mailboxes.deliver(account, protectedMail, {
       name: storedName(job.spoolId, account),
       receivedAt: entry.receivedAt,
@@ -142,11 +142,10 @@ function smimeOf({ statement, content }: SealedMail, certificate: CmsRecipient):
   return {
     format: "smime",
     fields: [smimeFields(false)],
-    base64Octets: base64Characters(headOctets + payloadOctets),
-    body: {
-      sizeOctets: base64LinesSize(headOctets + payloadOctets),
-      content: () => base64Lines(secondEnvelopeOf(statement, content(), certificate)),
-    },
+    ...inBase64({
+      sizeOctets: headOctets + payloadOctets,
+      content: () => secondEnvelopeOf(statement, content(), certificate),
+    }),
   }
 }
 

@@ -151,6 +151,7 @@ export function gatewayWith(message: OpenMessage, mesh: MeshMail | null, options
       },
     },
     mesh,
+    beside: () => null,
     hostname: "mail.two.example",
     postmaster: parseAddress("postmaster@two.example"),
     lifetimeMs: 86_400e3,
