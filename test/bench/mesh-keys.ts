@@ -31,7 +31,12 @@ export async function bench(): Promise<Row[]> {
       ["noble", () => x448.scalarMult(secret, point.subarray(0, 56))],
       10,
     ),
-    row("X448 ephemeral key made and agreed with", () => ephemeralOf(randomNumber()).agree(point), null, null),
+    row(
+      "X448 ephemeral key made and agreed with",
+      () => ephemeralOf("X448", randomOctets(56)).agree(point),
+      null,
+      null,
+    ),
     row(
       "X448 contribution of a share",
       () => contribute(point),

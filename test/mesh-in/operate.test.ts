@@ -29,7 +29,7 @@ const { ask, send } = asked({ Operate: operateWith({ ...parts, keys }) })
 const group: PrivateKey = { kind: "seed", curve: "X448", octets: new Uint8Array(56).fill(21) }
 const [members, services] = splitKey(group, 2, (octets) => new Uint8Array(octets).fill(22)) as [PrivateKey, PrivateKey]
 const keyId = keyUdf(publicKeyOf(members), 2024)
-const ephemeral = ephemeralOf({ kind: "seed", curve: "X448", octets: new Uint8Array(56).fill(23) })
+const ephemeral = ephemeralOf("X448", new Uint8Array(56).fill(23))
 
 /** A member of the group whose account is elsewhere, with two devices. */
 const dave = account("dave@three.example", 8)

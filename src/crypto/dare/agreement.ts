@@ -41,7 +41,7 @@ export function recipientEntry(recipient: Recipient, baseSeed: Uint8Array, ephem
   const { kid } = recipient
   if (recipient.kind === "symmetric") return { kid, wmk: wrapBaseSeed(recipient.key, baseSeed) }
   const { curve, octets } = recipient.key
-  const { publicKey, agree } = ephemeralOf({ kind: "seed", curve, octets: ephemeral(montgomeryOctets(curve)) })
+  const { publicKey, agree } = ephemeralOf(curve, ephemeral(montgomeryOctets(curve)))
   const epk = { PublicKeyECDH: { crv: curve, Public: publicKey.octets } }
   return { kid, epk, wmk: wrapBaseSeed(agree(octets), baseSeed) }
 }

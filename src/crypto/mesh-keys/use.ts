@@ -20,8 +20,9 @@ import {
   decodeScalar,
   type MontgomeryCurve,
   montgomeryAgreement,
-  montgomeryKeyPair,
+  montgomeryEphemeral,
   montgomeryOrder,
+  montgomeryPublicPoint,
   printPoint,
 } from "../primitives/montgomery.ts"
 import { type CfrgCurve, type Generation, isMontgomery, type PrivateKey, type PublicKey } from "./key.ts"
@@ -40,7 +41,7 @@ export function publicKeyOf(key: PrivateKey): PublicKey {
  */
 export function contributionOf(key: PrivateKey): PublicKey {
   const { curve } = key
-  if (isMontgomery(curve)) return { curve, octets: printPoint(curve, montgomeryKeyPair(curve, scalarOf(key)).point) }
+  if (isMontgomery(curve)) return { curve, octets: printPoint(curve, montgomeryPublicPoint(curve, scalarOf(key))) }
   if (isNativeSeed(key)) return { curve, octets: seedPublicKey(curve, key.octets) }
   return { curve, octets: edwardsPublicKey(curve, scalarOf(key)) }
 }
@@ -81,14 +82,18 @@ export function agreementOf(key: PrivateKey): Agreement {
 }
 
 /**
- * A sender's ephemeral key: its public key (extended, so that groups can divide the agreement) and its agreement, for less than both cost apart.
+ * A sender's ephemeral key, of octets that are drawn or derived for it: its public key and its agreement. X448 is extended, so that groups can divide the
+ * agreement, by a v that is even: of k and -k, which have one u and agree alike, that one is meant. So no second multiplication finds out which it is.
  * @throws GatewayError SCALAR_INVALID; the agreement POINT_INVALID
  */
-export function ephemeralOf(key: PrivateKey): { readonly publicKey: PublicKey; readonly agree: Agreement } {
-  const { curve } = key
-  if (!isMontgomery(curve)) return { publicKey: publicKeyOf(key), agree: agreementOf(key) }
-  const { point, agree } = montgomeryKeyPair(curve, scalarOf(key))
-  return { publicKey: publishedForm({ curve, octets: printPoint(curve, point) }), agree: withoutSign(curve, agree) }
+export function ephemeralOf(
+  curve: MontgomeryCurve,
+  octets: Uint8Array,
+): { readonly publicKey: PublicKey; readonly agree: Agreement } {
+  const { coordinate, agree } = montgomeryEphemeral(curve, octets)
+  const extended = new Uint8Array(coordinate.length + 1)
+  extended.set(coordinate)
+  return { publicKey: publishedForm({ curve, octets: extended }), agree: withoutSign(curve, agree) }
 }
 
 /** The sign of v changes nothing in u. */

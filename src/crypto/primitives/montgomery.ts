@@ -72,19 +72,27 @@ export function montgomeryMultiplication(curve: MontgomeryCurve, scalar: bigint)
 }
 
 /**
- * The multiple of the base point, a number's public key, and its agreement in one go: cheaper than two calls, for a sender's ephemeral key. By
- * OpenSSL, as {@link montgomeryMultiplication}.
+ * The multiple of the base point, a number's public key. By OpenSSL, as {@link montgomeryMultiplication}.
  * @throws GatewayError SCALAR_INVALID
  */
-export function montgomeryKeyPair(
+export function montgomeryPublicPoint(curve: MontgomeryCurve, scalar: bigint): MontgomeryPoint {
+  const [multiple, next] = [publicOctets(keyOf(curve, scalar)), publicOctets(keyOf(curve, scalar + 1n))]
+  return recoverPoint(curve, { ...CURVES[curve].base, multiple, next }, INVERSE_OF_TWICE_BASE_V[curve])
+}
+
+/**
+ * A private key for one message (RFC 7748 §5: any octets, which OpenSSL clamps): its u-coordinate, and its agreement. There is no v: of k and -k, which agree
+ * alike with everybody, the sender's is the one whose v is the sign that he writes.
+ * @throws GatewayError SCALAR_INVALID for a wrong length
+ */
+export function montgomeryEphemeral(
   curve: MontgomeryCurve,
-  scalar: bigint,
-): { readonly point: MontgomeryPoint; readonly agree: MontgomeryAgreement } {
-  const key = keyOf(curve, scalar)
-  const next = keyOf(curve, scalar + 1n)
-  const multiples = { ...CURVES[curve].base, multiple: publicOctets(key), next: publicOctets(next) }
-  const point = recoverPoint(curve, multiples, INVERSE_OF_TWICE_BASE_V[curve])
-  return { point, agree: (other) => agree(curve, key, other) }
+  octets: Uint8Array,
+): { readonly coordinate: Uint8Array; readonly agree: MontgomeryAgreement } {
+  if (octets.length !== CURVES[curve].octets)
+    throw new GatewayError("SCALAR_INVALID", `${curve}: scalar is not ${CURVES[curve].octets} octets`)
+  const key = privateKey(curve, octets)
+  return { coordinate: publicOctets(key), agree: (other) => agree(curve, key, other) }
 }
 
 /** V, u(k*V) and u((k+1)*V). */
@@ -179,7 +187,10 @@ function clampedUpToSign(curve: MontgomeryCurve, scalar: bigint): Uint8Array {
 }
 
 function keyOf(curve: MontgomeryCurve, scalar: bigint): KeyObject {
-  return privateKey(curve, clampedUpToSign(curve, scalar))
+  const octets = clampedUpToSign(curve, scalar)
+  const key = privateKey(curve, octets)
+  octets.fill(0)
+  return key
 }
 
 /** As a JWK (RFC 8037 §2), which is ten times faster to write than DER. */
@@ -191,7 +202,6 @@ function privateKey(curve: MontgomeryCurve, scalar: Uint8Array): KeyObject {
   const pkcs8 = Buffer.concat([CURVES[curve].pkcs8Head, scalar])
   const key = createPrivateKey({ key: pkcs8, format: "der", type: "pkcs8" })
   pkcs8.fill(0)
-  scalar.fill(0)
   return key
 }
 
@@ -277,7 +287,7 @@ const CURVES = {
   },
 } as const
 
-/** The base point never changes: a sender's ephemeral key, one for a message, divides by nothing. */
+/** The base point never changes: a public key divides by nothing. */
 const INVERSE_OF_TWICE_BASE_V = {
   X25519: inverse(2n * CURVES.X25519.base.v, P25519),
   X448: inverse(2n * CURVES.X448.base.v, P448),

@@ -17,6 +17,8 @@ import {
 } from "../../../src/crypto/mesh-keys/use.ts"
 import { expandSeed, scalarSigner } from "../../../src/crypto/primitives/edwards.ts"
 import { fromLittleEndian } from "../../../src/crypto/primitives/modular.ts"
+import { agreementContribution, combineAgreement } from "../../../src/crypto/threshold/agreement.ts"
+import { splitKey } from "../../../src/crypto/threshold/split.ts"
 
 const random = (count: number) => new Uint8Array(randomBytes(count))
 const seedKey = (curve: CfrgCurve, octets: number): PrivateKey => ({ kind: "seed", curve, octets: random(octets) })
@@ -86,9 +88,24 @@ describe("agreement", () => {
     test(`${name}: both come to the same, with the sign of v or without`, () => {
       const agreed = agreementOf(a)(publicKeyOf(b).octets)
       expect(agreementOf(b)(contributionOf(a).octets)).toEqual(agreed)
-      const ephemeral = ephemeralOf(a)
-      expect(ephemeral.publicKey).toEqual(publicKeyOf(a))
-      expect(ephemeral.agree(publicKeyOf(b).octets)).toEqual(agreed)
+    })
+
+  for (const [curve, octets] of [
+    ["X25519", 32],
+    ["X448", 56],
+  ] as const)
+    test(`${curve}: an ephemeral key agrees as what it writes does, whole and in shares`, () => {
+      // Of sixteen keys some have an odd v: there the one that is written is -k.
+      for (let count = 0; count < 16; count++) {
+        const [own, other] = [seedKey(curve, octets), seedKey(curve, octets)]
+        const { publicKey, agree } = ephemeralOf(curve, own.octets)
+        const agreed = agree(publicKeyOf(other).octets)
+        expect(publicKey.octets).toHaveLength(curve === "X448" ? 57 : 32)
+        expect(publicKey.octets.slice(0, octets)).toEqual(publicKeyOf(own).octets.slice(0, octets))
+        expect(agreementOf(other)(publicKey.octets)).toEqual(agreed)
+        const shares = splitKey(other, 2, random).map((share) => agreementContribution(share)(publicKey.octets))
+        expect(combineAgreement(curve, shares)).toEqual(new Uint8Array(agreed))
+      }
     })
 
   test("a seed does what RFC 7748 says", () => {

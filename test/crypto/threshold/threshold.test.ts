@@ -13,7 +13,11 @@ import {
   scalarOf,
 } from "../../../src/crypto/mesh-keys/use.ts"
 import { fromLittleEndian, modulo, toLittleEndian } from "../../../src/crypto/primitives/modular.ts"
-import { montgomeryKeyPair, montgomeryMultiplication, readPoint } from "../../../src/crypto/primitives/montgomery.ts"
+import {
+  montgomeryMultiplication,
+  montgomeryPublicPoint,
+  readPoint,
+} from "../../../src/crypto/primitives/montgomery.ts"
 import { lagrange, valueAt } from "../../../src/crypto/shamir/secret.ts"
 import { agreementContribution, combineAgreement } from "../../../src/crypto/threshold/agreement.ts"
 import {
@@ -174,7 +178,7 @@ describe("agreement by shares", () => {
 
     const octets = curve === "X448" ? 56 : 32
     const share = agreementContribution(scalarKey(curve, SOME_NUMBER))
-    const good = montgomeryKeyPair(curve, SOME_NUMBER).point
+    const good = montgomeryPublicPoint(curve, SOME_NUMBER)
     const prime = curve === "X448" ? 2n ** 448n - 2n ** 224n - 1n : 2n ** 255n - 19n
     // (0, 0) has order 2, and V + (0, 0) has the coordinate 1/u.
     const mixed = toLittleEndian(inverseOf(good.u, prime), octets)
