@@ -1,6 +1,6 @@
 /** PURE. What the server keeps for an owner whose keyring is lost: the keyring itself, opened by a key that only shares of the account's seed make. */
 import { openingKey } from "../crypto/dare/agreement.ts"
-import { type EnvelopeEnd, endOf, readEnvelope, signaturesOf } from "../crypto/dare/envelope.ts"
+import { readEnvelope, signaturesOf } from "../crypto/dare/envelope.ts"
 import { isWitnessed, openEnvelope } from "../crypto/dare/open.ts"
 import { deriveEnvelopeSecrets, sealWhole } from "../crypto/dare/seal.ts"
 import { isMontgomery } from "../crypto/mesh-keys/key.ts"
@@ -45,10 +45,9 @@ export function checkEscrow(escrow: Uint8Array, account: Pick<ProfileUser, "keys
   if (escrow.length > MAX_ESCROW_OCTETS)
     throw new GatewayError("MESH_OBJECT_INVALID", `escrow: over ${MAX_ESCROW_OCTETS} octets`)
   const read = readEnvelope(escrow)
-  const end: EnvelopeEnd = endOf(read)
-  if (signaturesOf(end).length !== 1 || !isWitnessed(end))
+  if (signaturesOf(read).length !== 1 || !isWitnessed(read))
     throw untrusted("escrow has not one signature with a witness")
-  checkSigned(end, account.keys.administrator)
+  checkSigned(read, account.keys.administrator)
   if (!read.header.recipients.some(({ kid }) => kid === account.keys.escrow.udf))
     throw untrusted("escrow is for another key than the account's")
 }
@@ -77,7 +76,7 @@ export function restorePerson(address: string, shares: readonly string[], escrow
 
 /** Says which of the two it is that does not fit: the shares, or the escrow. */
 function checkOwner(escrow: Uint8Array, { keys }: ProfileUser): void {
-  const signers = signaturesOf(endOf(readEnvelope(escrow))).map(({ kid }) => kid)
+  const signers = signaturesOf(readEnvelope(escrow)).map(({ kid }) => kid)
   if (!signers.includes(keys.administrator.udf)) throw foreignShares()
   checkEscrow(escrow, { keys })
 }

@@ -1,5 +1,5 @@
 import { setImmediate } from "node:timers/promises"
-import { endOf, readEnvelope } from "../crypto/dare/envelope.ts"
+import { readEnvelope } from "../crypto/dare/envelope.ts"
 import { hasCode } from "../errors.ts"
 import type { Log } from "../log/log.ts"
 import { solving } from "../mesh/admission.ts"
@@ -159,7 +159,7 @@ function composed<Route>(
 
 function proofOf({ pin }: ContactPost, { address }: ProfileUser, contact: Uint8Array, nonce: Uint8Array): PinProof {
   const salted = saltedPin(pin, "Contact")
-  const { payloadDigest } = endOf(readEnvelope(contact))
+  const { payloadDigest } = readEnvelope(contact)
   return { pinId: pinId(salted, address), nonce, witness: pinWitness(salted, address, nonce, payloadDigest) }
 }
 

@@ -1,6 +1,5 @@
 /** PURE */
 import { openingKey } from "../crypto/dare/agreement.ts"
-import { endOf } from "../crypto/dare/envelope.ts"
 import { isWitnessed, openEnvelope } from "../crypto/dare/open.ts"
 import { type EnvelopeSecrets, sealWhole } from "../crypto/dare/seal.ts"
 import { textOf } from "../crypto/jsonb/value.ts"
@@ -75,9 +74,8 @@ export function openActivation(
   device: { readonly kid: string; readonly encryption: PrivateKey },
 ): Seed {
   const read = readSmallEnvelope(envelope)
-  const end = endOf(read)
-  checkSigned(end, account.keys.administrator)
-  if (!isWitnessed(end)) throw untrusted("activation has no witness")
+  checkSigned(read, account.keys.administrator)
+  if (!isWitnessed(read)) throw untrusted("activation has no witness")
   const { content } = openEnvelope(read, [openingKey(device.kid, device.encryption)])
   const object = readObject(content, ["ActivationAccount", "ActivationDevice"])
   return parseSeed(requiredMember(object.members, "ActivationKey", textOf))

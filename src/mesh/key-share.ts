@@ -1,6 +1,5 @@
 /** PURE */
 import type { OpeningKey } from "../crypto/dare/agreement.ts"
-import { endOf } from "../crypto/dare/envelope.ts"
 import { isWitnessed, openEnvelope } from "../crypto/dare/open.ts"
 import { type EnvelopeSecrets, sealWhole } from "../crypto/dare/seal.ts"
 import { octetsOf, textOf } from "../crypto/jsonb/value.ts"
@@ -51,9 +50,8 @@ export function openKeyShare(
   keys: readonly OpeningKey[],
 ): PrivateKey {
   const read = readSmallEnvelope(envelope)
-  const end = endOf(read)
-  checkSigned(end, account.keys.administrator)
-  if (!isWitnessed(end)) throw untrusted("share of a key has no witness")
+  checkSigned(read, account.keys.administrator)
+  if (!isWitnessed(read)) throw untrusted("share of a key has no witness")
   const { members } = readObject(openEnvelope(read, keys).content, ["KeyShare"])
   if (requiredMember(members, "Id", textOf) !== id) throw untrusted("share is of another key")
   const curve = CURVES.find((one) => one === requiredMember(members, "crv", textOf))

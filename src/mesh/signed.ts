@@ -1,5 +1,5 @@
 /** PURE */
-import { type Envelope, type EnvelopeEnd, endOf, readEnvelope, signaturesOf } from "../crypto/dare/envelope.ts"
+import { type Envelope, type EnvelopeEnd, readEnvelope, signaturesOf } from "../crypto/dare/envelope.ts"
 import type { EnvelopeSignature } from "../crypto/dare/fields.ts"
 import { type EnvelopeForm, sealWhole } from "../crypto/dare/seal.ts"
 import { isEnvelopeSignature, type Signer } from "../crypto/dare/signature.ts"
@@ -24,7 +24,7 @@ export function readSigned<T extends string>(envelope: Uint8Array, types: readon
   const read = readSmallEnvelope(envelope)
   if (read.header.encryption !== null && read.header.encryption !== "none")
     throw invalid(`${types.join(" or ")} is encrypted`)
-  return { ...readObject(read.payload, types), envelope, end: endOf(read) }
+  return { ...readObject(read.payload, types), envelope, end: read }
 }
 
 /** An envelope of an object, signed, whether encrypted or not. @throws GatewayError MESH_OBJECT_INVALID; as `readEnvelope` */

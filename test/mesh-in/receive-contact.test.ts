@@ -1,5 +1,5 @@
 import { afterAll, beforeEach, describe, expect, test } from "vitest"
-import { endOf, readEnvelope } from "../../src/crypto/dare/envelope.ts"
+import { readEnvelope } from "../../src/crypto/dare/envelope.ts"
 import { sha512 } from "../../src/crypto/primitives/hash.ts"
 import { binaryUdf, presentUdf, UDF_TYPE } from "../../src/crypto/udf/udf.ts"
 import { GatewayError } from "../../src/errors.ts"
@@ -271,7 +271,7 @@ function answer(pin: string, changes: Partial<ContactStatement> = {}, speaker = 
   const salted = saltedPin(pin, "Contact")
   const contact = makeContactPerson(of.profile, speaker, NOON)
   const nonce = filled(16)
-  const witness = pinWitness(salted, DAVE, nonce, endOf(readEnvelope(contact)).payloadDigest)
+  const witness = pinWitness(salted, DAVE, nonce, readEnvelope(contact).payloadDigest)
   const [sent] = posts.of(DAVE)
   const proof = { pinId: pinId(salted, DAVE), nonce, witness }
   const messageId = sent?.responseId || "NBAM-IBG7-4IM2-UNK6-NQOQ-HFSR-4LBD"

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest"
-import { endOf, readEnvelope } from "../../src/crypto/dare/envelope.ts"
+import { readEnvelope } from "../../src/crypto/dare/envelope.ts"
 import { readJson } from "../../src/crypto/jsonb/read.ts"
 import { verbatim, writeJson, writeJsonB } from "../../src/crypto/jsonb/write.ts"
 import { checkContactMessage, MAX_AGE_MS, MAX_AHEAD_MS, showsPin } from "../../src/mesh/contact/check.ts"
@@ -141,7 +141,7 @@ describe("an answer", () => {
 
   function answer(known: string) {
     const contact = makeContactPerson(carol.profile, carolsGateway, NOON)
-    const witness = pinWitness(known, dave.profile.address, nonce, endOf(readEnvelope(contact)).payloadDigest)
+    const witness = pinWitness(known, dave.profile.address, nonce, readEnvelope(contact).payloadDigest)
     const proof = { pinId: pinId(known, dave.profile.address), nonce, witness }
     return request({ messageId: responseIdOf(MESSAGE_ID), reply: false, pin: null, text: "", proof, contact })
   }

@@ -6,20 +6,18 @@ import { equalConstantTime, sha512 } from "../primitives/hash.ts"
 import { type EnvelopeFields, type EnvelopeSignature, fieldsOf } from "./fields.ts"
 import { isEnvelopeSignature } from "./signature.ts"
 
-/** A DARE envelope that is held whole: messages, profiles, entries of catalogs. What may be large is read by {@link file://./receive.ts}. */
-export interface Envelope {
-  readonly header: EnvelopeFields
-  /** As stored: ciphertext, when it is encrypted. */
-  readonly payload: Uint8Array
-  readonly trailer: EnvelopeFields | null
-}
-
 /** Everything about an envelope but its payload, once that has been seen. */
 export interface EnvelopeEnd {
   readonly header: EnvelopeFields
   readonly trailer: EnvelopeFields | null
   /** SHA-512 of the payload as it was received. */
   readonly payloadDigest: Uint8Array
+}
+
+/** A DARE envelope that is held whole: messages, profiles, entries of catalogs. What may be large is read by {@link file://./receive.ts}. */
+export interface Envelope extends EnvelopeEnd {
+  /** As stored: ciphertext, when it is encrypted. */
+  readonly payload: Uint8Array
 }
 
 /**
@@ -38,18 +36,15 @@ export function envelopeOf(value: JsonValue, octets: Uint8Array): Envelope {
   const [header, payload, trailer, ...more] = itemsOf(wrapped ?? value, "envelope")
   if (!header || more.length > 0)
     throw new GatewayError("DARE_MALFORMED", "dare: envelope is no header, payload and trailer")
+  const stored = payload && payload.kind !== "null" ? octetsOf(payload, "payload") : new Uint8Array(0)
   const envelope = {
     header: fieldsOf(header, octets),
-    payload: payload && payload.kind !== "null" ? octetsOf(payload, "payload") : new Uint8Array(0),
+    payload: stored,
     trailer: trailer && trailer.kind !== "null" ? fieldsOf(trailer, octets) : null,
+    payloadDigest: sha512(stored),
   }
-  checkEnd(endOf(envelope))
+  checkEnd(envelope)
   return envelope
-}
-
-/** The end of an envelope that is held whole. */
-export function endOf(envelope: Envelope): EnvelopeEnd {
-  return { header: envelope.header, trailer: envelope.trailer, payloadDigest: sha512(envelope.payload) }
 }
 
 /**

@@ -3,7 +3,7 @@ import type { StreamCipher } from "../primitives/cipher.ts"
 import { equalConstantTime } from "../primitives/hash.ts"
 import { type OpeningKey, openBaseSeed } from "./agreement.ts"
 import { readAnnotation } from "./annotation.ts"
-import { type Envelope, type EnvelopeEnd, endOf, signaturesOf } from "./envelope.ts"
+import { type Envelope, type EnvelopeEnd, signaturesOf } from "./envelope.ts"
 import type { EnvelopeFields } from "./fields.ts"
 import { type BaseSeed, cannotOpen, contentDecryptor, SALT_OCTETS, witnessOf } from "./key-schedule.ts"
 import { witnessedOctets } from "./signature.ts"
@@ -42,12 +42,11 @@ export interface OpenedEnvelope {
  */
 export function openEnvelope(envelope: Envelope, keys: readonly OpeningKey[]): OpenedEnvelope {
   const seed = seedOf(envelope.header, keys)
-  const end = endOf(envelope)
-  checkWitness(seed, end)
+  checkWitness(seed, envelope)
   const decryptor = decryptorOf(seed)
   const content = Buffer.concat([decryptor.update(envelope.payload), decryptor.final()])
   const annotations = envelope.header.annotations.map((segment) => readAnnotation(segment, seed))
-  return { content: new Uint8Array(content), annotations, end }
+  return { content: new Uint8Array(content), annotations, end: envelope }
 }
 
 /** An envelope whose payload passes by once: one that is received, or a frame of a sequence. */

@@ -1,5 +1,5 @@
 /** PURE */
-import { endOf, readEnvelope } from "../../crypto/dare/envelope.ts"
+import { readEnvelope } from "../../crypto/dare/envelope.ts"
 import { equalConstantTime } from "../../crypto/primitives/hash.ts"
 import { type ErrorCode, GatewayError } from "../../errors.ts"
 import { MAX_MESSAGE_OCTETS } from "../mail/statement.ts"
@@ -76,7 +76,7 @@ export function checkContactMessage(message: Uint8Array, expected: ExpectedConta
  */
 export function showsPin({ proof, contact }: ContactStatement, salted: string, account: string): boolean {
   if (proof === null || tried(() => pinId(salted, account)) !== proof.pinId) return false
-  const witness = pinWitness(salted, account, proof.nonce, endOf(readEnvelope(contact)).payloadDigest)
+  const witness = pinWitness(salted, account, proof.nonce, readEnvelope(contact).payloadDigest)
   return equalConstantTime(witness, proof.witness)
 }
 

@@ -1,5 +1,5 @@
 /** PURE */
-import { type EnvelopeEnd, endOf, readEnvelope } from "../../crypto/dare/envelope.ts"
+import { type EnvelopeEnd, readEnvelope } from "../../crypto/dare/envelope.ts"
 import type { EnvelopeFields } from "../../crypto/dare/fields.ts"
 import { ReceivedEnvelope } from "../../crypto/dare/receive.ts"
 import { equalConstantTime, sha512 } from "../../crypto/primitives/hash.ts"
@@ -20,7 +20,7 @@ export function recipientsDigest({ object, octets }: EnvelopeFields): Uint8Array
 export function checkEnclosed(statement: MailStatement, envelope: Uint8Array): void {
   const read = readEnvelope(envelope)
   checkHeader(statement, read.header)
-  checkPayload(statement, endOf(read), read.payload.length)
+  checkPayload(statement, read, read.payload.length)
   if (statement.openPgp !== null) checkOpenPgpHead(statement, read.payload)
 }
 

@@ -1,5 +1,5 @@
 /** PURE */
-import { type EnvelopeEnd, endOf, readEnvelope } from "../../crypto/dare/envelope.ts"
+import { type EnvelopeEnd, readEnvelope } from "../../crypto/dare/envelope.ts"
 import { type EnvelopeForm, sealWhole } from "../../crypto/dare/seal.ts"
 import type { Signer } from "../../crypto/dare/signature.ts"
 import { countOf, type JsonObject, octetsOf, textOf } from "../../crypto/jsonb/value.ts"
@@ -61,7 +61,7 @@ export function readRequest(octets: Uint8Array): MeshRequest {
     nonce,
     members,
     digest: sha512(octets),
-    end: endOf(envelope),
+    end: envelope,
     form: octets.every((octet) => octet < 0x80) ? "json" : "json-b",
   }
 }
