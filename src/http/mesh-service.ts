@@ -7,8 +7,8 @@ interface MeshAnswer {
   /** Signed; whoever asked reads what it says. */
   readonly octets: Uint8Array
   readonly form: "json" | "json-b"
-  /** Whoever asks for many of these is looking for something. */
-  readonly isGuess: boolean
+  /** How many of the things that were asked were guesses: whoever makes many of them is looking for something. */
+  readonly guesses: number
 }
 
 /** The Mesh service as HTTP sees it. */
@@ -30,7 +30,7 @@ export function serveMesh(server: FastifyInstance, door: MeshDoor, askers: Asker
       if (!(await askers.mayAsk(request.ip))) return refused(reply, GUESSED_SECONDS)
       if (!(await door.mayAsk(request.ip))) return refused(reply, ASKED_SECONDS)
       const answer = request.body instanceof Uint8Array ? await door.answer(request.body) : null
-      if (answer === null || answer.isGuess) await askers.guessed(request.ip)
+      for (let guesses = answer?.guesses ?? 1; guesses > 0; guesses--) await askers.guessed(request.ip)
       return answer === null ? text(reply, 400, "no request of the Mesh") : send(reply, answer)
     })
   })

@@ -1,44 +1,63 @@
-import { memberOf, octetsOf } from "../crypto/jsonb/value.ts"
+import type { JsonValue } from "../crypto/jsonb/value.ts"
+import type { Log } from "../log/log.ts"
 import { MAX_MESSAGE_OCTETS } from "../mesh/mail/statement.ts"
-import { requiredMember } from "../mesh/object.ts"
+import type { Profile } from "../mesh/profile.ts"
 import type { Reply } from "../mesh/protocol/answer.ts"
 import { callingService } from "../mesh/protocol/check.ts"
 import { messageTypeOf } from "../mesh/protocol/message.ts"
-import { accountIn, isReplayed } from "./account-call.ts"
+import { postIn, postsIn, resultMembers } from "../mesh/protocol/post.ts"
+import { isReplayed } from "./account-call.ts"
 import { PeerProfiles } from "./peers.ts"
 import type { PostResult, Receivers, SeenRequests, ServedAccounts } from "./ports.ts"
 import { done, refusal } from "./reply.ts"
-import type { Handle } from "./service.ts"
+import { type Handle, type HandledReply, replied } from "./service.ts"
 
 /** What posting takes. */
 export interface PostParts {
   readonly accounts: ServedAccounts
   readonly receivers: Receivers
   readonly seen: SeenRequests
+  readonly log: Log
 }
 
 /**
- * Takes a message that another service posts for one of our accounts:
- *
- *     PostRequest { EnvelopedProfileService, Account, Message, Admission }
- *
- * One account and one message: the answer is about the one thing, which is done or is not.
+ * Takes messages that another service posts for accounts of ours, all at the same time, so that what they write reaches the disk together. Each is taken or is
+ * not, whatever becomes of the others; the answer comes when the last of them is settled.
  */
 export function postTo(parts: PostParts): Handle {
   const peers = new PeerProfiles()
-  return async (request, now) => {
+  return async (request, now): Promise<HandledReply> => {
     const peer = callingService(request, now, (envelope) => peers.verify(envelope))
     if (peer.kind === "refused") return refusal(peer.outcome)
     if (await isReplayed(parts, request, now)) return refusal("Replayed")
-    const message = requiredMember(request.members, "Message", octetsOf)
-    if (message.length > MAX_MESSAGE_OCTETS) return refusal("TooLarge")
-    const receive = parts.receivers.get(messageTypeOf(message))
-    if (receive === undefined) return refusal("Unsupported", "this kind of message is not taken")
-    const account = accountIn(parts.accounts, request)
-    if (account === null) return refusal("AccountUnknown")
-    const admission = memberOf(request.members, "Admission", octetsOf)
-    return replyOf(await receive({ account, message, peer: peer.who, admission, now }))
+    const results = await Promise.all(postsIn(request.members).map((post) => taken(post, peer.who, now, parts)))
+    return { ...done(resultMembers(results)), each: results.map(({ outcome }) => outcome) }
   }
+}
+
+/** A fault of ours at one message is told of that one: the others are on the disk. */
+async function taken(post: JsonValue, peer: Profile, now: Date, parts: PostParts): Promise<Reply> {
+  try {
+    return await replied(() => taking(post, peer, now, parts), "Post", parts.log)
+  } catch (error) {
+    parts.log.error("mesh.post-failed", { peer: peer.udf }, error)
+    return refusal("Later")
+  }
+}
+
+async function taking(
+  value: JsonValue,
+  peer: Profile,
+  now: Date,
+  { accounts, receivers }: Pick<PostParts, "accounts" | "receivers">,
+): Promise<Reply> {
+  const { account: address, message, admission } = postIn(value)
+  if (message.length > MAX_MESSAGE_OCTETS) return refusal("TooLarge")
+  const receive = receivers.get(messageTypeOf(message))
+  if (receive === undefined) return refusal("Unsupported", "this kind of message is not taken")
+  const account = accounts.of(address)
+  if (account === null) return refusal("AccountUnknown")
+  return replyOf(await receive({ account, message, peer, admission, now }))
 }
 
 function replyOf(result: PostResult): Reply {

@@ -9,7 +9,12 @@ import { type MeshRequest, readRequest } from "../mesh/protocol/request.ts"
 import { refusal } from "./reply.ts"
 
 /** Does one operation: finds out who asks, whether he may, and whether he asked before. */
-export type Handle = (request: MeshRequest, now: Date) => Reply | Promise<Reply>
+export type Handle = (request: MeshRequest, now: Date) => HandledReply | Promise<HandledReply>
+
+/** What is said to a request, and where several things were asked by it, what became of each. */
+export interface HandledReply extends Reply {
+  readonly each?: readonly Outcome[]
+}
 
 /** What is done here; what is missing is answered as unsupported. */
 export type Handlers = Readonly<Partial<Record<Operation, Handle>>>
@@ -31,7 +36,8 @@ export interface Answered {
   readonly octets: Uint8Array
   readonly form: EnvelopeForm
   readonly operation: Operation
-  readonly outcome: Outcome
+  /** One, or one of each thing that was asked. */
+  readonly outcomes: readonly Outcome[]
 }
 
 /** Answers requests. */
@@ -45,7 +51,7 @@ export function meshService({ own, handlers, now, log }: ServiceOptions): MeshSe
     const at = now()
     const reply = await replyTo(request, own, handlers[request.operation], at, log)
     const { operation, form } = request
-    return { octets: writeAnswer(request, reply, own, at), form, operation, outcome: reply.outcome }
+    return { octets: writeAnswer(request, reply, own, at), form, operation, outcomes: reply.each ?? [reply.outcome] }
   }
 }
 
@@ -55,17 +61,26 @@ async function replyTo(
   handle: Handle | undefined,
   now: Date,
   log: Log,
-): Promise<Reply> {
+): Promise<HandledReply> {
   const stale = staleness(request, profile, now)
   if (stale !== null) return refusal(stale)
   if (handle === undefined) return refusal("Unsupported")
+  return replied(() => handle(request, now), request.operation, log)
+}
+
+/** What `act` says, or what is said where it throws: of what is malformed, and of a state that is away. Other faults are thrown on. */
+export async function replied<T extends Reply>(
+  act: () => T | Promise<T>,
+  operation: Operation,
+  log: Log,
+): Promise<T | Reply> {
   try {
-    return await handle(request, now)
+    return await act()
   } catch (error) {
     if (!(error instanceof GatewayError)) throw error
     if (MALFORMED.includes(error.code)) return refusal("Malformed", error.message)
     if (error.code !== "STATE_AWAY") throw error
-    log.error("mesh.away", { operation: request.operation }, error)
+    log.error("mesh.away", { operation }, error)
     return refusal("Later")
   }
 }

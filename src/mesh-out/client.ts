@@ -3,10 +3,12 @@ import { octetsOf } from "../crypto/jsonb/value.ts"
 import { GatewayError } from "../errors.ts"
 import { requiredMember } from "../mesh/object.ts"
 import type { Profile } from "../mesh/profile.ts"
-import { type MeshAnswer, readAnswer, readHello } from "../mesh/protocol/answer.ts"
+import { readAnswer, readHello } from "../mesh/protocol/answer.ts"
 import type { Operation, Outcome } from "../mesh/protocol/operation.ts"
+import { type Post, type PostResult, postMembers, postsTogether, resultsIn } from "../mesh/protocol/post.ts"
 import { MAX_REQUEST_OCTETS, requestDigest, writeRequest } from "../mesh/protocol/request.ts"
 import { type HttpsPeers, wholeAnswer } from "../net/https-peers.ts"
+import { Together } from "./together.ts"
 
 /** A service that is to be asked, as the profile of its account names it. */
 export interface PeerService {
@@ -37,6 +39,7 @@ export class MeshClient {
   readonly #options: MeshClientOptions
   /** Services that have said who they are, by address and name: their keys are what their names stand for, and do not change. */
   readonly #known = new Map<string, Profile>()
+  readonly #postings = new Map<string, Posting>()
 
   constructor(options: MeshClientOptions) {
     this.#options = options
@@ -56,28 +59,46 @@ export class MeshClient {
     admission: Uint8Array | null,
     signal: AbortSignal,
   ): Promise<PostOutcome | AdmissionAsked> {
-    const limit = AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT_MS)])
     try {
-      const service = await this.#serviceOf(to, limit)
-      const { own } = this.#options
-      const members = {
-        EnvelopedProfileService: own.profile.envelope,
-        Account: account,
-        Message: message,
-        Admission: admission ?? undefined,
-      }
-      const { request, answer } = await this.#ask("Post", members, to, [own.signer], limit)
-      return told(readAnswer(answer, { operation: "Post", digest: requestDigest(request) }, service), to)
+      return await this.#posting(to).send({ account, message, admission }, signal)
     } catch (error) {
       signal.throwIfAborted()
-      if (limit.aborted) return { kind: "later", diagnostic: `${to.address.host}: no answer within ${TIMEOUT_MS} ms` }
       if (!(error instanceof GatewayError)) throw error
       return { kind: "later", diagnostic: error.message }
     }
   }
 
+  /** Messages to one service go together while others are under way to it. */
+  #posting(to: PeerService): Posting {
+    const key = nameOf(to)
+    const known = this.#postings.get(key)
+    if (known !== undefined) return known
+    for (const [name, { isIdle }] of this.#postings) if (isIdle) this.#postings.delete(name)
+    const posting: Posting = new Together((posts, signal) => this.#postAll(posts, to, signal), postsTogether)
+    this.#postings.set(key, posting)
+    return posting
+  }
+
+  async #postAll(
+    posts: readonly Post[],
+    to: PeerService,
+    signal: AbortSignal,
+  ): Promise<readonly (PostOutcome | AdmissionAsked)[]> {
+    const limit = AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT_MS)])
+    try {
+      const service = await this.#serviceOf(to, limit)
+      const { own } = this.#options
+      const { request, answer } = await this.#ask("Post", postMembers(own.profile, posts), to, [own.signer], limit)
+      const read = readAnswer(answer, { operation: "Post", digest: requestDigest(request) }, service)
+      return resultsIn(read, posts.length).map((result) => told(result, to))
+    } catch (error) {
+      if (!limit.aborted) throw error
+      throw new GatewayError("WEB_TIMEOUT", `${to.address.host}: no answer within ${TIMEOUT_MS} ms`, { cause: error })
+    }
+  }
+
   async #serviceOf(to: PeerService, signal: AbortSignal): Promise<Profile> {
-    const key = `${to.udf} ${to.address.href}`
+    const key = nameOf(to)
     const known = this.#known.get(key)
     if (known !== undefined) return known
     const { request, answer } = await this.#ask("Hello", {}, to, [], signal)
@@ -105,7 +126,13 @@ export class MeshClient {
   }
 }
 
-function told({ outcome, reason, members }: MeshAnswer, { address }: PeerService): PostOutcome | AdmissionAsked {
+type Posting = Together<Post, PostOutcome | AdmissionAsked>
+
+function nameOf({ udf, address }: PeerService): string {
+  return `${udf} ${address.href}`
+}
+
+function told({ outcome, reason, members }: PostResult, { address }: PeerService): PostOutcome | AdmissionAsked {
   const what = reason === "" ? outcome : `${outcome}, ${reason.replace(/[^\x20-\x7e]/g, "?").slice(0, MAX_REASON)}`
   const diagnostic = `${address.host}: ${what}`
   if (outcome === "Success") return { kind: "accepted", diagnostic }

@@ -21,8 +21,12 @@ export const MAX_OBJECT_OCTETS = 65_536
  * Reads an object that must be of one of these types.
  * @throws GatewayError MESH_OBJECT_INVALID; JSONB_SYNTAX, JSONB_TOO_LARGE, JSONB_TYPE
  */
-export function readObject<T extends string>(octets: Uint8Array, types: readonly T[]): MeshObject<T> {
-  if (octets.length > MAX_OBJECT_OCTETS) throw invalid(`object has over ${MAX_OBJECT_OCTETS} octets`)
+export function readObject<T extends string>(
+  octets: Uint8Array,
+  types: readonly T[],
+  maxOctets = MAX_OBJECT_OCTETS,
+): MeshObject<T> {
+  if (octets.length > maxOctets) throw invalid(`object has over ${maxOctets} octets`)
   const [first, ...more] = objectOf(readJson(octets), "object").members
   const type = types.find((name) => name === first?.[0])
   if (!first || type === undefined || more.length > 0) throw invalid(`object is no ${types.join(" or ")}`)

@@ -36,9 +36,9 @@ export function meshDoorOf(core: MeshCore, receiversOf: (host: MeshHost) => Rece
     async answer(request) {
       const answer = await service(request)
       if (answer === null) return null
-      const { octets, form, operation, outcome } = answer
-      counters.add("postern_mesh_requests_total", { operation, outcome })
-      return { octets, form, isGuess: GUESSES.includes(outcome) }
+      const { octets, form, operation, outcomes } = answer
+      for (const outcome of outcomes) counters.add("postern_mesh_requests_total", { operation, outcome })
+      return { octets, form, guesses: outcomes.filter((outcome) => GUESSES.includes(outcome)).length }
     },
   }
 }
@@ -56,7 +56,7 @@ function askingNetworks({ config, counters }: MeshCore): MeshDoor["mayAsk"] {
 }
 
 function handlersOf(
-  { config, database }: MeshCore,
+  { config, database, log }: MeshCore,
   own: MeshHost["service"],
   address: string,
   receivers: Receivers,
@@ -65,7 +65,7 @@ function handlersOf(
   const stores = new MeshStores(database, config.mesh.storageOctets)
   const parts = { accounts, stores, seen: new MeshRequests(database), own }
   return {
-    Post: postTo({ ...parts, receivers }),
+    Post: postTo({ ...parts, receivers, log }),
     ...storeHandlers(parts),
     ...connectHandlers({ ...parts, random: randomOctets, countSince: (...of) => stores.countSince(...of) }),
     ...bindHandlers({ ...parts, address, remove: (account) => accounts.remove(account) }),

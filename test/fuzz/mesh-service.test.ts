@@ -2,6 +2,7 @@ import fc from "fast-check"
 import { afterAll, describe, expect, test } from "vitest"
 import { SEED_SPECIFIER } from "../../src/crypto/udf/seed.ts"
 import { GatewayError } from "../../src/errors.ts"
+import { silentLog } from "../../src/log/log.ts"
 import { makeCapability, readCapability } from "../../src/mesh/capability.ts"
 import {
   makeAcknowledgement,
@@ -50,6 +51,7 @@ const { service } = asked({
   Hello: helloOf(answering, []),
   Post: postTo({
     ...parts,
+    log: silentLog(),
     receivers: new Map([
       [
         "MessageNote",
@@ -68,7 +70,10 @@ const { service } = asked({
 })
 
 const message = signObject("MessageNote", { Text: "hello" }, [signerOf(peer)], { created: CREATED }, "json-b")
-const members = { EnvelopedProfileService: peer.profile.envelope, Account: carol.profile.address, Message: message }
+const members = {
+  EnvelopedProfileService: peer.profile.envelope,
+  Messages: [{ Account: carol.profile.address, Message: message }],
+}
 const post = writeRequest("Post", members, terms(), [signerOf(peer)])
 const answer = writeAnswer(readRequest(post), { outcome: "Success", reason: "", members: {} }, answering, NOON)
 const tabletSigner = signerWith(
@@ -206,4 +211,6 @@ const NAMES = [
   "ResponseId",
   "PublicationId",
   "Message",
+  "Messages",
+  "Admission",
 ]

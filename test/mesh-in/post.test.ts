@@ -1,6 +1,10 @@
 import { afterAll, beforeEach, describe, expect, test } from "vitest"
+import type { Writable } from "../../src/crypto/jsonb/write.ts"
+import { GatewayError } from "../../src/errors.ts"
+import { silentLog } from "../../src/log/log.ts"
 import { readHello } from "../../src/mesh/protocol/answer.ts"
 import { REQUEST_LIFE_MS } from "../../src/mesh/protocol/check.ts"
+import { MAX_POSTS, resultsIn } from "../../src/mesh/protocol/post.ts"
 import { requestDigest, writeRequest } from "../../src/mesh/protocol/request.ts"
 import { signObject } from "../../src/mesh/signed.ts"
 import { helloOf } from "../../src/mesh-in/hello.ts"
@@ -14,10 +18,11 @@ const parts = await carolsHome()
 afterAll(() => parts.opened[Symbol.asyncDispose]())
 
 let posted: Posted[] = []
-let result: PostResult = { kind: "accepted" }
+/** What the receiver makes of a message. */
+let receive: (one: Posted) => PostResult | Promise<PostResult> = () => ({ kind: "accepted" })
 beforeEach(() => {
   posted = []
-  result = { kind: "accepted" }
+  receive = () => ({ kind: "accepted" })
 })
 const clock = { now: NOON }
 const { ask, send, service } = asked(
@@ -30,19 +35,27 @@ const { ask, send, service } = asked(
           "MessageContact",
           async (one: Posted) => {
             posted.push(one)
-            return result
+            return receive(one)
           },
         ],
       ]),
       seen: parts.seen,
+      log: silentLog(),
     }),
   },
   clock,
 )
 
 const message = signObject("MessageContact", { MessageId: "N" }, [signerOf(peer)], { created: CREATED })
-const members = { EnvelopedProfileService: peer.profile.envelope, Account: carol.profile.address, Message: message }
+const post = { Account: carol.profile.address, Message: message }
+const posting = (...Messages: readonly Writable[]) => ({ EnvelopedProfileService: peer.profile.envelope, Messages })
+const members = posting(post)
 const inOrder = { members, signers: [signerOf(peer)] }
+/** What becomes of messages of one request. */
+async function results(...posts: readonly Writable[]) {
+  const answer = await ask("Post", { ...inOrder, members: posting(...posts) })
+  return resultsIn(answer, posts.length)
+}
 
 test("Hello says who this is and what it does", async () => {
   const octets = writeRequest("Hello", {}, terms(), [])
@@ -66,16 +79,17 @@ describe("a posted message", () => {
     expect(posted[0]?.message).toEqual(message)
   })
 
-  const results: [PostResult, string, object][] = [
+  const told: [PostResult, string, object][] = [
+    [{ kind: "accepted" }, "Success", {}],
     [{ kind: "refused", reason: "not a contact" }, "Refused", { Reason: "not a contact" }],
     [{ kind: "later" }, "Later", {}],
     [{ kind: "admission", challenge: Uint8Array.of(1, 2) }, "Admission", { Challenge: new Uint8Array([1, 2]) }],
   ]
-  test.each(results)("%j is told", async (what, outcome, told) => {
-    result = what
-    const answer = await ask("Post", { ...inOrder, members: { ...members, Admission: Uint8Array.of(9) } })
-    expect(answer.outcome).toBe(outcome)
-    expect(plain(answer.members)).toMatchObject(told)
+  test.each(told)("%j is told", async (what, outcome, said) => {
+    receive = () => what
+    const [result] = await results({ ...post, Admission: Uint8Array.of(9) })
+    expect(result?.outcome).toBe(outcome)
+    expect(plain(result?.members)).toMatchObject(said)
     expect(posted[0]?.admission).toEqual(Uint8Array.of(9))
   })
 
@@ -99,15 +113,73 @@ describe("a posted message", () => {
     ["for another target", { ...inOrder, terms: { target: stranger.profile.udf } }, "OtherTarget"],
     ["old", { ...inOrder, terms: { time: later(-REQUEST_LIFE_MS - 1000) } }, "Old"],
     ["of the future", { ...inOrder, terms: { time: later(61_000) } }, "Future"],
-    ["over 32 KB", { ...inOrder, members: { ...members, Message: long } }, "TooLarge"],
-    ["of another type", { ...inOrder, members: { ...members, Message: other } }, "Unsupported"],
-    ["no message", { ...inOrder, members: { ...members, Message: Uint8Array.of(1) } }, "Malformed"],
-    ["to nobody here", { ...inOrder, members: { ...members, Account: "nobody@two.example" } }, "AccountUnknown"],
-    ["without an account", { ...inOrder, members: { ...members, Account: undefined } }, "Malformed"],
+    ["with no messages", { ...inOrder, members: posting() }, "Malformed"],
+    [
+      "with too many",
+      { ...inOrder, members: posting(...Array.from({ length: MAX_POSTS + 1 }, () => post)) },
+      "Malformed",
+    ],
+    ["in the form of one message", { ...inOrder, members: { ...members, ...post, Messages: undefined } }, "Malformed"],
   ]
   test.each(refusals)("%s: refused, and no receiver sees it", async (_, asking, outcome) => {
     expect((await ask("Post", asking)).outcome).toBe(outcome)
     expect(posted).toEqual([])
+  })
+
+  const bad: [string, Writable, string][] = [
+    ["over 32 KB", { ...post, Message: long }, "TooLarge"],
+    ["of another type", { ...post, Message: other }, "Unsupported"],
+    ["no message", { ...post, Message: Uint8Array.of(1) }, "Malformed"],
+    ["to nobody here", { ...post, Account: "nobody@two.example" }, "AccountUnknown"],
+    ["to what is no address", { ...post, Account: "@" }, "AccountUnknown"],
+    ["without an account", { ...post, Account: undefined }, "Malformed"],
+    ["nothing at all", "", "Malformed"],
+  ]
+  test.each(bad)("%s among others: refused by itself, and no receiver sees it", async (_, one, outcome) => {
+    const all = await results(post, one, post)
+    expect(all.map((result) => result.outcome)).toEqual(["Success", outcome, "Success"])
+    expect(posted).toHaveLength(2)
+  })
+
+  test("each has a result of its own, in their order, whichever is settled first", async () => {
+    let release = (): void => undefined
+    const held = new Promise<void>((resolve) => {
+      release = resolve
+    })
+    const kinds: PostResult[] = [{ kind: "accepted" }, { kind: "refused", reason: "why" }, { kind: "later" }]
+    receive = async ({ admission }) => {
+      const at = admission?.[0] ?? 0
+      // The first is settled when the last has come.
+      if (at === 0) await held
+      else if (at === 2) release()
+      return kinds[at] ?? { kind: "later" }
+    }
+    const all = await results(...kinds.map((_kind, at) => ({ ...post, Admission: Uint8Array.of(at) })))
+    expect(all.map(({ outcome, reason }) => [outcome, reason])).toEqual([
+      ["Success", ""],
+      ["Refused", "why"],
+      ["Later", ""],
+    ])
+  })
+
+  test.each<[string, () => Error]>([
+    ["the state is away", () => new GatewayError("STATE_AWAY", "away")],
+    ["the spool is full", () => new GatewayError("SPOOL_FULL", "full")],
+    ["a fault of ours", () => new TypeError("fault")],
+  ])("%s at one message: that one comes again, the others do not", async (_, fault) => {
+    receive = ({ admission }) => {
+      if (admission !== null) throw fault()
+      return { kind: "accepted" }
+    }
+    const all = await results(post, { ...post, Admission: Uint8Array.of(1) }, post)
+    expect(all.map(({ outcome }) => outcome)).toEqual(["Success", "Later", "Success"])
+  })
+
+  test("who counts hears of each", async () => {
+    const octets = writeRequest("Post", posting(post, { ...post, Account: "nobody@two.example" }), terms(), [
+      signerOf(peer),
+    ])
+    expect((await service(octets))?.outcomes).toEqual(["Success", "AccountUnknown"])
   })
 
   test("replayed: refused, also written in another way, and as long as it is not old", async () => {

@@ -1,10 +1,14 @@
-import { afterAll, beforeAll, describe, expect, test } from "vitest"
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest"
+import { readJson } from "../../src/crypto/jsonb/read.ts"
+import { objectOf } from "../../src/crypto/jsonb/value.ts"
+import { writeJson } from "../../src/crypto/jsonb/write.ts"
 import { randomOctets } from "../../src/crypto/primitives/random.ts"
 import type { MeshDoor } from "../../src/http/mesh-service.ts"
 import { silentLog } from "../../src/log/log.ts"
 import { signerWith } from "../../src/mesh/key-data.ts"
 import { serviceKeys } from "../../src/mesh/profile-make.ts"
-import { MAX_REQUEST_OCTETS } from "../../src/mesh/protocol/request.ts"
+import { MAX_POSTS, postMembers, postsIn, postsTogether, resultsIn } from "../../src/mesh/protocol/post.ts"
+import { MAX_REQUEST_OCTETS, readRequest, writeRequest } from "../../src/mesh/protocol/request.ts"
 import { helloOf } from "../../src/mesh-in/hello.ts"
 import type { Posted, PostResult } from "../../src/mesh-in/ports.ts"
 import { type PostParts, postTo } from "../../src/mesh-in/post.ts"
@@ -23,6 +27,8 @@ const own = { profile: serviceOne.profile, signer: serviceSigner(serviceOne) }
 /** The peer's service: what it says may be replaced. */
 const heard: Posted[] = []
 let result: PostResult = { kind: "accepted" }
+let receive: (posted: Posted) => PostResult | Promise<PostResult> = () => result
+let requests = 0
 let isAway = false
 let spoiled: (octets: Uint8Array) => Uint8Array = (octets) => octets
 
@@ -34,7 +40,7 @@ const parts: PostParts = {
       "MessageMail",
       async (posted) => {
         heard.push(posted)
-        return result
+        return receive(posted)
       },
     ],
   ]),
@@ -46,6 +52,7 @@ const parts: PostParts = {
       return true
     },
   },
+  log: silentLog(),
 }
 const answering = { profile: two.profile, signer: signerWith(serviceKeys(two.seed).signature) }
 const inner = meshService({
@@ -58,9 +65,10 @@ const door: MeshDoor = {
   maxRequestOctets: MAX_REQUEST_OCTETS,
   mayAsk: async () => true,
   async answer(request) {
+    requests += 1
     if (isAway) return null
     const answer = await inner(request)
-    return answer && { octets: spoiled(answer.octets), form: answer.form, isGuess: false }
+    return answer && { octets: spoiled(answer.octets), form: answer.form, guesses: 0 }
   },
 }
 
@@ -83,13 +91,105 @@ test("a message is posted, in this service's name, and what the service says is 
   expect(heard.at(-1)?.peer.udf).toBe(serviceOne.profile.udf)
 })
 
-test("one client posts many, each a request of its own, over connections that are kept", async () => {
-  const using = client()
-  const before = site.connections()
-  const all = await Promise.all(Array.from({ length: 20 }, () => post(using)))
-  expect(new Set(all.map(({ kind }) => kind))).toEqual(new Set(["accepted"]))
-  for (let at = 0; at < 5; at++) await post(using)
-  expect(site.connections() - before).toBeLessThanOrEqual(8)
+/** As many mails as wanted, which the service holds until it is told to let them go. */
+function held() {
+  const { promise, resolve } = Promise.withResolvers<void>()
+  const before = { requests, heard: heard.length }
+  receive = async ({ admission }) => {
+    await promise
+    return admission === null ? { kind: "accepted" } : { kind: "refused", reason: String(admission[0]) }
+  }
+  return {
+    letGo: resolve,
+    requests: () => requests - before.requests,
+    heard: () => heard.length - before.heard,
+    [Symbol.dispose]: () => {
+      receive = () => result
+    },
+  }
+}
+
+describe("many at the same time", () => {
+  const admitted = (using: MeshClient, number: number, until = signal) =>
+    using.postAdmitted(MAIL, bob.profile.address, to, Uint8Array.of(number), until)
+  const said = (number: number) => ({ kind: "refused", diagnostic: `mail.two.example: Refused, ${number}` })
+
+  test("what comes while two requests are under way goes with the next ones, and each hears of its own", async () => {
+    const using = client()
+    await post(using)
+    using service = held()
+    const before = site.connections()
+    const all = Array.from({ length: 20 }, (_, number) => admitted(using, number))
+    await vi.waitFor(() => expect(service.heard()).toBe(2))
+    service.letGo()
+    expect(await Promise.all(all)).toEqual(Array.from({ length: 20 }, (_, number) => said(number)))
+    // Two by themselves, the other 18 as many together as a request may have octets.
+    expect(service.requests()).toBeLessThan(8)
+    expect(service.heard()).toBe(20)
+    expect(site.connections() - before).toBeLessThanOrEqual(2)
+  })
+
+  test("whoever waits no longer is let go, and the others are posted", async () => {
+    const using = client()
+    await post(using)
+    using service = held()
+    const leaving = new AbortController()
+    const all = Array.from({ length: 6 }, (_, number) =>
+      admitted(using, number, number % 2 === 0 ? signal : leaving.signal),
+    )
+    const settled = Promise.allSettled(all)
+    await vi.waitFor(() => expect(service.heard()).toBe(2))
+    leaving.abort(new Error("over"))
+    service.letGo()
+    const outcomes = await settled
+    expect(outcomes.map((one) => (one.status === "fulfilled" ? one.value : String(one.reason)))).toEqual(
+      Array.from({ length: 6 }, (_, number) => (number % 2 === 0 ? said(number) : "Error: over")),
+    )
+    // The fourth and the sixth were waiting, and have not been posted.
+    expect(service.heard()).toBe(4)
+  })
+
+  test("an answer that is lost: all of it waits, and is posted again as it was", async () => {
+    const using = client()
+    await post(using)
+    using service = held()
+    const all = () => Promise.all(Array.from({ length: 8 }, () => post(using)))
+    spoiled = () => Buffer.from("<html>")
+    service.letGo()
+    try {
+      expect(new Set((await all()).map(({ kind }) => kind))).toEqual(new Set(["later"]))
+    } finally {
+      spoiled = (octets) => octets
+    }
+    expect(service.heard()).toBe(8)
+    expect(new Set((await all()).map(({ kind }) => kind))).toEqual(new Set(["accepted"]))
+    expect(heard.slice(-16).every(({ message }) => Buffer.compare(message, MAIL) === 0)).toBe(true)
+  })
+
+  test("an answer with fewer results than messages is none", async () => {
+    const read = { outcome: "Success", reason: "", time: NOW, envelope: new Uint8Array(0) } as const
+    const members = (count: number) => {
+      const results = Array.from({ length: count }, () => ({ Status: 201, StatusDescription: "Success" }))
+      return objectOf(readJson(writeJson({ Results: results })), "members")
+    }
+    expect(resultsIn({ ...read, members: members(2) }, 2)).toHaveLength(2)
+    expect(() => resultsIn({ ...read, members: members(1) }, 2)).toThrow("2 messages have 1 results")
+    expect(() => resultsIn({ ...read, members: members(3) }, 2)).toThrow("2 messages have 3 results")
+  })
+
+  test("as many go together as fit, in number and in octets", () => {
+    const posts = (count: number, octets: number) =>
+      Array.from({ length: count }, () => ({ account: "", message: new Uint8Array(octets), admission: null }))
+    expect(postsTogether(posts(1, 40_000))).toBe(1)
+    expect(postsTogether(posts(1_000, 1))).toBe(MAX_POSTS)
+    expect(postsTogether(posts(10, 32_768))).toBe(3)
+    expect(postsTogether([...posts(2, 10), ...posts(5, 32_768)])).toBe(5)
+    const all = posts(postsTogether(posts(9, 32_768)), 32_768)
+    const terms = { target: two.profile.udf, time: NOW, nonce: new Uint8Array(16) }
+    const request = writeRequest("Post", postMembers(serviceOne.profile, all), terms, [own.signer])
+    expect(postsIn(readRequest(request).members)).toHaveLength(3)
+    expect(request.length).toBeLessThan(MAX_REQUEST_OCTETS)
+  })
 })
 
 const results: readonly (readonly [what: PostResult, kind: string, diagnostic: string])[] = [

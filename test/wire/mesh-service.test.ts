@@ -200,7 +200,10 @@ describe("the Mesh service of a gateway, over HTTPS", () => {
     expect((await ask("Complete", { Account: ADDRESS, ResponseId: responseId }, [phoneBase])).outcome).toBe("Success")
 
     const message = signObject("MessageNote", { Text: "hello" }, [signerOf(peer)], { created: NOW }, "json-b")
-    const posting = { EnvelopedProfileService: peer.profile.envelope, Account: ADDRESS, Message: message }
+    const posting = {
+      EnvelopedProfileService: peer.profile.envelope,
+      Messages: [{ Account: ADDRESS, Message: message }],
+    }
     expect((await ask("Post", posting, [signerOf(peer)])).outcome).toBe("Success")
 
     const inbound = Buffer.concat(await framesOf("Inbound", byPhone, [phoneSigner]))
@@ -210,7 +213,7 @@ describe("the Mesh service of a gateway, over HTTPS", () => {
   })
 
   test("who forges too often is not heard any more", async () => {
-    const posting = { EnvelopedProfileService: peer.profile.envelope, Account: ADDRESS, Message: Uint8Array.of(1) }
+    const posting = { EnvelopedProfileService: peer.profile.envelope, Messages: [] }
     for (let count = 0; count < 3; count++)
       expect((await ask("Post", posting, [signerOf(stranger)])).outcome).toBe("Forged")
     expect((await post(writeRequest("Hello", {}, terms(), []))).status).toBe(429)

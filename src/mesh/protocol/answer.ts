@@ -27,10 +27,14 @@ export interface Reply {
   readonly members: { readonly [name: string]: Writable | undefined }
 }
 
-/** An answer whose signature has been checked, and that it is to this request. */
-export interface MeshAnswer {
+/** What an answer says that came of something. */
+export interface Status {
   readonly outcome: Outcome
   readonly reason: string
+}
+
+/** An answer whose signature has been checked, and that it is to this request. */
+export interface MeshAnswer extends Status {
   readonly time: Date
   readonly members: JsonObject
   /** As it came: what the service has said, for whoever wants to prove it. */
@@ -46,7 +50,7 @@ export interface AnsweringService {
 /** Writes the answer to a request. */
 export function writeAnswer(
   { operation, digest, form }: Pick<MeshRequest, "operation" | "digest" | "form">,
-  { outcome, reason, members }: Reply,
+  reply: Reply,
   { profile, signer }: AnsweringService,
   time: Date,
 ): Uint8Array {
@@ -55,13 +59,29 @@ export function writeAnswer(
       Source: profile.udf,
       Time: writeTime(time),
       RequestDigest: digest,
-      Status: OUTCOMES[outcome],
-      StatusDescription: outcome,
-      Reason: reason === "" ? undefined : reason,
-      ...members,
+      ...statusMembers(reply),
     },
   }
   return sealWhole(written(object, form), { encryption: null, signers: [signer] }, form)
+}
+
+/** What an answer says, or one of several results in it. */
+export function statusMembers({ outcome, reason, members }: Reply): { readonly [name: string]: Writable | undefined } {
+  return {
+    Status: OUTCOMES[outcome],
+    StatusDescription: outcome,
+    Reason: reason === "" ? undefined : reason,
+    ...members,
+  }
+}
+
+/** Reverses {@link statusMembers}. @throws GatewayError MESH_OBJECT_INVALID, JSONB_TYPE */
+export function statusOf(members: JsonObject): Status {
+  const status = requiredMember(members, "Status", countOf)
+  return {
+    outcome: outcomeOf(requiredMember(members, "StatusDescription", textOf), status),
+    reason: memberOf(members, "Reason", textOf) ?? "",
+  }
 }
 
 /** What was asked, as far as an answer is concerned. */
@@ -106,10 +126,8 @@ function checked(object: SignedObject, { digest }: Asked, service: Profile): Mes
   if (!isNameOf(service, requiredMember(members, "Source", textOf))) throw untrusted("answer is another service's")
   if (!equalConstantTime(requiredMember(members, "RequestDigest", octetsOf), digest))
     throw untrusted("answer is to another request")
-  const status = requiredMember(members, "Status", countOf)
   return {
-    outcome: outcomeOf(requiredMember(members, "StatusDescription", textOf), status),
-    reason: memberOf(members, "Reason", textOf) ?? "",
+    ...statusOf(members),
     time: requiredMember(members, "Time", timeOf),
     members,
     envelope,

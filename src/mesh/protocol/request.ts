@@ -38,8 +38,10 @@ export interface MeshRequest extends RequestTerms {
   readonly form: EnvelopeForm
 }
 
-/** Octets of a request, and of an answer, at most: the longest message in base64url twice, and its sender's profile. */
-export const MAX_REQUEST_OCTETS = 98_304
+/** Octets of a request, and of an answer, at most: the longest payload in base64url, and what is signed of it. */
+export const MAX_REQUEST_OCTETS = 196_608
+/** Octets of a request's payload at most: several messages, or the longest one in base64url, and their sender's profile. */
+const MAX_PAYLOAD_OCTETS = 131_072
 
 /**
  * Reads a request, JSON or JSON-B.
@@ -50,7 +52,7 @@ export function readRequest(octets: Uint8Array): MeshRequest {
   const envelope = readEnvelope(octets)
   if (envelope.header.encryption !== null && envelope.header.encryption !== "none")
     throw invalid("request is encrypted")
-  const { type, members } = readObject(envelope.payload, REQUEST_TYPES)
+  const { type, members } = readObject(envelope.payload, REQUEST_TYPES, MAX_PAYLOAD_OCTETS)
   const nonce = requiredMember(members, "Nonce", octetsOf)
   if (nonce.length !== NONCE_OCTETS) throw invalid(`Nonce is not ${NONCE_OCTETS} octets long`)
   return {
