@@ -20,6 +20,7 @@ import {
   type AccountRole,
   type HolderRole,
   PROFILE_DEVICE,
+  PROFILE_GATEWAY,
   PROFILE_HOST,
   PROFILE_SERVICE,
   PROFILE_USER,
@@ -39,9 +40,12 @@ export function serviceKeys(seed: Seed): ProfileKeys<HolderRole> {
   return keysOfSeed(seed, PROFILE_SERVICE)
 }
 
-/** The base keys of a device; of a service's host, when `host` says so. */
-export function deviceKeys(seed: Seed, kind: "device" | "host" = "device"): ProfileKeys<HolderRole> {
-  return keysOfSeed(seed, kind === "host" ? PROFILE_HOST : PROFILE_DEVICE)
+/** What has base keys: a device of a person's, a gateway that is a device of its accounts, a machine of a service. */
+export type HolderKind = "device" | "gateway" | "host"
+
+/** The base keys of a device. */
+export function deviceKeys(seed: Seed, kind: HolderKind = "device"): ProfileKeys<HolderRole> {
+  return keysOfSeed(seed, HOLDERS[kind])
 }
 
 /** Makes the profile of an account, generation 2024. The same seed, address, service and time make the same octets. */
@@ -60,10 +64,9 @@ export function makeProfileService(seed: Seed, created: Date): Profile {
 }
 
 /** Makes the profile of a device, or of a service's host. */
-export function makeProfileDevice(seed: Seed, created: Date, kind: "device" | "host" = "device"): Profile {
-  const [type, shape] =
-    kind === "host" ? (["ProfileHost", PROFILE_HOST] as const) : (["ProfileDevice", PROFILE_DEVICE] as const)
-  return verifyProfileDevice(signedProfile(type, shape, deviceKeys(seed, kind), {}, created), null)
+export function makeProfileDevice(seed: Seed, created: Date, kind: HolderKind = "device"): Profile {
+  const type = kind === "host" ? "ProfileHost" : "ProfileDevice"
+  return verifyProfileDevice(signedProfile(type, HOLDERS[kind], deviceKeys(seed, kind), {}, created), null)
 }
 
 function keysOfSeed<Role extends string>(seed: Seed, shape: ProfileShape<Role>): ProfileKeys<Role> {
@@ -94,4 +97,10 @@ function signedProfile<Role extends string>(
     [{ ...signerWith(keys.root), publicKey: root.octets }],
     { envelopeId: udf, uniqueId: udf, created },
   )
+}
+
+const HOLDERS: Readonly<Record<HolderKind, ProfileShape<HolderRole>>> = {
+  device: PROFILE_DEVICE,
+  gateway: PROFILE_GATEWAY,
+  host: PROFILE_HOST,
 }

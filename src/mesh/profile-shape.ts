@@ -58,5 +58,11 @@ export const PROFILE_DEVICE: ProfileShape<HolderRole> = {
   },
 }
 
+/** A gateway as a device of the accounts whose mail it sends: it signs each mail, as its service does. */
+export const PROFILE_GATEWAY: ProfileShape<HolderRole> = {
+  ...PROFILE_DEVICE,
+  keys: { ...PROFILE_DEVICE.keys, signature: { ...PROFILE_DEVICE.keys.signature, curve: "Ed25519" } },
+}
+
 /** A machine of a service; no published value shows its key names. */
 export const PROFILE_HOST: ProfileShape<HolderRole> = { ...PROFILE_DEVICE, actor: "Host" }

@@ -59,8 +59,8 @@ export type GatewayConnection = Pick<MeshAccount, "profile" | "connection" | "ac
  */
 export function openMeshHost(secrets: string, now: Date): MeshHost {
   const { service, device, created } = readSeeds(secrets, now)
-  const base = deviceKeys(device)
-  const profile = makeProfileDevice(device, created)
+  const base = deviceKeys(device, "gateway")
+  const profile = makeProfileDevice(device, created, "gateway")
   const signers = new WeakMap<object, Signer>()
   const serviceProfile = makeProfileService(service, created)
   const own = serviceKeys(service)

@@ -93,6 +93,14 @@ describe("profiles of ours", () => {
     expect(host.udf).not.toBe(makeProfileDevice(seed, CREATED).udf)
   })
 
+  test("of a gateway: a device's under the same name, which signs with Ed25519", () => {
+    const seed = { specifier: SEED_SPECIFIER.profileDevice, octets: new Uint8Array(32).fill(8) }
+    const [gateway, device] = [makeProfileDevice(seed, CREATED, "gateway"), makeProfileDevice(seed, CREATED)]
+    expect(verifyProfileDevice(gateway.envelope, device.udf)).toEqual(gateway)
+    expect([gateway.keys.signature.key.curve, device.keys.signature.key.curve]).toEqual(["Ed25519", "Ed448"])
+    expect({ ...gateway.keys, signature: null }).toEqual({ ...device.keys, signature: null })
+  })
+
   test("a seed of another kind makes none", () => {
     const seed = { specifier: SEED_SPECIFIER.profileDevice, octets: new Uint8Array(32) }
     expect(() => makeProfileService(seed, CREATED)).toThrow(expect.objectContaining({ code: "MESH_KEY_UNSUPPORTED" }))

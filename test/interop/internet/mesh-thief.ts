@@ -65,12 +65,12 @@ export function connected(
   notOnOrAfter: Date,
 ): OutgoingMail["device"] {
   const seed = parseSeed(device)
-  const profile = makeProfileDevice(seed, new Date(created))
+  const profile = makeProfileDevice(seed, new Date(created), "gateway")
   const activation = activationSeed(mesh.gateway.activation)
   const keys = activatedPublicKeys(profile, activation)
   const terms = { roles: [ROLE_SEND_MAIL], created: new Date(created), notOnOrAfter }
   return {
-    signer: signerWith(activatedKeys(deviceKeys(seed), activation, 2024).signature),
+    signer: signerWith(activatedKeys(deviceKeys(seed, "gateway"), activation, 2024).signature),
     connection: makeConnectionDevice(administered(mesh), { profile, keys }, terms),
   }
 }
