@@ -11,14 +11,15 @@ interface Waiting<T, R> {
 }
 
 /**
- * Sends at once what comes while there is little to do, and together what comes while {@link AT_ONCE} are under way. So one thing by itself waits for nothing, and
- * of many those that wait for one answer go with the next question.
+ * Sends at once what comes while nothing is under way. What comes then is gathered until that is answered, until it fills what goes together, or for
+ * {@link GATHERING_MS}: so one thing by itself waits for nothing, and a place that is slow with one holds up no others.
  */
 export class Together<T, R> {
   readonly #send: SendAll<T, R>
   readonly #fitting: (things: readonly T[]) => number
   #waiting: Waiting<T, R>[] = []
   #underWay = 0
+  #gathering: NodeJS.Timeout | null = null
 
   /** `fitting`: how many of the first go in one go; one at least. */
   constructor(send: SendAll<T, R>, fitting: (things: readonly T[]) => number) {
@@ -38,7 +39,7 @@ export class Together<T, R> {
     this.#waiting.push(one)
     const leave = () => this.#leave(one)
     signal.addEventListener("abort", leave)
-    this.#next()
+    this.#next(false)
     try {
       return await promise
     } finally {
@@ -52,15 +53,37 @@ export class Together<T, R> {
     this.#waiting = this.#waiting.filter((other) => other !== one)
   }
 
-  #next(): void {
-    while (this.#underWay < AT_ONCE && this.#waiting.length > 0) {
-      const batch = this.#waiting.splice(0, this.#fitting(this.#waiting.map(({ thing }) => thing)))
+  /** `isDue`: it was waited for long enough. */
+  #next(isDue: boolean): void {
+    for (let due = isDue; this.#mayGo(due); due = false) {
+      const batch = this.#waiting.splice(0, this.#fit())
       this.#underWay += 1
       void this.#sent(batch).then(() => {
         this.#underWay -= 1
-        this.#next()
+        this.#next(true)
       })
     }
+    if (this.#waiting.length > 0) this.#gathering ??= setTimeout(() => this.#gathered(), GATHERING_MS)
+    else this.#stopGathering()
+  }
+
+  #gathered(): void {
+    this.#stopGathering()
+    this.#next(true)
+  }
+
+  #stopGathering(): void {
+    if (this.#gathering !== null) clearTimeout(this.#gathering)
+    this.#gathering = null
+  }
+
+  #mayGo(isDue: boolean): boolean {
+    if (this.#waiting.length === 0 || this.#underWay >= AT_ONCE) return false
+    return this.#underWay === 0 || isDue || this.#fit() < this.#waiting.length
+  }
+
+  #fit(): number {
+    return this.#fitting(this.#waiting.map(({ thing }) => thing))
   }
 
   async #sent(batch: readonly Waiting<T, R>[]): Promise<void> {
@@ -87,5 +110,6 @@ export class Together<T, R> {
   }
 }
 
-/** With one, a place that is slow with one thing would hold up all others. */
-const AT_ONCE = 2
+/** Longer than an answer takes as a rule. */
+const GATHERING_MS = 100
+const AT_ONCE = 4

@@ -114,19 +114,19 @@ describe("many at the same time", () => {
     using.postAdmitted(MAIL, bob.profile.address, to, Uint8Array.of(number), until)
   const said = (number: number) => ({ kind: "refused", diagnostic: `mail.two.example: Refused, ${number}` })
 
-  test("what comes while two requests are under way goes with the next ones, and each hears of its own", async () => {
+  test("what comes while a request is under way goes with the next one, and each hears of its own", async () => {
     const using = client()
     await post(using)
     using service = held()
     const before = site.connections()
     const all = Array.from({ length: 20 }, (_, number) => admitted(using, number))
-    await vi.waitFor(() => expect(service.heard()).toBe(2))
+    await vi.waitFor(() => expect(service.heard()).toBeGreaterThan(0))
     service.letGo()
     expect(await Promise.all(all)).toEqual(Array.from({ length: 20 }, (_, number) => said(number)))
-    // Two by themselves, the other 18 as many together as a request may have octets.
-    expect(service.requests()).toBeLessThan(8)
+    // The first by itself, the other 19 as many together as fit.
+    expect(service.requests()).toBeLessThan(5)
     expect(service.heard()).toBe(20)
-    expect(site.connections() - before).toBeLessThanOrEqual(2)
+    expect(site.connections() - before).toBeLessThanOrEqual(4)
   })
 
   test("whoever waits no longer is let go, and the others are posted", async () => {
@@ -138,15 +138,15 @@ describe("many at the same time", () => {
       admitted(using, number, number % 2 === 0 ? signal : leaving.signal),
     )
     const settled = Promise.allSettled(all)
-    await vi.waitFor(() => expect(service.heard()).toBe(2))
+    await vi.waitFor(() => expect(service.heard()).toBe(1))
     leaving.abort(new Error("over"))
     service.letGo()
     const outcomes = await settled
     expect(outcomes.map((one) => (one.status === "fulfilled" ? one.value : String(one.reason)))).toEqual(
       Array.from({ length: 6 }, (_, number) => (number % 2 === 0 ? said(number) : "Error: over")),
     )
-    // The fourth and the sixth were waiting, and have not been posted.
-    expect(service.heard()).toBe(4)
+    // They were waiting, and have not been posted.
+    expect(service.heard()).toBe(3)
   })
 
   test("an answer that is lost: all of it waits, and is posted again as it was", async () => {

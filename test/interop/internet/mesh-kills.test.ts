@@ -1,6 +1,8 @@
 import { readdirSync } from "node:fs"
 import { join } from "node:path"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
+import { postsIn } from "../../../src/mesh/protocol/post.ts"
+import { readRequest } from "../../../src/mesh/protocol/request.ts"
 import { eventually } from "../../harness/instance.ts"
 import { inMailbox } from "../../soak/kill.ts"
 import { type Between, between } from "./mesh-between.ts"
@@ -89,6 +91,44 @@ describe.skipIf(!meshWorldPossible)("killed at a point of the way: delivered, on
     await world.serve(world[victim])
     for (const gateway of [world.one, world.two]) await emptied(gateway)
     expect(inMailbox(world.two.instance, BOB).get(`kill-${name}`)).toBe(1)
+  })
+
+  const losses: [what: string, victim: "one" | "two" | null][] = [
+    ["is lost", null],
+    ["is lost with its sender", "one"],
+    ["is lost with its receiver", "two"],
+  ]
+  test.each(losses)("several to several people with one request, whose answer %s", async (what, victim) => {
+    const name = what.replaceAll(" ", "-")
+    const people = [BOB, `admin@${TWO.domain}`]
+    await world.submit(alice, people, mail(`before-${name}`, 1_000))
+    await emptied(world.one)
+    const [lost, dead] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+    let most = 0
+    {
+      using _ = await between(world, {
+        async answered(truth, request) {
+          const count = postsIn(readRequest(request).members).length
+          most = Math.max(most, count)
+          // The first goes by itself: its answer waits until the others were posted, too.
+          if (count === 1) await lost.promise
+          else lost.resolve()
+          if (count === 1) return truth
+          if (victim !== null) await world[victim].instance.stop("SIGKILL")
+          dead.resolve()
+          throw new Error("nothing is answered")
+        },
+      })
+      using client = await world.submitting(alice)
+      for (let number = 0; number < 4; number++) await client.send(people, mail(`${name}-${number}`, 1_000))
+      await dead.promise
+    }
+    expect(most).toBeGreaterThan(1)
+    if (victim !== null) await world.serve(world[victim])
+    for (const gateway of [world.one, world.two]) await emptied(gateway)
+    for (const person of people)
+      for (let number = 0; number < 4; number++)
+        expect(inMailbox(world.two.instance, person).get(`kill-${name}-${number}`)).toBe(1)
   })
 
   test("the receiver, while it fetches what is published", async () => {
