@@ -11,22 +11,31 @@ interface Bound {
   readonly recipient: string
 }
 
-interface Destination {
+/** What becomes of a job that is due: it is tried, waits here until another one gives its place back, or is looked at again later. */
+export type Admission =
+  | { readonly kind: "place" }
+  | { readonly kind: "waits" }
+  | { readonly kind: "put off"; readonly until: Date }
+
+interface Destination<J> {
   running: number
-  /** How long the last attempt took, milliseconds. */
-  tookMs: number
+  /** How long the last attempt took, milliseconds; null: none has ended yet. */
+  tookMs: number | null
   /** When what was put off last is looked at again. */
   againAtMs: number
+  readonly waiting: J[]
 }
 
-/** What is put off comes back after this at the earliest, and at the latest. */
+/** What is put off comes back after this at the earliest, and at the latest. Whose turn comes sooner waits for it. */
 const SOONEST_MS = 1_000
 const LATEST_MS = 60_000
+/** So many wait for each place at most: what waits is this worker's alone. */
+const WAITING_PER_PLACE = 8
 
 /** Keeps a slow destination from taking all places of a worker. */
-export class Destinations {
+export class Destinations<J extends Bound> {
   readonly #limit: DestinationLimit
-  readonly #busy = new Map<string, Destination>()
+  readonly #busy = new Map<string, Destination<J>>()
   readonly #begun = new Map<string, number>()
 
   constructor(limit: DestinationLimit = { attempts: 1, of: () => null }) {
@@ -34,34 +43,64 @@ export class Destinations {
   }
 
   /**
-   * Takes a place for the job; one that has a place keeps it.
-   * @returns null when it has one, else when to look at it again: put off one behind the other, at the pace at which places become free
+   * Takes a place for the job; one that has a place keeps it. Who has to wait is put off one behind the other, at the pace at which places become free; or is held
+   * here, where that is soon.
    */
-  admit(job: Bound, now: Date): Date | null {
+  admit(job: J, now: Date): Admission {
     const name = this.#limit.of(job)
-    if (name === null || this.#begun.has(job.id)) return null
-    const known = this.#busy.get(name) ?? { running: 0, tookMs: 0, againAtMs: 0 }
-    if (known.running >= this.#limit.attempts) {
-      const nextMs = Math.max(now.getTime() + SOONEST_MS, known.againAtMs + known.tookMs / this.#limit.attempts)
-      known.againAtMs = Math.min(nextMs, now.getTime() + LATEST_MS)
-      return new Date(known.againAtMs)
-    }
-    known.running += 1
+    if (name === null || this.#begun.has(job.id)) return { kind: "place" }
+    const known = this.#busy.get(name) ?? { running: 0, tookMs: null, againAtMs: 0, waiting: [] }
     this.#busy.set(name, known)
-    this.#begun.set(job.id, now.getTime())
-    return null
+    if (known.running < this.#limit.attempts) {
+      this.#begin(job, known, now)
+      return { kind: "place" }
+    }
+    if (this.#isSoon(known)) {
+      known.waiting.push(job)
+      return { kind: "waits" }
+    }
+    const paceMs = (known.tookMs ?? 0) / this.#limit.attempts
+    known.againAtMs = Math.min(
+      Math.max(now.getTime() + SOONEST_MS, known.againAtMs + paceMs),
+      now.getTime() + LATEST_MS,
+    )
+    return { kind: "put off", until: new Date(known.againAtMs) }
   }
 
-  /** Gives the place back; of a job that has none nothing happens. */
-  release(job: Bound, now: Date): void {
+  /** Gives the place back; of a job that has none nothing happens. @returns who waited for it and has it now; null: nobody */
+  release(job: J, now: Date): J | null {
     const begunMs = this.#begun.get(job.id)
     const name = this.#limit.of(job)
-    if (begunMs === undefined || name === null) return
+    const known = name === null ? undefined : this.#busy.get(name)
+    if (begunMs === undefined || name === null || known === undefined) return null
     this.#begun.delete(job.id)
-    const known = this.#busy.get(name)
-    if (known === undefined) return
     known.running -= 1
     known.tookMs = Math.max(0, now.getTime() - begunMs)
+    const next = known.waiting.shift() ?? null
+    if (next !== null) this.#begin(next, known, now)
     if (known.running === 0) this.#busy.delete(name)
+    return next
+  }
+
+  /** Those who wait, from the first on. */
+  waiting(): J[] {
+    return [...this.#busy.values()].flatMap(({ waiting }) => waiting)
+  }
+
+  /** Nobody waits any more. @returns who did */
+  dismiss(): J[] {
+    return [...this.#busy.values()].flatMap(({ waiting }) => waiting.splice(0))
+  }
+
+  #begin(job: J, known: Destination<J>, now: Date): void {
+    known.running += 1
+    this.#begun.set(job.id, now.getTime())
+  }
+
+  /** Of a destination that has answered nobody yet it is not known. */
+  #isSoon({ tookMs, waiting }: Destination<J>): boolean {
+    const { attempts } = this.#limit
+    if (tookMs === null || waiting.length >= attempts * WAITING_PER_PLACE) return false
+    return ((waiting.length + 1) / attempts) * tookMs <= SOONEST_MS
   }
 }

@@ -73,9 +73,19 @@ export class WorkLoop {
   ): Promise<void> {
     const owner = `${thisProcess()}/${Buffer.from(randomOctets(6)).toString("hex")}`
     const running = new Set<{ readonly job: Job; readonly ended: Promise<void> }>()
-    const ids = () => [...running].map(({ job }) => job.id)
-    const destinations = new Destinations(this.#options.destinations)
+    const destinations = new Destinations<Job>(this.#options.destinations)
+    const ids = () => [...running, ...destinations.waiting().map((job) => ({ job }))].map(({ job }) => job.id)
     using attempts = drainable(signal)
+    const begin = (job: Job): void => {
+      const ended = this.#attempt(job, owner, handler, attempts.signal).finally(() => {
+        const next = destinations.release(job, this.#options.now())
+        running.delete(attempt)
+        if (next !== null) begin(next)
+        this.wake()
+      })
+      const attempt = { job, ended }
+      running.add(attempt)
+    }
     const renew = () => this.#quietly("queue.lease-not-renewed", () => this.#leases.renew(owner, ids()))
     const rescue = () => this.#quietly("queue.not-taken-over", () => this.#takeOver(owner, ids()))
     using _renewal = every(RENEW_EVERY_MS, renew)
@@ -86,19 +96,15 @@ export class WorkLoop {
       const free = concurrency - running.size
       const jobs = free > 0 ? await this.#claim(owner, free) : []
       const admitted = await this.#admit(jobs, owner, destinations)
-      for (const job of admitted) {
-        const ended = this.#attempt(job, owner, handler, attempts.signal).finally(() => {
-          destinations.release(job, this.#options.now())
-          running.delete(attempt)
-          this.wake()
-        })
-        const attempt = { job, ended }
-        running.add(attempt)
-      }
+      for (const job of admitted) begin(job)
       if (jobs.length === 0 && wakes === this.#wakes) await this.#idle(free > 0, signal)
     }
+    const now = this.#options.now()
+    const dismissed = destinations
+      .dismiss()
+      .map((job) => this.#settled(job, () => this.#leases.putOff(job, owner, now)))
     const ended = this.#quietly("queue.not-given-back", () => this.#leases.end(owner))
-    await Promise.all([ended, ...[...running].map((attempt) => attempt.ended)])
+    await Promise.all([ended, ...dismissed, ...[...running].map((attempt) => attempt.ended)])
     await Promise.all(this.#clearing)
   }
 
@@ -128,16 +134,18 @@ export class WorkLoop {
     }
   }
 
-  /** Those of which the destination has a place; the others are put off. */
-  async #admit(jobs: readonly Job[], owner: string, destinations: Destinations): Promise<readonly Job[]> {
+  /** Those of which the destination has a place; the others wait here for one that becomes free soon, or are put off. */
+  async #admit(jobs: readonly Job[], owner: string, destinations: Destinations<Job>): Promise<readonly Job[]> {
     const now = this.#options.now()
-    const judged = jobs.map((job) => ({ job, again: destinations.admit(job, now) }))
+    const judged = jobs.map((job) => ({ job, admission: destinations.admit(job, now) }))
     await Promise.all(
-      judged.map(({ job, again }) =>
-        again === null ? null : this.#settled(job, () => this.#leases.putOff(job, owner, again)),
+      judged.map(({ job, admission }) =>
+        admission.kind === "put off"
+          ? this.#settled(job, () => this.#leases.putOff(job, owner, admission.until))
+          : null,
       ),
     )
-    return judged.filter(({ again }) => again === null).map(({ job }) => job)
+    return judged.filter(({ admission }) => admission.kind === "place").map(({ job }) => job)
   }
 
   async #takeOver(owner: string, ids: readonly string[]): Promise<void> {

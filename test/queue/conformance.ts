@@ -1,4 +1,4 @@
-import { describe, expect, test } from "vitest"
+import { describe, expect, test, vi } from "vitest"
 import type { DeliveryStatus } from "../../src/message/status.ts"
 import type { DestinationLimit } from "../../src/queue/destinations.ts"
 import {
@@ -385,6 +385,43 @@ export function fairnessConformance(name: string, open: () => Promise<Driver>): 
       expect(most).toBe(2)
       expect(seen.filter((one) => one.attempt > 0)).toEqual([])
       expect(seen).toHaveLength(9)
+    })
+
+    suite("what waits for a place that becomes free soon has it at once; at the end it is given back, not tried", async (driver) => {
+      const slow = Array.from({ length: 8 }, (_, index) => job(`s${index}`, `r${index}@${SLOW}`))
+      const [first, ...others] = slow
+      const gates = new Map(slow.map(({ id }) => [id, Promise.withResolvers<void>()]))
+      const begun: Job[] = []
+      const ending = new AbortController()
+      const working = driver.queue.work(
+        async (one, signal) => {
+          begun.push(one)
+          await gates.get(one.id)?.promise
+          return await done(one, signal)
+        },
+        { concurrency: 8, signal: ending.signal },
+      )
+      // The clock stands still: an attempt takes no time, and nothing that was put off would come back.
+      if (first === undefined) throw new Error("no job")
+      await driver.queue.add(first, ...others.slice(0, 1))
+      await vi.waitFor(() => expect(begun).toHaveLength(2))
+      gates.get(first.id)?.resolve()
+      await vi.waitFor(() => expect(driver.emptied).toEqual([first.spoolId]))
+      await driver.queue.add(...others.slice(1))
+      await vi.waitFor(async () => expect((await driver.queue.counts()).active).toBe(7))
+      expect(begun).toHaveLength(3)
+      gates.get(others[0]?.id ?? "")?.resolve()
+      await vi.waitFor(() => expect(begun).toHaveLength(4))
+      ending.abort()
+      await vi.waitFor(async () => expect((await driver.queue.counts()).active).toBe(2))
+      for (const { resolve } of gates.values()) resolve()
+      await working
+      expect(begun).toHaveLength(4)
+      const rest = await workUntil(driver, done, (seen) => {
+        driver.clock.now = new Date(driver.clock.now.getTime() + 1_000)
+        return seen.length === 4
+      })
+      expect(rest.every((one) => one.attempt === 0)).toBe(true)
     })
   })
 }

@@ -1,46 +1,82 @@
 import { describe, expect, test } from "vitest"
 import { Destinations } from "../../src/queue/destinations.ts"
-import { jobFor } from "../../src/queue/queue.ts"
+import { type Job, jobFor } from "../../src/queue/queue.ts"
 import { priorityOf, rankOf, STANDS_BEHIND_MS } from "../../src/queue/rank.ts"
 
 const NOW = new Date("2026-01-02T03:04:05Z")
 const at = (ms: number) => new Date(NOW.getTime() + ms)
 const job = (index: number, domain = "a.test") => jobFor(`m${index}`, `r@${domain}`, NOW)
 const limited = () =>
-  new Destinations({
+  new Destinations<Job>({
     attempts: 2,
     of: ({ recipient }) => (recipient.endsWith("@own.test") ? null : recipient.slice(2)),
   })
+const PLACE = { kind: "place" }
+const WAITS = { kind: "waits" }
+const putOff = (until: Date) => ({ kind: "put off", until })
+
+/** Both places are taken; an attempt took so long. */
+function full(tookMs: number) {
+  const places = limited()
+  for (const index of [0, 1]) places.admit(job(index), NOW)
+  places.release(job(0), at(tookMs))
+  places.admit(job(2), at(tookMs))
+  return places
+}
 
 describe("places of a destination", () => {
   test("are as many as stated, for each on its own", () => {
     const places = limited()
-    expect([0, 1].map((index) => places.admit(job(index), NOW))).toEqual([null, null])
-    expect(places.admit(job(2), NOW)).not.toBeNull()
-    expect(places.admit(job(3, "b.test"), NOW)).toBeNull()
-    for (let index = 4; index < 50; index++) expect(places.admit(job(index, "own.test"), NOW)).toBeNull()
+    expect([0, 1].map((index) => places.admit(job(index), NOW))).toEqual([PLACE, PLACE])
+    expect(places.admit(job(2), NOW)).toEqual(putOff(at(1_000)))
+    expect(places.admit(job(3, "b.test"), NOW)).toEqual(PLACE)
+    for (let index = 4; index < 50; index++) expect(places.admit(job(index, "own.test"), NOW)).toEqual(PLACE)
   })
 
   test("a job has one however often it is asked for, and gives one back", () => {
     const places = limited()
-    for (let times = 0; times < 3; times++) expect(places.admit(job(0), NOW)).toBeNull()
-    expect(places.admit(job(1), NOW)).toBeNull()
+    for (let times = 0; times < 3; times++) expect(places.admit(job(0), NOW)).toEqual(PLACE)
+    expect(places.admit(job(1), NOW)).toEqual(PLACE)
     places.release(job(7), NOW)
-    expect(places.admit(job(2), NOW)).not.toBeNull()
-    for (let times = 0; times < 2; times++) places.release(job(0), NOW)
-    expect(places.admit(job(2), NOW)).toBeNull()
-    expect(places.admit(job(3), NOW)).not.toBeNull()
+    expect(places.admit(job(2), NOW)).toEqual(putOff(at(1_000)))
+    for (let times = 0; times < 2; times++) expect(places.release(job(0), NOW)).toBeNull()
+    expect(places.admit(job(2), NOW)).toEqual(PLACE)
+    expect(places.admit(job(3), NOW)).toEqual(WAITS)
   })
 
   test("who finds none comes back one after the other, as fast as places become free, within a minute", () => {
-    const places = limited()
-    for (const index of [0, 1]) places.admit(job(index), NOW)
-    places.release(job(0), at(10_000))
-    places.admit(job(2), at(10_000))
-    const waits = [3, 4, 5].map((index) => places.admit(job(index), at(10_000)))
-    expect(waits).toEqual([at(11_000), at(16_000), at(21_000)])
+    const places = full(10_000)
+    const answers = [3, 4, 5].map((index) => places.admit(job(index), at(10_000)))
+    expect(answers).toEqual([11_000, 16_000, 21_000].map((ms) => putOff(at(ms))))
     const last = Array.from({ length: 100 }, (_, index) => places.admit(job(10 + index), at(10_000))).at(-1)
-    expect(last).toEqual(at(70_000))
+    expect(last).toEqual(putOff(at(70_000)))
+  })
+
+  test("whose turn comes within a second waits for it, and has the place when another gives it back", () => {
+    const places = full(500)
+    // Two places, half a second each: a second holds four.
+    expect([3, 4, 5, 6].map((index) => places.admit(job(index), at(500)))).toEqual([WAITS, WAITS, WAITS, WAITS])
+    expect(places.admit(job(7), at(500))).toEqual(putOff(at(1_500)))
+    expect(places.waiting()).toEqual([3, 4, 5, 6].map((index) => job(index)))
+    expect(places.release(job(1), at(600))).toEqual(job(3))
+    expect(places.release(job(3), at(700))).toEqual(job(4))
+    expect(places.admit(job(4), at(700))).toEqual(PLACE)
+    expect(places.waiting()).toEqual([job(5), job(6)])
+  })
+
+  test("so many wait for each place at most, however fast it goes", () => {
+    const places = full(1)
+    const answers = Array.from({ length: 20 }, (_, index) => places.admit(job(10 + index), at(1)).kind)
+    expect(answers.filter((kind) => kind === "waits")).toHaveLength(16)
+    expect(answers.at(-1)).toBe("put off")
+  })
+
+  test("who waits is dismissed at the end, and nobody has the place after him", () => {
+    const places = full(100)
+    places.admit(job(3), at(100))
+    expect(places.dismiss()).toEqual([job(3)])
+    expect(places.waiting()).toEqual([])
+    expect(places.release(job(1), at(200))).toBeNull()
   })
 })
 
