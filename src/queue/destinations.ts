@@ -21,6 +21,8 @@ interface Destination<J> {
   running: number
   /** How long the last attempt took, milliseconds; null: none has ended yet. */
   tookMs: number | null
+  /** The last attempt came to nothing. */
+  isAway: boolean
   /** When what was put off last is looked at again. */
   againAtMs: number
   readonly waiting: J[]
@@ -49,10 +51,11 @@ export class Destinations<J extends Bound> {
   admit(job: J, now: Date): Admission {
     const name = this.#limit.of(job)
     if (name === null || this.#begun.has(job.id)) return { kind: "place" }
-    const known = this.#busy.get(name) ?? { running: 0, tookMs: null, againAtMs: 0, waiting: [] }
+    const known = this.#busy.get(name) ?? { running: 0, tookMs: null, isAway: false, againAtMs: 0, waiting: [] }
     this.#busy.set(name, known)
     if (known.running < this.#limit.attempts) {
-      this.#begin(job, known, now)
+      known.running += 1
+      this.#begun.set(job.id, now.getTime())
       return { kind: "place" }
     }
     if (this.#isSoon(known)) {
@@ -67,17 +70,20 @@ export class Destinations<J extends Bound> {
     return { kind: "put off", until: new Date(known.againAtMs) }
   }
 
-  /** Gives the place back; of a job that has none nothing happens. @returns who waited for it and has it now; null: nobody */
-  release(job: J, now: Date): J | null {
+  /**
+   * Gives the place back; of a job that has none nothing happens. @param hasCome false: the attempt is to be made again
+   * @returns who waited for it and is to be admitted now: one, or all where the destination seems to be away, for it would be tried with all of them at once
+   */
+  release(job: J, now: Date, hasCome: boolean): J[] {
     const begunMs = this.#begun.get(job.id)
     const name = this.#limit.of(job)
     const known = name === null ? undefined : this.#busy.get(name)
-    if (begunMs === undefined || name === null || known === undefined) return null
+    if (begunMs === undefined || name === null || known === undefined) return []
     this.#begun.delete(job.id)
     known.running -= 1
     known.tookMs = Math.max(0, now.getTime() - begunMs)
-    const next = known.waiting.shift() ?? null
-    if (next !== null) this.#begin(next, known, now)
+    known.isAway = !hasCome
+    const next = known.waiting.splice(0, hasCome ? 1 : known.waiting.length)
     if (known.running === 0) this.#busy.delete(name)
     return next
   }
@@ -92,15 +98,10 @@ export class Destinations<J extends Bound> {
     return [...this.#busy.values()].flatMap(({ waiting }) => waiting.splice(0))
   }
 
-  #begin(job: J, known: Destination<J>, now: Date): void {
-    known.running += 1
-    this.#begun.set(job.id, now.getTime())
-  }
-
-  /** Of a destination that has answered nobody yet it is not known. */
-  #isSoon({ tookMs, waiting }: Destination<J>): boolean {
+  /** Of a destination that has answered nobody yet, or did not the last time, it is not known. */
+  #isSoon({ tookMs, isAway, waiting }: Destination<J>): boolean {
     const { attempts } = this.#limit
-    if (tookMs === null || waiting.length >= attempts * WAITING_PER_PLACE) return false
+    if (tookMs === null || isAway || waiting.length >= attempts * WAITING_PER_PLACE) return false
     return ((waiting.length + 1) / attempts) * tookMs <= SOONEST_MS
   }
 }

@@ -77,10 +77,10 @@ export class WorkLoop {
     const ids = () => [...running, ...destinations.waiting().map((job) => ({ job }))].map(({ job }) => job.id)
     using attempts = drainable(signal)
     const begin = (job: Job): void => {
-      const ended = this.#attempt(job, owner, handler, attempts.signal).finally(() => {
-        const next = destinations.release(job, this.#options.now())
+      const ended = this.#attempt(job, owner, handler, attempts.signal).then(async ({ kind }) => {
+        const waited = destinations.release(job, this.#options.now(), kind !== "retry")
+        for (const next of await this.#admit(waited, owner, destinations)) begin(next)
         running.delete(attempt)
-        if (next !== null) begin(next)
         this.wake()
       })
       const attempt = { job, ended }
@@ -164,9 +164,10 @@ export class WorkLoop {
     }
   }
 
-  async #attempt(job: Job, owner: string, handler: Handler, signal: AbortSignal): Promise<void> {
+  async #attempt(job: Job, owner: string, handler: Handler, signal: AbortSignal): Promise<Outcome> {
     const outcome = await this.#outcome(job, handler, signal)
     await this.#settled(job, () => this.#settle(job, owner, outcome, signal))
+    return outcome
   }
 
   async #settled(job: Job, act: () => Promise<Settlement>): Promise<void> {

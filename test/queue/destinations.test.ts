@@ -19,7 +19,7 @@ const putOff = (until: Date) => ({ kind: "put off", until })
 function full(tookMs: number) {
   const places = limited()
   for (const index of [0, 1]) places.admit(job(index), NOW)
-  places.release(job(0), at(tookMs))
+  places.release(job(0), at(tookMs), true)
   places.admit(job(2), at(tookMs))
   return places
 }
@@ -37,9 +37,9 @@ describe("places of a destination", () => {
     const places = limited()
     for (let times = 0; times < 3; times++) expect(places.admit(job(0), NOW)).toEqual(PLACE)
     expect(places.admit(job(1), NOW)).toEqual(PLACE)
-    places.release(job(7), NOW)
+    places.release(job(7), NOW, true)
     expect(places.admit(job(2), NOW)).toEqual(putOff(at(1_000)))
-    for (let times = 0; times < 2; times++) expect(places.release(job(0), NOW)).toBeNull()
+    for (let times = 0; times < 2; times++) expect(places.release(job(0), NOW, true)).toEqual([])
     expect(places.admit(job(2), NOW)).toEqual(PLACE)
     expect(places.admit(job(3), NOW)).toEqual(WAITS)
   })
@@ -58,10 +58,23 @@ describe("places of a destination", () => {
     expect([3, 4, 5, 6].map((index) => places.admit(job(index), at(500)))).toEqual([WAITS, WAITS, WAITS, WAITS])
     expect(places.admit(job(7), at(500))).toEqual(putOff(at(1_500)))
     expect(places.waiting()).toEqual([3, 4, 5, 6].map((index) => job(index)))
-    expect(places.release(job(1), at(600))).toEqual(job(3))
-    expect(places.release(job(3), at(700))).toEqual(job(4))
+    expect(places.release(job(1), at(600), true)).toEqual([job(3)])
+    expect(places.admit(job(3), at(600))).toEqual(PLACE)
+    expect(places.release(job(3), at(700), true)).toEqual([job(4)])
     expect(places.admit(job(4), at(700))).toEqual(PLACE)
     expect(places.waiting()).toEqual([job(5), job(6)])
+  })
+
+  test("nobody waits at one that is away: one tries it, the others are put off, until an attempt has come to something", () => {
+    const places = full(500)
+    for (const index of [3, 4]) places.admit(job(index), at(500))
+    const waited = places.release(job(1), at(600), false)
+    expect(waited).toEqual([job(3), job(4)])
+    expect(waited.map((one) => places.admit(one, at(600)).kind)).toEqual(["place", "put off"])
+    expect(places.admit(job(5), at(600)).kind).toBe("put off")
+    expect(places.release(job(3), at(610), true)).toEqual([])
+    expect(places.admit(job(6), at(610))).toEqual(PLACE)
+    expect(places.admit(job(7), at(610))).toEqual(WAITS)
   })
 
   test("so many wait for each place at most, however fast it goes", () => {
@@ -76,7 +89,7 @@ describe("places of a destination", () => {
     places.admit(job(3), at(100))
     expect(places.dismiss()).toEqual([job(3)])
     expect(places.waiting()).toEqual([])
-    expect(places.release(job(1), at(200))).toBeNull()
+    expect(places.release(job(1), at(200), true)).toEqual([])
   })
 })
 
