@@ -34,7 +34,11 @@ const AS_IS: AppendProtection = {
 await using folder = await temporaryFolder()
 await using dovecot = await Dovecot.start(folder.file("dovecot"), folder.file("mail"), { more: manyConnections() })
 await using rig = await startRig({
-  upstream: upstreamAt({ kind: "tcp", host: "127.0.0.1", port: dovecot.imapPort, security: "plain" }),
+  upstream: upstreamAt(
+    { kind: "tcp", host: "127.0.0.1", port: dovecot.imapPort, security: "plain" },
+    // Whoever logs in finds what another left.
+    { keep: { milliseconds: 30_000, connections: 200, perClient: 200 } },
+  ),
   tlsMode: "implicit",
   protection: AS_IS,
 })
