@@ -1,0 +1,122 @@
+import fc from "fast-check"
+import { describe, expect, test } from "vitest"
+import { hmacKey } from "../../src/crypto/primitives/hash.ts"
+import { type Address, addressKey, formatAddress, parseAddress } from "../../src/message/address.ts"
+import { readSrs, srsAddress, srsToken } from "../../src/message/srs.ts"
+
+const KEY = hmacKey(new Uint8Array(32).fill(5))
+const NOW = new Date("2026-11-27T10:00:00Z")
+const MEANS = { key: KEY, now: NOW }
+const DAY_MS = 86_400_000
+
+const later = (days: number) => ({ key: KEY, now: new Date(NOW.getTime() + days * DAY_MS) })
+
+function made(sender: string, domain = "example.test"): Address {
+  const address = srsAddress(parseAddress(sender), domain, MEANS)
+  if (address === null) throw new Error(`${sender}: no room`)
+  return address
+}
+
+function read(text: string | Address, means = MEANS): string | null {
+  const meaning = readSrs(typeof text === "string" ? parseAddress(text) : text, means)
+  if (meaning === null) return null
+  return meaning.kind === "sender" ? formatAddress(meaning.sender) : `token ${meaning.token}`
+}
+
+describe("an address of another domain", () => {
+  const rows: readonly (readonly [sender: string, form: RegExp])[] = [
+    ["carol@else.test", /^SRS0=[A-Z2-7]{8}=[A-Z2-7]{2}=else\.test=carol@example\.test$/],
+    ["Carol.Two+news=x@else.test", /=else\.test=Carol\.Two\+news=x@/],
+    ['"carol two"@else.test', /^"SRS0=.*=carol two"@/],
+    ["carol@[192.0.2.1]", /=\[192\.0\.2\.1\]=carol"@/],
+    ["grüße@else.test", /=grüße@/],
+    ["SRS0=abcd=T7=first.test=carol@second.test", /^SRS1=[A-Z2-7]{8}=second\.test==abcd=T7=first\.test=carol@/],
+    ["srs0+abcd=T7=first.test=carol@second.test", /^SRS1=[A-Z2-7]{8}=second\.test=\+abcd=T7=first\.test=carol@/],
+    ["SRS1=xyz=first.test==abcd=T7=a.test=carol@second.test", /^SRS1=[A-Z2-7]{8}=first\.test==abcd=T7=a\.test=carol@/],
+    ["SRS1=xyz=no_host==abcd@second.test", /^SRS0=[A-Z2-7]{8}=[A-Z2-7]{2}=second\.test=SRS1=xyz=no_host==abcd@/],
+  ]
+  for (const [sender, form] of rows)
+    test(sender, () => {
+      expect(formatAddress(made(sender))).toMatch(form)
+    })
+
+  test.each([
+    ["carol@else.test", "carol@else.test"],
+    ['"carol two"@else.test', '"carol two"@else.test'],
+    ["carol@[192.0.2.1]", "carol@[192.0.2.1]"],
+    ["SRS0=abcd=T7=first.test=carol@second.test", "SRS0=abcd=T7=first.test=carol@second.test"],
+    ["SRS1=xyz=first.test==abcd=T7=a.test=carol@second.test", "SRS0=abcd=T7=a.test=carol@first.test"],
+  ])("%s is found again as %s", (sender, original) => {
+    expect(read(made(sender))).toBe(original)
+  })
+
+  test("that is too long to stand within one has none", () => {
+    expect(srsAddress(parseAddress(`${"x".repeat(60)}@else.test`), "example.test", MEANS)).toBeNull()
+    const token = srsToken("abcdef", "example.test", MEANS)
+    expect(read(token)).toBe("token abcdef")
+    expect(read(formatAddress(token).toUpperCase())).toBe("token abcdef")
+  })
+})
+
+describe("an address of ours is known", () => {
+  const zero = formatAddress(made("Carol@else.test"))
+  const one = formatAddress(made("SRS0=abcd=T7=first.test=carol@second.test"))
+
+  test("for 21 days", () => {
+    for (const address of [zero, one]) {
+      for (const days of [0, 1, 21]) expect(read(address, later(days)), `${days} days`).not.toBeNull()
+      for (const days of [-1, 22, 23, 100, 1_000, 1_023, 1_024])
+        expect(read(address, later(days)), `${days} days`).toBeNull()
+    }
+  })
+
+  test("in upper and in lower case", () => {
+    expect(read(zero.toLowerCase())).toBe("carol@else.test")
+    expect(read(zero.toUpperCase())).toBe("CAROL@else.test")
+    expect(read(one.toLowerCase())).toMatch(/^srs0=abcd=t7=first\.test=carol@second\.test$/i)
+  })
+
+  test("and not when anything of it is another", () => {
+    for (const address of [zero, one])
+      for (let at = 0; at < address.length; at++) {
+        const letter = address[at] === "a" || address[at] === "A" ? "b" : "a"
+        if (address[at] === "@" || address[at]?.toLowerCase() === letter) continue
+        const altered = `${address.slice(0, at)}${letter}${address.slice(at + 1)}`
+        expect(read(altered), altered).toBeNull()
+      }
+    expect(read(zero.replace("else.test", "evil.test"))).toBeNull()
+    expect(read(zero.replace("@example.test", "@other.test"))).toBeNull()
+    expect(readSrs(parseAddress(zero), { ...MEANS, key: hmacKey(new Uint8Array(32).fill(6)) })).toBeNull()
+  })
+})
+
+test("whoever is written into one is read out of it, and nothing else is read", () => {
+  const local = fc.string({ unit: "grapheme-ascii", minLength: 1, maxLength: 30 })
+  fc.assert(
+    fc.property(local, (text) => {
+      const sender = addressOf(`"${text.replace(/["\\]/g, "\\$&")}"@else.test`)
+      const address = sender && srsAddress(sender, "example.test", MEANS)
+      if (sender === null || address === null || /^SRS1/i.test(address.localPart)) return
+      expect(read(address)).toBe(formatAddress(sender))
+      expect(read(addressKey(address))?.toLowerCase()).toBe(addressKey(sender))
+    }),
+  )
+  fc.assert(
+    fc.property(
+      fc.constantFrom("SRS0=", "SRS1=", "srs0=aaaaaaaa=aa=", "SRS1=aaaaaaaa=x.test=="),
+      fc.string(),
+      (head, rest) => {
+        const address = addressOf(`"${`${head}${rest}`.replace(/["\\]/g, "\\$&")}"@example.test`)
+        if (address !== null) expect(readSrs(address, MEANS)).toBeNull()
+      },
+    ),
+  )
+})
+
+function addressOf(text: string): Address | null {
+  try {
+    return parseAddress(text)
+  } catch {
+    return null
+  }
+}
