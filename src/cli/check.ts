@@ -12,6 +12,7 @@ import { parseAddress } from "../message/address.ts"
 import { KeptKeyMemory } from "../store/key-memory.ts"
 import type { People } from "../store/people.ts"
 import { presentProcesses } from "../store/presence.ts"
+import { everybody } from "../store/resolve.ts"
 import { signingKeyState } from "../store/signing-folder.ts"
 import { lastAttempt, serverCertificateView } from "./acme-view.ts"
 import { dkimFiles } from "./check-dkim.ts"
@@ -125,8 +126,8 @@ function whyNot({ host, port }: ListenAddress): Promise<string | null> {
 // RFC 5321 §4.5.1
 function postmaster(people: People, domain: string): Finding {
   const meaning = people.resolve(parseAddress(`postmaster@${domain}`))
-  return meaning.kind === "accounts" && meaning.accounts.length > 0
-    ? ok(`postmaster@${domain}`, `goes to ${meaning.accounts.join(", ")}`)
+  return meaning.kind === "accounts"
+    ? ok(`postmaster@${domain}`, `goes to ${everybody(meaning).join(", ")}`)
     : wrong(`postmaster@${domain}`, "nobody gets it: add an account")
 }
 

@@ -1,5 +1,6 @@
 /** PURE. What would become of a message to one recipient, as commands and the administration listener tell it. */
-import type { Meaning } from "../store/resolve.ts"
+import { formatAddress } from "../message/address.ts"
+import { everybody, type Meaning } from "../store/resolve.ts"
 import type { Decision } from "./decide.ts"
 import type { StatedPolicy } from "./policy.ts"
 import type { Resolution, SourceReport } from "./resolution.ts"
@@ -51,20 +52,28 @@ export interface LookupView {
 /** @param meaning what the address is here */
 export function lookupView(meaning: Meaning, prospect: Prospect): LookupView {
   const { resolution } = prospect
-  const accounts = meaning.kind === "accounts" ? meaning.accounts : []
-  const isHere = accounts.length > 0
+  const isHere = meaning.kind === "accounts"
   const here: SourceView = {
     source: HERE,
     outcome: isHere ? "found" : "nothing",
-    detail: accounts.join(", "),
+    detail: isHere ? everybody(meaning).join(", ") : "",
     ms: 0,
   }
   return {
     address: resolution.address,
     answers: [here, ...resolution.answers.map((report) => sourceView(report, resolution))],
     ...keyViews(resolution),
-    ...(isHere ? { use: HERE, why: `stored here for ${here.detail}` } : decisionView(prospect)),
+    ...(isHere ? { use: HERE, why: whyHere(meaning) } : decisionView(prospect)),
   }
+}
+
+function whyHere({ accounts, forwards }: Extract<Meaning, { readonly kind: "accounts" }>): string {
+  const elsewhere = forwards.map(({ target }) => formatAddress(target))
+  const ways = [
+    ...(accounts.length > 0 ? [`stored here for ${accounts.join(", ")}`] : []),
+    ...(elsewhere.length > 0 ? [`forwarded to ${elsewhere.join(", ")}`] : []),
+  ]
+  return ways.join("; ")
 }
 
 function sourceView({ source, outcome, ms, remarks }: SourceReport, { keys, rejected }: Resolution): SourceView {

@@ -76,6 +76,14 @@ export function isLive(device: Device): boolean {
   return device.revokedAt === null
 }
 
+/** Where an alias leads: somebody here, or an address elsewhere, which what comes leaves for. */
+export interface AliasTarget {
+  /** Of somebody here in the form of {@link addressKey}; elsewhere as given. */
+  readonly address: string
+  /** null: here. `encrypted`: to a key of the target, or it waits. `clear`: as policy has it for all leaving mail. */
+  readonly forward: "encrypted" | "clear" | null
+}
+
 /** Everybody, as of one change sequence. */
 export interface Population {
   readonly sequence: number
@@ -86,7 +94,7 @@ export interface Population {
   readonly devicesByKey: ReadonlyMap<string, Device>
   /** By account. */
   readonly devicesOf: ReadonlyMap<string, readonly Device[]>
-  readonly aliases: ReadonlyMap<string, readonly string[]>
+  readonly aliases: ReadonlyMap<string, readonly AliasTarget[]>
 }
 
 /** Reads everybody. @throws GatewayError STATE_CORRUPT */
@@ -114,7 +122,7 @@ export function readPopulation({ sql }: Database, sequence: number): Population 
       devices.flatMap((device) => (device.login === null ? [] : [[octetsName(device.login.key), device]])),
     ),
     devicesOf: Map.groupBy(devices, (device) => device.account),
-    aliases: new Map([...targets].map(([alias, rows]) => [alias, rows.map((row) => textIn(row, "target"))])),
+    aliases: new Map([...targets].map(([alias, rows]) => [alias, rows.map(targetIn)])),
   }
 }
 
@@ -154,6 +162,13 @@ function deviceIn(row: Row, certificates: readonly Row[]): Device {
     addedAt: dateIn(row, "added_at"),
     revokedAt: row["revoked_at"] === null ? null : dateIn(row, "revoked_at"),
   }
+}
+
+function targetIn(row: Row): AliasTarget {
+  const [address, forward] = [textIn(row, "target"), textIn(row, "forward")]
+  if (forward === "") return { address, forward: null }
+  if (forward === "encrypted" || forward === "clear") return { address, forward }
+  throw new GatewayError("STATE_CORRUPT", `people: alias target ${address} is forwarded ${forward}`)
 }
 
 /** @throws GatewayError STATE_CORRUPT */

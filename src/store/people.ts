@@ -1,9 +1,10 @@
 import { type HmacKey, hmacKey, hmacSha256, sha256 } from "../crypto/primitives/hash.ts"
 import { GatewayError } from "../errors.ts"
-import { type Address, addressKey, parseAddress, writtenKey } from "../message/address.ts"
+import { type Address, addressKey, formatAddress, parseAddress, writtenKey } from "../message/address.ts"
 import {
   type Account,
   type AccountKey,
+  type AliasTarget,
   type Device,
   type DeviceLogin,
   octetsName,
@@ -15,7 +16,7 @@ import type { RecryptionKeys, RecryptionScalar } from "./recryption-keys.ts"
 import { type Meaning, resolveAddress } from "./resolve.ts"
 import type { UpstreamCredentials } from "./upstream-credentials.ts"
 
-export type { Account, AccountKey, Device, DeviceLogin, Format } from "./account.ts"
+export type { Account, AccountKey, AliasTarget, Device, DeviceLogin, Format } from "./account.ts"
 
 /** What {@link People} needs to know besides the database. */
 export interface PeopleOptions {
@@ -151,7 +152,7 @@ export class People {
     })
   }
 
-  /** What mail to this address means: accounts (aliases followed, `+tag` ignored, postmaster always somebody), or not ours. */
+  /** What mail to this address means: accounts and whom it is forwarded to (aliases followed, `+tag` ignored, postmaster always somebody), or not ours. */
   resolve(address: Address): Meaning {
     const { accounts, aliases } = this.#cached()
     const postmaster = this.#options.postmaster === null ? null : writtenKey(this.#options.postmaster)
@@ -160,21 +161,25 @@ export class People {
 
   /**
    * Makes mail to `alias` go to each of `targets`.
-   * @throws GatewayError ALIAS_EXISTS, ACCOUNT_EXISTS (the alias is an account), ACCOUNT_UNKNOWN (a target is nobody here)
+   * @param clear what goes to those of them elsewhere may leave in clear, where policy lets it
+   * @throws GatewayError ALIAS_EXISTS, ACCOUNT_EXISTS (the alias is an account), ACCOUNT_UNKNOWN (a target is nobody here), USAGE (nobody of them is
+   *   elsewhere whom `clear` could be about)
    */
-  addAlias(alias: string, targets: readonly string[]): void {
+  addAlias(alias: string, targets: readonly string[], clear = false): void {
     const key = this.#ours(alias)
     this.#change(() => {
       const cache = this.#cached()
       if (cache.accounts.has(key)) throw new GatewayError("ACCOUNT_EXISTS", `alias ${key}: is an account`)
       if (cache.aliases.has(key)) throw new GatewayError("ALIAS_EXISTS", `alias ${key}: exists already`)
-      for (const target of targets) {
-        const address = parseAddress(target)
-        if (this.resolve(address).kind !== "accounts")
-          throw new GatewayError("ACCOUNT_UNKNOWN", `alias ${key}: target ${target} is no account or alias here`)
+      const leading = new Map(targets.map((target) => this.#target(key, parseAddress(target), clear)))
+      if (clear && [...leading.values()].every(({ forward }) => forward === null))
+        throw new GatewayError(
+          "USAGE",
+          `alias ${key}: none of its targets is elsewhere, so that nothing leaves in clear`,
+        )
+      for (const { address, forward } of leading.values())
         this.#database.sql.run`
-          INSERT INTO alias_target (alias, target) VALUES (${key}, ${addressKey(address)}) ON CONFLICT DO NOTHING`
-      }
+          INSERT INTO alias_target (alias, target, forward) VALUES (${key}, ${address}, ${forward ?? ""})`
     })
   }
 
@@ -187,7 +192,7 @@ export class People {
   }
 
   /** Each alias with its targets, as given. */
-  aliases(): ReadonlyMap<string, readonly string[]> {
+  aliases(): ReadonlyMap<string, readonly AliasTarget[]> {
     return this.#cached().aliases
   }
 
@@ -287,6 +292,19 @@ export class People {
         throw new GatewayError("DEVICE_UNKNOWN", `device ${name} of ${account}: there is no such live device`)
       this.#revoke(device.id, at)
     })
+  }
+
+  /** Targets that differ in case only are one. */
+  #target(alias: string, address: Address, clear: boolean): readonly [key: string, AliasTarget] {
+    const { kind } = this.resolve(address)
+    if (kind === "unknown")
+      throw new GatewayError(
+        "ACCOUNT_UNKNOWN",
+        `alias ${alias}: target ${formatAddress(address)} is no account or alias here`,
+      )
+    const key = addressKey(address)
+    if (kind === "accounts") return [key, { address: key, forward: null }]
+    return [key, { address: formatAddress(address), forward: clear ? "clear" : "encrypted" }]
   }
 
   #finishRevocations(): void {

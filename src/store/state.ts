@@ -174,6 +174,12 @@ export const STATE_MIGRATIONS = [
   ALTER TABLE mesh_store ADD COLUMN dropped INTEGER NOT NULL DEFAULT 0;
   CREATE INDEX mesh_frame_age ON mesh_frame (store, added_at);
   `,
+  `
+  ALTER TABLE alias_target ADD COLUMN forward TEXT NOT NULL DEFAULT '';
+
+  CREATE TABLE return_path (token TEXT PRIMARY KEY, sender TEXT NOT NULL, used_at INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+  CREATE INDEX return_path_age ON return_path (used_at);
+  `,
 ]
 
 /** Where the state is: what the configuration says of it. */

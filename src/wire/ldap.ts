@@ -73,8 +73,8 @@ function certificatesOf(
       if (meaning.kind === "unknown") return null
       if (meaning.kind === "foreign") return foreign(address, account, parts)
       // Of an address that leads to several nobody's certificate is good for all.
-      const [only, another] = meaning.accounts
-      const found = only === undefined || another !== undefined ? null : people.account(only)
+      const [only, another] = [...meaning.accounts, ...meaning.forwards]
+      const found = typeof only !== "string" || another !== undefined ? null : people.account(only)
       return found === null ? null : ours(found)
     },
   }

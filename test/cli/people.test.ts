@@ -170,7 +170,22 @@ describe("accounts and devices on one machine", () => {
 
   test("aliases", async () => {
     await here("alias", "add", "sales@example.test", "alice@example.test")
-    expect(await json("alias", "list")).toEqual([{ address: "sales@example.test", targets: ["alice@example.test"] }])
+    expect(await json("alias", "list")).toEqual([
+      { address: "sales@example.test", targets: ["alice@example.test"], forwards: [] },
+    ])
+    await here("alias", "add", "away@example.test", "alice@example.test", "bob@else.test")
+    await here("alias", "add", "open@example.test", "bob@else.test", "--clear")
+    expect(await json("alias", "list")).toMatchObject([
+      {},
+      { targets: ["alice@example.test", "bob@else.test"], forwards: [{ target: "bob@else.test", clear: false }] },
+      { targets: ["bob@else.test"], forwards: [{ target: "bob@else.test", clear: true }] },
+    ])
+    expect(await here("alias", "list")).toMatch(
+      /alice@example\.test, bob@else\.test \(elsewhere, encrypted\)\n.*bob@else\.test \(elsewhere, in clear where policy lets it\)/,
+    )
+    const useless = ["alias", "add", "x@example.test", "alice@example.test", "--clear", ...instance.config]
+    expect((await postern(useless)).code).toBe(2)
+    for (const alias of ["away", "open"]) await here("alias", "remove", `${alias}@example.test`)
     await here("alias", "remove", "sales@example.test")
     expect(await json("alias", "list")).toEqual([])
     expect((await postern(["alias", "add", "x@example.test", "nobody@example.test", ...instance.config])).code).toBe(1)

@@ -116,7 +116,8 @@ describe.skipIf(!postgresPossible)("store copy", () => {
         .accounts()
         .map(({ address }) => address),
     ).toEqual(["zoe@example.test", ALICE])
-    peopleOf(state).addAlias("more@example.test", [ALICE])
+    peopleOf(state).addAlias("more@example.test", [ALICE, "bob@else.test"], true)
+    state.sql.run`INSERT INTO return_path (token, sender, used_at) VALUES ('abc', 'x@else.test', 5)`
     state.close()
 
     writeFileSync(folder.file("elsewhere.toml"), `domains = ["example.test"]\ndata = "other"\nsecrets = "secrets"\n`)
@@ -127,6 +128,11 @@ describe.skipIf(!postgresPossible)("store copy", () => {
     expect(await login(again)).toEqual(["laptop", null])
     expect(inbound(again)).toEqual([451, Uint8Array.of(0, 255)])
     expect([...peopleOf(again).aliases().keys()]).toEqual(["sales@example.test", "more@example.test"])
+    expect(peopleOf(again).aliases().get("more@example.test")?.[1]).toEqual({
+      address: "bob@else.test",
+      forward: "clear",
+    })
+    expect(again.sql.get`SELECT * FROM return_path`).toEqual({ token: "abc", sender: "x@else.test", used_at: 5 })
     again.close()
   })
 

@@ -20,6 +20,7 @@ import { meshStoresConformance } from "./conformance/mesh-stores.ts"
 import { peopleConformance } from "./conformance/people.ts"
 import { pinnedCertificatesConformance } from "./conformance/pinned-certificates.ts"
 import { presenceConformance } from "./conformance/presence.ts"
+import { returnPathsConformance } from "./conformance/return-paths.ts"
 import { stsPoliciesConformance } from "./conformance/sts-policies.ts"
 import { tlsResultsConformance } from "./conformance/tls-results.ts"
 import { upstreamCredentialsConformance } from "./conformance/upstream-credentials.ts"
@@ -48,6 +49,7 @@ describe("the state in SQLite", () => {
   describe("mail over the Mesh", () => meshMailConformance(embedded))
   describe("Mesh contacts", () => contactsConformance(embedded))
   describe("presence", () => presenceConformance(embedded))
+  describe("reverse-paths", () => returnPathsConformance(embedded))
   describe("upstream credentials", () => upstreamCredentialsConformance(embedded))
   describe("policies of MTA-STS", () => stsPoliciesConformance(embedded))
   describe("keys of other people", () => keysConformance(embedded))

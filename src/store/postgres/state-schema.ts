@@ -175,4 +175,10 @@ export const POSTGRES_STATE_MIGRATIONS = [
   ALTER TABLE mesh_store ADD COLUMN dropped BIGINT NOT NULL DEFAULT 0;
   CREATE INDEX mesh_frame_age ON mesh_frame (store, added_at);
   `,
+  `
+  ALTER TABLE alias_target ADD COLUMN forward TEXT NOT NULL DEFAULT '';
+
+  CREATE TABLE return_path (token TEXT COLLATE "C" PRIMARY KEY, sender TEXT NOT NULL, used_at BIGINT NOT NULL);
+  CREATE INDEX return_path_age ON return_path (used_at);
+  `,
 ]

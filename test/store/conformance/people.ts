@@ -4,10 +4,11 @@ import { join } from "node:path"
 import { afterEach, beforeEach, describe, expect, test } from "vitest"
 import { sha256 } from "../../../src/crypto/primitives/hash.ts"
 import { hasCode } from "../../../src/errors.ts"
-import { parseAddress } from "../../../src/message/address.ts"
+import { formatAddress, parseAddress } from "../../../src/message/address.ts"
 import { octetsIn, type State, textIn } from "../../../src/store/database.ts"
 import { type AccountKey, hashPassword, People } from "../../../src/store/people.ts"
 import { RecryptionKeys } from "../../../src/store/recryption-keys.ts"
+import type { Meaning } from "../../../src/store/resolve.ts"
 import { openState } from "../../../src/store/state.ts"
 import type { StateDriver, TestState } from "./driver.ts"
 
@@ -70,6 +71,16 @@ export function peopleConformance(driver: StateDriver): void {
     }
     people.addDevice(device, hashPassword(password), [{ keyId: `key of ${account}`, scalar }], AT)
     return scalar
+  }
+
+  function here(...accounts: readonly string[]): Meaning {
+    return { kind: "accounts", accounts, forwards: [] }
+  }
+
+  function forwardsOf(meaning: Meaning): readonly (readonly [target: string, clear: boolean])[] {
+    return meaning.kind === "accounts"
+      ? meaning.forwards.map(({ target, clear }) => [formatAddress(target), clear] as const)
+      : []
   }
 
   function code(act: () => unknown): string | null {
@@ -344,8 +355,50 @@ export function peopleConformance(driver: StateDriver): void {
           .run`INSERT INTO alias_target (alias, target) VALUES ('loop@example.test', 'pool@example.test'), ('pool@example.test', 'loop@example.test')`
         people.updateAccount("a@example.test", {})
         const meaning = people.resolve(parseAddress(address))
-        expect(meaning).toEqual(typeof want === "string" ? { kind: want } : { kind: "accounts", accounts: want })
+        expect(meaning).toEqual(typeof want === "string" ? { kind: want } : here(...want))
       })
+
+    test("an alias that leads elsewhere, alone and beside accounts; several ways to somebody are one, in clear if all are", () => {
+      const people = open()
+      addAccount(people, "a@example.test")
+      people.addAlias("away@example.test", ["Bob@Else.test", "bob@else.test", "bob@third.test"])
+      people.addAlias("open@example.test", ["bob@else.test", "a@example.test", "carol@else.test"], true)
+      people.addAlias("team@example.test", ["away@example.test", "open@example.test"])
+      const forwards = (address: string) => forwardsOf(people.resolve(parseAddress(address)))
+      expect(forwards("away+tag@example.test")).toEqual([
+        ["bob@else.test", false],
+        ["bob@third.test", false],
+      ])
+      expect(people.resolve(parseAddress("open@example.test"))).toMatchObject({ accounts: ["a@example.test"] })
+      expect(forwards("open@example.test")).toEqual([
+        ["bob@else.test", true],
+        ["carol@else.test", true],
+      ])
+      expect(forwards("team@example.test")).toEqual([
+        ["bob@else.test", false],
+        ["bob@third.test", false],
+        ["carol@else.test", true],
+      ])
+      expect(people.aliases().get("open@example.test")).toEqual([
+        { address: "bob@else.test", forward: "clear" },
+        { address: "a@example.test", forward: null },
+        { address: "carol@else.test", forward: "clear" },
+      ])
+      expect(code(() => people.addAlias("x@example.test", ["a@example.test"], true))).toBe("USAGE")
+      expect(code(() => people.addAlias("x@example.test", ["no address"]))).toBe("ADDRESS_SYNTAX")
+    })
+
+    test("what is elsewhere no longer, since its domain has become ours, is nobody or somebody here; nobody's domain lost makes a forward", () => {
+      const people = open()
+      addAccount(people, "a@example.test")
+      addAccount(people, "b@other.test")
+      people.addAlias("x@example.test", ["a@late.test", "c@else.test"])
+      people.addAlias("y@example.test", ["b@other.test", "a@example.test"])
+      const domains = ["example.test", "late.test"]
+      const now = new People(database, { domains, postmaster: null, recryptionKeys: null })
+      expect(forwardsOf(now.resolve(parseAddress("x@example.test")))).toEqual([["c@else.test", false]])
+      expect(forwardsOf(now.resolve(parseAddress("y@example.test")))).toEqual([])
+    })
 
     test("postmaster: the configured one, unless it is gone; nobody while there are no accounts", () => {
       expect(open().resolve(parseAddress("postmaster@example.test"))).toEqual({ kind: "unknown" })
@@ -353,9 +406,11 @@ export function peopleConformance(driver: StateDriver): void {
       addAccount(people, "a@example.test")
       addAccount(people, "b@example.test")
       const postmaster = () => people.resolve(parseAddress("postmaster@other.test"))
-      expect(postmaster()).toEqual({ kind: "accounts", accounts: ["b@example.test"] })
+      expect(postmaster()).toEqual(here("b@example.test"))
       people.removeAccount("b@example.test")
-      expect(postmaster()).toEqual({ kind: "accounts", accounts: ["a@example.test"] })
+      expect(postmaster()).toEqual(here("a@example.test"))
+      people.addAlias("postmaster@other.test", ["P@else.test"])
+      expect(forwardsOf(postmaster())).toEqual([["P@else.test", false]])
     })
   })
 

@@ -13,6 +13,7 @@ import { meshStoresConformance } from "../conformance/mesh-stores.ts"
 import { peopleConformance } from "../conformance/people.ts"
 import { pinnedCertificatesConformance } from "../conformance/pinned-certificates.ts"
 import { presenceConformance } from "../conformance/presence.ts"
+import { returnPathsConformance } from "../conformance/return-paths.ts"
 import { stsPoliciesConformance } from "../conformance/sts-policies.ts"
 import { tlsResultsConformance } from "../conformance/tls-results.ts"
 import { upstreamCredentialsConformance } from "../conformance/upstream-credentials.ts"
@@ -70,6 +71,7 @@ describe.skipIf(!postgresPossible)("the state in PostgreSQL", async () => {
   describe("mail over the Mesh", () => meshMailConformance(driver))
   describe("Mesh contacts", () => contactsConformance(driver))
   describe("presence", () => presenceConformance(driver))
+  describe("reverse-paths", () => returnPathsConformance(driver))
   describe("upstream credentials", () => upstreamCredentialsConformance(driver))
   describe("requests to keyservers", () => keyserverRequestsConformance(driver))
   describe("policies of MTA-STS", () => stsPoliciesConformance(driver))

@@ -1,0 +1,87 @@
+import { type HmacKey, hmacKey, hmacSha256 } from "../crypto/primitives/hash.ts"
+import { base32Encode } from "../crypto/udf/base32.ts"
+import { type Address, formatAddress, parseAddress } from "../message/address.ts"
+import { readSrs, SRS_DAYS, type SrsMeaning, type SrsMeans, srsAddress, srsToken } from "../message/srs.ts"
+import { type State, textIn } from "./database.ts"
+import { secret } from "./secrets.ts"
+
+/** What {@link ReturnPaths} needs to know besides the state. */
+export interface ReturnPathOptions {
+  /** Our domains, as A-labels. */
+  readonly domains: readonly string[]
+  /** The folder of secrets; `srs` in it is made at first use, and shared by all machines. */
+  readonly secrets: string
+}
+
+/** Reverse-paths of mail that is forwarded, and whom a bounce to one is for. */
+export class ReturnPaths {
+  readonly #state: State
+  readonly #options: ReturnPathOptions
+  #key: HmacKey | null = null
+
+  constructor(state: State, options: ReturnPathOptions) {
+    this.#state = state
+    this.#options = options
+  }
+
+  /** The reverse-path with which mail of `sender` leaves under `domain`, one of ours. A sender in a domain of ours stays. */
+  forwarded(sender: Address, domain: string, at: Date): Address {
+    if (this.#options.domains.includes(sender.domain)) return sender
+    const means = this.#means(at)
+    return srsAddress(sender, domain, means) ?? srsToken(this.#keep(sender, means), domain, means)
+  }
+
+  /**
+   * Whom a bounce is for that came `at` for this address of ours.
+   * @returns null when it is none that was made here within {@link SRS_DAYS} days before
+   */
+  original(address: Address, at: Date): Address | null {
+    const sender = this.#read(address, at)
+    // What came round by a forwarder elsewhere was made here twice.
+    return sender === null ? null : (this.#read(sender, at) ?? sender)
+  }
+
+  #read(address: Address, at: Date): Address | null {
+    if (!LOOKS_MADE.test(address.localPart) || !this.#options.domains.includes(address.domain)) return null
+    const meaning = readSrs(address, this.#means(at))
+    return meaning && this.#senderOf(meaning)
+  }
+
+  #senderOf(meaning: SrsMeaning): Address | null {
+    if (meaning.kind === "sender") return meaning.sender
+    const row = this.#state.sql.get`SELECT sender FROM return_path WHERE token = ${meaning.token}`
+    return row === undefined ? null : parseAddress(textIn(row, "sender"))
+  }
+
+  /** For a sender that is too long to stand within an address, as many of those are that name a recipient. */
+  #keep(sender: Address, { key, now }: SrsMeans): string {
+    const written = formatAddress(sender)
+    const digest = hmacSha256(key)
+      .update(new TextEncoder().encode(`return path ${written}`))
+      .digest()
+    const token = base32Encode(digest).slice(0, TOKEN_CHARACTERS).toLowerCase()
+    const atMs = now.getTime()
+    const { sql } = this.#state
+    const known = sql.get`SELECT token FROM return_path WHERE token = ${token} AND used_at > ${atMs - DAY_MS}`
+    if (known !== undefined) return token
+    this.#state.transaction(() => {
+      sql.run`DELETE FROM return_path WHERE used_at < ${atMs - KEPT_MS}`
+      sql.run`
+        INSERT INTO return_path (token, sender, used_at) VALUES (${token}, ${written}, ${atMs})
+        ON CONFLICT (token) DO UPDATE SET used_at = excluded.used_at`
+    })
+    return token
+  }
+
+  #means(now: Date): SrsMeans {
+    this.#key ??= hmacKey(secret(this.#options.secrets, "srs"))
+    return { key: this.#key, now }
+  }
+}
+
+const LOOKS_MADE = /^SRS[01]=/i
+const DAY_MS = 86_400_000
+/** For as long as a bounce may come, and then be tried. */
+const KEPT_MS = (SRS_DAYS + 9) * DAY_MS
+/** 120 bits. */
+const TOKEN_CHARACTERS = 24
