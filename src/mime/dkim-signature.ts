@@ -24,38 +24,42 @@ export function dkimSignature(
   signer: DkimSigner,
   at: Date,
 ): Uint8Array {
-  const { names, fields } = signedFields(parseFields(header))
+  const { names, fields } = signedFields(parseFields(header), [])
   const unsigned =
     `DKIM-Signature: v=1; a=${signer.algorithm}; c=relaxed/relaxed; d=${domain};\r\n` +
     `\ts=${selector}; t=${Math.floor(at.getTime() / 1_000)};\r\n` +
     `\th=${foldedNames(names)};\r\n` +
-    `\tbh=${base64(bodyHash)};\r\n` +
+    `\tbh=${Buffer.from(bodyHash).toString("base64")};\r\n` +
     "\tb="
   // RFC 6376 §3.7: the fields in the order of h=, then this one with an empty b= and no line end.
   const hashed = Buffer.concat([
     ...fields.map((field) => relaxedField(field.octets, "\r\n")),
     relaxedField(ascii(unsigned), ""),
   ])
-  return ascii(`${unsigned}${base64(signer.sign(hashed)).replace(/(.{1,74})(?=.)/g, "$1\r\n\t ")}\r\n`)
+  return ascii(`${unsigned}${base64Tag(signer.sign(hashed))}\r\n`)
 }
 
 /**
  * What h= names, and the fields it means: of each name all that are there, the lowest first (RFC 6376 §5.4.2), and where it is sealed once more,
  * which means that there is no other.
+ * @param also names of other fields that are signed where they are
  */
-function signedFields(present: readonly Field[]): {
+export function signedFields(
+  present: readonly Field[],
+  also: readonly string[],
+): {
   readonly names: readonly string[]
   readonly fields: readonly Field[]
 } {
-  const found = SIGNED.map(([name, more]) => {
+  const found = [...SIGNED, ...also.map((name) => [name, "open"] as const)].map(([name, more]) => {
     const fields = present.filter((field) => field.name === name.toLowerCase()).toReversed()
     return { names: [...fields.map(() => name), ...(more === "sealed" ? [name] : [])], fields }
   })
   return { names: found.flatMap(({ names }) => names), fields: found.flatMap(({ fields }) => fields) }
 }
 
-/** Lines of up to 76 characters: blanks may stand around the colons. */
-function foldedNames(names: readonly string[]): string {
+/** h=, in lines of up to 76 characters: blanks may stand around the colons. */
+export function foldedNames(names: readonly string[]): string {
   let width = 3
   return names
     .map((name, index) => {
@@ -68,8 +72,11 @@ function foldedNames(names: readonly string[]): string {
     .join("")
 }
 
-function base64(octets: Uint8Array): string {
-  return Buffer.from(octets).toString("base64")
+/** b=, in lines of up to 76 characters. */
+export function base64Tag(octets: Uint8Array): string {
+  return Buffer.from(octets)
+    .toString("base64")
+    .replace(/(.{1,74})(?=.)/g, "$1\r\n\t ")
 }
 
 const MAX_LINE_CHARACTERS = 74

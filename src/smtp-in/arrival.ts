@@ -1,6 +1,7 @@
 import { GatewayError } from "../errors.ts"
 import type { Counters } from "../log/counters.ts"
 import type { Log } from "../log/log.ts"
+import type { ChainStatus } from "../mime/arc-set.ts"
 import type { ContentVerdict } from "./content.ts"
 import type { ArrivalFacts, Authentication, Authenticator, Verdict } from "./ports.ts"
 
@@ -63,8 +64,14 @@ export class Arrival {
       throw this.#content.refusal
     }
     const passed = results.dmarc === "pass" && author !== null ? { author } : {}
-    this.authentication = { field, quarantine: enforced && kind === "quarantine", ...passed }
+    const quarantine = enforced && kind === "quarantine"
+    this.authentication = { field, quarantine, chain: chainStatus(results.arc), ...passed }
   }
+}
+
+/** Of a chain that nothing good can be said of nothing good is said. */
+function chainStatus(result: string): ChainStatus {
+  return result === "none" || result === "pass" ? result : "fail"
 }
 
 function codeOf(kind: "reject" | "defer", author: string | null) {

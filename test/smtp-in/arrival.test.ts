@@ -34,15 +34,23 @@ async function deliver(port: number): Promise<string> {
 
 describe("what a verdict comes to at the final dot", () => {
   const rows: [name: string, given: Verdict | Error, enforced: boolean, reply: RegExp, accepted: unknown][] = [
-    ["accept", verdict("accept"), true, /^250 /, { field: FIELD, quarantine: false }],
-    ["quarantine", verdict("quarantine"), true, /^250 /, { field: FIELD, quarantine: true }],
+    ["accept", verdict("accept"), true, /^250 /, { field: FIELD, quarantine: false, chain: "none" }],
+    ["quarantine", verdict("quarantine"), true, /^250 /, { field: FIELD, quarantine: true, chain: "none" }],
     ["reject", verdict("reject"), true, /^550 5\.7\.1 .*DMARC/, undefined],
     ["reject for several From fields", verdict("reject", null), true, /^550 5\.7\.1 .*From field/, undefined],
     ["defer", verdict("defer"), true, /^451 4\.4\.3 /, undefined],
-    ["reject, reported only", verdict("reject"), false, /^250 /, { field: FIELD, quarantine: false }],
-    ["defer, reported only", verdict("defer"), false, /^250 /, { field: FIELD, quarantine: false }],
+    ["reject, reported only", verdict("reject"), false, /^250 /, { field: FIELD, quarantine: false, chain: "none" }],
+    ["defer, reported only", verdict("defer"), false, /^250 /, { field: FIELD, quarantine: false, chain: "none" }],
     ["a fault of ours is no pass", new Error("broken"), true, /^451 4\.3\.0 /, undefined],
   ]
+  for (const [arc, chain] of [
+    ["pass", "pass"],
+    ["temperror", "fail"],
+  ]) {
+    const given = verdict("accept")
+    const results = { ...given.results, arc: arc ?? "" }
+    rows.push([`ARC ${arc}`, { ...given, results }, true, /^250 /, { field: FIELD, quarantine: false, chain }])
+  }
   for (const [name, given, enforced, reply, accepted] of rows)
     test(name, async () => {
       const { authenticator, shown, cancelled } = saying(async () => {

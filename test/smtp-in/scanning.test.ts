@@ -105,7 +105,7 @@ test("accepted by the scanners, it is as authentication left it", async () => {
   await using gate = await openGate("mx", {}, { scanner, authenticator: accepting })
   expect(await deliver(gate.port)).toMatch(/^250 /)
   expect(gate.acceptance.accepted.map(authenticationOf)).toEqual([
-    { field: DMARC, author: "author.test", quarantine: false },
+    { field: DMARC, author: "author.test", quarantine: false, chain: "none" },
   ])
 })
 
