@@ -5,6 +5,7 @@ import type { DeliveryStatus } from "../message/status.ts"
 import { ascii, outerFields } from "../mime/compose.ts"
 import { readHeader } from "../mime/header.ts"
 import { composeReport, shouldReport } from "../mime/report.ts"
+import type { SpoolEntry } from "../store/spool.ts"
 import type { Gateway, OpenMessage } from "./gateway.ts"
 
 /** Tells the sender what became of a message (RFC 3464) where RFC 3461 §4.1 and RFC 5321 §6.1 want it: never about a report. */
@@ -16,8 +17,9 @@ export async function report(
 ): Promise<void> {
   const { entry } = message
   const { sender } = entry.envelope
-  const status = { ...outcome, recipient: formatAddress(recipient.address) }
-  if (sender === null || !shouldReport(entry.envelope, status)) return
+  const named = { ...outcome, recipient: formatAddress(recipient.address) }
+  if (sender === null || !shouldReport(entry.envelope, named)) return
+  const status = asTold(named, entry)
   // Named after what it reports, so that an attempt repeated after a crash reports once. A delay is not the end.
   const kind = status.action === "delayed" ? "delayed" : ""
   const what = `${entry.receivedAt.toISOString()} ${status.recipient} ${kind}`
@@ -42,6 +44,14 @@ export async function report(
   })
   const { requireTls } = entry.envelope
   await gateway.reports.submit({ name: unique, to: sender, octets, ...(requireTls ? { requireTls } : {}) })
+}
+
+/** Where an alias leads is nobody's business: of what it has sent on, its sender hears as of the alias, and not what others have said. */
+function asTold(status: DeliveryStatus, { origin }: SpoolEntry): DeliveryStatus {
+  if (origin.alias === undefined) return status
+  const { action } = status
+  const diagnostic = action === "failed" ? "it could not be forwarded" : "it has not been forwarded yet"
+  return { recipient: formatAddress(origin.alias), action, status: status.status, diagnostic }
 }
 
 async function headerOf(message: OpenMessage): Promise<Uint8Array> {

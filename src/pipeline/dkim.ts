@@ -19,13 +19,13 @@ export async function signed(message: Prepared, acceptedAt: Date, signatories: S
   const { header, body } = await splitHeader(source, MAX_HEADER_OCTETS + ADDED_OCTETS)
   const signing = authorDomains(header).flatMap((domain) => signatories.of(domain, acceptedAt))
   if (signing.length === 0) return source
-  const bodyHash = await hashOf(body)
+  const bodyHash = await bodyHashOf(body)
   const fields = signing.map((one) => dkimSignature(header, bodyHash, one, one.signer, acceptedAt))
   return prefixed(fields, source)
 }
 
 /** Domains of the authors (RFC 5322 §3.6.2), each once. Submission lets no other author in than the account itself. */
-function authorDomains(header: Uint8Array): readonly string[] {
+export function authorDomains(header: Uint8Array): readonly string[] {
   const from = findField(header, "from")
   try {
     return from === null ? [] : [...new Set(parseMailboxList(fieldText(from)).map(({ domain }) => domain))]
@@ -35,11 +35,12 @@ function authorDomains(header: Uint8Array): readonly string[] {
   }
 }
 
-async function hashOf(body: Prepared): Promise<Uint8Array> {
+/** SHA-256 of a body in relaxed form. */
+export async function bodyHashOf(body: Prepared): Promise<Uint8Array> {
   const relaxed = new RelaxedBody(digestOf("sha256"))
   for await (const part of body.content()) relaxed.push(part)
   return relaxed.end()
 }
 
 /** What we put on top of a header section that was accepted: a Received field, and the MIME fields of the encryption. */
-const ADDED_OCTETS = 65_536
+export const ADDED_OCTETS = 65_536

@@ -12,10 +12,12 @@ import type {
   Correspondents,
   Departures,
   Directory,
+  Forwarding,
   KeyserverMail,
   Mailboxes,
   Relay,
   Reports,
+  ReturnPaths,
   Signatories,
   SigningIdentities,
   StandIns,
@@ -44,10 +46,14 @@ export interface Gateway {
   readonly signingIdentities: SigningIdentities
   readonly standIns: StandIns
   readonly reports: Reports
+  readonly forwarding: Forwarding
+  readonly returnPaths: ReturnPaths
   /** null: this gateway has no part in the Mesh. */
   readonly mesh: MeshMail | null
   /** Another thread, for content of this length; null: it is not worth the trip. */
   readonly beside: (sizeOctets: number) => Beside | null
+  /** Ours, as A-labels. */
+  readonly domains: readonly string[]
   /** Our name in reports and trace fields. */
   readonly hostname: string
   /** Author of our reports. */

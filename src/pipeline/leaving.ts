@@ -3,7 +3,14 @@ import type { Recipient } from "../message/envelope.ts"
 import { decodeWords } from "../mime/encoded-words.ts"
 import { fieldText, parseFields } from "../mime/header.ts"
 import { type Decision, decide, inClear } from "../profiles/decide.ts"
-import { type MessageFacts, meantEncrypted, policyFor, type StatedPolicy, withoutMethod } from "../profiles/policy.ts"
+import {
+  type MessageFacts,
+  meantEncrypted,
+  onlyEncrypted,
+  policyFor,
+  type StatedPolicy,
+  withoutMethod,
+} from "../profiles/policy.ts"
 import type { Resolution } from "../profiles/resolution.ts"
 import type { Gateway, OpenMessage } from "./gateway.ts"
 
@@ -15,20 +22,27 @@ export interface Leaving extends StatedPolicy {
   readonly facts: MessageFacts
 }
 
+interface How {
+  readonly isOpened?: boolean
+  readonly encryptedOnly?: boolean
+  readonly byMesh?: boolean
+}
+
 /**
  * Asks for the recipient's keys anew at each attempt: one that was revoked meanwhile is not used, one that was published is.
- * @param how isOpened: its sender had encrypted it, to a stand-in; byMesh: it may be sent over the Mesh
+ * @param how isOpened: its sender had encrypted it, to a stand-in; encryptedOnly: it must not leave in clear, whatever rules say; byMesh: it may be sent over
+ *   the Mesh
  */
 export async function leaving(
   { entry }: OpenMessage,
   header: Uint8Array,
   { address }: Recipient,
   { policy, correspondents }: Pick<Gateway, "policy" | "correspondents">,
-  { isOpened = false, byMesh = false }: { readonly isOpened?: boolean; readonly byMesh?: boolean } = {},
+  { isOpened = false, encryptedOnly = false, byMesh = false }: How = {},
 ): Promise<Leaving> {
   const facts = factsOf(entry.envelope.sender, address, header)
   const said = byMesh ? policyFor(facts, policy) : withoutMethod(policyFor(facts, policy), "mesh")
-  const stated = isOpened ? meantEncrypted(said) : said
+  const stated = encryptedOnly ? onlyEncrypted(said) : isOpened ? meantEncrypted(said) : said
   // Nobody is asked about people whose mail is not to be encrypted.
   if (stated.policy.encrypt === "off") return { ...stated, decision: inClear(stated), resolution: null, facts }
   const resolution = await correspondents.resolve(address)

@@ -1,28 +1,32 @@
+import type { Recipient } from "../message/envelope.ts"
 import type { Job, Outcome } from "../queue/queue.ts"
+import type { SpoolEntry } from "../store/spool.ts"
 import { report } from "./bounce.ts"
 import { type Gateway, recipientOf } from "./gateway.ts"
 import { storeMeshMail } from "./mesh/store.ts"
+import type { Result } from "./ports.ts"
 import { relay } from "./relay.ts"
+import { sendOn } from "./send-on.ts"
 import { delayOf, failed, gone, settle } from "./settle.ts"
 import { store } from "./store.ts"
 
 /**
- * One attempt at one recipient of one message. Mail of our people is protected and stored, mail of others relayed, and a final
+ * One attempt at one recipient of one message. Mail of our people is protected and stored, mail of others relayed, what an alias sends on sent on, and a final
  * failure is reported to the sender, success where that was asked for. What became of it is a value; a thrown error is a fault of ours, and the queue tries again.
  */
 export async function deliver(job: Job, gateway: Gateway, signal: AbortSignal): Promise<Outcome> {
   await using message = await gateway.open(job.spoolId)
   if (message === null) return gone(job)
-  const recipient = recipientOf(message.entry, job)
+  const recipient = returned(message.entry, recipientOf(message.entry, job), gateway)
   const resolution = gateway.directory.resolve(recipient.address)
 
   const result =
     message.entry.origin.kind === "mesh"
       ? await storeMeshMail(message, job, gateway, signal)
       : resolution.kind === "accounts"
-        ? await store(message, job, recipient, resolution.accounts, gateway, signal)
+        ? await store(message, job, recipient, resolution, gateway, signal)
         : resolution.kind === "foreign"
-          ? await relay(message, job, recipient, gateway, signal)
+          ? await leave(message, job, recipient, gateway, signal)
           : failed(job.recipient, "5.1.1", "no such mailbox here any more")
 
   const outcome = settle(result, job, message.entry.receivedAt, gateway.now(), gateway.lifetimeMs)
@@ -40,6 +44,16 @@ export async function deliver(job: Job, gateway: Gateway, signal: AbortSignal): 
       : { status: outcome.status.status, diagnostic: outcome.status.diagnostic }),
   })
   return outcome
+}
+
+function leave(...given: Parameters<typeof relay>): Promise<Result> {
+  return given[0].entry.origin.kind === "forward" ? sendOn(...given) : relay(...given)
+}
+
+/** A bounce of what we have forwarded is for whoever had sent it. */
+function returned({ envelope, receivedAt }: SpoolEntry, recipient: Recipient, { returnPaths }: Gateway): Recipient {
+  const original = envelope.sender === null ? returnPaths.original(recipient.address, receivedAt) : null
+  return original === null ? recipient : { address: original, notify: ["NEVER"], originalRecipient: null }
 }
 
 /** RFC 3461 §4.1: NOTIFY=SUCCESS, DELAY. A confirmation that fails must not make the message come twice. */

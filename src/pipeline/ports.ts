@@ -10,7 +10,8 @@ import type { DkimIdentity } from "../mime/dkim-signature.ts"
 import type { KeyFormat, UsableKey } from "../profiles/key.ts"
 import type { Resolution } from "../profiles/resolution.ts"
 import type { Departure } from "../store/departures.ts"
-import type { SpoolEntry } from "../store/spool.ts"
+import type { Forward } from "../store/resolve.ts"
+import type { NewEntry, SpoolEntry } from "../store/spool.ts"
 import type { Prepared } from "./prepared.ts"
 import type { AtRest } from "./protect.ts"
 
@@ -38,7 +39,7 @@ export type Result =
 
 /** Who a recipient is. */
 export type Standing =
-  | { readonly kind: "accounts"; readonly accounts: readonly string[] }
+  | { readonly kind: "accounts"; readonly accounts: readonly string[]; readonly forwards: readonly Forward[] }
   | { readonly kind: "unknown" }
   | { readonly kind: "foreign" }
 
@@ -151,4 +152,18 @@ export interface Reports {
     /** What it reports came with REQUIRETLS, and so does it (RFC 8689 §5). */
     readonly requireTls?: true
   }): Promise<void>
+}
+
+/** What aliases send on. */
+export interface Forwarding {
+  /** Spools it as a message of its own; the same `id` twice is one, whatever has become of it since. */
+  submit(id: string, entry: NewEntry, content: AsyncIterable<Uint8Array>): Promise<void>
+}
+
+/** In whose name mail is sent on. */
+export interface ReturnPaths {
+  /** The reverse-path of mail by `sender` that leaves for an alias in `domain`, one of ours. */
+  forwarded(sender: Address, domain: string, at: Date): Address
+  /** Whom a bounce is for that came `at` for such an address of ours; null: it is none. */
+  original(address: Address, at: Date): Address | null
 }

@@ -8,11 +8,11 @@ import type { UsableKey } from "../profiles/key.ts"
 import type { Policy } from "../profiles/policy.ts"
 import type { Job } from "../queue/queue.ts"
 import type { SpoolEntry } from "../store/spool.ts"
+import { asLeaving } from "./as-leaving.ts"
 import { targetOfKey } from "./at-rest.ts"
 import { autocryptFields } from "./autocrypt.ts"
-import { signed } from "./dkim.ts"
 import type { Gateway, OpenMessage } from "./gateway.ts"
-import { alarm } from "./key-alarm.ts"
+import { keptBack } from "./kept-back.ts"
 import { keyFault } from "./key-fault.ts"
 import { type Leaving, leaving } from "./leaving.ts"
 import { isMeshable, sendOverMesh } from "./mesh/leave.ts"
@@ -21,7 +21,6 @@ import type { Result } from "./ports.ts"
 import type { Prepared } from "./prepared.ts"
 import { type ClassifiedMessage, classified, withHeader } from "./protect.ts"
 import { headersFor, type OutgoingOptions, protectOutgoing, signOutgoing } from "./protect-outgoing.ts"
-import { deferred, failed } from "./settle.ts"
 import { throughStandIn } from "./stand-in.ts"
 
 /**
@@ -65,16 +64,8 @@ export async function relay(
       const outgoing = await asDecided({ original, above, entry, job }, left, gateway)
       return "kind" in outgoing ? outgoing : send(outgoing, decision.kind === "tls")
     }
-    case "wait":
-      // Whoever keeps silent must not make it leave in clear, nor come back as undeliverable: at last a person decides.
-      return { ...deferred(job.recipient, "4.7.5", decision.because), fault: true }
-    case "hold":
-      if (decision.alarm !== null) await alarm(decision.alarm, decision.because, job, recipient.address, gateway)
-      return { kind: "hold", reason: decision.because, told: true }
-    case "refuse":
-      return failed(job.recipient, "5.7.10", decision.because)
     default:
-      return decision satisfies never
+      return keptBack(decision, job, recipient.address, gateway)
   }
 }
 
@@ -215,24 +206,6 @@ async function sendSigned(
 ): Promise<Result> {
   const leaves = await asLeaving(outgoing, message, job, gateway)
   return "kind" in leaves ? leaves : gateway.relay.send(leaves, message.entry.envelope, recipient, { verified, signal })
-}
-
-/**
- * Signed, where it is of our people or of ourselves. What came from elsewhere is never signed by us, whoever it names as its author.
- * @returns what is said instead, where it would have to be signed and cannot be
- */
-async function asLeaving(
-  outgoing: Prepared,
-  { entry }: OpenMessage,
-  job: Job,
-  { signatories, log }: Gateway,
-): Promise<Prepared | Result> {
-  if (entry.origin.kind !== "submission") return outgoing
-  try {
-    return await signed(outgoing, entry.receivedAt, signatories)
-  } catch (error) {
-    return keyFault("mail.not-signed", error, job, log)
-  }
 }
 
 const NO_STAND_INS = "it is encrypted to a certificate of this gateway's, and policy has none for its recipient"

@@ -1,28 +1,36 @@
 import { hkdfSha256, sha256 } from "../crypto/primitives/hash.ts"
+import { formatAddress } from "../message/address.ts"
 import type { Recipient } from "../message/envelope.ts"
 import { ascii } from "../mime/compose.ts"
 import type { Job } from "../queue/queue.ts"
 import type { SpoolEntry } from "../store/spool.ts"
+import { cameBy, forward } from "./forward.ts"
 import type { Gateway, OpenMessage } from "./gateway.ts"
 import { storeOverMesh } from "./mesh/local.ts"
-import type { Result } from "./ports.ts"
+import type { Result, Standing } from "./ports.ts"
 import { atHand, type Prepared } from "./prepared.ts"
-import { protectAtRest } from "./protect.ts"
+import { protectAtRest, splitHeader } from "./protect.ts"
 import { withResults } from "./results.ts"
 import { failed, stored } from "./settle.ts"
 import { storedName, trace } from "./stored-mail.ts"
 
-/** Protects a message for each account it is for, and stores it there. */
+/** Protects a message for each account it is for, and stores it there; before that it is sent on to whom the address leads elsewhere. */
 export async function store(
   message: OpenMessage,
   job: Job,
   recipient: Recipient,
-  accounts: readonly string[],
+  { accounts, forwards }: Extract<Standing, { readonly kind: "accounts" }>,
   gateway: Gateway,
   signal: AbortSignal,
 ): Promise<Result> {
-  let last: Result = failed(job.recipient, "5.1.1", "the address leads to nobody")
   const source = await atHand({ sizeOctets: message.entry.sizeOctets, content: () => message.content() })
+  let last: Result = failed(job.recipient, "5.1.1", "the address leads to nobody")
+  if (forwards.length > 0) {
+    if (cameBy(recipient.address, (await splitHeader(source)).header)) return failed(job.recipient, "5.4.6", LOOP)
+    await forward(message, job.spoolId, recipient, forwards, gateway)
+    last = stored(job.recipient, `forwarded to ${forwards.map(({ target }) => formatAddress(target)).join(", ")}`)
+  }
+  if (accounts.length === 0) return last
   const onSignature = await gateway.arrivals.examine(job.spoolId, source, message.entry)
   const arrived = { entry: message.entry, source, onSignature }
   for (const account of accounts) {
@@ -79,3 +87,5 @@ function resultsOf({ authentication }: SpoolEntry, onSignature: string | null): 
 function seedFor({ seed }: SpoolEntry, onSignature: string | null): Uint8Array {
   return onSignature === null ? seed : hkdfSha256(seed, sha256(ascii(onSignature)), "postern arriving", seed.length)
 }
+
+const LOOP = "it has come by this address before: a mail loop"

@@ -126,6 +126,16 @@ export function meantEncrypted(stated: StatedPolicy): StatedPolicy {
   }
 }
 
+/** The policy of a message that its recipient is to get encrypted, or not until he has a key: no rule sends it in clear. */
+export function onlyEncrypted(stated: StatedPolicy): StatedPolicy {
+  const { policy, statedBy } = withoutMethod(stated, "tls")
+  return {
+    ...stated,
+    policy: { ...policy, encrypt: "require", otherwise: "hold" },
+    statedBy: { ...statedBy, encrypt: null, otherwise: null },
+  }
+}
+
 /** Words of several rules may meet: what one demands to be encrypted no other sends in clear. */
 function closed(policy: Policy): Policy {
   return policy.encrypt === "require" && policy.otherwise === "send" ? { ...policy, otherwise: "hold" } : policy

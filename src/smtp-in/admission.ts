@@ -1,7 +1,7 @@
 import type { SMTPServerAddress, SMTPServerSession } from "smtp-server"
 import type { Submitter, Visitor } from "./ports.ts"
 import * as replies from "./replies.ts"
-import { judgeRecipient, judgeSender, type RecipientRules } from "./transaction.ts"
+import { judgeRecipient, judgeSender, type RecipientRules, senderIn } from "./transaction.ts"
 
 export interface AdmissionRules extends RecipientRules {
   readonly kind: "mx" | "submission" | "submissions"
@@ -27,7 +27,7 @@ export async function admitRecipient(
   visitor: Visitor | null,
 ): Promise<replies.Reply | null> {
   const { kind } = rules
-  const judge = () => judgeRecipient(given, isUtf8(session), kind !== "mx", rules)
+  const judge = () => judgeRecipient(given, isUtf8(session), kind !== "mx", senderIn(session), rules)
   if (visitor === null) return judge()
   if (kind === "mx" && !(await visitor.mayAsk())) return replies.TOO_MANY_GUESSED
   const refusal = judge()

@@ -27,7 +27,7 @@ import { receivedField } from "./received.ts"
 import * as replies from "./replies.ts"
 import { Scanning } from "./scanning.ts"
 import { SMTPServer } from "./smtp-server.ts"
-import { checkAuthors, envelopeOf, senderOf } from "./transaction.ts"
+import { checkAuthors, envelopeOf, senderIn } from "./transaction.ts"
 
 export interface SmtpInLimits {
   readonly messageSizeOctets: number
@@ -291,10 +291,9 @@ class Gate implements SmtpListener {
   }
 
   #arrival(session: SMTPServerSession, verdict: ContentVerdict): Arrival {
-    const given = session.envelope.mailFrom
     const { counters, authenticator } = this.#options
     const facts = {
-      sender: given ? senderOf(given) : null,
+      sender: senderIn(session),
       remote: session.remoteAddress,
       helo: session.hostNameAppearsAs,
     }

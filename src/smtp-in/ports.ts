@@ -1,12 +1,16 @@
 import type { ErrorCode } from "../errors.ts"
 import type { Address } from "../message/address.ts"
 import type { Envelope } from "../message/envelope.ts"
+import type { ChainStatus } from "../mime/arc-set.ts"
 import type { Decision, Method } from "./verdict.ts"
 
 /** What this gateway knows of a recipient at RCPT. Throws when it can't tell now; the client is asked to come back. */
 export interface Recipients {
-  /** @returns `local`: one of ours; `unknown`: our domain, nobody there; `foreign`: another domain. */
-  resolve(address: Address): "local" | "unknown" | "foreign"
+  /**
+   * @param sender of the message; null: it is a bounce
+   * @returns `local`: one of ours; `unknown`: our domain, nobody there; `foreign`: another domain.
+   */
+  resolve(address: Address, sender: Address | null): "local" | "unknown" | "foreign"
 }
 
 /** A message about to be accepted: everything but its octets. */
@@ -39,6 +43,8 @@ export interface Authentication {
   readonly quarantine: boolean
   /** The author's domain, where DMARC passed for it. */
   readonly author?: string
+  /** What became of its chain (RFC 8617 §4.4), in case it is forwarded. */
+  readonly chain?: ChainStatus
 }
 
 /** What is known of a message before its content. */

@@ -23,13 +23,14 @@ export function judgeRecipient(
   given: SMTPServerAddress,
   smtpUtf8: boolean,
   submission: boolean,
+  sender: Address | null,
   where: RecipientRules,
 ) {
   const { args } = smtpPath(given)
   if (hasUnknown(args, RCPT_PARAMETERS)) return replies.UNKNOWN_PARAMETER
   const address = recipientAddress(given, where.postmasterDomain)
   if (isNonAscii(address) && !smtpUtf8) return replies.UTF8_NOT_DECLARED
-  const standing = where.recipients.resolve(address)
+  const standing = where.recipients.resolve(address, sender)
   switch (standing) {
     case "local":
       return null
@@ -51,15 +52,16 @@ export interface RecipientRules {
 /** The envelope of the transaction that has reached DATA. A recipient named twice is there once. */
 export function envelopeOf(session: SMTPServerSession, rules: RecipientRules): Envelope {
   const given = session.envelope
+  const sender = senderIn(session)
   const recipients = new Map<string, Recipient>()
   for (const one of given.rcptTo) {
     const recipient = recipientOf(one, rules.postmasterDomain)
-    const local = rules.recipients.resolve(recipient.address) === "local"
+    const local = rules.recipients.resolve(recipient.address, sender) === "local"
     recipients.set(local ? addressKey(recipient.address) : formatAddress(recipient.address), recipient)
   }
   const returnContent = given.dsn?.ret
   return {
-    sender: given.mailFrom ? senderOf(given.mailFrom) : null,
+    sender,
     recipients: [...recipients.values()],
     smtpUtf8: given.smtpUtf8 === true,
     ...(given.requireTLS === true ? { requireTls: true } : {}),
@@ -68,8 +70,12 @@ export function envelopeOf(session: SMTPServerSession, rules: RecipientRules): E
   }
 }
 
-/** The reverse-path; null: the null one. */
-export function senderOf(given: SMTPServerAddress): Address | null {
+/** The reverse-path of the transaction; null: the null one. */
+export function senderIn({ envelope }: SMTPServerSession): Address | null {
+  return envelope.mailFrom ? senderOf(envelope.mailFrom) : null
+}
+
+function senderOf(given: SMTPServerAddress): Address | null {
   const { path } = smtpPath(given)
   return path === "postmaster" ? null : path
 }

@@ -1,11 +1,13 @@
 import { GatewayError } from "../errors.ts"
 import { type Address, formatAddress, parseAddress } from "../message/address.ts"
 import type { Envelope, Recipient } from "../message/envelope.ts"
+import type { ChainStatus } from "../mime/arc-set.ts"
 
 /** Where a message came in. */
 interface Origin {
-  readonly kind: "mx" | "submission" | "mesh"
-  /** Who submitted it; mesh: for whom it came; null: mx. */
+  /** `forward`: an alias sends on what came for it; where that came in stands in the rest. */
+  readonly kind: "mx" | "submission" | "mesh" | "forward"
+  /** Who submitted it; mesh: for whom it came; null: mx, or from one of its kind. */
   readonly account: string | null
   readonly device: string | null
   /** IP address of the client. */
@@ -13,6 +15,8 @@ interface Origin {
   /** As the client greeted; mesh: UDF of the service that posted it. */
   readonly helo: string
   readonly tls: boolean
+  /** forward: the address that it was sent to, which is what its sender is told of. */
+  readonly alias?: Address
 }
 
 /** What was found out at the border about who a message is by. */
@@ -23,6 +27,8 @@ interface Authentication {
   readonly quarantine: boolean
   /** The author's domain, where DMARC passed for it; absent: it did not, or an earlier version did not say. */
   readonly author?: string
+  /** What became of its chain (RFC 8617); absent: an earlier version did not say. */
+  readonly chain?: ChainStatus
 }
 
 /** All that is known of an accepted message but its content. */
@@ -54,6 +60,7 @@ export function formatEntry(entry: SpoolEntry): Uint8Array {
           address: formatAddress(recipient.address),
         })),
       },
+      origin: { ...entry.origin, ...(entry.origin.alias ? { alias: formatAddress(entry.origin.alias) } : {}) },
       receivedAt: entry.receivedAt.getTime(),
       seed: Buffer.from(entry.seed).toString("base64"),
     }),
@@ -73,7 +80,7 @@ export function parseEntry(octets: Uint8Array): SpoolEntry {
         sender: addressOf(raw.envelope.sender),
         recipients: raw.envelope.recipients.map(recipientOf),
       },
-      origin: raw.origin,
+      origin: originOf(raw.origin),
       received: raw.received,
       receivedAt: new Date(raw.receivedAt),
       ...(raw.authentication ? { authentication: raw.authentication } : {}),
@@ -83,6 +90,10 @@ export function parseEntry(octets: Uint8Array): SpoolEntry {
   } catch (cause) {
     throw new GatewayError("SPOOL_CORRUPT", "spool entry: not readable", { cause })
   }
+}
+
+function originOf({ alias, ...raw }: RawOrigin): Origin {
+  return alias === undefined ? raw : { ...raw, alias: parseAddress(alias) }
 }
 
 function recipientOf(raw: RawRecipient): Recipient {
@@ -95,7 +106,10 @@ function addressOf(text: string | null): Address | null {
 
 type RawRecipient = Omit<Recipient, "address"> & { readonly address: string }
 
-type RawEntry = Omit<SpoolEntry, "envelope" | "receivedAt" | "seed"> & {
+type RawOrigin = Omit<Origin, "alias"> & { readonly alias?: string }
+
+type RawEntry = Omit<SpoolEntry, "envelope" | "origin" | "receivedAt" | "seed"> & {
+  readonly origin: RawOrigin
   readonly envelope: Omit<Envelope, "sender" | "recipients"> & {
     readonly sender: string | null
     readonly recipients: readonly RawRecipient[]

@@ -5,7 +5,7 @@ import { parseAddress } from "../message/address.ts"
 import type { Gateway } from "../pipeline/gateway.ts"
 import { deliver } from "../pipeline/pipeline.ts"
 import type { Discovery } from "../profiles/discover.ts"
-import type { Handler, Queue } from "../queue/queue.ts"
+import type { Handler, WorkQueue } from "../queue/queue.ts"
 import { CountedResults } from "../smtp-out/counted-results.ts"
 import { Relay } from "../smtp-out/relay.ts"
 import { FetchedPolicies } from "../smtp-out/sts-policies.ts"
@@ -13,6 +13,7 @@ import { KeptDepartures } from "../store/departures.ts"
 import { DkimKeys } from "../store/dkim-keys.ts"
 import { DkimSigners } from "../store/dkim-signers.ts"
 import { GatewayKeys } from "../store/gateway-keys.ts"
+import { ReturnPaths } from "../store/return-paths.ts"
 import { KeptPolicies } from "../store/sts-policies.ts"
 import { KeptTlsResults } from "../store/tls-results.ts"
 import { arrivalsOf } from "./arrivals.ts"
@@ -26,12 +27,12 @@ import { mailboxesOf } from "./mailboxes.ts"
 import { meshMailOf } from "./mesh-mail.ts"
 import { NotedDepartures } from "./noted-departures.ts"
 import { standInsOf } from "./stand-ins.ts"
-import { reportsOf } from "./worker.ts"
+import { forwardingOf, reportsOf } from "./worker.ts"
 
 /** What attempts at delivery need beside the core. */
 export interface AttemptParts {
-  /** Where reports are queued. */
-  readonly queue: Pick<Queue, "add">
+  /** Where reports are queued, and what aliases send on. */
+  readonly queue: Pick<WorkQueue, "add" | "settled">
   readonly known: KnownPeople
   readonly store: MailStore
   readonly correspondents: Discovery
@@ -69,8 +70,11 @@ function gatewayOf(
     signingIdentities: new GatewaySigners(gatewayKeys, (address) => core.people.account(address), now),
     standIns: standInsOf(core),
     reports: reportsOf(core, queue),
+    forwarding: forwardingOf(core, queue),
+    returnPaths: new ReturnPaths(database, config),
     mesh: meshMailOf(core, stack),
     beside: (sizeOctets) => beside.for(sizeOctets),
+    domains: config.domains,
     hostname: config.hostname,
     // Not of the host's name: postmaster of a domain is read by somebody (RFC 5321 §4.5.1), and its mail is signed.
     postmaster: parseAddress(`postmaster@${config.domains[0] ?? config.hostname}`),

@@ -41,7 +41,7 @@ async function open(core: Core, stack: AsyncDisposableStack): Promise<Handler> {
   const { config, log, now, spool, spoolKeys } = core
   const known = stack.use(knowPeople(core))
   const store = stack.use(new MailStore(join(config.data, "mail"), { now, log }))
-  // Only for reports; the jobs themselves are led by the thread that gives the orders.
+  // Only for reports and what aliases send on; the jobs themselves are led by the thread that gives the orders.
   const queue = stack.use(await openQueue(config, { now, log, runsOn: true, onEmptied: (id) => spool.remove(id) }))
   const forgetting = setInterval(() => spoolKeys?.forget(), FORGET_KEYS_MS)
   stack.defer(() => clearInterval(forgetting))

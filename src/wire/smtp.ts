@@ -5,6 +5,7 @@ import { jobsFor, type Queue } from "../queue/queue.ts"
 import { type SmtpListener, startSmtpIn } from "../smtp-in/listener.ts"
 import type { Acceptance, ArrivingEntry, Departures, Recipients, Submitters, Visitors } from "../smtp-in/ports.ts"
 import type { People } from "../store/people.ts"
+import { ReturnPaths } from "../store/return-paths.ts"
 import type { NewEntry } from "../store/spool.ts"
 import { authenticatorOf } from "./authenticator.ts"
 import type { Core } from "./core.ts"
@@ -82,7 +83,7 @@ async function startOne(
       greetingDelayMs: kind === "mx" ? limits.smtpGreetingDelayMs : 0,
       idleMs: limits.smtpIdleMs,
     },
-    recipients: recipientsOf(core.people),
+    recipients: recipientsOf(core),
     ...(kind === "mx" ? {} : { submitters: submittersOf(core.people, devices) }),
     acceptance: acceptanceOf(kind, core, queue),
     visitors,
@@ -97,10 +98,13 @@ async function startOne(
   return listener
 }
 
-function recipientsOf(people: People): Recipients {
+/** Our people, and whom mail that we have forwarded came from, for bounces of it. */
+function recipientsOf({ people, database, config, now }: Core): Recipients {
+  const returnPaths = new ReturnPaths(database, config)
   return {
-    resolve(address) {
+    resolve(address, sender) {
       const { kind } = people.resolve(address)
+      if (kind === "unknown" && sender === null && returnPaths.original(address, now()) !== null) return "local"
       return kind === "accounts" ? "local" : kind
     },
   }

@@ -1,6 +1,6 @@
 import { addressKey } from "../message/address.ts"
-import type { Reports } from "../pipeline/ports.ts"
-import { type Handler, jobsFor, type Queue } from "../queue/queue.ts"
+import type { Forwarding, Reports } from "../pipeline/ports.ts"
+import { type Handler, jobsFor, type Queue, type WorkQueue } from "../queue/queue.ts"
 import type { Core } from "./core.ts"
 
 /** Works the queue until `signal` ends and the attempts under way are settled. */
@@ -38,6 +38,18 @@ export function reportsOf(core: Core, queue: Pick<Queue, "add">): Reports {
       const received = `Received: by ${hostname} (Postern) id ${name};\r\n ${receivedAt.toUTCString().replace("GMT", "+0000")}\r\n`
       const id = await core.spool.write({ envelope, origin, received, receivedAt }, once(octets), name)
       await queue.add(...jobsFor(id, envelope, receivedAt))
+    },
+  }
+}
+
+/** What aliases send on goes that way, too. */
+export function forwardingOf({ spool }: Core, queue: Pick<WorkQueue, "add" | "settled">): Forwarding {
+  return {
+    async submit(id, entry, content) {
+      // A crash may have come before the note that the alias is done: what has left since is not put back into the spool.
+      if ((await queue.settled(id)).size > 0) return
+      await spool.write(entry, content, id)
+      await queue.add(...jobsFor(id, entry.envelope, entry.receivedAt))
     },
   }
 }

@@ -168,6 +168,9 @@ async function relayed({
           else reports.push(text)
         },
       },
+      forwarding: { submit: () => Promise.reject(new Error("nothing is forwarded")) },
+      returnPaths: { forwarded: (sender) => sender, original: () => null },
+      domains: ["one.test"],
       mesh: null,
       beside: () => null,
       hostname: "mail.one.test",

@@ -349,7 +349,14 @@ describe("a signed message in the mailbox", () => {
     } as unknown as Parameters<typeof store>[4]
     const job = jobFor("0123456789", "bob@example.test", AT)
     const recipient = { address: parseAddress("bob@example.test"), notify: null, originalRecipient: null }
-    await store(open, job, recipient, ["bob@example.test"], gateway, new AbortController().signal)
+    await store(
+      open,
+      job,
+      recipient,
+      { kind: "accounts", accounts: ["bob@example.test"], forwards: [] },
+      gateway,
+      new AbortController().signal,
+    )
     return Buffer.from(stored)
   }
 

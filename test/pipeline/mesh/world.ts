@@ -115,7 +115,7 @@ export function gatewayWith(message: OpenMessage, mesh: MeshMail | null, options
     open: async () => message,
     directory: {
       resolve: ({ localPart, domain }) =>
-        `${localPart}@${domain}` === BOB ? { kind: "accounts", accounts: [BOB] } : { kind: "foreign" },
+        `${localPart}@${domain}` === BOB ? { kind: "accounts", accounts: [BOB], forwards: [] } : { kind: "foreign" },
       atRest: (account) => ({
         account,
         target: { format: "smime", recipients: [bobRecipient], cipher: "aes-256-cbc" },
@@ -150,6 +150,9 @@ export function gatewayWith(message: OpenMessage, mesh: MeshMail | null, options
         seen.reports.push(Buffer.from(octets).toString())
       },
     },
+    forwarding: { submit: () => Promise.reject(new Error("nothing is forwarded")) },
+    returnPaths: { forwarded: (sender) => sender, original: () => null },
+    domains: ["two.example"],
     mesh,
     beside: () => null,
     hostname: "mail.two.example",

@@ -1,0 +1,120 @@
+import { addressKey, formatAddress } from "../message/address.ts"
+import type { Recipient } from "../message/envelope.ts"
+import { withoutBcc } from "../mime/header-protection.ts"
+import type { Job } from "../queue/queue.ts"
+import type { SpoolEntry } from "../store/spool.ts"
+import { asLeaving } from "./as-leaving.ts"
+import { targetOfKey } from "./at-rest.ts"
+import { authorDomains } from "./dkim.ts"
+import { deliveredTo } from "./forward.ts"
+import type { Gateway, OpenMessage } from "./gateway.ts"
+import { keptBack } from "./kept-back.ts"
+import { type Leaving, leaving } from "./leaving.ts"
+import type { Result } from "./ports.ts"
+import { type Prepared, prefixed } from "./prepared.ts"
+import { type ClassifiedMessage, classified, withHeader } from "./protect.ts"
+import { headersFor, protectOutgoing } from "./protect-outgoing.ts"
+import { withResults } from "./results.ts"
+
+/**
+ * Sends on what came for an alias to somebody elsewhere: encrypted to a key of his, or, where the alias allows that, as policy has it for all that leaves. The
+ * octets of what leaves in clear are those that came, so that its author's signatures (DKIM) hold.
+ */
+export async function sendOn(
+  message: OpenMessage,
+  job: Job,
+  recipient: Recipient,
+  gateway: Gateway,
+  signal: AbortSignal,
+): Promise<Result> {
+  const { entry } = message
+  const came = { sizeOctets: entry.sizeOctets, content: () => message.content() }
+  const whole = await classified(await withResults(came, entry.authentication?.field ?? null, gateway.hostname))
+  // Of our people's mail nobody else sees it, as in all that leaves; others have sent it so, and perhaps signed it.
+  const accepted = entry.origin.account === null ? whole : withHeader(whole, withoutBcc(whole.header))
+  const doubt = doubtOf(accepted.header, entry, gateway.domains)
+  if (doubt !== null) return { kind: "hold", reason: doubt }
+  const { alias } = entry.origin
+  const above = [...(alias ? [deliveredTo(alias)] : []), Buffer.from(entry.received)]
+  const send = async (outgoing: Prepared, verified = false) => {
+    const leaves = await asLeaving(outgoing, message, job, gateway)
+    if ("kind" in leaves) return leaves
+    const [envelope, to] = addressed(entry, recipient, gateway)
+    return gateway.relay.send(leaves, envelope, to, { verified, signal })
+  }
+  // What its sender has encrypted stays as it is, whomever it is for.
+  if (accepted.kind !== "clear") return send(prefixed(above, accepted.whole))
+  const left = await leaving(message, accepted.header, recipient, gateway, {
+    encryptedOnly: !maySendClear(entry, recipient, gateway),
+  })
+  const { kind, because } = left.decision
+  gateway.log.info("mail.decided", { id: job.spoolId, recipient: job.recipient, decision: kind, because })
+  switch (left.decision.kind) {
+    case "encrypt":
+    case "send":
+    case "tls":
+      return send(await asDecided(accepted, above, left, entry, job, gateway), left.decision.kind === "tls")
+    default: {
+      const result = await keptBack(left.decision, job, recipient.address, gateway)
+      // Who wrote to an alias hears when it has failed; that somebody here has to find a key is nothing to him, and he may be made up.
+      return result.kind === "hold" ? { kind: "hold", reason: result.reason } : result
+    }
+  }
+}
+
+/** As the alias says now: what was allowed when it came may have been taken back, and an alias that is gone allows nothing. */
+function maySendClear({ origin }: SpoolEntry, { address }: Recipient, { directory }: Gateway): boolean {
+  if (origin.alias === undefined) return false
+  const standing = directory.resolve(origin.alias)
+  if (standing.kind !== "accounts") return false
+  return standing.forwards.some(({ target, clear }) => clear && addressKey(target) === addressKey(address))
+}
+
+/**
+ * Why it is not sent on, whatever the keys; null: it is. Our server and our domain would speak for it: SPF passes for both, and with it DMARC, where its
+ * author's domain is of ours.
+ */
+function doubtOf(
+  header: Uint8Array,
+  { origin, authentication }: SpoolEntry,
+  domains: readonly string[],
+): string | null {
+  if (origin.account !== null) return null
+  if (authentication?.quarantine) return "it came under suspicion (DMARC or a scanner), and such mail is not forwarded"
+  const ours = authorDomains(header).find((author) => author !== authentication?.author && isRelated(author, domains))
+  return ours === undefined ? null : `it says that it is by somebody of ${ours}, and nobody vouches for that`
+}
+
+function isRelated(author: string, domains: readonly string[]): boolean {
+  return domains.some((ours) => ours === author || author.endsWith(`.${ours}`) || ours.endsWith(`.${author}`))
+}
+
+async function asDecided(
+  accepted: ClassifiedMessage,
+  above: readonly Uint8Array[],
+  { decision, policy }: Leaving,
+  { seed }: SpoolEntry,
+  { recipient }: Job,
+  { now }: Gateway,
+): Promise<Prepared> {
+  if (decision.kind !== "encrypt") return prefixed(above, accepted.whole)
+  const { key } = decision
+  const options = { headers: headersFor(key.format, policy), form: policy.pgp, signing: null } as const
+  return protectOutgoing(accepted, above, seed, recipient, targetOfKey(key, now()), options)
+}
+
+/** The envelope as it leaves: a failure comes back to us. What the sender asked to be told of is not for others: he would be told the target's address. */
+function addressed(
+  { envelope, origin }: SpoolEntry,
+  recipient: Recipient,
+  { returnPaths, now }: Gateway,
+): readonly [SpoolEntry["envelope"], Recipient] {
+  const domain = origin.alias?.domain
+  const sender =
+    envelope.sender && domain !== undefined ? returnPaths.forwarded(envelope.sender, domain, now()) : envelope.sender
+  const smtpUtf8 = envelope.smtpUtf8 || (sender !== null && /[^\x00-\x7f]/.test(formatAddress(sender)))
+  return [
+    { ...envelope, sender, smtpUtf8, envelopeId: null, returnContent: null },
+    { ...recipient, originalRecipient: null },
+  ]
+}
