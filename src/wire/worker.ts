@@ -43,7 +43,7 @@ export function reportsOf(core: Core, queue: Pick<Queue, "add">): Reports {
 }
 
 /** What aliases send on goes that way, too. */
-export function forwardingOf({ spool }: Core, queue: Pick<WorkQueue, "add" | "settled">): Forwarding {
+export function forwardingOf({ spool }: Pick<Core, "spool">, queue: Pick<WorkQueue, "add" | "settled">): Forwarding {
   return {
     async submit(id, entry, content) {
       // A crash may have come before the note that the alias is done: what has left since is not put back into the spool.

@@ -16,7 +16,8 @@ const PYTHON = `
 import dkim, json, os, sys
 keys = json.loads(os.environ['KEYS'])
 ask = lambda name, timeout=5: keys.get(name.decode().rstrip("."), "").encode() or None
-print(dkim.arc_verify(sys.stdin.buffer.read(), dnsfunc=ask)[0].decode())
+# Behind a seal that says fail it looks no further, and answers nothing.
+print((dkim.arc_verify(sys.stdin.buffer.read(), dnsfunc=ask)[0] or b"fail").decode())
 `
 
 /** mailauth and dkimpy, which share nothing. */
