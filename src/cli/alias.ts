@@ -1,5 +1,7 @@
 import type { Command } from "commander"
+import { parseAddress } from "../message/address.ts"
 import type { AliasTarget } from "../store/people.ts"
+import { makeReturnPathKey } from "../store/return-paths.ts"
 import { type CommonOptions, openInstance, optionsOf, print, printJson } from "./shell.ts"
 
 /** `postern alias`. */
@@ -27,7 +29,11 @@ export function registerAlias(program: Command): void {
 
 function add(address: string, targets: readonly string[], options: CommonOptions & { readonly clear: boolean }): void {
   using instance = openInstance(options)
-  instance.people.addAlias(address, targets, options.clear)
+  const { people, config } = instance
+  // Before there is an alias that needs it.
+  if (targets.some((target) => people.resolve(parseAddress(target)).kind === "foreign"))
+    makeReturnPathKey(config.secrets)
+  people.addAlias(address, targets, options.clear)
   print(`alias ${address}: goes to ${targets.join(", ")}`)
 }
 

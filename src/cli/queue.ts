@@ -219,17 +219,19 @@ function messageView(entry: SpoolEntry) {
     recipients: envelope.recipients.map(({ address }) => formatAddress(address)),
     receivedAt: receivedAt.toISOString(),
     sizeOctets,
-    origin,
+    origin: { ...origin, ...(origin.alias ? { alias: formatAddress(origin.alias) } : {}) },
   }
 }
 
 function messageLines(message: ReturnType<typeof messageView>): string[] {
   const { origin } = message
   const by = origin.account === null ? "" : ` by ${origin.account}, device ${origin.device ?? "?"}`
+  const how = origin.alias === undefined ? "" : `forwarded for ${origin.alias}; `
+  const over = origin.kind === "forward" ? "" : ` over ${origin.kind}`
   return [
     `from ${message.sender}, ${sizeText(message.sizeOctets)}, accepted ${message.receivedAt}`,
     `to ${message.recipients.join(", ")}`,
-    `came in over ${origin.kind}${by} from ${origin.remote || "this gateway"} (${origin.helo})${origin.tls ? ", TLS" : ""}`,
+    `${how}came in${over}${by} from ${origin.remote || "this gateway"} (${origin.helo})${origin.tls ? ", TLS" : ""}`,
   ]
 }
 

@@ -25,7 +25,7 @@ export async function signed(message: Prepared, acceptedAt: Date, signatories: S
 }
 
 /** Domains of the authors (RFC 5322 §3.6.2), each once. Submission lets no other author in than the account itself. */
-export function authorDomains(header: Uint8Array): readonly string[] {
+function authorDomains(header: Uint8Array): readonly string[] {
   const from = findField(header, "from")
   try {
     return from === null ? [] : [...new Set(parseMailboxList(fieldText(from)).map(({ domain }) => domain))]

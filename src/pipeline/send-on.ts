@@ -5,8 +5,8 @@ import type { Job } from "../queue/queue.ts"
 import type { SpoolEntry } from "../store/spool.ts"
 import { asLeaving } from "./as-leaving.ts"
 import { targetOfKey } from "./at-rest.ts"
-import { authorDomains } from "./dkim.ts"
 import { deliveredTo } from "./forward.ts"
+import { forwardDoubt } from "./forward-doubt.ts"
 import type { Gateway, OpenMessage } from "./gateway.ts"
 import { keptBack } from "./kept-back.ts"
 import { type Leaving, leaving } from "./leaving.ts"
@@ -32,7 +32,7 @@ export async function sendOn(
   const whole = await classified(await withResults(came, entry.authentication?.field ?? null, gateway.hostname))
   // Of our people's mail nobody else sees it, as in all that leaves; others have sent it so, and perhaps signed it.
   const accepted = entry.origin.account === null ? whole : withHeader(whole, withoutBcc(whole.header))
-  const doubt = doubtOf(accepted.header, entry, gateway.domains)
+  const doubt = forwardDoubt(accepted.header, entry, gateway.domains)
   if (doubt !== null) return { kind: "hold", reason: doubt }
   const { alias } = entry.origin
   const above = [...(alias ? [deliveredTo(alias)] : []), Buffer.from(entry.received)]
@@ -68,25 +68,6 @@ function maySendClear({ origin }: SpoolEntry, { address }: Recipient, { director
   const standing = directory.resolve(origin.alias)
   if (standing.kind !== "accounts") return false
   return standing.forwards.some(({ target, clear }) => clear && addressKey(target) === addressKey(address))
-}
-
-/**
- * Why it is not sent on, whatever the keys; null: it is. Our server and our domain would speak for it: SPF passes for both, and with it DMARC, where its
- * author's domain is of ours.
- */
-function doubtOf(
-  header: Uint8Array,
-  { origin, authentication }: SpoolEntry,
-  domains: readonly string[],
-): string | null {
-  if (origin.account !== null) return null
-  if (authentication?.quarantine) return "it came under suspicion (DMARC or a scanner), and such mail is not forwarded"
-  const ours = authorDomains(header).find((author) => author !== authentication?.author && isRelated(author, domains))
-  return ours === undefined ? null : `it says that it is by somebody of ${ours}, and nobody vouches for that`
-}
-
-function isRelated(author: string, domains: readonly string[]): boolean {
-  return domains.some((ours) => ours === author || author.endsWith(`.${ours}`) || ours.endsWith(`.${author}`))
 }
 
 async function asDecided(

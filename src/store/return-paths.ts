@@ -1,15 +1,17 @@
+import { join } from "node:path"
 import { type HmacKey, hmacKey, hmacSha256 } from "../crypto/primitives/hash.ts"
 import { base32Encode } from "../crypto/udf/base32.ts"
+import { GatewayError } from "../errors.ts"
 import { type Address, formatAddress, parseAddress } from "../message/address.ts"
 import { readSrs, SRS_DAYS, type SrsMeaning, type SrsMeans, srsAddress, srsToken } from "../message/srs.ts"
 import { type State, textIn } from "./database.ts"
-import { secret } from "./secrets.ts"
+import { secret, secretMade } from "./secrets.ts"
 
 /** What {@link ReturnPaths} needs to know besides the state. */
 export interface ReturnPathOptions {
   /** Our domains, as A-labels. */
   readonly domains: readonly string[]
-  /** The folder of secrets; `srs` in it is made at first use, and shared by all machines. */
+  /** The folder of secrets. `srs/key` in it is made with the first alias that leads elsewhere, and shared by all machines. */
   readonly secrets: string
 }
 
@@ -27,13 +29,14 @@ export class ReturnPaths {
   /** The reverse-path with which mail of `sender` leaves under `domain`, one of ours. A sender in a domain of ours stays. */
   forwarded(sender: Address, domain: string, at: Date): Address {
     if (this.#options.domains.includes(sender.domain)) return sender
-    const means = this.#means(at)
+    const means = { key: this.#madeKey(), now: at }
     return srsAddress(sender, domain, means) ?? srsToken(this.#keep(sender, means), domain, means)
   }
 
   /**
    * Whom a bounce is for that came `at` for this address of ours.
    * @returns null when it is none that was made here within {@link SRS_DAYS} days before
+   * @throws GatewayError RETURN_PATHS_KEYLESS when nobody can say: the secret is not where this process looks for it
    */
   original(address: Address, at: Date): Address | null {
     const sender = this.#read(address, at)
@@ -43,7 +46,8 @@ export class ReturnPaths {
 
   #read(address: Address, at: Date): Address | null {
     if (!LOOKS_MADE.test(address.localPart) || !this.#options.domains.includes(address.domain)) return null
-    const meaning = readSrs(address, this.#means(at))
+    const key = this.#knownKey()
+    const meaning = key && readSrs(address, { key, now: at })
     return meaning && this.#senderOf(meaning)
   }
 
@@ -73,12 +77,36 @@ export class ReturnPaths {
     return token
   }
 
-  #means(now: Date): SrsMeans {
-    this.#key ??= hmacKey(secret(this.#options.secrets, "srs"))
-    return { key: this.#key, now }
+  #madeKey(): HmacKey {
+    this.#key ??= makeReturnPathKey(this.#options.secrets)
+    return this.#key
+  }
+
+  /** null: nothing was ever forwarded. Whoever takes mail from others may have none of our secrets, and must not make another. */
+  #knownKey(): HmacKey | null {
+    if (this.#key !== null) return this.#key
+    const made = secretMade(folderIn(this.#options.secrets), NAME)
+    if (made !== null) this.#key = hmacKey(made)
+    else if (this.#state.sql.get`SELECT target FROM alias_target WHERE forward <> ''` !== undefined)
+      throw new GatewayError(
+        "RETURN_PATHS_KEYLESS",
+        `${join(folderIn(this.#options.secrets), NAME)}: is not there, and aliases lead elsewhere: is it mounted?`,
+      )
+    return this.#key
   }
 }
 
+/** The secret by which we know reverse-paths of what we have forwarded; made where there is none. */
+export function makeReturnPathKey(secrets: string): HmacKey {
+  return hmacKey(secret(folderIn(secrets), NAME))
+}
+
+/** A folder of its own: with roles in containers it is all that mx needs of the secrets. */
+function folderIn(secrets: string): string {
+  return join(secrets, "srs")
+}
+
+const NAME = "key"
 const LOOKS_MADE = /^SRS[01]=/i
 const DAY_MS = 86_400_000
 /** For as long as a bounce may come, and then be tried. */

@@ -10,16 +10,28 @@ import { makePrivateFolder, syncFolder, systemCode, writeDurably } from "./durab
  * @throws GatewayError STATE_CORRUPT when the file has another length
  */
 export function secret(secrets: string, name: string, octets = 32): Uint8Array {
-  const value = keptSecret(secrets, name, () => randomOctets(octets))
-  if (value.length !== octets)
-    throw new GatewayError("STATE_CORRUPT", `secret ${join(secrets, name)}: not ${octets} octets`)
-  return value
+  return ofLength(
+    octets,
+    keptSecret(secrets, name, () => randomOctets(octets)),
+    join(secrets, name),
+  )
+}
+
+/** The same where another process makes it. @returns null when it is not there */
+export function secretMade(secrets: string, name: string, octets = 32): Uint8Array | null {
+  const value = read(join(secrets, name))
+  return value && ofLength(octets, value, join(secrets, name))
 }
 
 /** The same for a secret of another form: `make` gives the file's content, and what was made first stays. */
 export function keptSecret(secrets: string, name: string, make: () => Uint8Array): Uint8Array {
   const path = join(secrets, name)
   return read(path) ?? keep(secrets, path, make())
+}
+
+function ofLength(octets: number, value: Uint8Array, path: string): Uint8Array {
+  if (value.length !== octets) throw new GatewayError("STATE_CORRUPT", `secret ${path}: not ${octets} octets`)
+  return value
 }
 
 function keep(secrets: string, path: string, made: Uint8Array): Uint8Array {

@@ -155,7 +155,7 @@ describe("in clear, where the alias allows it", () => {
     ] as const)
       expect(await send(to, message("x"), from), to).toMatch(/^550 5\.1\.1 /)
     expect(await send(sender.replace("@example.test", "@else.test"), message("x"), "")).toMatch(/^550 5\.7\.1 /)
-    expect(statSync(`${gateway.folder}/secrets/srs`).mode & 0o777).toBe(0o600)
+    expect(statSync(`${gateway.folder}/secrets/srs/key`).mode & 0o777).toBe(0o600)
   })
 
   test("a bounce that comes for an alias stays one; a long sender is kept; a domain without a DKIM key does not seal", async () => {

@@ -1,8 +1,8 @@
-import { readdirSync, statSync } from "node:fs"
+import { existsSync, readdirSync, statSync } from "node:fs"
 import { afterEach, beforeEach, describe, expect, test } from "vitest"
 import { addressKey, formatAddress, parseAddress } from "../../../src/message/address.ts"
 import { numberIn } from "../../../src/store/database.ts"
-import { ReturnPaths } from "../../../src/store/return-paths.ts"
+import { makeReturnPathKey, ReturnPaths } from "../../../src/store/return-paths.ts"
 import { type TemporaryFolder, temporaryFolder } from "../../harness/peers.ts"
 import type { StateDriver, TestState } from "./driver.ts"
 
@@ -56,10 +56,24 @@ export function returnPathsConformance(driver: StateDriver): void {
 
     test("is nobody's who has not our secret, which is made at first use and for us alone", () => {
       const made = [forwarded("carol@else.test"), forwarded(LONG)]
+      makeReturnPathKey(folder.file("others"))
       const other = paths("others")
       expect(made.map((address) => original(address, other))).toEqual([null, null])
       expect(readdirSync(folder.file("secrets"))).toEqual(["srs"])
-      expect(statSync(folder.file("secrets/srs")).mode & 0o777).toBe(0o600)
+      expect(statSync(folder.file("secrets/srs/key")).mode & 0o777).toBe(0o600)
+    })
+
+    test("cannot be told by who lacks the secret where something is forwarded, and he makes none", () => {
+      const made = forwarded("carol@else.test")
+      const lacking = paths("elsewhere")
+      expect(original(made, lacking)).toBeNull()
+      opened.state.sql
+        .run`INSERT INTO alias_target (alias, target, forward) VALUES ('a@example.test', 'b@else.test', 'clear')`
+      expect(() => original(made, lacking)).toThrow(expect.objectContaining({ code: "RETURN_PATHS_KEYLESS" }))
+      expect(original("nobody@example.test", lacking)).toBeNull()
+      expect(existsSync(folder.file("elsewhere"))).toBe(false)
+      makeReturnPathKey(folder.file("elsewhere"))
+      expect(original(made, lacking)).toBeNull()
     })
 
     test("in a domain that is not ours is none of ours", () => {
