@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest"
 import { MAX_HEADER_OCTETS } from "../../src/mime/header.ts"
 import { MAX_COMMAND_OCTETS } from "../../src/smtp-in/connection.ts"
+import type { Recipients } from "../../src/smtp-in/ports.ts"
 import { openGate, recipientsOf } from "./gate.ts"
 import { Wire } from "./wire.ts"
 
@@ -192,6 +193,22 @@ describe("recipients", () => {
     wire.write(`${MESSAGE}.\r\n`)
     await wire.reply()
     expect(recipientsOf(gate.acceptance.accepted[0])).toEqual([recipient])
+  })
+
+  test("who is there for bounces only is asked for with the sender; what is kept has his address as it came", async () => {
+    const recipients: Recipients = { resolve: (_, sender) => (sender === null ? "local" : "unknown") }
+    await using gate = await openGate("mx", {}, { recipients })
+    await using wire = await greeted(gate.port)
+    const path = "RCPT TO:<SRS0=ABCDEFGH=AB=else.test=Carol@example.test>"
+    await wire.say("MAIL FROM:<a@b.example>")
+    expect(await wire.say(path)).toMatch(/^550 5\.1\.1 /)
+    await wire.say("RSET")
+    await wire.say("MAIL FROM:<>")
+    expect(await wire.say(path)).toMatch(/^250 /)
+    await wire.say("DATA")
+    wire.write(`${MESSAGE}.\r\n`)
+    await wire.reply()
+    expect(recipientsOf(gate.acceptance.accepted[0])).toEqual(["SRS0=ABCDEFGH=AB=else.test=Carol@example.test"])
   })
 
   test("who is refused is counted, by reply code", async () => {

@@ -5,6 +5,7 @@ import { runInNewContext } from "node:vm"
 import { afterEach, beforeEach, describe, expect, test } from "vitest"
 import { randomOctets } from "../../../src/crypto/primitives/random.ts"
 import { CHUNK_OCTETS, HEAD_OCTETS, SEALED_CHUNK_OCTETS } from "../../../src/crypto/seal/seal.ts"
+import { parseAddress } from "../../../src/message/address.ts"
 import type { Spool } from "../../../src/store/spool.ts"
 import { type PublicHalves, SpoolKeys, SpoolPublicKeys } from "../../../src/store/spool-keys.ts"
 import { newEntry } from "./new-entry.ts"
@@ -120,6 +121,15 @@ export function describeSpool(makePlace: () => Promise<Place>, largeMemoryOctets
       const id = await spool.write(() => (ended ? { ...newEntry(), authentication } : newEntry()), content)
       await using message = await spool.open(id)
       expect(message?.entry.authentication).toEqual(authentication)
+    })
+
+    test("gives back the alias and the chain of what is forwarded", async () => {
+      const alias = parseAddress('"Sales Team"@example.test')
+      const origin = { ...newEntry().origin, kind: "forward", account: null, alias } as const
+      const authentication = { field: "x: y\r\n", quarantine: false, author: "a.test", chain: "pass" } as const
+      const id = await spool.write({ ...newEntry(), origin, authentication }, pieces("x"))
+      await using message = await spool.open(id)
+      expect(message?.entry).toMatchObject({ origin, authentication })
     })
 
     test("gives back entry and content as they came, as often as asked", async () => {
