@@ -18,6 +18,7 @@ import { lastAttempt, serverCertificateView } from "./acme-view.ts"
 import { dkimFiles } from "./check-dkim.ts"
 import { checkDns } from "./check-dns.ts"
 import { type Finding, note, ok, wrong } from "./check-finding.ts"
+import { forwardingFindings } from "./check-forwarding.ts"
 import { meshFindings } from "./check-mesh.ts"
 import { standInFindings } from "./check-stand-ins.ts"
 import { gatewayKeyView } from "./gateway-key-view.ts"
@@ -69,6 +70,7 @@ async function look(
     ...gatewayKeyFindings(instance),
     ...meshFindings(instance),
     ...standInFindings(config),
+    ...forwardingFindings(instance),
     ...ownKeys(people),
     ...correspondentKeys(instance),
     ...upstreamCredentials(instance),

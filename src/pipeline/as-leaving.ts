@@ -31,5 +31,5 @@ export async function asLeaving(
 }
 
 function isOurs({ origin }: SpoolEntry): boolean {
-  return origin.kind === "submission" || (origin.kind === "forward" && origin.account !== null)
+  return origin.kind === "submission" || origin.isOurs === true
 }

@@ -12,7 +12,7 @@ export function forwardDoubt(
   { origin, authentication }: Pick<SpoolEntry, "origin" | "authentication">,
   domains: readonly string[],
 ): string | null {
-  if (origin.account !== null) return null
+  if (origin.isOurs) return null
   if (authentication?.quarantine) return "it came under suspicion (DMARC or a scanner), and such mail is not forwarded"
   const authors = parseFields(header)
     .filter(({ name }) => name === "from")

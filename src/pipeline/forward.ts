@@ -49,7 +49,12 @@ function forwardedEntry({ envelope, ...entry }: SpoolEntry, recipient: Recipient
       recipients: [{ ...recipient, address: target, notify: withoutSuccess(recipient.notify) }],
       smtpUtf8: envelope.smtpUtf8 || /[^\x00-\x7f]/.test(target.localPart),
     },
-    origin: { ...origin, kind: "forward", alias: origin.alias ?? recipient.address },
+    origin: {
+      ...origin,
+      kind: "forward",
+      alias: origin.alias ?? recipient.address,
+      ...(origin.kind === "submission" ? { isOurs: true } : {}),
+    },
     received,
     receivedAt: at,
     ...(authentication ? { authentication } : {}),

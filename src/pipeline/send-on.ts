@@ -31,7 +31,7 @@ export async function sendOn(
   const came = { sizeOctets: entry.sizeOctets, content: () => message.content() }
   const whole = await classified(await withResults(came, entry.authentication?.field ?? null, gateway.hostname))
   // Of our people's mail nobody else sees it, as in all that leaves; others have sent it so, and perhaps signed it.
-  const accepted = entry.origin.account === null ? whole : withHeader(whole, withoutBcc(whole.header))
+  const accepted = entry.origin.isOurs ? withHeader(whole, withoutBcc(whole.header)) : whole
   const doubt = forwardDoubt(accepted.header, entry, gateway.domains)
   if (doubt !== null) return { kind: "hold", reason: doubt }
   const { alias } = entry.origin

@@ -101,6 +101,14 @@ export function makeReturnPathKey(secrets: string): HmacKey {
   return hmacKey(secret(folderIn(secrets), NAME))
 }
 
+/**
+ * Whether it has been made.
+ * @throws GatewayError STATE_CORRUPT
+ */
+export function hasReturnPathKey(secrets: string): boolean {
+  return secretMade(folderIn(secrets), NAME) !== null
+}
+
 /** A folder of its own: with roles in containers it is all that mx needs of the secrets. */
 function folderIn(secrets: string): string {
   return join(secrets, "srs")

@@ -17,6 +17,8 @@ interface Origin {
   readonly tls: boolean
   /** forward: the address that it was sent to, which is what its sender is told of. */
   readonly alias?: Address
+  /** forward: one of our people had submitted it, or we had written it ourselves. */
+  readonly isOurs?: true
 }
 
 /** What was found out at the border about who a message is by. */

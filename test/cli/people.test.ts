@@ -183,6 +183,12 @@ describe("accounts and devices on one machine", () => {
     expect(await here("alias", "list")).toMatch(
       /alice@example\.test, bob@else\.test \(elsewhere, encrypted\)\n.*bob@else\.test \(elsewhere, in clear where policy lets it\)/,
     )
+    const looked = async () => {
+      const { stdout } = await postern(["check", "--no-dns", "--json", ...instance.config])
+      const findings = JSON.parse(Buffer.from(stdout).toString()) as { about: string }[]
+      return findings.find(({ about }) => about === "forwarding")
+    }
+    expect(await looked()).toMatchObject({ state: "ok", text: "2 aliases lead elsewhere" })
     const useless = ["alias", "add", "x@example.test", "alice@example.test", "--clear", ...instance.config]
     expect((await postern(useless)).code).toBe(2)
     for (const alias of ["away", "open"]) await here("alias", "remove", `${alias}@example.test`)

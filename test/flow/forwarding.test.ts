@@ -141,6 +141,14 @@ describe("in clear, where the alias allows it", () => {
     expect((await forwarded("lower came back")).recipients).toEqual([CAROL])
   })
 
+  test.skipIf(!peer("swaks"))("what swaks sends, too", async () => {
+    const args = ["--server", `127.0.0.1:${gateway.port}`, "--helo", "free.test", "--from", "s@free.test"]
+    await mustRun("swaks", [...args, "--to", "clear@example.test", "--header", "Subject: swaks-1"])
+    const { sender, octets } = await forwarded("swaks-1")
+    expect(sender).toMatch(/^SRS0=.*=free\.test=s@example\.test$/)
+    await pass(octets)
+  })
+
   test("the address for bounces is nobody's for those who have a sender, altered it, or made it up", async () => {
     await send("clear@example.test", await signed(message("clear-2")))
     const { sender } = await forwarded("clear-2")

@@ -53,7 +53,7 @@ interface Given {
   readonly policy?: string
   readonly known?: Partial<Resolution>
   readonly entry?: Partial<SpoolEntry>
-  readonly account?: string | null
+  readonly isOurs?: true
   readonly standing?: Standing
   /** What the next hop says. */
   readonly refused?: boolean
@@ -195,7 +195,7 @@ async function delivered(to: Address, origin: SpoolEntry["origin"], given: Given
 }
 
 const sendingOn = (given: Given = {}) =>
-  delivered(TARGET, { ...FORWARD, account: given.account ?? null, alias: ALIAS }, given)
+  delivered(TARGET, { ...FORWARD, ...(given.isOurs ? { isOurs: true } : {}), alias: ALIAS }, given)
 
 describe("what is sent on", () => {
   const required = 'encrypt = "require"\notherwise = "refuse"'
@@ -279,7 +279,7 @@ describe("what is sent on", () => {
   test("of our people is signed by our domain, has no Bcc, and no seal", async () => {
     const message = CLEAR.replaceAll("author.test", "one.test").replace(/^DKIM.*\r\n/, "")
     const { authentication: _, ...entry } = { authentication: undefined }
-    const { sent } = await sendingOn({ clear: true, message, account: "c@one.test", sender: "c@one.test", entry })
+    const { sent } = await sendingOn({ clear: true, message, isOurs: true, sender: "c@one.test", entry })
     expect(sent).toMatch(/^DKIM-Signature: /)
     expect(sent).not.toMatch(/^Bcc|^ARC/m)
   })
@@ -386,6 +386,14 @@ describe("a message for an alias that leads elsewhere", () => {
       expect([spooled, reports.length]).toEqual([[], 1])
     },
   )
+
+  test("is known as ours behind it, be it of our people or a report of ours", async () => {
+    for (const account of ["a@one.test", null]) {
+      const { spooled } = await delivered(ALIAS, { ...MX, kind: "submission", account }, {})
+      expect(spooled[0]?.entry.origin).toMatchObject({ kind: "forward", account, isOurs: true })
+    }
+    expect((await delivered(ALIAS, MX, {})).spooled[0]?.entry.origin).not.toHaveProperty("isOurs")
+  })
 
   test("and has come by another goes on", async () => {
     const message = `Delivered-To: sale@one.test\r\nX: sales@one.test\r\n${CLEAR}`
