@@ -183,6 +183,11 @@ describe("accounts and devices on one machine", () => {
     expect(await here("alias", "list")).toMatch(
       /alice@example\.test, bob@else\.test \(elsewhere, encrypted\)\n.*bob@else\.test \(elsewhere, in clear where policy lets it\)/,
     )
+    expect(await json("profile", "lookup", "away+tag@example.test")).toMatchObject({
+      use: "account here",
+      why: "stored here for alice@example.test; forwarded to bob@else.test",
+    })
+    expect(await json("profile", "lookup", "open@example.test")).toMatchObject({ why: "forwarded to bob@else.test" })
     const looked = async () => {
       const { stdout } = await postern(["check", "--no-dns", "--json", ...instance.config])
       const findings = JSON.parse(Buffer.from(stdout).toString()) as { about: string }[]

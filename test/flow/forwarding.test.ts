@@ -247,6 +247,8 @@ describe("encrypted", () => {
     expect(await held("keyless@else.test")).toBe("keyless@else.test has no key that may be used")
     await send("sure@example.test", await signed(message("sure-2")))
     const job = await eventually("held", async () => (await jobs()).find(({ state }) => state === "held"))
+    const show = await gateway.must("queue", "show", job.id)
+    expect(show).toMatch(/^forwarded for sure@example\.test; came in from 127\.0\.0\.1/m)
     await gateway.must("alias", "remove", "sure@example.test")
     await gateway.must("alias", "add", "sure@example.test", "keyless@else.test", "--clear")
     await gateway.must("queue", "release", job.id)
