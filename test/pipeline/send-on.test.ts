@@ -127,6 +127,7 @@ async function delivered(to: Address, origin: SpoolEntry["origin"], given: Given
     correspondents: { resolve: async () => ({ ...UNKNOWN, ...known }), used: () => undefined },
     departures: { note: () => undefined },
     policy: parseConfig(`domains = ["one.test"]\n[policy]\n${policy}`, "/x").policy.outgoing,
+    beside: () => null,
     mailboxes: {
       async deliver(account) {
         stored.push(account)
