@@ -4,6 +4,7 @@ const MAX_NUMBERS = 4096
 /** What is selected, as far as window records depend on it. */
 export class MailboxState {
   readonly #connection: number
+  readonly #store: string
   #name: string | null = null
   #uidValidity: string | null = null
   /** Stands in for UIDVALIDITY where a server tells none: UIDs then hold for one selection. */
@@ -11,9 +12,10 @@ export class MailboxState {
   #key: string | null = null
   readonly #uids = new Map<number, number>()
 
-  /** `connection`: unlike that of any other, where keys are shared. */
-  constructor(connection: number) {
+  /** `connection`: unlike that of any other, where keys are shared; `store`: whose mailboxes these are at the upstream. */
+  constructor(connection: number, store: string) {
     this.#connection = connection
+    this.#store = store
   }
 
   /** SELECT or EXAMINE is sent: until it succeeds nothing is selected. @returns what was selected before, or null */
@@ -42,7 +44,7 @@ export class MailboxState {
   /** Names the mailbox and the meaning of its UIDs; null while nothing is selected. One string, made once: it is looked up per message. */
   get key(): string | null {
     if (this.#name === null) return null
-    this.#key ??= `${this.#name}\n${this.#uidValidity ?? `-${this.#connection}.${this.#selection}`}`
+    this.#key ??= `${this.#name}\n${this.#uidValidity ?? `-${this.#connection}.${this.#selection}`}\n${this.#store}`
     return this.#key
   }
 

@@ -79,6 +79,8 @@ export interface Upstream {
    * the next one would notice. Absent: none is kept.
    */
   keep?(stream: Duplex): void
+  /** Whose mailboxes a connection shows there: what was learned of one says nothing of another with the same names and numbers. Absent: an account has its own. */
+  storeOf?(stream: Duplex): string
 }
 
 /** A message that a device uploads; its content can be had once. */

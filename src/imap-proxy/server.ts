@@ -284,7 +284,7 @@ export class Connections {
     const { limits, log: listenerLog, counters, protection } = this.#options
     const log = listenerLog.with({ account: session.account, device: session.device })
     const meter = new SessionMeter(this.#meter, log)
-    const { keep } = this.#options.upstream
+    const { keep, storeOf } = this.#options.upstream
     const context: Context = {
       client,
       upstream,
@@ -292,7 +292,7 @@ export class Connections {
       device: session,
       protection,
       pending: new Pending(meter),
-      mailbox: new MailboxState(++this.#serial),
+      mailbox: new MailboxState(++this.#serial, storeOf?.(upstream.stream) ?? ""),
       windows: this.#windows,
       limits,
       log,

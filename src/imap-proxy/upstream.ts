@@ -74,8 +74,7 @@ export function externalUpstream(options: UpstreamOptions): Upstream {
       loggedIn.stream.on("close", leave)
       if (loggedIn.capabilities !== told) told = loggedIn.capabilities
       const address = toldAddress(options, client)
-      if (options.keep !== null && client !== null)
-        logins.set(loggedIn.stream, { ...loggedIn, capabilities: told, account, address, leave })
+      if (client !== null) logins.set(loggedIn.stream, { ...loggedIn, capabilities: told, account, address, leave })
       return loggedIn.stream
     } catch (error) {
       leave()
@@ -92,6 +91,7 @@ export function externalUpstream(options: UpstreamOptions): Upstream {
         }
       }),
     ...(options.keep === null ? {} : { keep }),
+    storeOf: (stream) => logins.get(stream)?.identity.user ?? "",
   }
 }
 

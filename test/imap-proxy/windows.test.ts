@@ -86,7 +86,7 @@ test("a record comes out as it went in, whatever its octets are", () => {
 })
 
 test("message numbers follow EXPUNGE, and are forgotten when they cannot", () => {
-  const state = new MailboxState(1)
+  const state = new MailboxState(1, "")
   state.select("INBOX")
   state.validity("1")
   for (const number of [1, 2, 3]) state.learn(number, number * 10)
@@ -97,7 +97,7 @@ test("message numbers follow EXPUNGE, and are forgotten when they cannot", () =>
 })
 
 test("another UIDVALIDITY, and a mailbox that tells none, are other keys", () => {
-  const state = new MailboxState(1)
+  const state = new MailboxState(1, "")
   expect(state.key).toBeNull()
   const keys = ["1", "2", null, null].map((validity) => {
     state.deselect()
@@ -106,4 +106,15 @@ test("another UIDVALIDITY, and a mailbox that tells none, are other keys", () =>
     return state.key
   })
   expect(new Set(keys).size).toBe(4)
+})
+
+test("another one's mailbox of the same name, validity and numbers is another mailbox", () => {
+  const keys = ["alice.before", "alice.after", "alice.before"].map((store) => {
+    const state = new MailboxState(1, store)
+    state.select("INBOX")
+    state.validity("1795778298")
+    return state.key
+  })
+  expect(new Set(keys).size).toBe(2)
+  expect(keys[2]).toBe(keys[0])
 })
