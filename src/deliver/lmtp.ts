@@ -1,4 +1,4 @@
-import { type Address, parseAddress } from "../message/address.ts"
+import { type Address, isNonAscii, parseAddress } from "../message/address.ts"
 import { parseFields, readHeader } from "../mime/header.ts"
 import type { Mailboxes, Result } from "../pipeline/ports.ts"
 import { behind, type Prepared } from "../pipeline/prepared.ts"
@@ -48,5 +48,5 @@ async function withoutReturnPath(message: Prepared): Promise<Prepared> {
 
 /** Stores without SMTPUTF8 would refuse for good what we have accepted; such a sender stands in our Return-Path only. */
 function isForeignToLmtp(sender: Address | null): boolean {
-  return sender !== null && /[^\x00-\x7f]/.test(sender.localPart)
+  return sender !== null && isNonAscii(sender)
 }

@@ -53,19 +53,14 @@ interface Means {
 
 /** An IMAP server outside this process. */
 export function externalUpstream(options: UpstreamOptions): Upstream {
-  const kept = new KeptConnections(options.keep ?? NONE_KEPT)
-  const limits = new ConnectionLimits(options.limits, (account) => kept.giveUp(account))
+  const kept = options.keep === null ? null : new KeptConnections(options.keep)
+  const limits = new ConnectionLimits(options.limits, (account) => kept?.giveUp(account) ?? false)
   const means = { tls: tlsOptions(options), buffer: Buffer.allocUnsafeSlow(READ_OCTETS) }
   const logins = new WeakMap<Duplex, Login>()
   /** One string for all who are told the same: each connection has it for days. */
   let told = ""
-  const keep = (stream: Duplex): void => {
-    const login = logins.get(stream)
-    if (login === undefined) stream.destroy()
-    else kept.keep(login)
-  }
   const connect = async (account: string, client: ClientAddress | null, signal: AbortSignal): Promise<Duplex> => {
-    const resumed = client === null ? null : await resume(kept, options, account, client, signal)
+    const resumed = client === null || kept === null ? null : await resume(kept, options, account, client, signal)
     if (resumed !== null) return resumed
     const leave = await limits.connection(account, signal)
     try {
@@ -90,9 +85,14 @@ export function externalUpstream(options: UpstreamOptions): Upstream {
           throw unavailable(error)
         }
       }),
-    ...(options.keep === null ? {} : { keep }),
+    ...(kept === null ? {} : { keep: (stream) => keepOrEnd(kept, logins.get(stream), stream) }),
     storeOf: (stream) => logins.get(stream)?.identity.user ?? "",
   }
+}
+
+function keepOrEnd(kept: KeptConnections, login: Login | undefined, stream: Duplex): void {
+  if (login === undefined) stream.destroy()
+  else kept.keep(login)
 }
 
 /** What the server was told of a client, without its port, which differs for each connection. */
@@ -281,7 +281,6 @@ const CONNECT_MS = 30_000
 const TRUSTED_MS = 1_000
 /** For a kept connection to answer; a new one is made then. */
 const PROBE_MS = 3_000
-const NONE_KEPT: KeepLimits = { milliseconds: 0, connections: 0, perClient: 0 }
 /** What a loopback connection holds while we do something else. Measured with TLS to the client: a fifth less work than with 64 KiB. */
 const READ_OCTETS = 262_144
 const MAX_SAID = 200

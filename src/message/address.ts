@@ -83,6 +83,11 @@ export function writtenKey(text: string): string | null {
   }
 }
 
+/** Whether it takes SMTPUTF8 (RFC 6531 §3.2): domains are A-labels. */
+export function isNonAscii({ localPart }: Address): boolean {
+  return /[^\x00-\x7f]/.test(localPart)
+}
+
 /** The address without its `+tag`, or null when it has none. */
 export function withoutTag(address: Address): Address | null {
   const plus = address.localPart.indexOf("+")

@@ -1,23 +1,18 @@
-import type { DkimSigner } from "../crypto/primitives/dkim-key.ts"
 import { ascii } from "./compose.ts"
-import { relaxedField } from "./dkim-relaxed.ts"
-import { base64Tag, type DkimIdentity, foldedNames, signedFields } from "./dkim-signature.ts"
+import { messageSignature, type SigningTags, signatureOver } from "./dkim-signature.ts"
 import { type Field, fieldText, parseFields } from "./header.ts"
 
 /** What is known of the chain of a message that arrived (RFC 8617 §4.4). */
 export type ChainStatus = "none" | "pass" | "fail"
 
 /** What a set is made of, beside the message. */
-export interface ArcSetOptions extends DkimIdentity {
-  readonly signer: DkimSigner
+export interface ArcSetOptions extends SigningTags {
   /** SHA-256 of the whole body in relaxed form. */
   readonly bodyHash: Uint8Array
   /** Of the chain that is there. */
   readonly chain: ChainStatus
   /** The Authentication-Results field of the border it came in at, with its name. */
   readonly results: Uint8Array
-  /** Becomes t=. */
-  readonly at: Date
 }
 
 /** A set, or one sentence for people why there is none. */
@@ -41,7 +36,7 @@ export function arcSet(header: Uint8Array, options: ArcSetOptions): MadeArcSet {
     return { kind: "none", because: "its chain has failed already" }
   const status = statusOf(chain, last, options.chain)
   const results = authenticationResults(last + 1, options.results)
-  const signature = messageSignature(last + 1, fields, options)
+  const signature = signatureOf(last + 1, fields, options)
   const sealed = [...(status === "pass" ? chainInOrder(chain) : []), results, signature]
   return { kind: "made", fields: [seal(last + 1, status, sealed, options), signature, results] }
 }
@@ -71,19 +66,8 @@ function authenticationResults(instance: number, field: Uint8Array): Uint8Array 
 }
 
 // RFC 8617 §4.1.2: as a DKIM signature, i= in the place of v=; over the author's signatures too, and over nothing of the chain.
-function messageSignature(instance: number, fields: readonly Field[], options: ArcSetOptions): Uint8Array {
-  const { names, fields: signed } = signedFields(fields, ["DKIM-Signature"])
-  const unsigned =
-    `ARC-Message-Signature: i=${instance}; a=${options.signer.algorithm}; c=relaxed/relaxed; d=${options.domain};\r\n` +
-    `\ts=${options.selector}; t=${seconds(options.at)};\r\n` +
-    `\th=${foldedNames(names)};\r\n` +
-    `\tbh=${Buffer.from(options.bodyHash).toString("base64")};\r\n` +
-    "\tb="
-  return signedBy(
-    options.signer,
-    signed.map(({ octets }) => octets),
-    unsigned,
-  )
+function signatureOf(instance: number, fields: readonly Field[], options: ArcSetOptions): Uint8Array {
+  return messageSignature(`ARC-Message-Signature: i=${instance}`, fields, ["DKIM-Signature"], options)
 }
 
 // RFC 8617 §4.1.3: no h= and no bh=.
@@ -93,26 +77,13 @@ function seal(
   sealed: readonly Uint8Array[],
   options: ArcSetOptions,
 ): Uint8Array {
-  const unsigned =
-    `ARC-Seal: i=${instance}; a=${options.signer.algorithm}; cv=${status}; d=${options.domain};\r\n` +
-    `\ts=${options.selector}; t=${seconds(options.at)};\r\n` +
-    "\tb="
-  return signedBy(options.signer, sealed, unsigned)
-}
-
-function signedBy(signer: DkimSigner, fields: readonly Uint8Array[], unsigned: string): Uint8Array {
-  const hashed = Buffer.concat([...fields.map((one) => relaxedField(one, "\r\n")), relaxedField(ascii(unsigned), "")])
-  return ascii(`${unsigned}${base64Tag(signer.sign(hashed))}\r\n`)
+  return signatureOver(sealed, `ARC-Seal: i=${instance}; a=${options.signer.algorithm}; cv=${status};`, "", options)
 }
 
 /** 0: it states none. */
 function instanceOf(field: Field): number {
   const stated = /(?:^|;)\s*i\s*=\s*(\d{1,9})\s*(?:;|$)/.exec(fieldText(field))?.[1]
   return stated === undefined ? 0 : Number(stated)
-}
-
-function seconds(at: Date): number {
-  return Math.floor(at.getTime() / 1_000)
 }
 
 /** In the order in which a seal covers those of one set. */

@@ -20,22 +20,47 @@ export interface DkimIdentity {
 export function dkimSignature(
   header: Uint8Array,
   bodyHash: Uint8Array,
-  { domain, selector }: DkimIdentity,
+  identity: DkimIdentity,
   signer: DkimSigner,
   at: Date,
 ): Uint8Array {
-  const { names, fields } = signedFields(parseFields(header), [])
-  const unsigned =
-    `DKIM-Signature: v=1; a=${signer.algorithm}; c=relaxed/relaxed; d=${domain};\r\n` +
-    `\ts=${selector}; t=${Math.floor(at.getTime() / 1_000)};\r\n` +
-    `\th=${foldedNames(names)};\r\n` +
-    `\tbh=${Buffer.from(bodyHash).toString("base64")};\r\n` +
-    "\tb="
-  // RFC 6376 §3.7: the fields in the order of h=, then this one with an empty b= and no line end.
-  const hashed = Buffer.concat([
-    ...fields.map((field) => relaxedField(field.octets, "\r\n")),
-    relaxedField(ascii(unsigned), ""),
-  ])
+  return messageSignature("DKIM-Signature: v=1", parseFields(header), [], { ...identity, signer, bodyHash, at })
+}
+
+/** Who signs a field, and when. */
+export interface SigningTags extends DkimIdentity {
+  readonly signer: DkimSigner
+  /** Becomes t=. */
+  readonly at: Date
+}
+
+/**
+ * A field that signs header fields and the body, as DKIM-Signature and ARC-Message-Signature do.
+ * @param opening its name and its first tag
+ * @param also names of fields that are signed where they are, beside those that always are
+ */
+export function messageSignature(
+  opening: string,
+  present: readonly Field[],
+  also: readonly string[],
+  { bodyHash, ...tags }: SigningTags & { readonly bodyHash: Uint8Array },
+): Uint8Array {
+  const { names, fields } = signedFields(present, also)
+  const rest = `\th=${foldedNames(names)};\r\n\tbh=${Buffer.from(bodyHash).toString("base64")};\r\n`
+  const octets = fields.map((field) => field.octets)
+  return signatureOver(octets, `${opening}; a=${tags.signer.algorithm}; c=relaxed/relaxed;`, rest, tags)
+}
+
+/** A field that ends in b=, over these and over itself: in this order, then it with an empty b= and no line end (RFC 6376 §3.7). */
+export function signatureOver(
+  fields: readonly Uint8Array[],
+  opening: string,
+  rest: string,
+  { domain, selector, signer, at }: SigningTags,
+): Uint8Array {
+  const seconds = Math.floor(at.getTime() / 1_000)
+  const unsigned = `${opening} d=${domain};\r\n\ts=${selector}; t=${seconds};\r\n${rest}\tb=`
+  const hashed = Buffer.concat([...fields.map((one) => relaxedField(one, "\r\n")), relaxedField(ascii(unsigned), "")])
   return ascii(`${unsigned}${base64Tag(signer.sign(hashed))}\r\n`)
 }
 
@@ -44,7 +69,7 @@ export function dkimSignature(
  * which means that there is no other.
  * @param also names of other fields that are signed where they are
  */
-export function signedFields(
+function signedFields(
   present: readonly Field[],
   also: readonly string[],
 ): {
@@ -59,7 +84,7 @@ export function signedFields(
 }
 
 /** h=, in lines of up to 76 characters: blanks may stand around the colons. */
-export function foldedNames(names: readonly string[]): string {
+function foldedNames(names: readonly string[]): string {
   let width = 3
   return names
     .map((name, index) => {
@@ -73,7 +98,7 @@ export function foldedNames(names: readonly string[]): string {
 }
 
 /** b=, in lines of up to 76 characters. */
-export function base64Tag(octets: Uint8Array): string {
+function base64Tag(octets: Uint8Array): string {
   return Buffer.from(octets)
     .toString("base64")
     .replace(/(.{1,74})(?=.)/g, "$1\r\n\t ")

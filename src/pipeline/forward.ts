@@ -1,5 +1,5 @@
 import { sha256 } from "../crypto/primitives/hash.ts"
-import { type Address, addressKey, formatAddress, writtenKey } from "../message/address.ts"
+import { type Address, addressKey, formatAddress, isNonAscii, writtenKey } from "../message/address.ts"
 import type { Recipient } from "../message/envelope.ts"
 import { ascii } from "../mime/compose.ts"
 import { fieldText, parseFields } from "../mime/header.ts"
@@ -47,7 +47,7 @@ function forwardedEntry({ envelope, ...entry }: SpoolEntry, recipient: Recipient
     envelope: {
       ...envelope,
       recipients: [{ ...recipient, address: target, notify: withoutSuccess(recipient.notify) }],
-      smtpUtf8: envelope.smtpUtf8 || /[^\x00-\x7f]/.test(target.localPart),
+      smtpUtf8: envelope.smtpUtf8 || isNonAscii(target),
     },
     origin: {
       ...origin,

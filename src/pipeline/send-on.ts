@@ -1,4 +1,4 @@
-import { addressKey, formatAddress } from "../message/address.ts"
+import { addressKey, isNonAscii } from "../message/address.ts"
 import type { Recipient } from "../message/envelope.ts"
 import { withoutBcc } from "../mime/header-protection.ts"
 import type { Job } from "../queue/queue.ts"
@@ -93,7 +93,7 @@ function addressed(
   const domain = origin.alias?.domain
   const sender =
     envelope.sender && domain !== undefined ? returnPaths.forwarded(envelope.sender, domain, now()) : envelope.sender
-  const smtpUtf8 = envelope.smtpUtf8 || (sender !== null && /[^\x00-\x7f]/.test(formatAddress(sender)))
+  const smtpUtf8 = envelope.smtpUtf8 || (sender !== null && isNonAscii(sender))
   return [
     { ...envelope, sender, smtpUtf8, envelopeId: null, returnContent: null },
     { ...recipient, originalRecipient: null },

@@ -74,7 +74,7 @@ export class WorkLoop {
     const owner = `${thisProcess()}/${Buffer.from(randomOctets(6)).toString("hex")}`
     const running = new Set<{ readonly job: Job; readonly ended: Promise<void> }>()
     const destinations = new Destinations<Job>(this.#options.destinations)
-    const ids = () => [...running, ...destinations.waiting().map((job) => ({ job }))].map(({ job }) => job.id)
+    const ids = () => [...[...running].map(({ job }) => job), ...destinations.waiting()].map(({ id }) => id)
     using attempts = drainable(signal)
     const begin = (job: Job): void => {
       const ended = this.#attempt(job, owner, handler, attempts.signal).then(async ({ kind }) => {

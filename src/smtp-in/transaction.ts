@@ -1,6 +1,6 @@
 import type { SMTPServerAddress, SMTPServerSession } from "smtp-server"
 import { GatewayError, hasCode } from "../errors.ts"
-import { type Address, addressKey, formatAddress, parseAddress } from "../message/address.ts"
+import { type Address, addressKey, formatAddress, isNonAscii, parseAddress } from "../message/address.ts"
 import type { Envelope, Recipient } from "../message/envelope.ts"
 import { parseMailboxList } from "../message/mailboxes.ts"
 import { type Field, fieldText } from "../mime/header.ts"
@@ -116,10 +116,6 @@ function recipientAddress(given: SMTPServerAddress, postmasterDomain: string): A
 function smtpPath(given: SMTPServerAddress): SmtpPath {
   if (!isSmtpPath(given)) throw new GatewayError("PROTOCOL", "smtp: path that we did not parse")
   return given
-}
-
-function isNonAscii(address: Address): boolean {
-  return /[^\x00-\x7f]/.test(address.localPart)
 }
 
 function isNotify(word: string): word is "NEVER" | "SUCCESS" | "FAILURE" | "DELAY" {

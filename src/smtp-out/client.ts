@@ -3,7 +3,7 @@ import type { TLSSocket } from "node:tls"
 import type SMTPConnection from "nodemailer/lib/smtp-connection"
 import { type CertificateForms, certificateForms } from "../crypto/primitives/x509.ts"
 import { GatewayError, hasCode } from "../errors.ts"
-import { type Address, formatAddress } from "../message/address.ts"
+import { formatAddress, isNonAscii } from "../message/address.ts"
 import { readHeader } from "../mime/header.ts"
 import type { HostHop, RelayMessage, RelayOutcome } from "./hop.ts"
 import { outcome, outcomeOfReply } from "./outcome.ts"
@@ -322,10 +322,6 @@ async function needsUtf8({ sender, recipient, smtpUtf8, content }: RelayMessage)
 async function hasEightBit({ content }: RelayMessage): Promise<boolean> {
   for await (const octets of content()) if (octets.some((octet) => octet > 127)) return true
   return false
-}
-
-function isNonAscii(address: Address): boolean {
-  return /[^\x00-\x7f]/.test(address.localPart)
 }
 
 /** What the server said that made nodemailer fail, null when it said nothing. */

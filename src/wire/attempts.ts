@@ -5,7 +5,7 @@ import { parseAddress } from "../message/address.ts"
 import type { Gateway } from "../pipeline/gateway.ts"
 import { deliver } from "../pipeline/pipeline.ts"
 import type { Discovery } from "../profiles/discover.ts"
-import type { Handler, WorkQueue } from "../queue/queue.ts"
+import type { Handler } from "../queue/queue.ts"
 import { CountedResults } from "../smtp-out/counted-results.ts"
 import { Relay } from "../smtp-out/relay.ts"
 import { FetchedPolicies } from "../smtp-out/sts-policies.ts"
@@ -26,13 +26,14 @@ import type { KnownPeople } from "./known-people.ts"
 import { mailboxesOf } from "./mailboxes.ts"
 import { meshMailOf } from "./mesh-mail.ts"
 import { NotedDepartures } from "./noted-departures.ts"
+import type { MessageQueue } from "./spool-once.ts"
 import { standInsOf } from "./stand-ins.ts"
 import { forwardingOf, reportsOf } from "./worker.ts"
 
 /** What attempts at delivery need beside the core. */
 export interface AttemptParts {
   /** Where reports are queued, and what aliases send on. */
-  readonly queue: Pick<WorkQueue, "add" | "settled">
+  readonly queue: MessageQueue
   readonly known: KnownPeople
   readonly store: MailStore
   readonly correspondents: Discovery

@@ -26,9 +26,10 @@ import { MeshAccounts } from "../store/mesh-accounts.ts"
 import { type MeshHost, openConnectedHost } from "../store/mesh-host.ts"
 import { contactToken } from "./contact-api.ts"
 import type { Core } from "./core.ts"
-import { type MessageQueue, meshReceivers } from "./mesh-receivers.ts"
+import { meshReceivers } from "./mesh-receivers.ts"
 import { meshSenderOf } from "./mesh-sender.ts"
 import { startRounds } from "./rounds.ts"
+import type { MessageQueue } from "./spool-once.ts"
 import { reportsOf } from "./worker.ts"
 
 /** Tells people who asks, and sends what they say, until it is disposed of. */

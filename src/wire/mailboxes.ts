@@ -2,6 +2,7 @@ import type { Endpoint } from "../config/config.ts"
 import { appendingMailboxes } from "../deliver/imap-append.ts"
 import { lmtpMailboxes, type SendLmtp } from "../deliver/lmtp.ts"
 import type { MailStore } from "../mailbox/store.ts"
+import { isNonAscii } from "../message/address.ts"
 import type { Mailboxes } from "../pipeline/ports.ts"
 import { stored } from "../pipeline/settle.ts"
 import type { Hop } from "../smtp-out/hop.ts"
@@ -58,7 +59,7 @@ export function lmtpOver(relay: Relay, endpoint: Endpoint): SendLmtp {
       {
         sender,
         recipient,
-        smtpUtf8: /[^\x00-\x7f]/.test(recipient.localPart),
+        smtpUtf8: isNonAscii(recipient),
         envelopeId: null,
         returnContent: null,
         notify: null,

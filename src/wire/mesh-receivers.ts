@@ -5,7 +5,6 @@ import type { KeepMail } from "../pipeline/mesh/ports.ts"
 import { receiveMail } from "../pipeline/mesh/receive.ts"
 import type { Discovery } from "../profiles/discover.ts"
 import { GroupCommit } from "../queue/group-commit.ts"
-import { jobsFor, type WorkQueue } from "../queue/queue.ts"
 import type { MeshHost } from "../store/mesh-host.ts"
 import { KeptMeshMail } from "../store/mesh-mail.ts"
 import { MeshStores } from "../store/mesh-stores.ts"
@@ -14,6 +13,7 @@ import type { Core } from "./core.ts"
 import { INBOUND } from "./mesh-inbound.ts"
 import { meshSenders } from "./mesh-senders.ts"
 import { readingKeys } from "./reading-keys.ts"
+import { type MessageQueue, spoolOnce } from "./spool-once.ts"
 
 /** What takes messages that other services post, by their type. */
 export function meshReceivers(core: Core, host: MeshHost, queue: MessageQueue, correspondents: Discovery): Receivers {
@@ -40,20 +40,14 @@ export function meshReceivers(core: Core, host: MeshHost, queue: MessageQueue, c
   ])
 }
 
-/** What holds messages, and knows what became of them. */
-export type MessageQueue = Pick<WorkQueue, "add" | "settled">
-
 /** Sealed spool and queue first; then what is remembered of it, and the original in the account's Inbound, where a verdict can be looked at again. */
-function keeping({ spool, database, config, now, log }: Core, queue: MessageQueue, seen: KeptMeshMail): KeepMail {
+function keeping(core: Core, queue: MessageQueue, seen: KeptMeshMail): KeepMail {
+  const { database, config, now, log } = core
   const stores = new MeshStores(database, config.mesh.storageOctets)
   // What a power cut takes of this is kept once more when it comes again, under the same name.
   const commits = new GroupCommit(database, { reachDisk: "later" })
   return async (entry, message, id, mail) => {
-    // A crash may have come between the queue and the memory: then it has been delivered, and is not put back into the spool.
-    if ((await queue.settled(id)).size === 0) {
-      await spool.write(entry, once(message), id)
-      await queue.add(...jobsFor(id, entry.envelope, entry.receivedAt))
-    }
+    await spoolOnce(core, queue, id, entry, once(message))
     const account = entry.origin.account ?? ""
     const name = envelopeIdOf(mail.messageId)
     const appended = await commits.run(() => {

@@ -1,7 +1,8 @@
-import { addressKey } from "../message/address.ts"
+import { isNonAscii } from "../message/address.ts"
 import type { Forwarding, Reports } from "../pipeline/ports.ts"
-import { type Handler, jobsFor, type Queue, type WorkQueue } from "../queue/queue.ts"
+import { type Handler, jobsFor, type Queue } from "../queue/queue.ts"
 import type { Core } from "./core.ts"
+import { type MessageQueue, spoolOnce } from "./spool-once.ts"
 
 /** Works the queue until `signal` ends and the attempts under way are settled. */
 export function work(core: Core, queue: Queue, attempt: Handler, signal: AbortSignal): Promise<void> {
@@ -22,7 +23,7 @@ export function reportsOf(core: Core, queue: Pick<Queue, "add">): Reports {
       const envelope = {
         sender: null,
         recipients: [{ address: to, notify: ["NEVER"] as const, originalRecipient: null }],
-        smtpUtf8: /[^\x00-\x7f]/.test(addressKey(to)),
+        smtpUtf8: isNonAscii(to),
         ...(requireTls ? { requireTls } : {}),
         envelopeId: null,
         returnContent: null,
@@ -43,15 +44,8 @@ export function reportsOf(core: Core, queue: Pick<Queue, "add">): Reports {
 }
 
 /** What aliases send on goes that way, too. */
-export function forwardingOf({ spool }: Pick<Core, "spool">, queue: Pick<WorkQueue, "add" | "settled">): Forwarding {
-  return {
-    async submit(id, entry, content) {
-      // A crash may have come before the note that the alias is done: what has left since is not put back into the spool.
-      if ((await queue.settled(id)).size > 0) return
-      await spool.write(entry, content, id)
-      await queue.add(...jobsFor(id, entry.envelope, entry.receivedAt))
-    },
-  }
+export function forwardingOf(core: Pick<Core, "spool">, queue: MessageQueue): Forwarding {
+  return { submit: (id, entry, content) => spoolOnce(core, queue, id, entry, content) }
 }
 
 async function* once(octets: Uint8Array): AsyncGenerator<Uint8Array> {

@@ -1,0 +1,22 @@
+import { jobsFor, type WorkQueue } from "../queue/queue.ts"
+import type { NewEntry } from "../store/spool.ts"
+import type { Core } from "./core.ts"
+
+/** What holds messages, and knows what became of them. */
+export type MessageQueue = Pick<WorkQueue, "add" | "settled">
+
+/**
+ * Spools and queues a message under `id`, once: a crash may have come before whoever asks for it had noted that it is done, and what has
+ * left since is not put back into the spool.
+ */
+export async function spoolOnce(
+  { spool }: Pick<Core, "spool">,
+  queue: MessageQueue,
+  id: string,
+  entry: NewEntry,
+  content: AsyncIterable<Uint8Array>,
+): Promise<void> {
+  if ((await queue.settled(id)).size > 0) return
+  await spool.write(entry, content, id)
+  await queue.add(...jobsFor(id, entry.envelope, entry.receivedAt))
+}
