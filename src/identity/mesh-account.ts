@@ -34,7 +34,8 @@ export function connectedTo(
   { now, random }: Making,
 ): PersonMesh {
   const { service, device } = verifyMeshGateway(gateway)
-  const { envelope } = makeProfileUser(parseSeed(before.seed), { address, serviceUdf: service.udf, created: now })
+  const account = { address, serviceUdf: service.udf, created: now }
+  const { envelope } = makeProfileUser(parseSeed(before.seed), account, "mail")
   const isSame = before.gateway !== null && verifyMeshGateway(before.gateway).device.udf === device.udf
   const activation = isSame && before.gateway !== null ? before.gateway.activation : random(SEED_OCTETS)
   return { seed: before.seed, profile: envelope, gateway: { ...gateway, activation } }

@@ -1,4 +1,5 @@
 import type { Profile, ProfileUser } from "../mesh/profile.ts"
+import type { SignedObject } from "../mesh/signed.ts"
 import type { StoreEnd, StoreUpdate } from "../store/mesh-stores.ts"
 
 /** An account of ours, as far as the service is concerned. */
@@ -18,6 +19,8 @@ export interface Posted {
   readonly account: ServedAccount
   /** The envelope as it came. */
   readonly message: Uint8Array
+  /** The same, read. */
+  readonly object: SignedObject
   /** The service that posts; whether it speaks for the message's sender is said by the sender's profile. */
   readonly peer: Profile
   /** What answers a challenge, as its maker wrote it; null: there is none. */

@@ -4,8 +4,8 @@ import { MAX_MESSAGE_OCTETS } from "../mesh/mail/statement.ts"
 import type { Profile } from "../mesh/profile.ts"
 import type { Reply } from "../mesh/protocol/answer.ts"
 import { callingService } from "../mesh/protocol/check.ts"
-import { messageTypeOf } from "../mesh/protocol/message.ts"
 import { postIn, postsIn, resultMembers } from "../mesh/protocol/post.ts"
+import { readAnySigned } from "../mesh/signed.ts"
 import { isReplayed } from "./account-call.ts"
 import { PeerProfiles } from "./peers.ts"
 import type { PostResult, Receivers, SeenRequests, ServedAccounts } from "./ports.ts"
@@ -53,11 +53,13 @@ async function taking(
 ): Promise<Reply> {
   const { account: address, message, admission } = postIn(value)
   if (message.length > MAX_MESSAGE_OCTETS) return refusal("TooLarge")
-  const receive = receivers.get(messageTypeOf(message))
+  // What is encrypted is malformed: nobody could say whether it may come in.
+  const object = readAnySigned(message)
+  const receive = receivers.get(object.type)
   if (receive === undefined) return refusal("Unsupported", "this kind of message is not taken")
   const account = accounts.of(address)
   if (account === null) return refusal("AccountUnknown")
-  return replyOf(await receive({ account, message, peer, admission, now }))
+  return replyOf(await receive({ account, message, object, peer, admission, now }))
 }
 
 function replyOf(result: PostResult): Reply {

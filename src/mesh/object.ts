@@ -26,11 +26,24 @@ export function readObject<T extends string>(
   types: readonly T[],
   maxOctets = MAX_OBJECT_OCTETS,
 ): MeshObject<T> {
+  const object = readAnyObject(octets, maxOctets)
+  return { ...object, type: typeAmong(object, types) }
+}
+
+/** The same of an object of any type, which is the name that it has in its octets. */
+export function readAnyObject(octets: Uint8Array, maxOctets = MAX_OBJECT_OCTETS): MeshObject {
   if (octets.length > maxOctets) throw invalid(`object has over ${maxOctets} octets`)
   const [first, ...more] = objectOf(readJson(octets), "object").members
-  const type = types.find((name) => name === first?.[0])
-  if (!first || type === undefined || more.length > 0) throw invalid(`object is no ${types.join(" or ")}`)
-  return { type, members: objectOf(first[1], type), octets }
+  if (first === undefined || more.length > 0) throw invalid("there is not one object")
+  const [type, members] = first
+  return { type, members: objectOf(members, type), octets }
+}
+
+/** Which of these types an object has. @throws GatewayError MESH_OBJECT_INVALID when none */
+export function typeAmong<T extends string>({ type }: MeshObject, types: readonly T[]): T {
+  const found = types.find((name) => name === type)
+  if (found === undefined) throw invalid(`object is no ${types.join(" or ")}`)
+  return found
 }
 
 /** A member that has to be there, read by `read`. @throws GatewayError MESH_OBJECT_INVALID without it; JSONB_TYPE as `read` does */

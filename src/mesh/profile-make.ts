@@ -22,6 +22,7 @@ import {
   PROFILE_DEVICE,
   PROFILE_GATEWAY,
   PROFILE_HOST,
+  PROFILE_MAIL_USER,
   PROFILE_SERVICE,
   PROFILE_USER,
   type ProfileShape,
@@ -31,9 +32,12 @@ import { signObject } from "./signed.ts"
 /** All private keys of a profile. The root signs the profile and nothing else. */
 export type ProfileKeys<Role extends string> = Readonly<Record<Role | "root", PrivateKey>>
 
+/** What has an account's keys: an account as the Mesh's own tools make it, one that has mail encrypted to it. */
+export type AccountKind = "user" | "mail"
+
 /** The keys of an account. @throws GatewayError MESH_KEY_UNSUPPORTED for a seed of something else, as the next two */
-export function userKeys(seed: Seed): ProfileKeys<AccountRole> {
-  return keysOfSeed(seed, PROFILE_USER)
+export function userKeys(seed: Seed, kind: AccountKind = "user"): ProfileKeys<AccountRole> {
+  return keysOfSeed(seed, ACCOUNTS[kind])
 }
 
 export function serviceKeys(seed: Seed): ProfileKeys<HolderRole> {
@@ -52,10 +56,12 @@ export function deviceKeys(seed: Seed, kind: HolderKind = "device"): ProfileKeys
 export function makeProfileUser(
   seed: Seed,
   account: { readonly address: string; readonly serviceUdf: string | null; readonly created: Date },
+  kind: AccountKind = "user",
 ): ProfileUser {
   const { address, serviceUdf, created } = account
   const members = { AccountAddress: address, ServiceUdf: serviceUdf ?? undefined }
-  return verifyProfileUser(signedProfile("ProfileUser", PROFILE_USER, userKeys(seed), members, created), null)
+  const envelope = signedProfile("ProfileUser", ACCOUNTS[kind], userKeys(seed, kind), members, created)
+  return verifyProfileUser(envelope, null)
 }
 
 /** Makes the profile of a service. */
@@ -97,6 +103,11 @@ function signedProfile<Role extends string>(
     [{ ...signerWith(keys.root), publicKey: root.octets }],
     { envelopeId: udf, uniqueId: udf, created },
   )
+}
+
+const ACCOUNTS: Readonly<Record<AccountKind, ProfileShape<AccountRole>>> = {
+  user: PROFILE_USER,
+  mail: PROFILE_MAIL_USER,
 }
 
 const HOLDERS: Readonly<Record<HolderKind, ProfileShape<HolderRole>>> = {

@@ -34,6 +34,15 @@ export const PROFILE_USER: ProfileShape<AccountRole> = {
   },
 }
 
+/**
+ * An account of ours, whose mail is encrypted to its S/MIME or OpenPGP key as well: its own key on X448 would make no text safer, and costs four times as much
+ * (docs/MESH.md, "Objects").
+ */
+export const PROFILE_MAIL_USER: ProfileShape<AccountRole> = {
+  ...PROFILE_USER,
+  keys: { ...PROFILE_USER.keys, encryption: { ...PROFILE_USER.keys.encryption, curve: "X25519" } },
+}
+
 /** It signs each message that it sends and each answer: with Ed448 that was most of what a mail cost (docs/MESH.md, "Objects"). */
 export const PROFILE_SERVICE: ProfileShape<HolderRole> = {
   specifier: SEED_SPECIFIER.profileService,

@@ -7,7 +7,7 @@ import { type Writable, writeJson, writeJsonB } from "../crypto/jsonb/write.ts"
 import type { Generation, PublicKey } from "../crypto/mesh-keys/key.ts"
 import { GatewayError } from "../errors.ts"
 import type { NamedKey } from "./key-data.ts"
-import { invalid, MAX_OBJECT_OCTETS, type MeshObject, readObject, writeTime } from "./object.ts"
+import { invalid, MAX_OBJECT_OCTETS, type MeshObject, readAnyObject, typeAmong, writeTime } from "./object.ts"
 
 /** An object in its envelope. Nobody has looked at the signatures yet: {@link checkSigned} does. */
 export interface SignedObject<T extends string = string> extends MeshObject<T> {
@@ -21,10 +21,15 @@ export interface SignedObject<T extends string = string> extends MeshObject<T> {
  * @throws GatewayError MESH_OBJECT_INVALID, also without a signature; as `readEnvelope` and `readObject`
  */
 export function readSigned<T extends string>(envelope: Uint8Array, types: readonly T[]): SignedObject<T> {
+  const object = readAnySigned(envelope)
+  return { ...object, type: typeAmong(object, types) }
+}
+
+/** The same of an object of any type. What ContentMetaData says of its type is not signed, and is not looked at. */
+export function readAnySigned(envelope: Uint8Array): SignedObject {
   const read = readSmallEnvelope(envelope)
-  if (read.header.encryption !== null && read.header.encryption !== "none")
-    throw invalid(`${types.join(" or ")} is encrypted`)
-  return { ...readObject(read.payload, types), envelope, end: read }
+  if (read.header.encryption !== null && read.header.encryption !== "none") throw invalid("object is encrypted")
+  return { ...readAnyObject(read.payload), envelope, end: read }
 }
 
 /** An envelope of an object, signed, whether encrypted or not. @throws GatewayError MESH_OBJECT_INVALID; as `readEnvelope` */

@@ -1,7 +1,6 @@
 import { FrameWriter, type Tail } from "../crypto/dare/sequence/append.ts"
-import { type Links, linkOf, noLinks } from "../crypto/dare/sequence/linkage.ts"
+import { type Links, noLinks } from "../crypto/dare/sequence/linkage.ts"
 import { base64UrlDecode, base64UrlEncode } from "../crypto/jsonb/base64url.ts"
-import { sha512 } from "../crypto/primitives/hash.ts"
 import { GatewayError } from "../errors.ts"
 import { type Database, numberIn, octetsIn, type Row, textIn } from "./database.ts"
 
@@ -228,7 +227,7 @@ function withFrame({ tail, frames }: Sequence, { name, content }: StoreEntry): S
   const frame = { number: tail.links.index, name, octets, start: begin.length, end: begin.length + content.length }
   return {
     tail: writer.tail,
-    digest: new Uint8Array(linkOf(tail.links, sha512(content)).apex),
+    digest: writer.apex,
     frames: [...frames, frame],
   }
 }

@@ -3,6 +3,7 @@ import { GatewayError } from "../errors.ts"
 import { overMesh, verifyMailProfile } from "../identity/mail-profile.ts"
 import { readContactMessage } from "../mesh/contact/message.ts"
 import { type ProfileUser, verifyProfileUser } from "../mesh/profile.ts"
+import { readAnySigned } from "../mesh/signed.ts"
 import { speakerOf } from "../mesh/speaker.ts"
 import type { Receivers } from "../mesh-in/ports.ts"
 import { composeRequestMail } from "../mesh-in/request-mail.ts"
@@ -175,7 +176,8 @@ async function postHere(
   const receive = receivers.get("MessageContact")
   if (receive === undefined) return { kind: "refused", reason: "contact messages are not taken here" }
   const account = { address: profile.address, profile }
-  const result = await receive({ account, message, peer: host.service.profile, admission, now })
+  const object = readAnySigned(message)
+  const result = await receive({ account, message, object, peer: host.service.profile, admission, now })
   return result.kind === "later" ? { kind: "later", reason: "is to come later" } : result
 }
 

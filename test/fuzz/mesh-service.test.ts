@@ -14,11 +14,10 @@ import { signerWith } from "../../src/mesh/key-data.ts"
 import { MAX_OBJECT_OCTETS } from "../../src/mesh/object.ts"
 import { deviceKeys } from "../../src/mesh/profile-make.ts"
 import { readAnswer, writeAnswer } from "../../src/mesh/protocol/answer.ts"
-import { messageTypeOf } from "../../src/mesh/protocol/message.ts"
 import { OPERATIONS } from "../../src/mesh/protocol/operation.ts"
 import { readRequest, requestDigest, writeRequest } from "../../src/mesh/protocol/request.ts"
 import { makeClaim, makePublication, readClaim, readPublication } from "../../src/mesh/publication.ts"
-import { signObject } from "../../src/mesh/signed.ts"
+import { readAnySigned, signObject } from "../../src/mesh/signed.ts"
 import { bindHandlers } from "../../src/mesh-in/bind.ts"
 import { claimHandlers } from "../../src/mesh-in/claim.ts"
 import { connectHandlers } from "../../src/mesh-in/connect.ts"
@@ -132,7 +131,7 @@ describe("what somebody has damaged, or made up", () => {
       answer,
       (octets) => readAnswer(octets, { operation: "Post", digest: requestDigest(post) }, home.profile),
     ],
-    ["a message's type", message, messageTypeOf],
+    ["a message of any type", message, readAnySigned],
     ["a device that wants to be connected", connection, readConnectionRequest],
     [
       "what the service says of it",

@@ -10,6 +10,7 @@ import type { ContactStatement } from "../../src/mesh/contact/message.ts"
 import { makeContactPerson } from "../../src/mesh/contact/person.ts"
 import { pinId, pinWitness, saltedPin } from "../../src/mesh/pin.ts"
 import type { Profile } from "../../src/mesh/profile.ts"
+import { readAnySigned } from "../../src/mesh/signed.ts"
 import type { Posted, PostResult } from "../../src/mesh-in/ports.ts"
 import {
   MAX_OF_ORIGIN,
@@ -81,6 +82,7 @@ const post = (message: Uint8Array, changes: Partial<Posted> = {}) =>
   receive({
     account: { address: DAVE, profile: dave.profile },
     message,
+    object: readAnySigned(message),
     peer: hers.profile,
     admission: null,
     now: NOON,

@@ -2,6 +2,7 @@ import { afterAll, beforeEach, describe, expect, test } from "vitest"
 import { GatewayError } from "../../src/errors.ts"
 import { silentLog } from "../../src/log/log.ts"
 import { MAX_BITS, writeChallenge } from "../../src/mesh/admission.ts"
+import { readAnySigned } from "../../src/mesh/signed.ts"
 import { receivingContacts } from "../../src/mesh-in/receive-contact.ts"
 import {
   type ContactPosting,
@@ -74,7 +75,14 @@ function sendingFrom(from: Gateway, to: Gateway): ContactSending<null> {
     async post(message, _recipient, admission) {
       sent.push(message)
       const account = { address: to.address, profile: to.person.profile }
-      const result = await to.receive({ account, message, peer: from.service.profile, admission, now: clock.now })
+      const result = await to.receive({
+        account,
+        message,
+        object: readAnySigned(message),
+        peer: from.service.profile,
+        admission,
+        now: clock.now,
+      })
       return result.kind === "later" ? { kind: "later", reason: "asked to come later" } : result
     },
     random: (octets) => new Uint8Array(octets).fill(++nonces),

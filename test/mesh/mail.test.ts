@@ -3,6 +3,7 @@ import { describe, expect, test } from "vitest"
 import { openEnveloped } from "../../src/crypto/cms/open.ts"
 import { cmsRecipient } from "../../src/crypto/cms/recipient.ts"
 import { commitment } from "../../src/crypto/cms/second-envelope.ts"
+import { openingKey } from "../../src/crypto/dare/agreement.ts"
 import { readEnvelope } from "../../src/crypto/dare/envelope.ts"
 import { contentKeys } from "../../src/crypto/dare/key-schedule.ts"
 import { seedOf } from "../../src/crypto/dare/open.ts"
@@ -16,7 +17,7 @@ import { contentIdentifier } from "../../src/crypto/udf/symmetric.ts"
 import { signerWith } from "../../src/mesh/key-data.ts"
 import { checkContentKey, mailBinding } from "../../src/mesh/mail/binding.ts"
 import { ReceivedMailBody } from "../../src/mesh/mail/body.ts"
-import { checkMail, type MailRefusal, ROLE_MESSAGE } from "../../src/mesh/mail/check.ts"
+import { checkMail, type ExpectedMail, type MailRefusal, ROLE_MESSAGE } from "../../src/mesh/mail/check.ts"
 import { openMail } from "../../src/mesh/mail/open.ts"
 import { signMail } from "../../src/mesh/mail/seal.ts"
 import { secondEnvelopeOf } from "../../src/mesh/mail/smime.ts"
@@ -44,7 +45,7 @@ import {
   sealed,
   serviceSigner,
 } from "./mail-world.ts"
-import { CREATED, connectedDevice } from "./people.ts"
+import { account, CREATED, connectedDevice } from "./people.ts"
 
 const whole = Number.POSITIVE_INFINITY
 const cannotOpen = expect.objectContaining({ code: "DECRYPTION_FAILED" })
@@ -62,8 +63,12 @@ function envelopeOf({ message, published }: Sealed): Uint8Array {
   return published.envelope
 }
 
-function verified(mail: Sealed) {
-  const verdict = checkMail(mail.message, expected)
+function verified({ message }: Sealed) {
+  return verifiedBy(message, expected)
+}
+
+function verifiedBy(message: Uint8Array, expectations: ExpectedMail) {
+  const verdict = checkMail(message, expectations)
   if (verdict.kind !== "verified") throw new Error(verdict.reason)
   return verdict
 }
@@ -102,6 +107,19 @@ describe("a mail that is enclosed", async () => {
     ])
     expect(readEnvelope(mail.message).header.envelopeId).toBe(verdict.envelopeId)
     expect(mail.published).toBeNull()
+  })
+
+  test("to an account with a key on X25519 is opened by that", async () => {
+    const { profile, keys } = account(bob.profile.address, 2, null, "mail")
+    const { message } = await sealed(entity(), { recipient: { ...outgoing.recipient, profile } })
+    const { statement } = verifiedBy(message, { ...expected, recipient: profile })
+    if (statement.body.kind !== "enclosed") throw new Error("it is not enclosed")
+    const key = openingKey(profile.keys.encryption.udf, keys.encryption)
+    const text = await joined(openMail(statement, inPieces(statement.body.envelope, whole), [key]))
+    expect(Buffer.from(text).toString()).toBe(Buffer.from(entity()).toString())
+    await expect(joined(openMail(statement, inPieces(statement.body.envelope, whole), [bobsKey]))).rejects.toEqual(
+      cannotOpen,
+    )
   })
 
   test("shows nobody but the recipient what is in it", () => {

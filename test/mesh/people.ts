@@ -3,6 +3,7 @@ import { SEED_SPECIFIER } from "../../src/crypto/udf/seed.ts"
 import { activatedKeys, activatedPublicKeys, activationSeed } from "../../src/mesh/activation.ts"
 import { makeConnectionDevice } from "../../src/mesh/connection.ts"
 import {
+  type AccountKind,
   deviceKeys,
   makeProfileDevice,
   makeProfileService,
@@ -14,10 +15,10 @@ export const CREATED = new Date("2026-11-26T10:00:00Z")
 const fill = (octet: number) => new Uint8Array(32).fill(octet)
 
 /** A person's account, the same in every run. */
-export function account(address: string, octet: number, serviceUdf: string | null = null) {
+export function account(address: string, octet: number, serviceUdf: string | null = null, kind: AccountKind = "user") {
   const seed = { specifier: SEED_SPECIFIER.profileAccount, octets: fill(octet) }
-  const keys = userKeys(seed)
-  const profile = makeProfileUser(seed, { address, serviceUdf, created: CREATED })
+  const keys = userKeys(seed, kind)
+  const profile = makeProfileUser(seed, { address, serviceUdf, created: CREATED }, kind)
   return { profile, keys, administrator: keys.administrator }
 }
 

@@ -84,6 +84,13 @@ describe("profiles of ours", () => {
     expect(readEnvelope(alice.profile.envelope).header.envelopeId).toBe(alice.profile.udf)
   })
 
+  test("of an account that has mail encrypted to it: another's under the same name, which is agreed with on X25519", () => {
+    const { profile } = account("alice@example.com", 1, null, "mail")
+    expect(verifyProfileUser(profile.envelope, alice.profile.udf)).toEqual(profile)
+    expect([profile.keys.encryption.key.curve, alice.profile.keys.encryption.key.curve]).toEqual(["X25519", "X448"])
+    expect({ ...profile.keys, encryption: null }).toEqual({ ...alice.profile.keys, encryption: null })
+  })
+
   test("of a service, of a host", () => {
     const { profile } = service(7)
     expect(verifyProfileService(profile.envelope, profile.udf)).toEqual(profile)
@@ -159,7 +166,9 @@ describe("profiles that somebody has put together", () => {
   })
 
   test.each(['{"A":{},"B":{}}', "{}", '{"B":{}}', '{"A":[]}'])("no object of a type: %s", (text) => {
-    expect(() => readObject(Buffer.from(text), ["A"])).toThrow(/mesh: object is no A|A is not an object/)
+    expect(() => readObject(Buffer.from(text), ["A"])).toThrow(
+      /mesh: object is no A|mesh: there is not one object|A is not an object/,
+    )
     expect(readObject(writeJson({ A: {} }), ["A"]).type).toBe("A")
   })
 })

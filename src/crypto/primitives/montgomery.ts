@@ -1,6 +1,6 @@
 import { createPrivateKey, createPublicKey, diffieHellman, type KeyObject } from "node:crypto"
 import { GatewayError } from "../../errors.ts"
-import { publicKeyText } from "./key-text.ts"
+import { privateKeyText, publicKeyText } from "./key-text.ts"
 import { fromLittleEndian, inverse, modulo, toLittleEndian, X25519_ORDER } from "./modular.ts"
 import { randomOctets } from "./random.ts"
 
@@ -91,7 +91,7 @@ export function montgomeryEphemeral(
 ): { readonly coordinate: Uint8Array; readonly agree: MontgomeryAgreement } {
   if (octets.length !== CURVES[curve].octets)
     throw new GatewayError("SCALAR_INVALID", `${curve}: scalar is not ${CURVES[curve].octets} octets`)
-  const key = privateKey(curve, octets)
+  const key = createPrivateKey(privateKeyText(CURVES[curve].pkcs8Head, octets))
   return { coordinate: publicOctets(key), agree: (other) => agree(curve, key, other) }
 }
 

@@ -4,8 +4,8 @@ import { countOf, type JsonValue, memberOf, objectOf, octetsOf, textOf } from ".
 import type { Writable } from "../../crypto/jsonb/write.ts"
 import { parseUdfUri, printUdfUri, type UdfUri } from "../../crypto/udf/uri.ts"
 import { envelopeIdOf } from "../message-id.ts"
-import { invalid, type MeshObject, requiredMember, timeOf, writeTime } from "../object.ts"
-import { readSigned, type SignedObject } from "../signed.ts"
+import { invalid, type MeshObject, requiredMember, timeOf, typeAmong, writeTime } from "../object.ts"
+import { readAnySigned, type SignedObject } from "../signed.ts"
 
 /*
  * A mail as a message of the Mesh. The drafts have `MessageMail { Text }` as a placeholder; everything below is Postern's own (docs/MESH.md, "Mail").
@@ -65,11 +65,16 @@ export interface ClaimedMail {
 
 /**
  * Reads a message, to find out whose profiles it takes to check it ({@link file://./check.ts}).
- * @throws GatewayError MESH_OBJECT_INVALID, UDF_MALFORMED; as `readSigned`
+ * @throws GatewayError MESH_OBJECT_INVALID, UDF_MALFORMED; as `readAnySigned`
  */
 export function readMail(message: Uint8Array): ClaimedMail {
-  if (message.length > MAX_MESSAGE_OCTETS) throw invalid(`message has over ${MAX_MESSAGE_OCTETS} octets`)
-  const object = readSigned(message, ["MessageMail"])
+  return mailIn(readAnySigned(message))
+}
+
+/** The same of a message that has been read as an object. @throws GatewayError MESH_OBJECT_INVALID, UDF_MALFORMED */
+export function mailIn(object: SignedObject): ClaimedMail {
+  if (object.envelope.length > MAX_MESSAGE_OCTETS) throw invalid(`message has over ${MAX_MESSAGE_OCTETS} octets`)
+  typeAmong(object, ["MessageMail"])
   const statement = statementOf(object)
   return { statement, object, envelopeId: envelopeIdOf(statement.messageId) }
 }

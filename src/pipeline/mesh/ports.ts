@@ -6,6 +6,7 @@ import type { PublishMail } from "../../mesh/mail/seal.ts"
 import type { MailRecipient } from "../../mesh/mail/sealing.ts"
 import type { MailStatement } from "../../mesh/mail/statement.ts"
 import type { Profile, ProfileUser } from "../../mesh/profile.ts"
+import type { SignedObject } from "../../mesh/signed.ts"
 import type { SpoolEntry } from "../../store/spool.ts"
 
 /** An account of ours that sends over the Mesh, and what signs for it. */
@@ -70,7 +71,7 @@ export interface MeshMail {
 /** A message that another service has posted, see `mesh-in/ports.ts`. */
 export interface PostedMail {
   readonly account: { readonly address: string; readonly profile: ProfileUser }
-  readonly message: Uint8Array
+  readonly object: SignedObject
   readonly peer: Profile
   readonly now: Date
 }

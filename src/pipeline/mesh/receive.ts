@@ -3,7 +3,7 @@ import { GatewayError, hasCode } from "../../errors.ts"
 import type { Log } from "../../log/log.ts"
 import type { verifyConnectionDevice } from "../../mesh/connection.ts"
 import { checkClaimed, type MailVerdict } from "../../mesh/mail/check.ts"
-import { type ClaimedMail, readMail } from "../../mesh/mail/statement.ts"
+import { type ClaimedMail, mailIn } from "../../mesh/mail/statement.ts"
 import { isNameOf } from "../../mesh/profile.ts"
 import { tried } from "../../mesh/tried.ts"
 import { parseAddress } from "../../message/address.ts"
@@ -54,7 +54,7 @@ export async function receiveMail(posted: PostedMail, means: ReceivingMeans): Pr
 }
 
 async function received(posted: PostedMail, means: ReceivingMeans): Promise<MailReceipt> {
-  const mail = tried(() => readMail(posted.message))
+  const mail = tried(() => mailIn(posted.object))
   if (mail instanceof GatewayError) return refused("malformed")
   if (!means.senders.admits(posted.account.address, claimedBy(mail))) return refused(STRANGER)
   const receipt = await receivedAs(mail, "before", posted, means)
@@ -139,13 +139,13 @@ async function kept(
   const { statement } = verdict
   const { messageId, salt, payloadDigest } = statement
   const recipient = posted.account.profile.udf
-  const digest = sha512(posted.message)
+  const digest = sha512(posted.object.envelope)
   const identity: MailIdentity = { recipient, messageId, digest, sender: profile.udf, salt, payloadDigest }
   const standing = means.seen.look(identity)
   if (standing === "other message") return refused("message id used twice")
   if (standing === "other text") return refused("seed used twice")
   if (standing === "new")
-    await means.keep(entryOf(posted, verdict, means.hostname), posted.message, spoolIdOf(identity), identity)
+    await means.keep(entryOf(posted, verdict, means.hostname), posted.object.envelope, spoolIdOf(identity), identity)
   return { kind: "accepted" }
 }
 

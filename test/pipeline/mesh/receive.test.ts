@@ -4,6 +4,7 @@ import { signerWith } from "../../../src/mesh/key-data.ts"
 import { ROLE_SEND_MAIL } from "../../../src/mesh/mail/check.ts"
 import { signMail } from "../../../src/mesh/mail/seal.ts"
 import { readMail } from "../../../src/mesh/mail/statement.ts"
+import { signObject } from "../../../src/mesh/signed.ts"
 import {
   alice,
   bob,
@@ -158,7 +159,12 @@ const refusals: readonly (readonly [what: string, reason: string, () => Promise<
     "too old, or of the future",
     () => receiving().post(mail, serviceOne.profile, new Date(NOW.getTime() - 86_400e3)),
   ],
-  ["no message at all", "malformed", () => receiving().post(Buffer.from("x"))],
+  [
+    "no mail",
+    "malformed",
+    () => receiving().post(signObject("MessageMail", {}, [outgoing.device.signer], { created: NOW })),
+  ],
+  ["an object of another kind", "malformed", () => receiving().post(device.connection)],
   [
     "another's signature",
     "forged",

@@ -3,6 +3,7 @@ import { cmsRecipient } from "../../../src/crypto/cms/recipient.ts"
 import { verifyMailProfile } from "../../../src/identity/mail-profile.ts"
 import { silentLog } from "../../../src/log/log.ts"
 import { verifyConnectionDevice } from "../../../src/mesh/connection.ts"
+import { readAnySigned } from "../../../src/mesh/signed.ts"
 import { parseAddress } from "../../../src/message/address.ts"
 import type { Gateway, OpenMessage } from "../../../src/pipeline/gateway.ts"
 import type { MailIdentity, MeshMail, SeenMail } from "../../../src/pipeline/mesh/ports.ts"
@@ -66,7 +67,7 @@ export function receiving(options: Partial<ReceivingMeans> = {}) {
     ...options,
   }
   const post = (message: Uint8Array, peer = serviceOne.profile, now = NOW) =>
-    receiveMail({ account: { address: BOB, profile: bob.profile }, message, peer, now }, means)
+    receiveMail({ account: { address: BOB, profile: bob.profile }, object: readAnySigned(message), peer, now }, means)
   return { kept, post, means }
 }
 

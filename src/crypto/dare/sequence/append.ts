@@ -93,9 +93,18 @@ export class FrameWriter {
   /** Behind this frame; only after `end()`. */
   get tail(): Tail {
     const { type, end, links } = this.#before
+    return { type, end: end + frameOctets(this.#frameContentOctets), links: linksAfter(links, this.#written, end) }
+  }
+
+  /** What binds this frame and all before it (64 octets); only after `end()`. */
+  get apex(): Uint8Array {
+    return new Uint8Array(this.#written.apex)
+  }
+
+  get #written(): Link {
     if (this.#link === null)
       throw new GatewayError("LENGTH_MISMATCH", "sequence: frame has not been written to its end")
-    return { type, end: end + frameOctets(this.#frameContentOctets), links: linksAfter(links, this.#link, end) }
+    return this.#link
   }
 
   get #payloadOctets(): number {
