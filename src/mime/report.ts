@@ -20,9 +20,10 @@ interface ReportedMessage {
   readonly sender: Address
   readonly envelopeId: string | null
   readonly smtpUtf8: boolean
-  readonly arrivedAt: Date
-  /** The header section that is public: of the protected message where there is one. Bcc is left out here. */
-  readonly header: Uint8Array
+  /** null: not known any more. */
+  readonly arrivedAt: Date | null
+  /** The header section that is public: of the protected message where there is one. Bcc is left out here. null: none is returned (RFC 6522 §3). */
+  readonly header: Uint8Array | null
 }
 
 interface Report {
@@ -67,7 +68,7 @@ export function composeReport(report: Report): Uint8Array {
   const parts = [
     part("text/plain; charset=utf-8", form.global, explanation(report, form)),
     part(form.global ? "message/global-delivery-status" : "message/delivery-status", form.global, status(report, form)),
-    returnedHeader(report, form),
+    ...(report.original.header === null ? [] : [returnedHeader(report.original.header, form)]),
   ]
   const delimiter = `--${report.boundary}`
   const body = Buffer.concat(parts.map((octets) => Buffer.concat([Buffer.from(`${delimiter}\r\n`), octets, CRLF])))
@@ -132,7 +133,7 @@ function status(report: Report, form: Form): string {
   const message = [
     ...(original.envelopeId === null ? [] : [`Original-Envelope-Id: ${oneLine(original.envelopeId, form)}`]),
     `Reporting-MTA: dns; ${report.reportingHost}`,
-    `Arrival-Date: ${formatDateTime(original.arrivedAt)}`,
+    ...(original.arrivedAt === null ? [] : [`Arrival-Date: ${formatDateTime(original.arrivedAt)}`]),
   ]
   return lines([...message, "", ...report.recipients.flatMap((one) => [...recipientGroup(one, report, form), ""])])
 }
@@ -150,8 +151,8 @@ function recipientGroup({ status, originalRecipient }: ReportedRecipient, report
 }
 
 // RFC 3462 §2: text/rfc822-headers. 8-bit octets in a header that never was internationalized go as base64.
-function returnedHeader({ original }: Report, form: Form): Uint8Array {
-  const header = Buffer.concat(publicFields(original.header))
+function returnedHeader(section: Uint8Array, form: Form): Uint8Array {
+  const header = Buffer.concat(publicFields(section))
   if (form.global) return rawPart("message/global-headers", "8bit", header)
   if (!NON_ASCII.test(header.toString("latin1"))) return rawPart("text/rfc822-headers", "7bit", header)
   const wrapped = header.toString("base64").replace(/.{1,76}/g, "$&\r\n")

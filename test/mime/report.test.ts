@@ -103,6 +103,13 @@ describe("a report", () => {
     expect(whole.match(/^--b0undary/gm)?.length).toBe(4)
   })
 
+  test("of a message that is not known any more has neither its header nor its time", () => {
+    const whole = text(report({ arrivedAt: null, header: null }))
+    expect(whole).toContain("Reporting-MTA: dns; mx.example.test\r\n\r\nOriginal-Recipient")
+    expect(whole).not.toMatch(/Arrival-Date|rfc822-headers/)
+    expect(whole.match(/^--b0undary(--)?\r$/gm)?.length).toBe(3)
+  })
+
   test("is 7-bit, also when the header is not, and internationalized when an address is", () => {
     const eightBit = report({ header: Buffer.from("Subject: \xfc\r\n", "latin1") }, { diagnostic: "näh" })
     expect(composeReport(eightBit).every((octet) => octet < 128)).toBe(true)
