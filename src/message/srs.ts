@@ -11,21 +11,31 @@ export interface SrsMeans {
   readonly now: Date
 }
 
-/** Whom an address of ours stands for. `token`: for what is kept elsewhere under this name. */
+/** What SRS0 tells beside the sender. */
+interface SrsForward {
+  /** The day (UTC) on which it was sent on. */
+  readonly day: Date
+  /** The name under which it is kept elsewhere what it had come for; null: it was made without one. */
+  readonly cameFor: string | null
+}
+
+/** Whom an address of ours stands for. `token`: for a sender who is kept elsewhere under this name. `forwarder`: by SRS1, for the first one. */
 export type SrsMeaning =
-  | { readonly kind: "sender"; readonly sender: Address }
-  | { readonly kind: "token"; readonly token: string }
+  | (SrsForward & { readonly kind: "sender"; readonly sender: Address })
+  | (SrsForward & { readonly kind: "token"; readonly token: string })
+  | { readonly kind: "forwarder"; readonly sender: Address }
 
 /**
  * The reverse-path under `domain`, one of ours, of what comes from somebody elsewhere:
- * `SRS0=HHHHHHHH=TT=sender-domain=sender-local-part`, or for one that another forwarder has made so
+ * `SRS0=HHHHHHHH=TTNNNNNN=sender-domain=sender-local-part`, or for one that another forwarder has made so
  * `SRS1=HHHHHHHH=first-forwarder==HHH=TT=…`, which leads back to the first of them.
+ * @param cameFor N, the name of what it had come for: {@link SRS_NAME_CHARACTERS} of base 32; null: none, and no room is taken for it
  * @returns null when there is no room for it (RFC 5321 §4.5.3.1.1)
  */
-export function srsAddress(sender: Address, domain: string, means: SrsMeans): Address | null {
+export function srsAddress(sender: Address, domain: string, cameFor: string | null, means: SrsMeans): Address | null {
   const day = dayOf(means.now)
   const made = forwarded(sender)
-  if (made === null) return addressOr(srs0(day, sender.domain, sender.localPart, domain, means), domain)
+  if (made === null) return addressOr(srs0(day, cameFor, [sender.domain, sender.localPart], domain, means), domain)
   const { host, rest } = made
   return addressOr(`SRS1=${hashOf("srs1", day, [host, rest], domain, means)}=${host}=${rest}`, domain)
 }
@@ -39,8 +49,8 @@ function forwarded({ localPart, domain }: Address): { readonly host: string; rea
 }
 
 /** The same for a sender that is kept under `token` (letters and digits, 40 at most). */
-export function srsToken(token: string, domain: string, means: SrsMeans): Address {
-  return parseAddress(`${srs0(dayOf(means.now), "", token, domain, means)}@${domain}`)
+export function srsToken(token: string, domain: string, cameFor: string | null, means: SrsMeans): Address {
+  return parseAddress(`${srs0(dayOf(means.now), cameFor, ["", token], domain, means)}@${domain}`)
 }
 
 /**
@@ -57,22 +67,33 @@ export function readSrs({ localPart, domain }: Address, means: SrsMeans): SrsMea
   const days = Array.from({ length: SRS_DAYS + 1 }, (_, age) => today - age)
   if (!days.some((day) => isEqual(hash, hashOf("srs1", day, [host, rest], domain, means)))) return null
   const sender = addressOr(`SRS0${rest}`, host)
-  return sender && { kind: "sender", sender }
+  return sender && { kind: "forwarder", sender }
 }
 
-function readSrs0([, hash = "", time = "", host = "", local = ""]: readonly string[], domain: string, means: SrsMeans) {
+function readSrs0(match: readonly string[], domain: string, means: SrsMeans): SrsMeaning | null {
+  const [, hash = "", time = "", name = "", host = "", local = ""] = match
   const stated = DIGITS.indexOf(time[0]?.toUpperCase() ?? "") * 32 + DIGITS.indexOf(time[1]?.toUpperCase() ?? "")
   const today = dayOf(means.now)
   const age = (today - stated + 1_024 * 1_024) % 1_024
-  if (age > SRS_DAYS || !isEqual(hash, hashOf("srs0", today - age, [host, local], domain, means))) return null
-  if (host === "") return { kind: "token", token: local.toLowerCase() } as const
+  const parts = [...(name === "" ? [] : [name]), host, local]
+  if (age > SRS_DAYS || !isEqual(hash, hashOf("srs0", today - age, parts, domain, means))) return null
+  const forward = { day: new Date((today - age) * DAY_MS), cameFor: name === "" ? null : name.toLowerCase() }
+  if (host === "") return { ...forward, kind: "token", token: local.toLowerCase() }
   const sender = addressOr(local, host)
-  return sender && ({ kind: "sender", sender } as const)
+  return sender && { ...forward, kind: "sender", sender }
 }
 
-function srs0(day: number, host: string, local: string, domain: string, means: SrsMeans): string {
+/** The hash is of as many parts as there are, so that none can be moved into another. */
+function srs0(
+  day: number,
+  cameFor: string | null,
+  whose: readonly [host: string, local: string],
+  domain: string,
+  means: SrsMeans,
+): string {
   const time = `${DIGITS[(day >> 5) & 31] ?? ""}${DIGITS[day & 31] ?? ""}`
-  return `SRS0=${hashOf("srs0", day, [host, local], domain, means)}=${time}=${host}=${local}`
+  const hash = hashOf("srs0", day, cameFor === null ? whose : [cameFor, ...whose], domain, means)
+  return `SRS0=${hash}=${time}${cameFor?.toUpperCase() ?? ""}=${whose.join("=")}`
 }
 
 /** Over lower case: there are servers that return an address so. */
@@ -102,17 +123,21 @@ function addressOr(localPart: string, domain: string): Address | null {
 }
 
 function dayOf(now: Date): number {
-  return Math.floor(now.getTime() / 86_400_000)
+  return Math.floor(now.getTime() / DAY_MS)
 }
+
+const DAY_MS = 86_400_000
 
 /** A bounce comes within the five days that servers try (RFC 5321 §4.5.4.1), or it is late by something that has gone wrong. */
 export const SRS_DAYS = 21
+/** 30 bits: among a thousand names two are the same in one case of two thousand. */
+export const SRS_NAME_CHARACTERS = 6
 /** 40 bits, eight characters: a guess costs a connection, and whoever guesses much is not heard. */
 const HASH_OCTETS = 5
 /** Of the day modulo 1024; the hash is of the whole number. */
 const DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 const ANY = parseAddress("any@invalid")
-const SRS0 = /^SRS0=([A-Z2-7]{8})=([A-Z2-7]{2})=([^=]*)=(.+)$/is
+const SRS0 = /^SRS0=([A-Z2-7]{8})=([A-Z2-7]{2})([A-Z2-7]{6})?=([^=]*)=(.+)$/is
 const SRS1 = /^SRS1=([A-Z2-7]{8})=([^=]+)=([-+=].+)$/is
 /** As others write them, with any of the three separators. */
 const FORWARDED = /^SRS0([-+=].+)$/is

@@ -1,7 +1,9 @@
+import type { Address } from "../message/address.ts"
 import type { Recipient } from "../message/envelope.ts"
 import type { Job, Outcome } from "../queue/queue.ts"
 import type { SpoolEntry } from "../store/spool.ts"
 import { report } from "./bounce.ts"
+import { takeBack } from "./came-back.ts"
 import { type Gateway, recipientOf } from "./gateway.ts"
 import { storeMeshMail } from "./mesh/store.ts"
 import type { Result } from "./ports.ts"
@@ -17,17 +19,13 @@ import { store } from "./store.ts"
 export async function deliver(job: Job, gateway: Gateway, signal: AbortSignal): Promise<Outcome> {
   await using message = await gateway.open(job.spoolId)
   if (message === null) return gone(job)
-  const recipient = returned(message.entry, recipientOf(message.entry, job), gateway)
-  const resolution = gateway.directory.resolve(recipient.address)
-
+  const named = recipientOf(message.entry, job)
+  const back = returned(message.entry, named, gateway)
+  const recipient = back?.kind === "forwarder" ? silent(back.sender) : named
   const result =
-    message.entry.origin.kind === "mesh"
-      ? await storeMeshMail(message, job, gateway, signal)
-      : resolution.kind === "accounts"
-        ? await store(message, job, recipient, resolution, gateway, signal)
-        : resolution.kind === "foreign"
-          ? await leave(message, job, recipient, gateway, signal)
-          : failed(job.recipient, "5.1.1", "no such mailbox here any more")
+    back?.kind === "sender"
+      ? await takeBack(message, job, back, gateway)
+      : await bring(message, job, recipient, gateway, signal)
 
   const outcome = settle(result, job, message.entry.receivedAt, gateway.now(), gateway.lifetimeMs)
   if (outcome.kind === "failed") await report(message, recipient, outcome.status, gateway)
@@ -46,14 +44,30 @@ export async function deliver(job: Job, gateway: Gateway, signal: AbortSignal): 
   return outcome
 }
 
-function leave(...given: Parameters<typeof relay>): Promise<Result> {
-  return given[0].entry.origin.kind === "forward" ? sendOn(...given) : relay(...given)
+async function bring(...given: Parameters<typeof relay>): Promise<Result> {
+  const [message, job, recipient, gateway, signal] = given
+  const { kind } = message.entry.origin
+  if (kind === "mesh") return storeMeshMail(message, job, gateway, signal)
+  const resolution = gateway.directory.resolve(recipient.address)
+  switch (resolution.kind) {
+    case "accounts":
+      return store(message, job, recipient, resolution, gateway, signal)
+    case "foreign":
+      return kind === "forward" ? sendOn(...given) : relay(...given)
+    case "unknown":
+      return failed(job.recipient, "5.1.1", "no such mailbox here any more")
+    default:
+      return resolution satisfies never
+  }
 }
 
 /** A bounce of what we have forwarded is for whoever had sent it. */
-function returned({ envelope, receivedAt }: SpoolEntry, recipient: Recipient, { returnPaths }: Gateway): Recipient {
-  const original = envelope.sender === null ? returnPaths.original(recipient.address, receivedAt) : null
-  return original === null ? recipient : { address: original, notify: ["NEVER"], originalRecipient: null }
+function returned({ envelope, receivedAt }: SpoolEntry, { address }: Recipient, { returnPaths }: Gateway) {
+  return envelope.sender === null ? returnPaths.original(address, receivedAt) : null
+}
+
+function silent(address: Address): Recipient {
+  return { address, notify: ["NEVER"], originalRecipient: null }
 }
 
 /** RFC 3461 §4.1: NOTIFY=SUCCESS, DELAY. A confirmation that fails must not make the message come twice. */

@@ -11,6 +11,7 @@ import type { KeyFormat, UsableKey } from "../profiles/key.ts"
 import type { Resolution } from "../profiles/resolution.ts"
 import type { Departure } from "../store/departures.ts"
 import type { Forward } from "../store/resolve.ts"
+import type { CameBack } from "../store/return-paths.ts"
 import type { NewEntry, SpoolEntry } from "../store/spool.ts"
 import type { Prepared } from "./prepared.ts"
 import type { AtRest } from "./protect.ts"
@@ -22,6 +23,8 @@ export type Result =
       readonly status: DeliveryStatus
       /** Who has the message now tells the sender of its delivery, where that was asked for. */
       readonly notifies?: true
+      /** It was taken, and nobody gets it. */
+      readonly isDropped?: true
     }
   | {
       readonly kind: "retry"
@@ -162,8 +165,8 @@ export interface Forwarding {
 
 /** In whose name mail is sent on. */
 export interface ReturnPaths {
-  /** The reverse-path of mail by `sender` that leaves for an alias in `domain`, one of ours. */
-  forwarded(sender: Address, domain: string, at: Date): Address
+  /** The reverse-path of mail by `sender` that leaves for `alias`, in a domain of ours. */
+  forwarded(sender: Address, alias: Address, at: Date): Address
   /** Whom a bounce is for that came `at` for such an address of ours; null: it is none. */
-  original(address: Address, at: Date): Address | null
+  original(address: Address, at: Date): CameBack | null
 }

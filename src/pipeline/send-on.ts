@@ -90,9 +90,8 @@ function addressed(
   recipient: Recipient,
   { returnPaths, now }: Gateway,
 ): readonly [SpoolEntry["envelope"], Recipient] {
-  const domain = origin.alias?.domain
-  const sender =
-    envelope.sender && domain !== undefined ? returnPaths.forwarded(envelope.sender, domain, now()) : envelope.sender
+  const { alias } = origin
+  const sender = envelope.sender && alias ? returnPaths.forwarded(envelope.sender, alias, now()) : envelope.sender
   const smtpUtf8 = envelope.smtpUtf8 || (sender !== null && isNonAscii(sender))
   return [
     { ...envelope, sender, smtpUtf8, envelopeId: null, returnContent: null },

@@ -14,7 +14,7 @@ export function deferred(recipient: string, status: string, diagnostic: string):
 }
 
 /** A result that ends well in our own store. */
-export function stored(recipient: string, diagnostic: string): Result {
+export function stored(recipient: string, diagnostic: string): Result & { kind: "done" } {
   return { kind: "done", status: { recipient, action: "delivered", status: "2.0.0", diagnostic } }
 }
 

@@ -18,7 +18,8 @@ export interface Job {
 
 /** What became of an attempt: a value, never a thrown error; retry is an ordinary day. */
 export type Outcome =
-  | { readonly kind: "done"; readonly status: DeliveryStatus }
+  /** `isDropped`: it was taken, and nobody gets it. */
+  | { readonly kind: "done"; readonly status: DeliveryStatus; readonly isDropped?: true }
   | { readonly kind: "retry"; readonly at: Date; readonly status: DeliveryStatus }
   /** The handler has spooled and queued the bounce before it says so. */
   | { readonly kind: "failed"; readonly status: DeliveryStatus }

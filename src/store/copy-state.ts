@@ -24,6 +24,7 @@ const TABLES: readonly Table[] = [
   table("recryption_key", "id, device, account_key, wrapped", "id"),
   table("alias_target", "alias, target, forward", "place"),
   table("return_path", "token, sender, used_at", "token"),
+  table("return_alias", "name, alias, used_at", "name"),
   table("pinned_certificate", "address, format, certificate, added_at", "place"),
   table("upstream_credential", "account, id, key, sealed, set_at, asked_until", "account"),
   table("sts_policy", "domain, id, mode, mx, max_age, fetched_at, used_at", "domain"),

@@ -3,7 +3,15 @@ import { type HmacKey, hmacKey, hmacSha256 } from "../crypto/primitives/hash.ts"
 import { base32Encode } from "../crypto/udf/base32.ts"
 import { GatewayError } from "../errors.ts"
 import { type Address, formatAddress, parseAddress } from "../message/address.ts"
-import { readSrs, SRS_DAYS, type SrsMeaning, type SrsMeans, srsAddress, srsToken } from "../message/srs.ts"
+import {
+  readSrs,
+  SRS_DAYS,
+  SRS_NAME_CHARACTERS,
+  type SrsMeaning,
+  type SrsMeans,
+  srsAddress,
+  srsToken,
+} from "../message/srs.ts"
 import { type State, textIn } from "./database.ts"
 import { secret, secretMade } from "./secrets.ts"
 
@@ -14,6 +22,19 @@ export interface ReturnPathOptions {
   /** The folder of secrets. `srs/key` in it is made with the first alias that leads elsewhere, and shared by all machines. */
   readonly secrets: string
 }
+
+/** Whom a bounce is for. */
+export type CameBack =
+  /** Who had written to `alias` what was sent on, on `day` (UTC), from `domain`. null: which alias it was nobody knows any more. */
+  | {
+      readonly kind: "sender"
+      readonly sender: Address
+      readonly alias: Address | null
+      readonly domain: string
+      readonly day: Date
+    }
+  /** Another forwarder, by an address of his that leads on. */
+  | { readonly kind: "forwarder"; readonly sender: Address }
 
 /** Reverse-paths of mail that is forwarded, and whom a bounce to one is for. */
 export class ReturnPaths {
@@ -26,11 +47,15 @@ export class ReturnPaths {
     this.#options = options
   }
 
-  /** The reverse-path with which mail of `sender` leaves under `domain`, one of ours. A sender in a domain of ours stays. */
-  forwarded(sender: Address, domain: string, at: Date): Address {
+  /** The reverse-path with which mail of `sender` leaves that came for `alias`, in a domain of ours. A sender in a domain of ours stays. */
+  forwarded(sender: Address, alias: Address, at: Date): Address {
     if (this.#options.domains.includes(sender.domain)) return sender
     const means = { key: this.#madeKey(), now: at }
-    return srsAddress(sender, domain, means) ?? srsToken(this.#keep(sender, means), domain, means)
+    const cameFor = this.#keepAlias(alias, means)
+    const { domain } = alias
+    return (
+      srsAddress(sender, domain, cameFor, means) ?? srsToken(this.#keepSender(sender, means), domain, cameFor, means)
+    )
   }
 
   /**
@@ -38,32 +63,37 @@ export class ReturnPaths {
    * @returns null when it is none that was made here within {@link SRS_DAYS} days before
    * @throws GatewayError RETURN_PATHS_KEYLESS when nobody can say: the secret is not where this process looks for it
    */
-  original(address: Address, at: Date): Address | null {
-    const sender = this.#read(address, at)
+  original(address: Address, at: Date): CameBack | null {
+    const found = this.#read(address, at)
     // What came round by a forwarder elsewhere was made here twice.
-    return sender === null ? null : (this.#read(sender, at) ?? sender)
+    return found?.kind === "forwarder" ? (this.#read(found.sender, at) ?? found) : found
   }
 
-  #read(address: Address, at: Date): Address | null {
+  #read(address: Address, at: Date): CameBack | null {
     if (!LOOKS_MADE.test(address.localPart) || !this.#options.domains.includes(address.domain)) return null
     const key = this.#knownKey()
     const meaning = key && readSrs(address, { key, now: at })
-    return meaning && this.#senderOf(meaning)
+    if (meaning === null || meaning.kind === "forwarder") return meaning
+    const sender = this.#senderOf(meaning)
+    return sender && { kind: "sender", sender, alias: this.#aliasOf(meaning), domain: address.domain, day: meaning.day }
   }
 
-  #senderOf(meaning: SrsMeaning): Address | null {
+  #senderOf(meaning: Exclude<SrsMeaning, { readonly kind: "forwarder" }>): Address | null {
     if (meaning.kind === "sender") return meaning.sender
     const row = this.#state.sql.get`SELECT sender FROM return_path WHERE token = ${meaning.token}`
     return row === undefined ? null : parseAddress(textIn(row, "sender"))
   }
 
+  #aliasOf({ cameFor }: { readonly cameFor: string | null }): Address | null {
+    if (cameFor === null) return null
+    const row = this.#state.sql.get`SELECT alias FROM return_alias WHERE name = ${cameFor}`
+    return row === undefined ? null : parseAddress(textIn(row, "alias"))
+  }
+
   /** For a sender that is too long to stand within an address, as many of those are that name a recipient. */
-  #keep(sender: Address, { key, now }: SrsMeans): string {
+  #keepSender(sender: Address, { key, now }: SrsMeans): string {
     const written = formatAddress(sender)
-    const digest = hmacSha256(key)
-      .update(new TextEncoder().encode(`return path ${written}`))
-      .digest()
-    const token = base32Encode(digest).slice(0, TOKEN_CHARACTERS).toLowerCase()
+    const token = nameOf(`return path ${written}`, key, TOKEN_CHARACTERS)
     const atMs = now.getTime()
     const { sql } = this.#state
     const known = sql.get`SELECT token FROM return_path WHERE token = ${token} AND used_at > ${atMs - DAY_MS}`
@@ -75,6 +105,26 @@ export class ReturnPaths {
         ON CONFLICT (token) DO UPDATE SET used_at = excluded.used_at`
     })
     return token
+  }
+
+  /** As its sender wrote it, since what he hears of must be what he knows. @returns its name; null: another alias has it */
+  #keepAlias(alias: Address, { key, now }: SrsMeans): string | null {
+    const written = formatAddress(alias)
+    const name = nameOf(`return alias ${written}`, key, SRS_NAME_CHARACTERS)
+    const atMs = now.getTime()
+    const { sql } = this.#state
+    const holder = () => {
+      const row = sql.get`SELECT alias FROM return_alias WHERE name = ${name} AND used_at > ${atMs - DAY_MS}`
+      return row && textIn(row, "alias")
+    }
+    if (holder() === undefined)
+      this.#state.transaction(() => {
+        sql.run`DELETE FROM return_alias WHERE used_at < ${atMs - KEPT_MS}`
+        sql.run`
+          INSERT INTO return_alias (name, alias, used_at) VALUES (${name}, ${written}, ${atMs})
+          ON CONFLICT (name) DO UPDATE SET used_at = excluded.used_at WHERE return_alias.alias = excluded.alias`
+      })
+    return holder() === written ? name : null
   }
 
   #madeKey(): HmacKey {
@@ -94,6 +144,11 @@ export class ReturnPaths {
       )
     return this.#key
   }
+}
+
+function nameOf(what: string, key: HmacKey, characters: number): string {
+  const digest = hmacSha256(key).update(new TextEncoder().encode(what)).digest()
+  return base32Encode(digest).slice(0, characters).toLowerCase()
 }
 
 /** The secret by which we know reverse-paths of what we have forwarded; made where there is none. */

@@ -180,6 +180,10 @@ export const STATE_MIGRATIONS = [
   CREATE TABLE return_path (token TEXT PRIMARY KEY, sender TEXT NOT NULL, used_at INTEGER NOT NULL) STRICT, WITHOUT ROWID;
   CREATE INDEX return_path_age ON return_path (used_at);
   `,
+  `
+  CREATE TABLE return_alias (name TEXT PRIMARY KEY, alias TEXT NOT NULL, used_at INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+  CREATE INDEX return_alias_age ON return_alias (used_at);
+  `,
 ]
 
 /** Where the state is: what the configuration says of it. */

@@ -8,7 +8,8 @@ import { type MessageQueue, spoolOnce } from "./spool-once.ts"
 export function work(core: Core, queue: Queue, attempt: Handler, signal: AbortSignal): Promise<void> {
   const counted: Handler = async (job, ending) => {
     const outcome = await attempt(job, ending)
-    core.counters.add("postern_deliveries_total", { outcome: outcome.kind })
+    const word = outcome.kind === "done" && outcome.isDropped ? "dropped" : outcome.kind
+    core.counters.add("postern_deliveries_total", { outcome: word })
     return outcome
   }
   return queue.work(counted, { concurrency: core.config.limits.deliveries, signal })

@@ -118,6 +118,7 @@ describe.skipIf(!postgresPossible)("store copy", () => {
     ).toEqual(["zoe@example.test", ALICE])
     peopleOf(state).addAlias("more@example.test", [ALICE, "bob@else.test"], true)
     state.sql.run`INSERT INTO return_path (token, sender, used_at) VALUES ('abc', 'x@else.test', 5)`
+    state.sql.run`INSERT INTO return_alias (name, alias, used_at) VALUES ('abcdef', 'sales@example.test', 6)`
     state.close()
 
     writeFileSync(folder.file("elsewhere.toml"), `domains = ["example.test"]\ndata = "other"\nsecrets = "secrets"\n`)
@@ -133,6 +134,7 @@ describe.skipIf(!postgresPossible)("store copy", () => {
       forward: "clear",
     })
     expect(again.sql.get`SELECT * FROM return_path`).toEqual({ token: "abc", sender: "x@else.test", used_at: 5 })
+    expect(again.sql.get`SELECT alias, used_at FROM return_alias`).toEqual({ alias: "sales@example.test", used_at: 6 })
     again.close()
   })
 

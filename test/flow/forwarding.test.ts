@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest"
 import { ARC_VERIFIERS } from "../harness/arc-verifiers.ts"
 import { DKIM_VERIFIERS } from "../harness/dkim-verifiers.ts"
 import { DnsServer } from "../harness/dns-server.ts"
+import { foreignReport } from "../harness/foreign-report.ts"
 import { eventually, Instance } from "../harness/instance.ts"
 import { mustRun, peer, run, type TemporaryFolder, temporaryFolder } from "../harness/peers.ts"
 import { openSmtpSink, type SmtpSink } from "../harness/smtp-sink.ts"
@@ -118,12 +119,12 @@ async function pass(octets: Buffer): Promise<void> {
 }
 
 describe("in clear, where the alias allows it", () => {
-  test("the author's signature holds, our seal says what was found, and a bounce finds its way back", async () => {
+  test("the author's signature holds, our seal says what was found, and a bounce becomes one of ours to its sender", async () => {
     const sent = await signed(message("clear-1"))
     expect(await send("clear@example.test", sent)).toMatch(/^250 /)
     const { octets, sender, recipients } = await forwarded("clear-1")
     expect(recipients).toEqual(["bob@else.test"])
-    expect(sender).toMatch(/^SRS0=[A-Z2-7]{8}=[A-Z2-7]{2}=author\.test=carol@example\.test$/)
+    expect(sender).toMatch(/^SRS0=[A-Z2-7]{8}=[A-Z2-7]{8}=author\.test=carol@example\.test$/)
     const text = octets.toString("latin1")
     expect(text).toMatch(/^ARC-Seal: i=1; a=rsa-sha256; cv=none; d=example\.test;/)
     expect(text).toMatch(/^ARC-Authentication-Results: i=1; example\.test;[\s\S]*dkim=pass[\s\S]*dmarc=pass/m)
@@ -133,12 +134,49 @@ describe("in clear, where the alias allows it", () => {
     for (const { there, verify, name } of DKIM_VERIFIERS)
       if (there) expect((await verify([octets], dns.zone))[0], name).toEqual(["pass"])
 
-    const bounce = "From: <>\r\nSubject: undeliverable\r\n\r\nclear-1 came back\r\n"
-    expect(await send(sender, bounce, "")).toMatch(/^250 /)
-    const returned = await forwarded("clear-1 came back")
-    expect([returned.sender, returned.recipients]).toEqual(["", [CAROL]])
-    expect(await send(sender.toLowerCase(), bounce.replace("clear-1", "lower"), "")).toMatch(/^250 /)
-    expect((await forwarded("lower came back")).recipients).toEqual([CAROL])
+    expect(await send(sender, foreignReport({ status: "5.2.2" }), "")).toMatch(/^250 /)
+    const told = await forwarded("Status: 5.2.2")
+    expect([told.sender, told.recipients]).toEqual(["", [CAROL]])
+    expect(told.octets.toString()).toContain("Final-Recipient: rfc822; clear@example.test\r\nAction: failed\r\n")
+    expect(told.octets.toString()).not.toMatch(/else\.test|canary/)
+    expect(await send(sender.toLowerCase(), foreignReport({ status: "5.2.3" }), "")).toMatch(/^250 /)
+    expect((await forwarded("Status: 5.2.3")).recipients).toEqual([CAROL])
+  })
+
+  test("what comes back and is no failure ends here, on the record", async () => {
+    await send("clear@example.test", await signed(message("away-1")))
+    const { sender } = await forwarded("away-1")
+    const before = hop.messages.length
+    const away = `From: bob@else.test\r\nSubject: canary\r\nAuto-Submitted: auto-replied\r\n\r\ncanary\r\n`
+    for (const [text, because] of [
+      [away, "it is no report of a delivery (RFC 3464)"],
+      [foreignReport({ action: "delayed", status: "4.4.1" }), "it says delayed, and not failed"],
+    ] as const) {
+      const [id = ""] = /[0-9a-z]{25}/.exec(await send(sender, text, "")) ?? []
+      const [end] = await eventually("its end", async () => {
+        const { audit } = JSON.parse(await gateway.must("queue", "show", id, "--json")) as {
+          audit: { outcome: string }[]
+        }
+        return audit.some(({ outcome }) => outcome === "done") ? audit.slice(-1) : null
+      })
+      expect(end).toMatchObject({ status: { diagnostic: `not passed on: ${because}` } })
+      expect(gateway.log).toContain(`"because":"${because}"`)
+    }
+    expect(gateway.log).toMatch(/"event":"mail\.not-passed-on"/)
+    const metrics = await (await fetch(`http://127.0.0.1:${gateway.port + 6}/metrics`)).text()
+    expect(metrics).toContain('postern_deliveries_total{outcome="dropped"} 2')
+    expect(hop.messages.length).toBe(before)
+  })
+
+  test("what comes back for another forwarder goes on to him as it came", async () => {
+    const there = "SRS0=abcd=T7=first.test=carol@free.test"
+    await send("clear@example.test", message("again-1", "carol@free.test"), there)
+    const { sender } = await forwarded("again-1")
+    expect(sender).toMatch(/^SRS1=[A-Z2-7]{8}=free\.test==abcd=T7=first\.test=carol@example\.test$/)
+    expect(await send(sender, foreignReport({ status: "5.2.4" }), "")).toMatch(/^250 /)
+    const { octets, recipients } = await forwarded("Status: 5.2.4")
+    expect(recipients).toEqual([there])
+    expect(octets.toString("latin1")).toContain(foreignReport({ status: "5.2.4" }))
   })
 
   test.skipIf(!peer("swaks"))("what swaks sends, too", async () => {
@@ -172,11 +210,13 @@ describe("in clear, where the alias allows it", () => {
     const long = `${"bounces+0123456789-".repeat(3)}x@free.test`
     await send("second@second.test", message("long-1", "news@free.test"), long)
     const { sender, octets } = await forwarded("long-1")
-    expect(sender).toMatch(/^SRS0=[A-Z2-7]{8}=[A-Z2-7]{2}==[a-z2-7]{24}@second\.test$/)
+    expect(sender).toMatch(/^SRS0=[A-Z2-7]{8}=[A-Z2-7]{8}==[a-z2-7]{24}@second\.test$/)
     expect(octets.toString("latin1")).not.toContain("ARC-Seal")
     expect(gateway.log).toMatch(/"event":"mail.not-sealed".*second\.test has no DKIM key/)
-    expect(await send(sender, "Subject: y\r\n\r\nlong-1 came back\r\n", "")).toMatch(/^250 /)
-    expect((await forwarded("long-1 came back")).recipients).toEqual([long])
+    expect(await send(sender, foreignReport({ status: "5.2.5" }), "")).toMatch(/^250 /)
+    const told = await forwarded("Status: 5.2.5")
+    expect(told.recipients).toEqual([long])
+    expect(told.octets.toString()).toContain("Final-Recipient: rfc822; second@second.test")
   })
 
   test("mail of our people leaves in their name, signed by our domain", async () => {

@@ -10,8 +10,8 @@ const DAY_MS = 86_400_000
 
 const later = (days: number) => ({ key: KEY, now: new Date(NOW.getTime() + days * DAY_MS) })
 
-function made(sender: string, domain = "example.test"): Address {
-  const address = srsAddress(parseAddress(sender), domain, MEANS)
+function made(sender: string, cameFor: string | null = null): Address {
+  const address = srsAddress(parseAddress(sender), "example.test", cameFor, MEANS)
   if (address === null) throw new Error(`${sender}: no room`)
   return address
 }
@@ -19,7 +19,7 @@ function made(sender: string, domain = "example.test"): Address {
 function read(text: string | Address, means = MEANS): string | null {
   const meaning = readSrs(typeof text === "string" ? parseAddress(text) : text, means)
   if (meaning === null) return null
-  return meaning.kind === "sender" ? formatAddress(meaning.sender) : `token ${meaning.token}`
+  return meaning.kind === "token" ? `token ${meaning.token}` : formatAddress(meaning.sender)
 }
 
 describe("an address of another domain", () => {
@@ -50,10 +50,46 @@ describe("an address of another domain", () => {
   })
 
   test("that is too long to stand within one has none", () => {
-    expect(srsAddress(parseAddress(`${"x".repeat(60)}@else.test`), "example.test", MEANS)).toBeNull()
-    const token = srsToken("abcdef", "example.test", MEANS)
+    expect(srsAddress(parseAddress(`${"x".repeat(60)}@else.test`), "example.test", null, MEANS)).toBeNull()
+    const token = srsToken("abcdef", "example.test", null, MEANS)
     expect(read(token)).toBe("token abcdef")
     expect(read(formatAddress(token).toUpperCase())).toBe("token abcdef")
+  })
+})
+
+describe("what it had come for", () => {
+  test("stands in it by its name, with the day; none does in one of before, and none is taken from one for another", () => {
+    const named = made("Carol@else.test", "abcdef")
+    expect(formatAddress(named)).toMatch(/^SRS0=[A-Z2-7]{8}=[A-Z2-7]{2}ABCDEF=else\.test=Carol@example\.test$/)
+    const day = new Date("2026-11-27T00:00:00Z")
+    for (const address of [named, parseAddress(formatAddress(named).toLowerCase())])
+      expect(readSrs(address, later(21))).toMatchObject({ kind: "sender", cameFor: "abcdef", day })
+    expect(readSrs(srsToken("kept", "example.test", "abcdef", MEANS), MEANS)).toMatchObject({ cameFor: "abcdef" })
+    expect(readSrs(made("Carol@else.test"), MEANS)).toMatchObject({ cameFor: null, day })
+    const text = formatAddress(named)
+    for (const altered of [
+      text.replace("ABCDEF", ""),
+      text.replace("ABCDEF", "ABCDEG"),
+      text.replace("ABCDEF", "=ABCDEF"),
+    ])
+      expect(read(altered), altered).toBeNull()
+  })
+
+  test("takes no room of 64 octets from an address without it", () => {
+    const fits = `${"x".repeat(64 - "SRS0=HHHHHHHH=TT=else.test=".length)}@else.test`
+    expect(made(fits).localPart).toHaveLength(64)
+    expect(srsAddress(parseAddress(fits), "example.test", "abcdef", MEANS)).toBeNull()
+    expect(srsToken("a".repeat(40), "example.test", "abcdef", MEANS).localPart).toHaveLength(64)
+  })
+
+  // Made by the version before there were names.
+  test.each([
+    ["SRS0=QDSCZBBV=JQ=else.test=carol@example.test", "carol@else.test"],
+    ["SRS0=JL5SRFLI=JQ==abcdef@example.test", "token abcdef"],
+    ["SRS1=C47RE44G=second.test==abcd=T7=first.test=carol@example.test", "SRS0=abcd=T7=first.test=carol@second.test"],
+  ])("is not known of %s, which is known all the same", (address, whose) => {
+    expect(read(address)).toBe(whose)
+    expect(readSrs(parseAddress(address), MEANS)).not.toHaveProperty("cameFor", expect.any(String))
   })
 })
 

@@ -17,6 +17,7 @@ import type { UsableKey } from "../../src/profiles/key.ts"
 import type { Resolution } from "../../src/profiles/resolution.ts"
 import { jobFor, type Outcome } from "../../src/queue/queue.ts"
 import type { NewEntry, SpoolEntry } from "../../src/store/spool.ts"
+import { foreignReport } from "../harness/foreign-report.ts"
 import { UNKNOWN } from "../profiles/unknown.ts"
 
 const AT = new Date("2026-11-27T10:00:00Z")
@@ -59,6 +60,7 @@ interface Given {
   readonly refused?: boolean
   readonly signs?: "us" | "nobody" | "broken"
   readonly notify?: Recipient["notify"]
+  readonly requireTls?: true
 }
 
 interface Seen {
@@ -67,7 +69,9 @@ interface Seen {
   readonly verified: boolean
   readonly envelope: Envelope | null
   readonly to: Recipient | null
-  readonly reports: readonly { readonly to: string; readonly text: string }[]
+  readonly reports: readonly { readonly to: string; readonly text: string; readonly requireTls?: true }[]
+  /** Events of the log. */
+  readonly warned: readonly string[]
   readonly spooled: readonly { readonly id: string; readonly entry: NewEntry; readonly octets: string }[]
   readonly stored: readonly string[]
 }
@@ -87,6 +91,7 @@ async function delivered(to: Address, origin: SpoolEntry["origin"], given: Given
         smtpUtf8: false,
         envelopeId: "id-1",
         returnContent: "HDRS",
+        ...(given.requireTls ? { requireTls: true } : {}),
       },
       origin,
       received: "Received: by us\r\n",
@@ -107,7 +112,8 @@ async function delivered(to: Address, origin: SpoolEntry["origin"], given: Given
     envelope: null as Envelope | null,
     to: null as Recipient | null,
   }
-  const reports: { to: string; text: string }[] = []
+  const reports: { to: string; text: string; requireTls?: true }[] = []
+  const warned: string[] = []
   const spooled: { id: string; entry: NewEntry; octets: string }[] = []
   const stored: string[] = []
   const done = { kind: "done", status: { recipient: "x", action: "relayed", status: "2.0.0", diagnostic: "" } } as const
@@ -156,8 +162,9 @@ async function delivered(to: Address, origin: SpoolEntry["origin"], given: Given
     standIns: { find: () => ({ kind: "none" }) },
     signingIdentities: { of: () => ({ kind: "none", because: "no key" }) },
     reports: {
-      async submit(report) {
-        reports.push({ to: formatAddress(report.to), text: Buffer.from(report.octets).toString() })
+      async submit({ to: whom, octets: text, requireTls }) {
+        const tls = requireTls ? { requireTls } : {}
+        reports.push({ to: formatAddress(whom), text: Buffer.from(text).toString(), ...tls })
       },
     },
     forwarding: {
@@ -166,10 +173,12 @@ async function delivered(to: Address, origin: SpoolEntry["origin"], given: Given
       },
     },
     returnPaths: {
-      forwarded: (address, domain, at) => srsAddress(address, domain, { ...SRS, now: at }) ?? address,
+      forwarded: (address, { domain }, at) => srsAddress(address, domain, "abcdef", { ...SRS, now: at }) ?? address,
       original: (address, at) => {
         const meaning = readSrs(address, { ...SRS, now: at })
-        return meaning?.kind === "sender" ? meaning.sender : null
+        if (meaning === null || meaning.kind === "token") return null
+        if (meaning.kind === "forwarder") return meaning
+        return { ...meaning, alias: meaning.cameFor === null ? null : ALIAS, domain: address.domain }
       },
     },
     domains: ["one.test"],
@@ -179,7 +188,7 @@ async function delivered(to: Address, origin: SpoolEntry["origin"], given: Given
     lifetimeMs: 86_400e3,
     delayWarningMs: 0,
     now: () => AT,
-    log: silentLog(),
+    log: { ...silentLog(), warn: (event) => warned.push(event) },
   }
   const outcome = await deliver(
     jobFor("0123456789", formatAddress(to).toLowerCase(), AT),
@@ -192,6 +201,7 @@ async function delivered(to: Address, origin: SpoolEntry["origin"], given: Given
     reports: reports.filter(({ to: whom }) => whom !== "postmaster@one.test"),
     spooled,
     stored,
+    warned,
   }
 }
 
@@ -402,24 +412,93 @@ describe("a message for an alias that leads elsewhere", () => {
   })
 })
 
-describe("a bounce of what was sent on", () => {
-  const address = srsAddress(parseAddress("C@author.test"), "one.test", SRS) ?? ALIAS
-  const unknown: Standing = { kind: "unknown" }
-  const resolve = (given: Given) => delivered(address, MX, { sender: null, ...given })
+describe("what comes back of what was sent on", () => {
+  const made = (sender: string, name: string | null) => srsAddress(parseAddress(sender), "one.test", name, SRS) ?? ALIAS
+  const address = made("C@author.test", "abcdef")
+  const cameBack = (given: Given, to = address) => delivered(to, MX, { sender: null, ...given })
 
-  test("goes to its sender, as a bounce, sealed by the domain that it came for", async () => {
-    const { sent, envelope, to } = await resolve({ standing: { kind: "foreign" } })
+  test("and says that it failed: its sender hears of the alias, in our words, with the status", async () => {
+    const { outcome, sent, reports } = await cameBack({ message: foreignReport() })
+    expect(outcome).toMatchObject({ kind: "done", status: { action: "delivered" } })
+    expect(outcome).not.toHaveProperty("isDropped")
+    expect([sent, reports.map(({ to }) => to)]).toEqual([null, ["C@author.test"]])
+    const [{ text } = { text: "" }] = reports
+    expect(text).toContain(
+      "Reporting-MTA: dns; mail.one.test\r\n\r\nFinal-Recipient: rfc822; sales@one.test\r\nAction: failed\r\nStatus: 5.1.1\r\n" +
+        "Diagnostic-Code: x-postern; it was forwarded on 2026-11-27 (UTC), and returned later\r\n",
+    )
+    expect(text).not.toMatch(/else\.test|canary|rfc822-headers/i)
+  })
+
+  test("again is reported by the same octets", async () => {
+    const [first, again] = [await cameBack({ message: foreignReport() }), await cameBack({ message: foreignReport() })]
+    expect(again.reports).toEqual(first.reports)
+  })
+
+  test("to an address of before, which tells no alias: its sender hears of the domain", async () => {
+    const { reports } = await cameBack({ message: foreignReport() }, made("C@author.test", null))
+    expect(reports).toHaveLength(1)
+    expect(reports[0]?.text).toContain(
+      "Final-Recipient: rfc822; postmaster@one.test\r\nAction: failed\r\nStatus: 5.1.1",
+    )
+    expect(reports[0]?.text).toContain("for an address at one.test, which is not known any more")
+    expect(reports[0]?.text).not.toMatch(/else\.test|sales|canary/i)
+  })
+
+  test.each([
+    ["5.1.1 (canary)", "5.1.1"],
+    ["4.4.7", "4.4.7"],
+    ["2.1.5", "5.0.0"],
+    ["5.1.1000", "5.0.0"],
+    ["5.1.1 b@else.test", "5.0.0"],
+    ["canary", "5.0.0"],
+  ])("with the status %s is told as %s", async (status, told) => {
+    const { reports } = await cameBack({ message: foreignReport({ status }) })
+    expect(/^Status: (.*)$/m.exec(reports[0]?.text ?? "")?.[1]).toBe(told)
+    expect(reports[0]?.text).not.toMatch(/else\.test|canary/)
+  })
+
+  test("with REQUIRETLS is told with it", async () => {
+    const { reports } = await cameBack({ message: foreignReport(), requireTls: true })
+    expect(reports.map(({ requireTls }) => requireTls)).toEqual([true])
+  })
+
+  test.each([
+    ["a delay", foreignReport({ action: "delayed", status: "4.4.1" }), /says delayed/],
+    ["a delivery", foreignReport({ action: "delivered", status: "2.0.0" }), /says delivered/],
+    ["a relay", foreignReport({ action: "relayed", status: "2.0.0" }), /says relayed/],
+    ["an answer that somebody is away", CLEAR, /no report of a delivery/],
+    ["a report that somebody has read it", foreignReport().replaceAll("delivery-status", "disposition"), /no report/],
+    ["no message at all", "\0", /no report/],
+  ])("and is %s: nobody hears of it, and the record says why", async (_what, message, because) => {
+    const { outcome, sent, reports, warned } = await cameBack({ message })
+    expect(outcome).toMatchObject({
+      kind: "done",
+      isDropped: true,
+      status: { diagnostic: expect.stringMatching(because) },
+    })
+    expect([sent, reports]).toEqual([null, []])
+    expect(warned).toEqual(["mail.not-passed-on"])
+  })
+
+  test("of another forwarder's goes on to him as it came, sealed by the domain that it came for", async () => {
+    const there = "SRS0=abcd=T7=first.test=carol@second.test"
+    const standing: Standing = { kind: "foreign" }
+    const { sent, envelope, to, reports } = await cameBack({ standing }, made(there, "abcdef"))
     expect(envelope?.sender).toBeNull()
-    expect(to && formatAddress(to.address)).toBe("C@author.test")
+    expect(to && formatAddress(to.address)).toBe(there)
     expect(to).toMatchObject({ notify: ["NEVER"], originalRecipient: null })
     expect(sent).toMatch(/^ARC-Seal: i=1; .* d=one\.test;/)
     expect(sent).toContain(BODY)
+    expect(reports).toEqual([])
   })
 
   test("that has a sender, or an address that is none of ours, goes nowhere, and is told to nobody", async () => {
-    const named = await resolve({ sender: "x@else.test", standing: unknown })
+    const standing: Standing = { kind: "unknown" }
+    const named = await cameBack({ sender: "x@else.test", standing, message: foreignReport() })
     expect([named.outcome.kind, named.sent]).toEqual(["failed", null])
-    const old = await resolve({ standing: unknown, entry: { receivedAt: new Date(AT.getTime() + 22 * 86_400e3) } })
+    const late = { receivedAt: new Date(AT.getTime() + 22 * 86_400e3) }
+    const old = await cameBack({ standing, entry: late, message: foreignReport() })
     expect([old.outcome.kind, old.sent, old.reports]).toEqual(["failed", null, []])
   })
 })

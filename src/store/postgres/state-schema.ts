@@ -181,4 +181,8 @@ export const POSTGRES_STATE_MIGRATIONS = [
   CREATE TABLE return_path (token TEXT COLLATE "C" PRIMARY KEY, sender TEXT NOT NULL, used_at BIGINT NOT NULL);
   CREATE INDEX return_path_age ON return_path (used_at);
   `,
+  `
+  CREATE TABLE return_alias (name TEXT COLLATE "C" PRIMARY KEY, alias TEXT NOT NULL, used_at BIGINT NOT NULL);
+  CREATE INDEX return_alias_age ON return_alias (used_at);
+  `,
 ]

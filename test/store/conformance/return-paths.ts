@@ -30,11 +30,15 @@ export function returnPathsConformance(driver: StateDriver): void {
 
   const now = () => new Date(Date.UTC(2026, 10, 27, 10) + days * DAY_MS)
 
-  const forwarded = (sender: string, domain = "example.test", on = paths()) =>
-    formatAddress(on.forwarded(parseAddress(sender), domain, now()))
+  const forwarded = (sender: string, alias = "sales@example.test", on = paths()) =>
+    formatAddress(on.forwarded(parseAddress(sender), parseAddress(alias), now()))
   const original = (address: string, on = paths()) => {
     const found = on.original(parseAddress(address), now())
-    return found && formatAddress(found)
+    return found && formatAddress(found.sender)
+  }
+  const aliasOf = (address: string) => {
+    const found = paths().original(parseAddress(address), now())
+    return found?.kind === "sender" ? found.alias && formatAddress(found.alias) : "not ours"
   }
   const LONG = `${"bounces+0123456789-".repeat(3)}x@mail.else.test`
 
@@ -42,7 +46,7 @@ export function returnPathsConformance(driver: StateDriver): void {
     test.each([
       ["of a domain of ours stays", "a@other.test", /^a@other\.test$/],
       ["of another is in the domain of the alias", "Carol@else.test", /^SRS0=.*=else\.test=Carol@example\.test$/],
-      ["that is too long is kept", LONG, /^SRS0=[A-Z2-7]{8}=[A-Z2-7]{2}==[a-z2-7]{24}@example\.test$/],
+      ["that is too long is kept", LONG, /^SRS0=[A-Z2-7]{8}=[A-Z2-7]{8}==[a-z2-7]{24}@example\.test$/],
     ])("%s", (_, sender, form) => {
       const made = forwarded(sender)
       expect(made).toMatch(form)
@@ -83,11 +87,57 @@ export function returnPathsConformance(driver: StateDriver): void {
     })
 
     test("that came round by another forwarder leads to its sender", () => {
-      const first = paths().forwarded(parseAddress("carol@else.test"), "example.test", now())
+      const first = parseAddress(forwarded("carol@else.test"))
       const there = `SRS1=xyz=example.test==${first.localPart.slice(5)}@third.test`
-      const again = forwarded(there, "other.test")
+      const again = forwarded(there, "second@other.test")
       expect(again).toMatch(/^SRS1=[A-Z2-7]{8}=example\.test==/)
       expect(original(again)).toBe("carol@else.test")
+      expect(aliasOf(again)).toBe("sales@example.test")
+    })
+
+    test("of another forwarder's leads to him", () => {
+      const made = forwarded("SRS0=abcd=T7=first.test=carol@third.test")
+      expect(made).toMatch(/^SRS1=/)
+      expect([original(made), aliasOf(made)]).toEqual(["SRS0=abcd=T7=first.test=carol@third.test", "not ours"])
+    })
+
+    test("tells the alias as its sender wrote it, the day and the domain", () => {
+      for (const sender of ["carol@else.test", LONG])
+        for (const alias of ["Sales@example.test", "sales+x@example.test", "info@other.test"]) {
+          days = 0
+          const made = forwarded(sender, alias)
+          days = 21
+          expect(aliasOf(made)).toBe(alias)
+          expect(aliasOf(made.toLowerCase())).toBe(alias)
+          const found = paths().original(parseAddress(made), now())
+          expect(found).toMatchObject({ domain: alias.split("@")[1], day: new Date("2026-11-27T00:00:00Z") })
+        }
+    })
+
+    test("whose alias nobody knows any more leads to its sender, and so does one of an alias whose name another has", () => {
+      const made = forwarded("carol@else.test")
+      const { sql } = opened.state
+      sql.run`UPDATE return_alias SET alias = 'other@example.test'`
+      const nameless = forwarded("carol@else.test")
+      expect(nameless).toMatch(/^SRS0=[A-Z2-7]{8}=[A-Z2-7]{2}=else/)
+      expect([original(nameless), aliasOf(nameless)]).toEqual(["carol@else.test", null])
+      days = 2
+      expect(aliasOf(forwarded("carol@else.test"))).toBeNull()
+      sql.run`DELETE FROM return_alias`
+      expect([original(made), aliasOf(made)]).toEqual(["carol@else.test", null])
+    })
+
+    test("has its alias kept for as long as a bounce may come, and not for ever", () => {
+      const rows = () => numberIn(opened.state.sql.get`SELECT count(*) AS n FROM return_alias`, "n")
+      const made = forwarded("carol@else.test")
+      forwarded("dave@else.test")
+      expect(rows()).toBe(1)
+      days = 20
+      forwarded("carol@else.test", "info@example.test")
+      expect([aliasOf(made), rows()]).toEqual(["sales@example.test", 2])
+      days = 40
+      forwarded("carol@else.test", "third@example.test")
+      expect(rows()).toBe(2)
     })
 
     test("that is kept goes when nobody can use it any more", () => {
