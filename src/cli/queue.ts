@@ -38,6 +38,8 @@ export function registerQueue(program: Command, shell: Shell): void {
       .option("--json", "one JSON value on stdout")
       .action((id: string, _options: unknown, invoked: Command) => administer(act, id, optionsOf(invoked)))
     if (act === "hold") command.option("--reason <text>", "what the list tells", "held by an administrator")
+    if (act === "release")
+      command.option("--anyway", "what an alias sends on, in spite of suspicion or of an author nobody vouches for")
   }
   queue
     .command("stats")
@@ -75,15 +77,22 @@ async function show(id: string, options: CommonOptions): Promise<void> {
   for (const row of audit) print(auditLine(row))
 }
 
-async function administer(act: Act, id: string, options: CommonOptions & { readonly reason?: string }): Promise<void> {
+/** Options of single acts. */
+interface ActOptions extends CommonOptions {
+  readonly reason?: string
+  readonly anyway?: true
+}
+
+async function administer(act: Act, id: string, options: ActOptions): Promise<void> {
   await using open = await openQueue(configOf(options))
   const { queue } = open
   const { jobs } = await known(queue, id)
-  const met = jobs.filter((job) => concerns(act, job))
+  const met = jobs.filter((job) => concerns(act, job) && (!options.anyway || job.state === "held"))
   if (met.length === 0) throw new GatewayError("JOB_STATE", `queue ${act} ${id}: ${whyNot(act, jobs)}`)
+  if (options.anyway) await refuseOthers(id, met, open)
   // Job by job: a message that has jobs of both kinds is asked for those that the act is about.
   const done = new Map<string, number>()
-  for (const job of met) done.set(job.id, await perform(queue, act, job.id, options.reason ?? ""))
+  for (const job of met) done.set(job.id, await perform(queue, act, job.id, options))
   const { jobs: left } = await queue.show(id)
   const states = met.map(({ id: job, recipient }) => {
     const state = left.find((candidate) => candidate.id === job)?.state
@@ -97,14 +106,29 @@ async function administer(act: Act, id: string, options: CommonOptions & { reado
   for (const { id: job, recipient, state } of states) print(`${job} to ${recipient}: ${outcome(act, state)}`)
 }
 
-function perform(queue: QueueAdministration, act: Act, id: string, reason: string): Promise<number> {
+/** Whose spool keys are not here cannot be told what it is; it is tried, and held again where there is no such doubt. */
+async function refuseOthers(id: string, met: readonly QueuedJob[], open: OpenQueue): Promise<void> {
+  const entry = await open.entry(met[0]?.spoolId ?? id)
+  if (entry === null || entry.origin.kind === "forward") return
+  throw new GatewayError(
+    "JOB_STATE",
+    `queue release ${id}: --anyway is for what an alias sends on; without it, this is tried again`,
+  )
+}
+
+function perform(
+  queue: QueueAdministration,
+  act: Act,
+  id: string,
+  { reason = "", anyway }: ActOptions,
+): Promise<number> {
   switch (act) {
     case "retry":
       return queue.retry(id)
     case "hold":
       return queue.hold(id, reason)
     case "release":
-      return queue.release(id)
+      return queue.release(id, anyway)
     case "drop":
       return queue.drop(id)
     default:
@@ -175,6 +199,8 @@ interface JobView {
   readonly dueAt: string | null
   readonly lastStatus: QueuedJob["lastStatus"]
   readonly holdReason: string | null
+  /** Released by an administrator with `--anyway`. */
+  readonly anyway: boolean
 }
 
 async function jobViews(jobs: readonly QueuedJob[], open: OpenQueue): Promise<JobView[]> {
@@ -197,6 +223,7 @@ function jobView(job: QueuedJob, entry: SpoolEntry | null): JobView {
     dueAt: job.dueAt?.toISOString() ?? null,
     lastStatus: job.lastStatus,
     holdReason: job.holdReason,
+    anyway: job.anyway ?? false,
   }
 }
 
@@ -207,6 +234,7 @@ function jobLines(view: JobView, nowMs: number): string[] {
   const next = view.dueAt === null ? "" : `, next ${inTime(Date.parse(view.dueAt) - nowMs)}`
   return [
     `${view.id}  ${view.state}  ${view.sender ?? "?"} -> ${view.recipient}  ${age}${size}, ${attempts}${next}`,
+    ...(view.anyway ? ["    released by an administrator, anyway"] : []),
     ...(view.holdReason === null ? [] : [`    held: ${view.holdReason}`]),
     ...(view.lastStatus === null ? [] : [`    last: ${view.lastStatus.status} ${view.lastStatus.diagnostic}`]),
   ]

@@ -86,8 +86,8 @@ export class EmbeddedQueue implements WorkQueue {
     return this.#administer(id, (job, now) => this.#jobs.hold(job, reason, now))
   }
 
-  release(id: string): Promise<number> {
-    return this.#administer(id, (job, now) => this.#jobs.release(job, now))
+  release(id: string, anyway = false): Promise<number> {
+    return this.#administer(id, (job, now) => this.#jobs.release(job, anyway, now))
   }
 
   retry(id: string): Promise<number> {

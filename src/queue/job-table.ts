@@ -3,7 +3,15 @@ import { type Database, dateIn, numberIn, optionalTextIn, type Row, textIn } fro
 import { lifeOf } from "../store/process.ts"
 import { AuditTable, statusIn } from "./audit-table.ts"
 import { LONGEST_WAIT_MS } from "./backoff.ts"
-import type { AuditRow, Counts, FinalOutcome, Job, Outcome, QueuedJob } from "./queue.ts"
+import {
+  type AuditRow,
+  type Counts,
+  type FinalOutcome,
+  inSpiteOf,
+  type Job,
+  type Outcome,
+  type QueuedJob,
+} from "./queue.ts"
 import { rankOf, STANDS_BEHIND_MS } from "./rank.ts"
 import type { Settlement } from "./work-loop.ts"
 
@@ -42,6 +50,7 @@ export const QUEUE_MIGRATIONS = [
   UPDATE job SET rank = due_at;
   CREATE INDEX job_rank ON job (rank) WHERE state = 'waiting';
   `,
+  "ALTER TABLE job ADD COLUMN anyway INTEGER NOT NULL DEFAULT 0",
 ]
 
 /** The queue's SQL. All methods are synchronous; those that write run in the caller's transaction. */
@@ -77,7 +86,7 @@ export class JobTable {
   /** Leases up to `limit` due jobs, those of the lowest rank first. */
   claim(owner: string, now: Date, untilMs: number, limit: number): Job[] {
     const rows = this.#database.sql.all`
-      SELECT id, spool_id, recipient, attempts, queued_at FROM job
+      SELECT id, spool_id, recipient, attempts, queued_at, anyway FROM job
       WHERE state = 'waiting' AND rank <= ${now.getTime() + STANDS_BEHIND_MS} AND due_at <= ${now.getTime()}
       ORDER BY rank, place LIMIT ${limit}`
     for (const row of rows) {
@@ -199,10 +208,11 @@ export class JobTable {
     else this.#hold(job, reason, job.lastStatus, now)
   }
 
-  release(job: QueuedJob, now: Date): void {
+  release(job: QueuedJob, anyway: boolean, now: Date): void {
     if (job.state === "held") {
+      if (anyway) this.#database.sql.run`UPDATE job SET anyway = 1 WHERE id = ${job.id}`
       this.#wait(job, 0, now, job.lastStatus)
-      this.#write(job, "released", null, now)
+      this.#write(job, "released", anyway ? inSpiteOf(job) : null, now)
     } else this.#database.sql.run`UPDATE job SET after_attempt = NULL, hold_reason = NULL WHERE id = ${job.id}`
   }
 
@@ -254,6 +264,7 @@ function jobIn(row: Row): Job {
     recipient: textIn(row, "recipient"),
     attempt: numberIn(row, "attempts"),
     queuedAt: dateIn(row, "queued_at"),
+    ...(numberIn(row, "anyway") === 1 ? { anyway: true } : {}),
   }
 }
 

@@ -14,6 +14,8 @@ export interface Job {
   readonly attempt: number
   /** When the message was accepted. */
   readonly queuedAt: Date
+  /** An administrator has let it go whatever doubt there is of who sends it; policy and keys count as for all mail. */
+  readonly anyway?: true
 }
 
 /** What became of an attempt: a value, never a thrown error; retry is an ordinary day. */
@@ -78,11 +80,18 @@ export interface QueueAdministration {
   failures(limit: number): Promise<AuditRow[]>
   /** An attempt under way is finished; only what it leaves is held. */
   hold(id: string, reason: string): Promise<number>
-  release(id: string): Promise<number>
+  /** `anyway`: {@link Job.anyway}, of those that are held; it stays with the job. What is put into the queue again by the sweep has lost it. */
+  release(id: string, anyway?: boolean): Promise<number>
   /** Tries delayed jobs now. */
   retry(id: string): Promise<number>
   /** Ends the jobs without a bounce; an attempt under way is finished first, and counts when it comes through. */
   drop(id: string): Promise<number>
+}
+
+/** What the record says of a job that is released {@link Job.anyway}. */
+export function inSpiteOf({ recipient, holdReason }: QueuedJob): DeliveryStatus {
+  const diagnostic = `let go by an administrator in spite of: ${holdReason ?? "nothing that was said"}`
+  return { recipient, action: "delayed", status: "4.7.0", diagnostic }
 }
 
 /** What the record says of one pair, all its lines together. */

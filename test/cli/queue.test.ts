@@ -138,6 +138,7 @@ test("list tells sender, recipient, age, attempts and the last answer; nothing o
       dueAt: expect.any(String),
       lastStatus: expect.objectContaining({ status: "4.4.1", diagnostic: "connection refused" }),
       holdReason: null,
+      anyway: false,
     },
     expect.objectContaining({ state: "held", dueAt: null, holdReason: "no answer from the key directory" }),
   ])
@@ -168,6 +169,21 @@ test("audit finds every recipient in one place", async () => {
   expect(text).toMatch(/^since [\d-]+: 1 messages, 3 recipients\n(.+\n)+each of them is in one place\n$/)
   const { code, stderr } = await instance.postern("queue", "audit", "--since", "yesterday")
   expect([code, stderr]).toEqual([2, expect.stringContaining("must be a day such as")])
+})
+
+test("release --anyway is for what an alias sends on, and for what is held", async () => {
+  const [delayed = "", held = ""] = (await jobsNow()).map(({ id }) => id)
+  const [mail, waiting] = await Promise.all([
+    instance.postern("queue", "release", held, "--anyway"),
+    instance.postern("queue", "release", delayed, "--anyway"),
+  ])
+  expect(told(mail)).toEqual([
+    1,
+    "",
+    expect.stringMatching(/^postern: queue release .*: --anyway is for what an alias sends on/),
+  ])
+  expect(told(waiting)[2]).toMatch(/no job of it is held/)
+  expect(await jobsNow()).toMatchObject([{ state: "delayed" }, { state: "held" }])
 })
 
 test("hold, release, retry and drop, by job and by message, each in its state only", async () => {

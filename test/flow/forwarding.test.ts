@@ -298,6 +298,46 @@ describe("encrypted", () => {
 })
 
 describe("nobody is spoken for by us whom nobody vouches for", () => {
+  async function heldNow(recipient: string, reason: RegExp): Promise<QueuedJob> {
+    return await eventually(`${recipient} held: ${reason}`, async () =>
+      (await jobs()).find(
+        (one) => one.recipient === recipient && one.state === "held" && reason.test(one.holdReason ?? ""),
+      ),
+    )
+  }
+
+  test("until an administrator lets it go anyway, whom a restart does not make forget it", async () => {
+    await send("clear@example.test", message("doubt-1", ALICE), "x@free.test")
+    const { id } = await heldNow("bob@else.test", /nobody vouches/)
+    await gateway.must("queue", "release", id)
+    await heldNow("bob@else.test", /nobody vouches/)
+    refusal = "451 4.3.0 not now"
+    await gateway.must("queue", "release", id, "--anyway")
+    await eventually("delayed", async () => (await jobs()).find((one) => one.id === id && one.state === "delayed"))
+    await gateway.stop()
+    refusal = null
+    await gateway.serve()
+    expect(await gateway.must("queue", "list")).toContain("    released by an administrator, anyway\n")
+    await gateway.must("queue", "retry", id)
+    expect((await forwarded("doubt-1")).recipients).toEqual(["bob@else.test"])
+    expect(await gateway.must("queue", "show", id)).toMatch(
+      /Z {2}released {2}bob@else\.test: 4\.7\.0 let go by an administrator in spite of: it says that it is by somebody of example\.test/,
+    )
+    expect(gateway.log).toMatch(
+      /"event":"mail\.doubt-overruled","id":"\w+","recipient":"bob@else\.test","doubt":"it says/,
+    )
+  })
+
+  test("and then what must be encrypted stays so", async () => {
+    await gateway.must("alias", "add", "strict@example.test", "strict@else.test")
+    await send("strict@example.test", message("doubt-2", ALICE), "x@free.test")
+    const { id } = await heldNow("strict@else.test", /nobody vouches/)
+    await gateway.must("queue", "release", id, "--anyway")
+    await heldNow("strict@else.test", /no key that may be used/)
+    await gateway.must("queue", "drop", id)
+    expect(hop.messages.some(({ octets }) => octets.includes("doubt-2"))).toBe(false)
+  })
+
   test("what came under suspicion is held", async () => {
     expect(await send("clear@example.test", message("careful-1", "x@careful.test"), "x@free.test")).toMatch(/^250 /)
     expect(await held("bob@else.test")).toMatch(/under suspicion/)

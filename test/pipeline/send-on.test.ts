@@ -61,6 +61,8 @@ interface Given {
   readonly signs?: "us" | "nobody" | "broken"
   readonly notify?: Recipient["notify"]
   readonly requireTls?: true
+  /** An administrator has let it go. */
+  readonly anyway?: true
 }
 
 interface Seen {
@@ -191,7 +193,7 @@ async function delivered(to: Address, origin: SpoolEntry["origin"], given: Given
     log: { ...silentLog(), warn: (event) => warned.push(event) },
   }
   const outcome = await deliver(
-    jobFor("0123456789", formatAddress(to).toLowerCase(), AT),
+    { ...jobFor("0123456789", formatAddress(to).toLowerCase(), AT), ...(given.anyway ? { anyway: true } : {}) },
     gateway,
     AbortSignal.timeout(10_000),
   )
@@ -349,7 +351,30 @@ describe("for whom we would have to vouch", () => {
       if (held === null) return expect(sent).toContain(BODY)
       expect([outcome.kind === "hold" && outcome.reason, sent]).toEqual([expect.stringMatching(held), null])
       expect(reports).toEqual([])
+      const anyway = await sendingOn({ clear: true, message, entry: given as Partial<SpoolEntry>, anyway: true })
+      expect(anyway.sent).toContain(BODY)
+      expect(anyway.warned).toEqual(["mail.doubt-overruled"])
     })
+
+  const required = 'encrypt = "require"\notherwise = "refuse"'
+  test.each<[what: string, given: Given, outcome: string]>([
+    ["no key, and the alias does not allow clear", {}, "hold"],
+    ["no key, and policy demands one", { clear: true, policy: 'encrypt = "require"' }, "hold"],
+    ["no key, and policy refuses", { clear: true, policy: required }, "failed"],
+    ["no answer of a source", { clear: true, known: { unanswered: [SILENT] } }, "retry"],
+    ["a key that is gone", { clear: true, known: { remembered: [LOST] } }, "hold"],
+  ])("whom an administrator lets go: nothing of it leaves all the same with %s", async (_what, given, kind) => {
+    const message = by("From: x@one.test")
+    const { outcome, sent } = await sendingOn({ message, entry: { authentication: unvouched }, anyway: true, ...given })
+    expect([outcome.kind, sent]).toEqual([kind, null])
+  })
+
+  test("whom an administrator lets go: encrypted where there is a key", async () => {
+    const entry = { authentication: { ...FOUND, quarantine: true } }
+    const { sent } = await sendingOn({ entry, known: { keys: [KEY] }, anyway: true })
+    expect(sent).toContain("pkcs7-mime")
+    expect(sent).not.toContain(BODY)
+  })
 })
 
 test("a failure is told to the sender as the alias's: neither where that leads nor what was said there", async () => {

@@ -271,6 +271,56 @@ export function administrationConformance(
       expect(await queue.drop("m1")).toBe(0)
     })
 
+    suite("what is released anyway says so in each attempt, whoever makes it, and on the record", async (driver) => {
+      const { queue } = driver
+      await queue.add(job("m1"), job("m1", "b@example.test"))
+      const doubted: Handler = async ({ anyway }) => ({ kind: "hold", reason: anyway ? "another" : "in doubt" })
+      await workUntil(driver, doubted, async () => (await queue.counts()).held === 2)
+      expect(await queue.release(job("m1").id, true)).toBe(1)
+      const [first] = await workUntil(
+        driver,
+        retryAfter(1_000, driver),
+        async () => (await queue.counts()).delayed === 1,
+      )
+      expect(first).toEqual({ ...job("m1", "a@example.test", 1), anyway: true })
+      driver.clock.now = new Date(START.getTime() + 2_000)
+      await queue.retry("m1")
+      await workUntil(driver, doubted, async () => (await queue.counts()).held === 2)
+      expect((await queue.list()).map((one) => [one.holdReason, one.anyway])).toEqual([
+        ["another", true],
+        ["in doubt", undefined],
+      ])
+      await queue.release("m1")
+      const last = await workUntil(driver, done, () => driver.emptied.length === 1)
+      expect(last.map(({ recipient, anyway }) => [recipient, anyway]).toSorted()).toEqual([
+        ["a@example.test", true],
+        ["b@example.test", undefined],
+      ])
+      const { audit } = await queue.show("m1")
+      const released = audit.filter(({ outcome }) => outcome === "released")
+      expect(released.map(({ recipient, status: said }) => [recipient, said?.diagnostic])).toEqual([
+        ["a@example.test", "let go by an administrator in spite of: in doubt"],
+        ["a@example.test", undefined],
+        ["b@example.test", undefined],
+      ])
+    })
+
+    suite("only what is held is released anyway", async (driver) => {
+      const { queue } = driver
+      await queue.add(job("m1"))
+      await queue.release("m1", true)
+      const [seen] = await workUntil(
+        driver,
+        async (one, signal) => {
+          await queue.hold(one.id, "wait")
+          await queue.release(one.id, true)
+          return retryAfter(1_000, driver)(one, signal)
+        },
+        async () => (await queue.counts()).delayed === 1,
+      )
+      expect([seen?.anyway, (await queue.list())[0]?.anyway]).toEqual([undefined, undefined])
+    })
+
     suite("an attempt under way is finished; what it leaves is held or dropped", async (driver) => {
       const { queue } = driver
       await queue.add(job("m1"), job("m2"), job("m3"))

@@ -20,6 +20,7 @@ export interface Kept {
   readonly dueAt: number
   readonly lastStatus: DeliveryStatus | null
   readonly holdReason: string | null
+  readonly anyway?: true
 }
 
 /** A job as BullMQ hands it out. */
@@ -48,8 +49,8 @@ export function keptOf({ spoolId, recipient, attempt, queuedAt }: Job, place: nu
 }
 
 export function jobIn({ id = "", data }: Held): Job {
-  const { spoolId, recipient, attempt, queuedAt } = data
-  return { id, spoolId, recipient, attempt, queuedAt: new Date(queuedAt) }
+  const { spoolId, recipient, attempt, queuedAt, anyway } = data
+  return { id, spoolId, recipient, attempt, queuedAt: new Date(queuedAt), ...(anyway ? { anyway } : {}) }
 }
 
 /** What is kept of a job whose last attempt was counted and is none. */

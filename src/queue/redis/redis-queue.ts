@@ -3,6 +3,7 @@ import {
   type AuditRow,
   type Counts,
   type Handler,
+  inSpiteOf,
   type Job,
   type QueuedJob,
   type RecordedPair,
@@ -147,15 +148,16 @@ export class RedisQueue implements WorkQueue {
     })
   }
 
-  release(id: string): Promise<number> {
+  release(id: string, anyway = false): Promise<number> {
     return this.#administer(id, async (job, kept) => {
       await this.#intents.clear(job.id)
       if (job.state !== "held") return
-      await kept.updateData({ ...kept.data, holdReason: null, dueAt: this.#options.now().getTime() })
+      const data = { ...kept.data, ...(anyway ? { anyway } : {}), holdReason: null }
+      await kept.updateData({ ...data, dueAt: this.#options.now().getTime() })
       const state = await kept.getState()
       if (state === "failed") await kept.retry("failed")
       else if (state === "delayed") await kept.promote()
-      await this.#endings.write(job, "released", null)
+      await this.#endings.write(job, "released", anyway ? inSpiteOf(job) : null)
     })
   }
 
