@@ -1,7 +1,9 @@
 import type { Command } from "commander"
 import { GatewayError } from "../errors.ts"
 import { formatAddress } from "../message/address.ts"
+import { destinationsOf } from "../queue/open.ts"
 import type { AuditRow, QueueAdministration, QueuedJob } from "../queue/queue.ts"
+import { type Crowd, crowds } from "../queue/waiting.ts"
 import type { SpoolEntry } from "../store/spool.ts"
 import { duration, sizeText } from "./amounts.ts"
 import { type OpenQueue, openQueue } from "./open-queue.ts"
@@ -50,8 +52,10 @@ export function registerQueue(program: Command, shell: Shell): void {
 }
 
 async function list(options: CommonOptions): Promise<void> {
-  await using open = await openQueue(configOf(options))
-  const views = await jobViews(await open.queue.list(), open)
+  const config = configOf(options)
+  await using open = await openQueue(config)
+  const jobs = await open.queue.list()
+  const views = await jobViews(jobs, open)
   if (options.json) {
     printJson(views)
     return
@@ -59,10 +63,16 @@ async function list(options: CommonOptions): Promise<void> {
   if (views.length === 0) print("the queue is empty")
   const now = Date.now()
   for (const view of views) for (const line of jobLines(view, now)) print(line)
+  for (const crowd of crowds(jobs, destinationsOf(config))) print(crowdLine(crowd))
+}
+
+function crowdLine({ destination, worker, leased, waiting }: Crowd): string {
+  return `${waiting} of ${leased} active ones for ${destination} wait for a place there (${worker})`
 }
 
 async function show(id: string, options: CommonOptions): Promise<void> {
-  await using open = await openQueue(configOf(options))
+  const config = configOf(options)
+  await using open = await openQueue(config)
   const { jobs, audit } = await known(open.queue, id)
   const entry = await open.entry(jobs[0]?.spoolId ?? audit[0]?.spoolId ?? id)
   const views = await jobViews(jobs, open)
@@ -73,7 +83,8 @@ async function show(id: string, options: CommonOptions): Promise<void> {
   }
   if (message) for (const line of messageLines(message)) print(line)
   const now = Date.now()
-  for (const view of views) for (const line of jobLines(view, now)) print(line)
+  const { of } = destinationsOf(config)
+  for (const view of views) for (const line of [...jobLines(view, now), ...workerLines(view, of(view))]) print(line)
   for (const row of audit) print(auditLine(row))
 }
 
@@ -158,7 +169,8 @@ function outcome(act: Act, state: QueuedJob["state"] | "dropped" | "settled"): s
 }
 
 async function stats(options: CommonOptions): Promise<void> {
-  await using open = await openQueue(configOf(options))
+  const config = configOf(options)
+  await using open = await openQueue(config)
   const [counts, jobs] = [await open.queue.counts(), await open.queue.list()]
   const queuedAtMs = jobs.map((job) => job.queuedAt.getTime())
   const dueAtMs = jobs.flatMap((job) => (job.dueAt === null ? [] : [job.dueAt.getTime()]))
@@ -166,6 +178,8 @@ async function stats(options: CommonOptions): Promise<void> {
   const nextMs = dueAtMs.reduce((next, at) => Math.min(next, at), Number.POSITIVE_INFINITY)
   const value = {
     ...counts,
+    // Among the active ones.
+    waiting: crowds(jobs, destinationsOf(config)).reduce((sum, { waiting }) => sum + waiting, 0),
     messages: new Set(jobs.map((job) => job.spoolId)).size,
     oldest: Number.isFinite(oldestMs) ? new Date(oldestMs).toISOString() : null,
     nextAttempt: Number.isFinite(nextMs) ? new Date(nextMs).toISOString() : null,
@@ -189,6 +203,8 @@ interface JobView {
   readonly id: string
   readonly spoolId: string
   readonly state: QueuedJob["state"]
+  /** Who has an active one. */
+  readonly worker: string | null
   /** Without value: the spool's secret keys are not here. `<>` is the null reverse-path. */
   readonly sender: string | null
   readonly recipient: string
@@ -215,6 +231,7 @@ function jobView(job: QueuedJob, entry: SpoolEntry | null): JobView {
     id: job.id,
     spoolId: job.spoolId,
     state: job.state,
+    worker: job.worker,
     sender: entry && senderOf(entry),
     recipient: job.recipient,
     sizeOctets: entry?.sizeOctets ?? null,
@@ -238,6 +255,13 @@ function jobLines(view: JobView, nowMs: number): string[] {
     ...(view.holdReason === null ? [] : [`    held: ${view.holdReason}`]),
     ...(view.lastStatus === null ? [] : [`    last: ${view.lastStatus.status} ${view.lastStatus.diagnostic}`]),
   ]
+}
+
+/** Whether a leased job is being tried, its worker alone knows: a note for each attempt would cost more than it tells. */
+function workerLines({ worker }: JobView, destination: string | null): string[] {
+  if (worker === null) return []
+  const orWaits = destination === null ? "" : `, or waits for a place at ${destination}`
+  return [`    with ${worker}: is being tried${orWaits}`]
 }
 
 function messageView(entry: SpoolEntry) {

@@ -273,6 +273,7 @@ function queuedJobIn(row: Row, now: Date): QueuedJob {
   const dueAt = dateIn(row, "due_at")
   return {
     ...jobIn(row),
+    worker: state === "active" ? optionalTextIn(row, "owner") : null,
     state: state === "active" || state === "held" ? state : dueAt > now ? "delayed" : "ready",
     dueAt: state === "waiting" ? dueAt : null,
     lastStatus: statusIn(row, "last_status"),

@@ -37,8 +37,8 @@ async function openAudit({ store, data }: Config, runsOn: boolean, log: Log): Pr
   return await openPostgresAuditLog(store)
 }
 
-/** Mail for other domains goes to the domain, as far as places are counted; mail of our own people is not kept waiting by others. */
-function destinationsOf({ domains, limits }: Config): DestinationLimit {
+/** How many attempts a worker makes where. Mail for other domains goes to the domain, as far as places are counted; mail of our own people is not kept waiting by others. */
+export function destinationsOf({ domains, limits }: Pick<Config, "domains" | "limits">): DestinationLimit {
   const own = new Set(domains)
   return {
     attempts: limits.deliveriesPerDomain,

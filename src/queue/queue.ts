@@ -49,7 +49,10 @@ export interface Queue extends AsyncDisposable {
 
 /** A job as an administrator sees it. */
 export interface QueuedJob extends Job {
+  /** `active`: a worker has it, and tries it, or keeps it until its destination has a place. */
   readonly state: "ready" | "delayed" | "active" | "held"
+  /** Who has it, as `host/pid/start/worker`; null: it is not active, or its lease has just run out. */
+  readonly worker: string | null
   /** When it is tried next; null: not by itself. */
   readonly dueAt: Date | null
   /** What the last attempt came to; null: never tried, or the attempt left no note. */

@@ -1,9 +1,10 @@
+import { once } from "node:events"
 import { readdirSync } from "node:fs"
 import { afterAll, beforeAll, expect, test } from "vitest"
 import { silentLog } from "../../src/log/log.ts"
 import { parseAddress } from "../../src/message/address.ts"
 import { openEmbeddedQueue } from "../../src/queue/embedded.ts"
-import { jobsFor, type Outcome } from "../../src/queue/queue.ts"
+import { jobFor, jobsFor, type Outcome } from "../../src/queue/queue.ts"
 import { openFileSpool } from "../../src/store/file-spool.ts"
 import { FolderHalves } from "../../src/store/public-halves.ts"
 import { SpoolKeys, SpoolPublicKeys } from "../../src/store/spool-keys.ts"
@@ -139,6 +140,7 @@ test("list tells sender, recipient, age, attempts and the last answer; nothing o
       lastStatus: expect.objectContaining({ status: "4.4.1", diagnostic: "connection refused" }),
       holdReason: null,
       anyway: false,
+      worker: null,
     },
     expect.objectContaining({ state: "held", dueAt: null, holdReason: "no answer from the key directory" }),
   ])
@@ -230,6 +232,51 @@ test("with a server beside it: what is released and retried is delivered", async
   await eventually("both messages in the mailbox", () => stored().length === 2)
   await eventually("an empty queue", async () => (await jobsNow()).length === 0)
   await instance.stop()
+})
+
+test("of active jobs it is said how many wait for a place at their destination, and with whom", async () => {
+  instance.configure("recipients = 100", "recipients = 100\ndeliveriesPerDomain = 2")
+  const destinations = {
+    attempts: 2,
+    of: ({ recipient }: { recipient: string }) => recipient.slice(recipient.indexOf("@") + 1),
+  }
+  await using queue = openEmbeddedQueue(`${instance.folder}/data`, {
+    now,
+    log: silentLog(),
+    onEmptied: async () => undefined,
+    destinations,
+  })
+  const add = (...names: string[]) => queue.add(...names.map((name) => jobFor(name, `${name}@slow.test`, now())))
+  const ending = new AbortController()
+  const begun: string[] = []
+  const working = queue.work(
+    async ({ spoolId, recipient }) => {
+      begun.push(spoolId)
+      // The first shows how fast it goes there; the others do not come to an end.
+      if (spoolId !== "quick000") await once(ending.signal, "abort")
+      return outcome(spoolId === "quick000" ? "done" : "retry", recipient)
+    },
+    { concurrency: 9, signal: ending.signal },
+  )
+  try {
+    await add("slow0000", "quick000")
+    await eventually("one is done", async () => (await queue.settled("quick000")).size === 1)
+    await add("slow1111", "slow2222", "slow3333", "slow4444")
+    await eventually("five are leased", async () => (await queue.counts()).active === 5)
+    const [list, stats, shown] = await Promise.all([
+      instance.must("queue", "list"),
+      json("queue", "stats"),
+      instance.must("queue", "show", "slow4444"),
+    ])
+    expect(begun).toEqual(["slow0000", "quick000", "slow1111"])
+    expect(list).toMatch(/^3 of 5 active ones for slow\.test wait for a place there \(\S+\)$/m)
+    expect(stats).toMatchObject({ active: 5, waiting: 3 })
+    expect(shown).toMatch(/^ {4}with \S+: is being tried, or waits for a place at slow\.test$/m)
+  } finally {
+    ending.abort()
+    await working
+    for (const { id, recipient } of await queue.list()) if (recipient.endsWith("@slow.test")) await queue.drop(id)
+  }
 })
 
 function stored(): readonly string[] {

@@ -233,6 +233,7 @@ export function administrationConformance(
         ...job("m1"),
         attempt: 1,
         state: "delayed",
+        worker: null,
         dueAt: new Date(START.getTime() + 1_000),
         lastStatus: { ...status("a@example.test"), action: "delayed" },
         holdReason: null,
@@ -269,6 +270,23 @@ export function administrationConformance(
       ])
       expect(await queue.settled("m1")).toEqual(new Set(["a@example.test", "b@example.test"]))
       expect(await queue.drop("m1")).toBe(0)
+    })
+
+    suite("says who has an active job, one name for all of a worker's", async (driver) => {
+      const { queue } = driver
+      await queue.add(job("m1"), job("m2"), job("m3"))
+      await queue.hold(job("m3").id, "wait")
+      let workers: (string | null)[] = []
+      const looking: Handler = async (one, signal) => {
+        await expect.poll(async () => (await queue.counts()).active, { interval: 2 }).toBe(2)
+        workers = (await queue.list()).map(({ worker }) => worker)
+        return await retryAfter(1_000, driver)(one, signal)
+      }
+      await workUntil(driver, looking, async () => (await queue.counts()).delayed === 2)
+      const ours = expect.stringMatching(new RegExp(`/${process.pid}/`))
+      expect(workers).toEqual([ours, ours, null])
+      expect(workers[0]).toBe(workers[1])
+      expect((await queue.list()).map(({ worker }) => worker)).toEqual([null, null, null])
     })
 
     suite("what is released anyway says so in each attempt, whoever makes it, and on the record", async (driver) => {

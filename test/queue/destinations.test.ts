@@ -2,15 +2,16 @@ import { describe, expect, test } from "vitest"
 import { Destinations } from "../../src/queue/destinations.ts"
 import { type Job, jobFor } from "../../src/queue/queue.ts"
 import { priorityOf, rankOf, STANDS_BEHIND_MS } from "../../src/queue/rank.ts"
+import { type Crowd, crowds } from "../../src/queue/waiting.ts"
 
 const NOW = new Date("2026-01-02T03:04:05Z")
 const at = (ms: number) => new Date(NOW.getTime() + ms)
 const job = (index: number, domain = "a.test") => jobFor(`m${index}`, `r@${domain}`, NOW)
-const limited = () =>
-  new Destinations<Job>({
-    attempts: 2,
-    of: ({ recipient }) => (recipient.endsWith("@own.test") ? null : recipient.slice(2)),
-  })
+const LIMIT = {
+  attempts: 2,
+  of: ({ recipient }: { recipient: string }) => (recipient.endsWith("@own.test") ? null : recipient.slice(2)),
+}
+const limited = () => new Destinations<Job>(LIMIT)
 const PLACE = { kind: "place" }
 const WAITS = { kind: "waits" }
 const putOff = (until: Date) => ({ kind: "put off", until })
@@ -23,6 +24,25 @@ function full(tookMs: number) {
   places.admit(job(2), at(tookMs))
   return places
 }
+
+describe("those who wait for a place", () => {
+  const leased = (count: number, worker: string | null, domain?: string) =>
+    Array.from({ length: count }, (_, index) => {
+      const state = worker === null ? "ready" : "active"
+      return { ...job(index, domain), state, worker, dueAt: null, lastStatus: null, holdReason: null } as const
+    })
+  test.each<[what: string, jobs: ReturnType<typeof leased>, found: readonly Crowd[]]>([
+    ["nobody", [], []],
+    ["as many as there are places", leased(2, "w"), []],
+    ["two more", leased(4, "w"), [{ destination: "a.test", worker: "w", leased: 4, waiting: 2 }]],
+    ["each worker has places of its own", [...leased(2, "w"), ...leased(2, "x")], []],
+    ["and so has each destination", [...leased(2, "w"), ...leased(2, "w", "b.test")], []],
+    ["our own have no limit", leased(9, "w", "own.test"), []],
+    ["who is not leased waits for no place", leased(9, null), []],
+  ])("%s", (_what, jobs, found) => {
+    expect(crowds(jobs, LIMIT)).toEqual(found)
+  })
+})
 
 describe("places of a destination", () => {
   test("are as many as stated, for each on its own", () => {

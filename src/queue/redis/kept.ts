@@ -34,6 +34,11 @@ export function messageKey(spoolId: string): string {
   return `${PREFIX}:message:${spoolId}`
 }
 
+/** BullMQ's lock of a job, which has the name of the worker that leased it. */
+export function lockKey(queue: { toKey(type: string): string }, id: string): string {
+  return `${queue.toKey(id)}:lock`
+}
+
 export function keptOf({ spoolId, recipient, attempt, queuedAt }: Job, place: number): Kept {
   const queuedAtMs = queuedAt.getTime()
   return {

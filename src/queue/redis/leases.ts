@@ -9,7 +9,7 @@ import { priorityOf } from "../rank.ts"
 import { LEASE_MS, type Leases, type Settlement } from "../work-loop.ts"
 import type { Endings } from "./endings.ts"
 import { type Intent, Intents } from "./intents.ts"
-import { answered, type Held, isLost, jobIn, PLACE, untried } from "./kept.ts"
+import { answered, type Held, isLost, jobIn, lockKey, PLACE, untried } from "./kept.ts"
 import type { Bull, RedisServer } from "./server.ts"
 
 /** What leases stand on. */
@@ -134,7 +134,7 @@ export class RedisLeases implements Leases {
     const { redis, queue } = this.#server.bull
     const active = await queue.getRanges(["active"], 0, -1)
     if (active.length === 0) return { jobs: 0, emptied: [] }
-    const owners = await redis.mget(active.map((id) => `${queue.toKey(id)}:lock`))
+    const owners = await redis.mget(active.map((id) => lockKey(queue, id)))
     let jobs = 0
     for (const [index, id] of active.entries()) {
       const holder = owners[index] ?? null

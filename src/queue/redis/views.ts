@@ -1,6 +1,6 @@
 import type { QueuedJob } from "../queue.ts"
 import { Intents } from "./intents.ts"
-import { type Held, jobIn, messageKey } from "./kept.ts"
+import { type Held, jobIn, lockKey, messageKey } from "./kept.ts"
 import type { Bull } from "./server.ts"
 
 /** Jobs as an administrator sees them. */
@@ -34,6 +34,8 @@ export class Views {
     const [state, intent] = await Promise.all([kept.getState(), new Intents(this.#bull).get(id)])
     const { dueAt, lastStatus, holdReason } = kept.data
     const held = intent?.kind === "hold" ? intent.reason : holdReason
+    const { redis, queue } = this.#bull
+    const worker = state === "active" ? await redis.get(lockKey(queue, id)) : null
     const isHeld = state === "failed" || (state !== "active" && held !== null)
     const due = new Date(dueAt)
     const job = jobIn(kept)
@@ -43,6 +45,7 @@ export class Views {
         ...job,
         attempt: job.attempt + kept.attemptsStarted,
         state: state === "active" ? "active" : isHeld ? "held" : due > this.#now() ? "delayed" : "ready",
+        worker,
         dueAt: state === "active" || isHeld ? null : due,
         lastStatus,
         holdReason: held,
