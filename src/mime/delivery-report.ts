@@ -10,6 +10,9 @@ import { parameter } from "./structure-header.ts"
 /** Explanations before the fields, in HTML too, stay below 100 KB; what stands beyond this is not looked at. */
 export const MAX_REPORT_OCTETS = 262_144
 
+/** What we send is for one recipient each, who may be a list; each costs 10 microseconds. */
+export const MAX_GROUPS = 1_000
+
 /** Of one recipient: what was done, and the status code; null: none that RFC 3463 §2 knows. */
 export interface ReportedFate {
   readonly action: "failed" | "delayed" | "delivered" | "relayed" | "expanded"
@@ -54,8 +57,9 @@ function decoded(octets: Uint8Array, encoding: string): Uint8Array | null {
 function groupsOf(text: Uint8Array): Uint8Array[] {
   return Buffer.from(text)
     .toString("latin1")
-    .split(/\r?\n(?=\r?\n)/)
-    .map((group) => Buffer.from(group.replace(/^[\r\n]+/, ""), "latin1"))
+    .trim()
+    .split(/(?:\r?\n){2,}/, MAX_GROUPS)
+    .map((group) => Buffer.from(group, "latin1"))
 }
 
 /** [] for the fields about the message, which have no action, and for an action that there is not. */

@@ -22,8 +22,12 @@ const MEANS = { key: hmacKey(new Uint8Array(32).fill(5)), now: AT }
 const SIGNER = readDkimKey(makeDkimKey("ed25519-sha256"))
 
 function addressOf(localPart: string, domain: string): Address | null {
+  return addressIn(`"${localPart.replace(/["\\]/g, "\\$&")}"@${domain}`)
+}
+
+function addressIn(text: string): Address | null {
   try {
-    return parseAddress(`"${localPart.replace(/["\\]/g, "\\$&")}"@${domain}`)
+    return parseAddress(text)
   } catch (error) {
     if (hasCode(error, "ADDRESS_SYNTAX")) return null
     throw error
@@ -59,8 +63,9 @@ describe("reverse-paths of what is forwarded", () => {
         const found = said(readSrs(made, MEANS))
         if (/^SRS0=/.test(made.localPart)) expect(found).toBe(`${formatAddress(sender)} for ${cameFor}`)
         else expect(found).toMatch(/SRS0[-+=]/i)
-        const lowered = said(readSrs(parseAddress(addressKey(made)), MEANS))
-        expect(lowered?.toLowerCase()).toBe(found?.toLowerCase())
+        // There are letters that are longer in lower case (U+0130), and 64 octets are all there is.
+        const lowered = addressIn(addressKey(made))
+        if (lowered) expect(said(readSrs(lowered, MEANS))?.toLowerCase()).toBe(found?.toLowerCase())
       }),
       { numRuns },
     )

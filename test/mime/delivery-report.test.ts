@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest"
 import { parseAddress } from "../../src/message/address.ts"
-import { MAX_REPORT_OCTETS, readDeliveryReport } from "../../src/mime/delivery-report.ts"
+import { MAX_GROUPS, MAX_REPORT_OCTETS, readDeliveryReport } from "../../src/mime/delivery-report.ts"
 import { composeReport } from "../../src/mime/report.ts"
 import { foreignReport } from "../harness/foreign-report.ts"
 
@@ -94,6 +94,13 @@ describe("a report of a delivery", () => {
       })
       expect(readDeliveryReport(octets)).toEqual([{ action: "delayed", status: "4.4.1" }])
     }
+  })
+
+  test("of more recipients than a message has is read for the first ones", () => {
+    const many = (count: number) => read(GIVEN.replace("Final-", `${"Action: delayed\r\n\r\n".repeat(count)}Final-`))
+    expect(many(MAX_GROUPS - 2)?.slice(-2)).toEqual([{ action: "delayed", status: null }, ...FAILED])
+    expect(many(MAX_GROUPS - 1)?.filter(({ action }) => action === "failed")).toEqual([])
+    expect(many(MAX_GROUPS - 1)).toHaveLength(MAX_GROUPS - 1)
   })
 
   test("behind an explanation that is longer than anybody writes is not looked for", () => {
