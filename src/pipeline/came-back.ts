@@ -15,12 +15,7 @@ type Reporting = Pick<Gateway, "reports" | "postmaster" | "hostname" | "now" | "
  * What came back, with the null reverse-path, of what an alias had sent on. It names where that leads, so nothing of it goes any further: where it says that
  * the message failed, its sender gets a report of ours about the alias, with the status code; all else ends here.
  */
-export async function takeBack(
-  message: OpenMessage,
-  job: Job,
-  back: Extract<CameBack, { readonly kind: "sender" }>,
-  gateway: Reporting,
-): Promise<Result> {
+export async function takeBack(message: OpenMessage, job: Job, back: CameBack, gateway: Reporting): Promise<Result> {
   const fates = readDeliveryReport(await head(message.content()))
   const failure = fates?.find(({ action }) => action === "failed")
   if (failure === undefined) return ended(job, whyNot(fates), gateway)
@@ -53,12 +48,13 @@ function statusOf({ status }: ReportedFate): string {
 /** Its octets are ours, but for the digits of the status. */
 async function report(
   { entry }: OpenMessage,
-  { sender, alias, domain, day }: Extract<CameBack, { readonly kind: "sender" }>,
+  { sender, alias, domain, day }: CameBack,
   status: string,
   gateway: Reporting,
 ): Promise<void> {
   const recipient = formatAddress(alias ?? parseAddress(`postmaster@${domain}`))
-  const when = `it was forwarded on ${day.toISOString().slice(0, 10)} (UTC), and returned later`
+  const on = day === null ? "" : ` on ${day.toISOString().slice(0, 10)} (UTC)`
+  const when = `it was forwarded${on}, and returned later`
   const diagnostic = alias === null ? `${when}; it was for an address at ${domain}, which is not known any more` : when
   // Named after what came, so that an attempt repeated after a crash reports once.
   const name = sha256(Buffer.concat([ascii(encodeURIComponent(`came back ${formatAddress(sender)}`)), entry.seed]))

@@ -1,4 +1,3 @@
-import type { Address } from "../message/address.ts"
 import type { Recipient } from "../message/envelope.ts"
 import type { Job, Outcome } from "../queue/queue.ts"
 import type { SpoolEntry } from "../store/spool.ts"
@@ -19,13 +18,10 @@ import { store } from "./store.ts"
 export async function deliver(job: Job, gateway: Gateway, signal: AbortSignal): Promise<Outcome> {
   await using message = await gateway.open(job.spoolId)
   if (message === null) return gone(job)
-  const named = recipientOf(message.entry, job)
-  const back = returned(message.entry, named, gateway)
-  const recipient = back?.kind === "forwarder" ? silent(back.sender) : named
+  const recipient = recipientOf(message.entry, job)
+  const back = returned(message.entry, recipient, gateway)
   const result =
-    back?.kind === "sender"
-      ? await takeBack(message, job, back, gateway)
-      : await bring(message, job, recipient, gateway, signal)
+    back === null ? await bring(message, job, recipient, gateway, signal) : await takeBack(message, job, back, gateway)
 
   const outcome = settle(result, job, message.entry.receivedAt, gateway.now(), gateway.lifetimeMs)
   if (outcome.kind === "failed") await report(message, recipient, outcome.status, gateway)
@@ -64,10 +60,6 @@ async function bring(...given: Parameters<typeof relay>): Promise<Result> {
 /** A bounce of what we have forwarded is for whoever had sent it. */
 function returned({ envelope, receivedAt }: SpoolEntry, { address }: Recipient, { returnPaths }: Gateway) {
   return envelope.sender === null ? returnPaths.original(address, receivedAt) : null
-}
-
-function silent(address: Address): Recipient {
-  return { address, notify: ["NEVER"], originalRecipient: null }
 }
 
 /** RFC 3461 §4.1: NOTIFY=SUCCESS, DELAY. A confirmation that fails must not make the message come twice. */

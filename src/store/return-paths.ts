@@ -23,18 +23,17 @@ export interface ReturnPathOptions {
   readonly secrets: string
 }
 
-/** Whom a bounce is for. */
-export type CameBack =
-  /** Who had written to `alias` what was sent on, on `day` (UTC), from `domain`. null: which alias it was nobody knows any more. */
-  | {
-      readonly kind: "sender"
-      readonly sender: Address
-      readonly alias: Address | null
-      readonly domain: string
-      readonly day: Date
-    }
-  /** Another forwarder, by an address of his that leads on. */
-  | { readonly kind: "forwarder"; readonly sender: Address }
+/** Whom a bounce is for, and what it is a bounce of. */
+export interface CameBack {
+  /** Who had written, or an address of another forwarder's that leads to him. */
+  readonly sender: Address
+  /** To which he had; null: nobody knows any more. */
+  readonly alias: Address | null
+  /** The alias's. */
+  readonly domain: string
+  /** On which it was sent on (UTC); null: nobody knows, since the address is one of another forwarder's. */
+  readonly day: Date | null
+}
 
 /** Reverse-paths of mail that is forwarded, and whom a bounce to one is for. */
 export class ReturnPaths {
@@ -64,18 +63,18 @@ export class ReturnPaths {
    * @throws GatewayError RETURN_PATHS_KEYLESS when nobody can say: the secret is not where this process looks for it
    */
   original(address: Address, at: Date): CameBack | null {
-    const found = this.#read(address, at)
-    // What came round by a forwarder elsewhere was made here twice.
-    return found?.kind === "forwarder" ? (this.#read(found.sender, at) ?? found) : found
-  }
-
-  #read(address: Address, at: Date): CameBack | null {
-    if (!LOOKS_MADE.test(address.localPart) || !this.#options.domains.includes(address.domain)) return null
+    const { localPart, domain } = address
+    if (!LOOKS_MADE.test(localPart) || !this.#options.domains.includes(domain)) return null
     const key = this.#knownKey()
     const meaning = key && readSrs(address, { key, now: at })
-    if (meaning === null || meaning.kind === "forwarder") return meaning
+    if (meaning === null) return null
+    if (meaning.kind === "forwarder") {
+      // What came round by a forwarder elsewhere was made here twice.
+      const { sender } = meaning
+      return this.original(sender, at) ?? { sender, alias: null, domain, day: null }
+    }
     const sender = this.#senderOf(meaning)
-    return sender && { kind: "sender", sender, alias: this.#aliasOf(meaning), domain: address.domain, day: meaning.day }
+    return sender && { sender, alias: this.#aliasOf(meaning), domain, day: meaning.day }
   }
 
   #senderOf(meaning: Exclude<SrsMeaning, { readonly kind: "forwarder" }>): Address | null {
