@@ -1,5 +1,5 @@
 import { createReadStream } from "node:fs"
-import { open, readdir, rename, stat, utimes, writeFile } from "node:fs/promises"
+import { type FileHandle, open, readdir, rename, stat, utimes } from "node:fs/promises"
 import { dirname, join } from "node:path"
 import { GatewayError } from "../errors.ts"
 import { makePrivateFolder, syncFolder, systemCode, unlinkIfThere } from "./durable.ts"
@@ -45,7 +45,7 @@ export class MeshBulk {
     const path = this.#path("published", name)
     if (path === null) throw new GatewayError("MESH_UNPUBLISHED", "mesh: no folder to publish long mail in (mesh.bulk)")
     const part = `${path}.part`
-    await writeFile(part, envelope, { mode: 0o600, flush: true })
+    await writeNew(part, envelope)
     await utimes(part, until, until)
     await rename(part, path)
     syncFolder(dirname(path))
@@ -151,7 +151,7 @@ async function* kept(path: string, source: AsyncIterable<Uint8Array>, until: Dat
     pieces = []
     size = 0
     await written
-    written = file.writeFile(next)
+    written = append(file, next)
     // Whoever waits for it hears of it.
     written.catch(() => undefined)
   }
@@ -173,6 +173,42 @@ async function* kept(path: string, source: AsyncIterable<Uint8Array>, until: Dat
   }
 }
 
+/** Durable when it resolves. A piece is good until the next is asked for. */
+async function writeNew(path: string, content: AsyncIterable<Uint8Array>): Promise<void> {
+  const file = await open(path, "w", 0o600)
+  try {
+    // What stands between the pieces, a few octets each time, goes out with the next.
+    const short: Uint8Array[] = []
+    for await (const piece of content) {
+      if (piece.length <= SHORT_OCTETS && short.length < MAX_SHORT) short.push(Uint8Array.from(piece))
+      else await append(file, [...short.splice(0), piece])
+    }
+    await append(file, short)
+    await file.sync()
+  } finally {
+    await file.close()
+  }
+}
+
+/** With one call where the system takes all of it; `writeFile` makes one for each piece. */
+async function append(file: FileHandle, pieces: readonly Uint8Array[]): Promise<void> {
+  let left = pieces
+  while (left.length > 0) {
+    const { bytesWritten } = await file.writev(left)
+    left = without(left, bytesWritten)
+  }
+}
+
+/** What is left of the pieces behind their first octets. */
+function without(pieces: readonly Uint8Array[], octets: number): Uint8Array[] {
+  let skip = octets
+  return pieces.flatMap((piece) => {
+    const rest = piece.subarray(Math.min(skip, piece.length))
+    skip -= piece.length - rest.length
+    return rest.length > 0 ? [rest] : []
+  })
+}
+
 async function* nothing(): AsyncGenerator<Uint8Array> {}
 
 async function statOf(path: string) {
@@ -189,5 +225,8 @@ const KINDS = ["published", "incoming"] as const
 /** `presentUdf` of 280 bits: fourteen groups of four. */
 const BULK_NAME = /^[A-Z2-7]{4}(?:-[A-Z2-7]{1,4}){6,31}$/
 const READ_OCTETS = 262_144
+const SHORT_OCTETS = 1_024
+/** A call takes 1024 pieces at most (IOV_MAX). */
+const MAX_SHORT = 64
 /** A writer that was killed leaves a part behind. */
 const LEFTOVER_MS = 86_400_000
