@@ -3,6 +3,7 @@ import { resolve } from "node:path"
 import type { Command } from "commander"
 import { GatewayError } from "../errors.ts"
 import { applyRequest } from "../identity/apply.ts"
+import type { Change } from "../identity/requests.ts"
 import { confirmChange } from "./confirm.ts"
 import { type CommonOptions, openInstance, optionsOf, print, printJson } from "./shell.ts"
 
@@ -20,7 +21,7 @@ async function accept(file: string, options: CommonOptions & { readonly fingerpr
   using instance = openInstance(options)
   const { request, fingerprint } = applyRequest(instance, readRequest(file), new Date(), options.fingerprint ?? null)
   const { kind } = request.change
-  if (kind === "device-revoke" || kind === "account-remove") await confirmChange(instance)
+  if (CONFIRMED.includes(kind)) await confirmChange(instance)
   const madeAt = request.madeAt.toISOString()
   if (options.json) {
     printJson({ kind, address: request.address, fingerprint, madeAt })
@@ -38,3 +39,6 @@ function readRequest(file: string): string {
     throw new GatewayError("REQUEST_INVALID", `${file}: cannot read this file`, { cause })
   }
 }
+
+/** What takes something back counts when every running process knows it. */
+const CONFIRMED: readonly Change["kind"][] = ["device-revoke", "account-remove", "account-mesh-leave"]

@@ -7,7 +7,7 @@ import { GatewayError } from "../errors.ts"
 import { additionOf } from "../identity/account.ts"
 import { recoveryShares, restorePerson } from "../identity/escrow.ts"
 import type { Keyring } from "../identity/keyring.ts"
-import { connectedTo, isInMesh } from "../identity/mesh-account.ts"
+import { connectedTo, hasMeshName } from "../identity/mesh-account.ts"
 import type { Person } from "../identity/person.ts"
 import { addressKey, parseAddress } from "../message/address.ts"
 import { writeDurably } from "../store/durable.ts"
@@ -56,7 +56,7 @@ export function registerRecovery(account: Command): void {
 async function recovery(written: string, options: RecoveryOptions): Promise<void> {
   const address = addressKey(parseAddress(written))
   const person = await (await openKeyring(options, address)).open(address)
-  if (!isInMesh(person))
+  if (!hasMeshName(person))
     throw new GatewayError("USAGE", `account ${address}: has no seed that shares could be of yet: postern account mesh`)
   const shares = recoveryShares(person, options.threshold, options.shares, making())
   if (options.json) printJson({ address, mesh: udfOf(person), threshold: options.threshold, shares })
@@ -133,11 +133,12 @@ function hasSameRoot(account: Account, { root }: Person): boolean {
   return theirs !== undefined && ours !== undefined && Buffer.compare(theirs, ours) === 0
 }
 
-/** A server that has lost the account has lost the halves of its devices' keys. The gateway may be another, too. */
+/** A server that has lost the account has lost the halves of its devices' keys. The gateway may be another, too; an account that had left stays away. */
 function withoutDevices(person: Person, options: RestoreOptions): Person {
   const gateway = gatewayOf(options)
   const { address, mesh } = person
-  const connected = mesh !== null && gateway !== null ? connectedTo(gateway, address, mesh, making()) : mesh
+  const isMoved = mesh !== null && mesh.gateway !== null && gateway !== null
+  const connected = isMoved ? connectedTo(gateway, address, mesh, making()) : mesh
   return { ...person, devices: [], mesh: connected }
 }
 

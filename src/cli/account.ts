@@ -9,7 +9,7 @@ import { keyFingerprint } from "../identity/fingerprint.ts"
 import type { Person } from "../identity/person.ts"
 import { addressKey, parseAddress } from "../message/address.ts"
 import type { Account, Format } from "../store/people.ts"
-import { meshView, registerMesh, udfOf } from "./account-mesh.ts"
+import { meshText, meshView, registerMesh, udfOf } from "./account-mesh.ts"
 import { registerRecovery } from "./account-recovery.ts"
 import { changed, knownAccount, making } from "./change.ts"
 import { confirmChange } from "./confirm.ts"
@@ -115,15 +115,18 @@ function show(written: string, options: CommonOptions): void {
   using instance = openInstance(options)
   const account = knownAccount(instance.people.account(written), written)
   const gatewayKeys = instance.gatewayKeys.of(account.address).map((key) => gatewayKeyView(key, account))
-  const value = { ...accountView(account), gatewayKeys, mesh: meshView(instance.meshAccounts.of(account.address)) }
+  const value = {
+    ...accountView(account),
+    gatewayKeys,
+    mesh: meshView(instance.meshAccounts.publishedOf(account.address)),
+  }
   if (options.json) {
     printJson(value)
     return
   }
   print(`${account.address}  ${account.name}`)
   print(`formats: ${account.formats.join(", ")}; fingerprint of the personal root: ${value.fingerprint}`)
-  if (value.mesh !== null)
-    print(`Mesh: ${value.mesh.udf}; this gateway sends for it until ${value.mesh.connectedUntil}`)
+  if (value.mesh !== null) print(`Mesh: ${meshText(value.mesh)}`)
   for (const key of value.keys)
     print(
       `${key.format} key ${key.id}${key.current ? "" : " (old)"}, since ${key.addedAt}${key.notAfter === null ? "" : `, certificate until ${key.notAfter}`}`,

@@ -1,6 +1,6 @@
 import { GatewayError } from "../errors.ts"
 import { overMesh, verifyMailProfile } from "../identity/mail-profile.ts"
-import type { MeshAccount } from "../store/mesh-accounts.ts"
+import type { MeshAccount, PublishedAccount } from "../store/mesh-accounts.ts"
 import { checkGatewayConnection } from "../store/mesh-host.ts"
 import { type Finding, note, ok, wrong } from "./check-finding.ts"
 import type { OpenInstance } from "./shell.ts"
@@ -11,7 +11,7 @@ export function meshFindings(instance: OpenInstance): readonly Finding[] {
   return people.accounts().flatMap(({ address }) => {
     const about = `mesh account of ${address}`
     try {
-      return findingOf(about, meshAccounts.of(address), instance)
+      return findingOf(about, meshAccounts.publishedOf(address), instance)
     } catch (error) {
       if (!(error instanceof GatewayError)) throw error
       return [wrong(about, `${error.message}: postern account mesh ${address}`)]
@@ -21,11 +21,13 @@ export function meshFindings(instance: OpenInstance): readonly Finding[] {
 
 function findingOf(
   about: string,
-  account: MeshAccount | null,
+  account: PublishedAccount | MeshAccount | null,
   { config, connectedHost }: OpenInstance,
 ): readonly Finding[] {
   const { service } = config.mesh
   if (account === null) return service === null ? [] : [note(about, "there is none: postern account mesh")]
+  // Whoever has left is not told to come back.
+  if (!("connection" in account)) return service === null ? [] : [note(about, "has left")]
   const stated = overMesh(verifyMailProfile(account.mailProfile))?.service ?? null
   if (stated !== service)
     return [

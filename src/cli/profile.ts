@@ -114,7 +114,7 @@ interface Shown {
 
 function localProfile({ people, meshAccounts }: OpenInstance, written: string): Shown {
   const { profile } = knownAccount(people.account(written), written)
-  return { text: profile, mailProfile: meshAccounts.of(written)?.mailProfile ?? null }
+  return { text: profile, mailProfile: meshAccounts.publishedOf(written)?.mailProfile ?? null }
 }
 
 function publishedKeys({ connection }: ProfileMailPublic): { readonly smime?: string; readonly openpgp?: string } {

@@ -11,7 +11,16 @@ import { sealEscrow } from "./escrow.ts"
 import { keyFingerprint } from "./fingerprint.ts"
 import { issueLeaf, issuerOf, leafValidity, type Making, makeScalar, makeSerial, rootValidity } from "./issuing.ts"
 import { hex } from "./json.ts"
-import { connectedTo, isInMesh, type MeshPerson, mailProfileOf, makeMesh, meshRecordOf } from "./mesh-account.ts"
+import {
+  type ConnectedPerson,
+  connectedTo,
+  hasMeshName,
+  isConnected,
+  leftMesh,
+  mailProfileOf,
+  makeMesh,
+  meshRecordOf,
+} from "./mesh-account.ts"
 import type { MeshGateway } from "./mesh-gateway.ts"
 import { addEncryptionKey, makeOpenPgpIdentity, openPgpProfileKey, renewOpenPgpIdentity } from "./openpgp-keys.ts"
 import { type KeyPair, liveDevices, type Person, type PersonDevice, type PersonMesh, type SmimeKey } from "./person.ts"
@@ -67,6 +76,7 @@ export function additionOf(person: Person, making: Making): string {
     keys: keysOf(person),
     profile: profileOf(person, making.now),
     mesh: recordOf(person, making),
+    mailProfile: leftProfileOf(person, making.now),
   }
   return requestOf(person, change, making)
 }
@@ -74,7 +84,7 @@ export function additionOf(person: Person, making: Making): string {
 /** Connects the account to a gateway of the Mesh: the one it had, anew, or another. An account that had no Mesh profile gets one. */
 export function connectAccount(person: Person, gateway: MeshGateway, making: Making): Made {
   const { address, mesh } = person
-  const connected: MeshPerson = {
+  const connected: ConnectedPerson = {
     ...person,
     mesh: mesh === null ? makeMesh(address, gateway, making) : connectedTo(gateway, address, mesh, making),
   }
@@ -87,6 +97,18 @@ export function connectAccount(person: Person, gateway: MeshGateway, making: Mak
     mailProfile: null,
   }
   return { person: connected, request: requestOf(connected, change, making) }
+}
+
+/**
+ * Ends the account's part in the Mesh: no gateway is its service or its device any more, and the profile that says so is newer than what others keep. Seed and name stay.
+ * @throws GatewayError ACCOUNT_UNKNOWN when it never had a part
+ */
+export function leaveMesh(person: Person, making: Making): Made {
+  const { address, mesh } = person
+  if (mesh === null) throw new GatewayError("ACCOUNT_UNKNOWN", `account ${address}: has no part in the Mesh`)
+  const left: Person = { ...person, mesh: leftMesh(address, mesh, making) }
+  const change: Change = { kind: "account-mesh-leave", certificates: [], ...profilesOf(left, making.now) }
+  return { person: left, request: requestOf(left, change, making) }
 }
 
 /** A new current key for each format, and for each live device what recrypts from it. Old keys stay for old mail. */
@@ -112,7 +134,7 @@ export async function rekeyAccount(person: Person, making: Making): Promise<Made
 
 /**
  * New certificates for the same keys, with the same serial numbers. The root is renewed when what it issues would outlive it.
- * `gateway`: what the account is connected to in the Mesh from now on; null: to what it was, if anything.
+ * `gateway`: what the account is connected to in the Mesh from now on; null: to what it was, if anything. One that has left stays away.
  */
 export async function renewAccount(person: Person, making: Making, gateway: MeshGateway | null = null): Promise<Made> {
   const { address, name } = person
@@ -138,14 +160,14 @@ export async function renewAccount(person: Person, making: Making, gateway: Mesh
     mesh: recordOf(renewed, making),
     certificates: [...smime.map(({ id, certificate }) => ({ id, certificate })), ...openPgpCertificates(renewed)],
     profile: profileOf(renewed, making.now),
-    mailProfile: null,
+    mailProfile: leftProfileOf(renewed, making.now),
   }
   return { person: renewed, request: requestOf(renewed, change, making) }
 }
 
 /** The signed profiles of the person as it is. */
 export function profilesOf(person: Person, now: Date): Pick<Republished, "profile" | "mailProfile"> {
-  const mailProfile = isInMesh(person) ? mailProfileOf(person, connectionsOf(person), now) : null
+  const mailProfile = hasMeshName(person) ? mailProfileOf(person, connectionsOf(person), now) : null
   return { profile: profileOf(person, now), mailProfile }
 }
 
@@ -157,17 +179,22 @@ function profileOf(person: Person, now: Date): string {
 }
 
 function recordOf(person: Person, making: Making): MeshAccountRecord | null {
-  return isInMesh(person) ? meshRecordOf(person, connectionsOf(person), making) : null
+  return isConnected(person) ? meshRecordOf(person, connectionsOf(person), making) : null
+}
+
+/** @returns null: it has not left; where it takes part, its record has its profile */
+function leftProfileOf(person: Person, now: Date): Uint8Array | null {
+  return isConnected(person) ? null : profilesOf(person, now).mailProfile
 }
 
 function renewedMesh({ address, mesh }: Person, gateway: MeshGateway | null, making: Making): PersonMesh | null {
-  if (mesh !== null) return connectedTo(gateway ?? mesh.gateway, address, mesh, making)
-  return gateway === null ? null : makeMesh(address, gateway, making)
+  if (mesh === null) return gateway === null ? null : makeMesh(address, gateway, making)
+  return mesh.gateway === null ? mesh : connectedTo(gateway ?? mesh.gateway, address, mesh, making)
 }
 
 /** Signs a change as a request of this person, as it is after the change: what the server keeps for its owner goes with it. */
 export function requestOf(person: Person, change: Change, making: Making): string {
-  const escrow = isInMesh(person) && change.kind !== "account-remove" ? sealEscrow(person, making) : null
+  const escrow = hasMeshName(person) && change.kind !== "account-remove" ? sealEscrow(person, making) : null
   const request = { id: hex(making.random(16)), address: person.address, madeAt: making.now, escrow, change }
   return signRequest(request, p256PublicPoint(person.root.scalar), person.root.scalar)
 }

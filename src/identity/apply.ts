@@ -8,7 +8,7 @@ import { MeshAccounts } from "../store/mesh-accounts.ts"
 import type { MeshHost } from "../store/mesh-host.ts"
 import type { People } from "../store/people.ts"
 import { signingKeyState } from "../store/signing-folder.ts"
-import { keepEscrow, type MeshTarget, putMesh, republishMail } from "./apply-mesh.ts"
+import { keepEscrow, leave, type MeshTarget, putMesh, republishMail } from "./apply-mesh.ts"
 import { fitnessOf } from "./gateway-certificate.ts"
 import { verifyProfile } from "./profile.ts"
 import type { Change, Republished, Request, SignedRequest } from "./requests.ts"
@@ -58,6 +58,7 @@ function applyChange(target: Target, { address, change }: Request, now: Date): v
     case "account-add":
       addAccount(people, address, change, now)
       if (change.mesh !== null) putMesh(mesh, known(people, address), change.mesh, now)
+      else if (change.mailProfile !== null) leave(mesh, known(people, address), change.mailProfile)
       return
     case "account-rekey":
       rekey(target, known(people, address), change)
@@ -71,6 +72,10 @@ function applyChange(target: Target, { address, change }: Request, now: Date): v
     case "account-mesh":
       republish(target, known(people, address), change)
       putMesh(mesh, known(people, address), change.mesh, now)
+      return
+    case "account-mesh-leave":
+      leave(mesh, known(people, address), change.mailProfile)
+      republish(target, known(people, address), { ...change, mailProfile: null })
       return
     case "account-remove":
       people.removeAccount(address)

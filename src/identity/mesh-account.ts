@@ -8,20 +8,29 @@ import { verifyProfileUser } from "../mesh/profile.ts"
 import { makeProfileUser, userKeys } from "../mesh/profile-make.ts"
 import type { MeshAccountRecord } from "../store/mesh-accounts.ts"
 import { leafValidity, type Making } from "./issuing.ts"
-import { signMailProfile } from "./mail-profile.ts"
+import { type MailProfileContent, signMailProfile } from "./mail-profile.ts"
 import { type MeshGateway, verifyMeshGateway } from "./mesh-gateway.ts"
 import type { Person, PersonMesh } from "./person.ts"
 import type { ProfileConnection } from "./profile.ts"
 
-/** An account, with everything of the Mesh in it. */
+/** An account that has a name in the Mesh, whether it takes part or has left. */
 export type MeshPerson = Person & { readonly mesh: PersonMesh }
 
-export function isInMesh(person: Person): person is MeshPerson {
+/** One that a gateway is connected to. */
+export type ConnectedPerson = Person & { readonly mesh: ConnectedMesh }
+
+type ConnectedMesh = PersonMesh & { readonly gateway: NonNullable<PersonMesh["gateway"]> }
+
+export function hasMeshName(person: Person): person is MeshPerson {
   return person.mesh !== null
 }
 
+export function isConnected(person: Person): person is ConnectedPerson {
+  return person.mesh !== null && person.mesh.gateway !== null
+}
+
 /** A new account; the seed is all there is to it. */
-export function makeMesh(address: string, gateway: MeshGateway, making: Making): PersonMesh {
+export function makeMesh(address: string, gateway: MeshGateway, making: Making): ConnectedMesh {
   const seed = printSeed({ specifier: SEED_SPECIFIER.profileAccount, octets: making.random(SEED_OCTETS) })
   return connectedTo(gateway, address, { seed, gateway: null }, making)
 }
@@ -30,9 +39,9 @@ export function makeMesh(address: string, gateway: MeshGateway, making: Making):
 export function connectedTo(
   gateway: MeshGateway,
   address: string,
-  before: Pick<PersonMesh, "seed"> & { readonly gateway: PersonMesh["gateway"] | null },
+  before: Pick<PersonMesh, "seed" | "gateway">,
   { now, random }: Making,
-): PersonMesh {
+): ConnectedMesh {
   const { service, device } = verifyMeshGateway(gateway)
   const account = { address, serviceUdf: service.udf, created: now }
   const { envelope } = makeProfileUser(parseSeed(before.seed), account, "mail")
@@ -41,9 +50,15 @@ export function connectedTo(
   return { seed: before.seed, profile: envelope, gateway: { ...gateway, activation } }
 }
 
+/** The account without a service and without a gateway. Its seed stays, and with it its name and what it joins again with. */
+export function leftMesh(address: string, { seed }: PersonMesh, { now }: Pick<Making, "now">): PersonMesh {
+  const { envelope } = makeProfileUser(parseSeed(seed), { address, serviceUdf: null, created: now })
+  return { seed, profile: envelope, gateway: null }
+}
+
 /** What the server keeps of the account: who the gateway is in it, until when, and the published profile. */
 export function meshRecordOf(
-  person: MeshPerson,
+  person: ConnectedPerson,
   connection: readonly ProfileConnection[],
   { now, random }: Making,
 ): MeshAccountRecord {
@@ -65,17 +80,19 @@ export function meshRecordOf(
 /** The signed mail profile of the person as it is, version 2. `connection`: those over SMTP. */
 export function mailProfileOf(person: MeshPerson, connection: readonly ProfileConnection[], now: Date): Uint8Array {
   const { name, root, mesh } = person
-  const { address, device } = verifyMeshGateway(mesh.gateway)
-  const overMesh =
-    address === null
-      ? []
-      : [{ protocol: "Mesh", prefer: "encrypt", require: null, service: address, deviceUdf: device.udf } as const]
-  const content = { name, root: root.certificate, issuedAt: now, connection: [...overMesh, ...connection] }
+  const content = { name, root: root.certificate, issuedAt: now, connection: [...overMesh(mesh), ...connection] }
   return signMailProfile(administered(mesh), content, root.scalar)
 }
 
+function overMesh({ gateway }: PersonMesh): MailProfileContent["connection"] {
+  if (gateway === null) return []
+  const { address, device } = verifyMeshGateway(gateway)
+  if (address === null) return []
+  return [{ protocol: "Mesh", prefer: "encrypt", require: null, service: address, deviceUdf: device.udf }]
+}
+
 /** The account with its administrator key. */
-export function administered({ seed, profile }: PersonMesh): AdministeredAccount {
+export function administered({ seed, profile }: Pick<PersonMesh, "seed" | "profile">): AdministeredAccount {
   return { profile: verifyProfileUser(profile, null), administrator: userKeys(parseSeed(seed)).administrator }
 }
 

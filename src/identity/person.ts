@@ -75,8 +75,8 @@ export interface PersonMesh {
   readonly seed: string
   /** ProfileUser, in its envelope. */
   readonly profile: Uint8Array
-  /** The gateway that is the account's service and sends mail for it. `activation`: 32 octets, the owner's half of its keys. */
-  readonly gateway: MeshGateway & { readonly activation: Uint8Array }
+  /** The gateway that is the account's service and sends mail for it; null: the account has left. `activation`: 32 octets, the owner's half of its keys. */
+  readonly gateway: (MeshGateway & { readonly activation: Uint8Array }) | null
 }
 
 /** One account with all its secrets, as its owner keeps it. */
@@ -122,11 +122,13 @@ export function parsePerson(text: string): Person {
 }
 
 function readMesh(object: JsonObject): PersonMesh {
-  const gateway = object.object("gateway")
   return {
     seed: object.text("seed"),
     profile: object.octets("profile"),
-    gateway: { ...meshGatewayIn(gateway), activation: gateway.octets("activation") },
+    gateway: object.optional("gateway", (outer, name) => {
+      const gateway = outer.object(name)
+      return { ...meshGatewayIn(gateway), activation: gateway.octets("activation") }
+    }),
   }
 }
 

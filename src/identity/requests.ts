@@ -55,6 +55,8 @@ export type Change =
       readonly profile: string
       /** null: it has no part in the Mesh. */
       readonly mesh: MeshAccountRecord | null
+      /** Of an account that has left the Mesh; null: it has not. */
+      readonly mailProfile: Uint8Array | null
     }
   | ({
       readonly kind: "account-rekey"
@@ -69,6 +71,8 @@ export type Change =
       readonly mesh: MeshAccountRecord | null
     } & Republished)
   | ({ readonly kind: "account-mesh"; readonly mesh: MeshAccountRecord } & Republished)
+  /** `mailProfile` is there, and names neither a service nor a gateway. */
+  | ({ readonly kind: "account-mesh-leave" } & Republished)
   | { readonly kind: "account-remove" }
   | ({
       readonly kind: "device-add"
@@ -158,6 +162,7 @@ function readChange(payload: JsonObject): Change {
         keys: payload.objects("keys").map(readKey),
         profile: payload.text("profile"),
         mesh: readMesh(payload),
+        mailProfile: readMailProfile(payload),
       }
     case "account-rekey":
       return {
@@ -176,6 +181,8 @@ function readChange(payload: JsonObject): Change {
       }
     case "account-mesh":
       return { kind, mesh: readMeshRecord(payload.object("mesh")), ...readRepublished(payload) }
+    case "account-mesh-leave":
+      return { kind, ...readRepublished(payload) }
     case "account-remove":
       return { kind }
     case "device-add":
@@ -241,8 +248,12 @@ function readRepublished(payload: JsonObject): Republished {
       .objects("certificates")
       .map((object) => ({ id: object.text("id"), certificate: object.octets("certificate") })),
     profile: payload.optional("profile", (object, name) => object.text(name)),
-    mailProfile: payload.optional("mailProfile", (object, name) => object.octets(name)),
+    mailProfile: readMailProfile(payload),
   }
+}
+
+function readMailProfile(payload: JsonObject): Uint8Array | null {
+  return payload.optional("mailProfile", (object, name) => object.octets(name))
 }
 
 function readMesh(payload: JsonObject): MeshAccountRecord | null {
@@ -274,6 +285,7 @@ const KINDS = [
   "account-rekey",
   "account-renew",
   "account-mesh",
+  "account-mesh-leave",
   "account-remove",
   "device-add",
   "device-renew",

@@ -4,18 +4,22 @@ import { addressKey, parseAddress, writtenKey } from "../message/address.ts"
 import { changing, octetsIn, type Row, type State, textIn } from "./database.ts"
 import { udfName } from "./udf-name.ts"
 
-/** An account of ours as the Mesh knows it. Nothing in it is secret from this server; what only the person has is in the keyring. */
-export interface MeshAccount {
+/** What is published of an account of ours that has a name in the Mesh: it takes part, or has left. */
+export interface PublishedAccount {
   /** {@link file://./account.ts} Account.address. */
   readonly address: string
   readonly udf: string
   readonly profile: ProfileUser
+  /** The signed mail profile of version 2, as published (docs/PROFILE.md). */
+  readonly mailProfile: Uint8Array
+}
+
+/** An account of ours that takes part in the Mesh. Nothing in it is secret from this server; what only the person has is in the keyring. */
+export interface MeshAccount extends PublishedAccount {
   /** ConnectionDevice: this gateway is a device of the account, and may send mail. */
   readonly connection: Uint8Array
   /** Encrypted to the gateway's device: what its key in the account is made of. */
   readonly activation: Uint8Array
-  /** The signed mail profile of version 2, as published (docs/PROFILE.md). */
-  readonly mailProfile: Uint8Array
 }
 
 /** What is kept of an account; the profile tells the rest. */
@@ -27,7 +31,7 @@ export interface MeshAccountRecord extends Pick<MeshAccount, "connection" | "act
 /** The Mesh accounts of our people. Reads are cached until the change sequence moves. */
 export class MeshAccounts {
   readonly #database: State
-  #cache: { readonly sequence: number; readonly accounts: Map<string, MeshAccount> } | null = null
+  #cache: { readonly sequence: number; readonly accounts: Map<string, PublishedAccount | MeshAccount> } | null = null
 
   constructor(database: State) {
     this.#database = database
@@ -35,6 +39,12 @@ export class MeshAccounts {
 
   /** @returns null: no such account, or it has no part in the Mesh. @throws GatewayError STATE_CORRUPT */
   of(address: string): MeshAccount | null {
+    const account = this.publishedOf(address)
+    return account !== null && "connection" in account ? account : null
+  }
+
+  /** @returns null: no such account, or it never had a part in the Mesh. @throws GatewayError STATE_CORRUPT */
+  publishedOf(address: string): PublishedAccount | MeshAccount | null {
     const key = writtenKey(address)
     if (key === null) return null
     const { accounts } = this.#cached()
@@ -57,16 +67,28 @@ export class MeshAccounts {
     return account !== null && isNameOf(account.profile, presented) ? account : null
   }
 
-  /** Whether any of our people has a part in the Mesh. */
+  /** Whether any of our people takes part in the Mesh. */
   any(): boolean {
-    return this.#database.sql.get`SELECT 1 FROM mesh_account LIMIT 1` !== undefined
+    return this.#database.sql.get`SELECT 1 FROM mesh_account WHERE length(connection) > 0 LIMIT 1` !== undefined
   }
 
   /**
    * Keeps what the account's owner has signed, in place of what was there.
    * @throws GatewayError ACCOUNT_UNKNOWN; MESH_UNTRUSTED, MESH_OBJECT_INVALID for no profile; ACCOUNT_EXISTS when another account has this UDF
    */
-  put({ profile, connection, activation, mailProfile }: MeshAccountRecord): void {
+  put(record: MeshAccountRecord): void {
+    this.#put(record)
+  }
+
+  /**
+   * The account takes no part any more, whether it did or not: what is left of it is its mail profile. Its escrow and its stores stay.
+   * @throws GatewayError as {@link put}
+   */
+  leave({ profile, mailProfile }: Pick<MeshAccountRecord, "profile" | "mailProfile">): void {
+    this.#put({ profile, connection: NOTHING, activation: NOTHING, mailProfile })
+  }
+
+  #put({ profile, connection, activation, mailProfile }: MeshAccountRecord): void {
     const { udf, address: written } = verifyProfileUser(profile, null)
     const address = addressKey(parseAddress(written))
     const name = udfName(udf) ?? udf
@@ -135,22 +157,20 @@ export class MeshAccounts {
   }
 }
 
-function accountIn(row: Row): MeshAccount {
+function accountIn(row: Row): PublishedAccount | MeshAccount {
   const address = textIn(row, "account")
   try {
     const profile = verifyProfileUser(octetsIn(row, "profile"), null)
-    return {
-      address,
-      udf: profile.udf,
-      profile,
-      connection: octetsIn(row, "connection"),
-      activation: octetsIn(row, "activation"),
-      mailProfile: octetsIn(row, "mail_profile"),
-    }
+    const published = { address, udf: profile.udf, profile, mailProfile: octetsIn(row, "mail_profile") }
+    const connection = octetsIn(row, "connection")
+    return connection.length === 0 ? published : { ...published, connection, activation: octetsIn(row, "activation") }
   } catch (cause) {
     throw new GatewayError("STATE_CORRUPT", `mesh account of ${address}: damaged`, { cause })
   }
 }
+
+/** A row without a connection is of an account that has left. */
+const NOTHING = new Uint8Array(0)
 
 function unknown(address: string): GatewayError {
   return new GatewayError("ACCOUNT_UNKNOWN", `account ${address}: has no part in the Mesh`)

@@ -14,7 +14,7 @@ import { WindowCounter } from "./window-counter.ts"
 export function publishedKeys(
   people: People,
   domains: readonly string[],
-  mesh: Pick<MeshAccounts, "of">,
+  mesh: Pick<MeshAccounts, "publishedOf">,
 ): PublishedKeys {
   let sequence = -1
   let accounts: ReadonlyMap<string, Published> = new Map()
@@ -34,7 +34,7 @@ export function publishedKeys(
     profile: (domain, hash) => find(domain, hash)?.profile ?? null,
     meshProfile: (domain, hash) => {
       const found = find(domain, hash)
-      return found === null ? null : (mesh.of(found.address)?.mailProfile ?? null)
+      return found === null ? null : (mesh.publishedOf(found.address)?.mailProfile ?? null)
     },
     certificate: (domain, hash) => find(domain, hash)?.certificate() ?? null,
     isKnown: (domain, hash) => find(domain, hash) !== null || aliases.has(`${domain}/${hash}`),

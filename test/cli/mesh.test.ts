@@ -58,3 +58,41 @@ describe("a gateway that gets a service of the Mesh", () => {
     expect(await checked()).toMatchObject([{ state: "wrong" }])
   })
 })
+
+describe("an account that leaves the Mesh", () => {
+  const shown = async () => JSON.parse(await here("account", "show", ALICE, "--json")).mesh
+
+  test("is told so, lists no service, and is not asked to come back", async () => {
+    await here("account", "mesh", ALICE)
+    const { udf } = await shown()
+    expect(await here("account", "mesh", ALICE, "--leave")).toContain(`${udf} has left the Mesh`)
+    expect(await shown()).toEqual({ udf, service: null, connectedUntil: null })
+    expect(await here("account", "show", ALICE)).toContain(`Mesh: ${udf}, has left`)
+    expect(await here("profile", "show", ALICE)).not.toContain("over the Mesh")
+    expect(await checked()).toMatchObject([{ state: "note", text: "has left" }])
+  })
+
+  test("stays away when it is renewed, and comes back under its name when it is told to", async () => {
+    const { udf } = await shown()
+    await here("account", "renew", ALICE)
+    expect(await shown()).toMatchObject({ udf, service: null })
+    await here("account", "mesh", ALICE)
+    expect((await shown()).udf).toBe(udf)
+    expect(await checked()).toMatchObject([{ state: "ok" }])
+  })
+
+  test("says it as JSON, and by a request that is carried to the server", async () => {
+    const { udf } = await shown()
+    const file = instance.file("leave.request")
+    const said = await here("account", "mesh", ALICE, "--leave", "--json", "--offline", file)
+    expect(JSON.parse(said)).toEqual({ address: ALICE, mesh: udf, service: null })
+    expect((await shown()).service).not.toBeNull()
+    await here("accept", file)
+    expect((await shown()).service).toBeNull()
+  })
+
+  test("never had a part, or names a gateway: refused", async () => {
+    const { code, stderr } = await postern(["account", "mesh", ALICE, "--leave", "--gateway", "x", ...instance.config])
+    expect([code, Buffer.from(stderr).toString()]).toEqual([2, expect.stringContaining("--leave")])
+  })
+})

@@ -5,7 +5,7 @@ import { GatewayError } from "../../src/errors.ts"
 import { makeAccount } from "../../src/identity/account.ts"
 import { checkEscrow, sealEscrow } from "../../src/identity/escrow.ts"
 import { verifyMailProfile } from "../../src/identity/mail-profile.ts"
-import { administered, isInMesh, mailProfileOf } from "../../src/identity/mesh-account.ts"
+import { administered, hasMeshName, mailProfileOf } from "../../src/identity/mesh-account.ts"
 import { formatMeshGateway, readMeshGateway } from "../../src/identity/mesh-gateway.ts"
 import { verifyConnectionDevice } from "../../src/mesh/connection.ts"
 import { checkContactMessage } from "../../src/mesh/contact/check.ts"
@@ -35,7 +35,7 @@ const { person } = await makeAccount(
   { address: alice.profile.address, name: "", formats: ["smime"], gateway: told },
   making,
 )
-if (!isInMesh(person)) throw new Error("not in the Mesh")
+if (!hasMeshName(person)) throw new Error("not in the Mesh")
 const mailProfile = mailProfileOf(person, [], NOW)
 const owner = administered(person.mesh).profile
 const escrow = sealEscrow(person, making)

@@ -1,11 +1,13 @@
 import { afterAll, describe, expect, test } from "vitest"
 import { deriveEnvelopeSecrets } from "../../src/crypto/dare/seal.ts"
 import { randomP256Scalar } from "../../src/crypto/primitives/p256.ts"
+import { escrowSeed } from "../../src/crypto/shamir/escrow.ts"
 import { parseSeed, SEED_SPECIFIER } from "../../src/crypto/udf/seed.ts"
 import { GatewayError } from "../../src/errors.ts"
 import {
   additionOf,
   connectAccount,
+  leaveMesh,
   makeAccount,
   profilesOf,
   rekeyAccount,
@@ -13,15 +15,16 @@ import {
   requestOf,
 } from "../../src/identity/account.ts"
 import { applyRequest } from "../../src/identity/apply.ts"
+import { restorePerson } from "../../src/identity/escrow.ts"
 import { signMailProfile, verifyMailProfile } from "../../src/identity/mail-profile.ts"
-import { administered } from "../../src/identity/mesh-account.ts"
+import { administered, isConnected, leftMesh } from "../../src/identity/mesh-account.ts"
 import { formatMeshGateway, type MeshGateway, readMeshGateway } from "../../src/identity/mesh-gateway.ts"
 import type { Person } from "../../src/identity/person.ts"
 import { verifyProfile } from "../../src/identity/profile.ts"
 import { verifyRequest } from "../../src/identity/requests.ts"
 import { activatedPublicKeys, activationSeed, makeActivation } from "../../src/mesh/activation.ts"
 import { type AdministeredAccount, makeConnectionDevice, verifyConnectionDevice } from "../../src/mesh/connection.ts"
-import { verifyProfileDevice } from "../../src/mesh/profile.ts"
+import { verifyProfileDevice, verifyProfileUser } from "../../src/mesh/profile.ts"
 import { makeProfileDevice, makeProfileUser } from "../../src/mesh/profile-make.ts"
 import { GatewayKeys } from "../../src/store/gateway-keys.ts"
 import { type MeshAccountRecord, MeshAccounts } from "../../src/store/mesh-accounts.ts"
@@ -113,7 +116,7 @@ describe("an account in the Mesh", () => {
     await using there = await gateway()
     const { person, request } = await makeAlice(there.told)
     const payload = Buffer.from(JSON.parse(request).payload, "base64url").toString()
-    const secrets = [person.root.scalar, person.smime[0]?.scalar, person.mesh?.gateway.activation]
+    const secrets = [person.root.scalar, person.smime[0]?.scalar, person.mesh?.gateway?.activation]
     for (const secret of secrets) expect(payload).not.toContain(Buffer.from(secret ?? []).toString("base64"))
     expect(payload).not.toContain(person.mesh?.seed)
   })
@@ -173,9 +176,156 @@ describe("an account in the Mesh", () => {
   })
 })
 
+describe("an account that leaves the Mesh", () => {
+  const LATER_STILL = new Date(LATER.getTime() + 1_000)
+
+  /** Everything in the account's catalogs and what is left of its keyring stays with it. */
+  async function left() {
+    const there = await gateway()
+    const made = await makeAlice(there.told)
+    there.apply(made.request)
+    const away = leaveMesh(made.person, makingAt(LATER))
+    there.apply(away.request)
+    return { there, before: made.person, person: away.person, request: away.request }
+  }
+
+  test("takes no part any more, and what is published of it says so, under its name and newer than before", async () => {
+    const { there, before } = await left()
+    await using _ = there
+    expect([there.mesh.of(ALICE), there.mesh.byUdf(nameOf(before)), there.mesh.any()]).toEqual([null, null, false])
+    const published = verifyMailProfile(there.mesh.publishedOf(ALICE)?.mailProfile ?? new Uint8Array())
+    expect(published.profile).toMatchObject({ udf: nameOf(before), serviceUdf: null })
+    expect(published.issuedAt).toEqual(LATER)
+    const first = verifyProfile(there.people.account(ALICE)?.profile ?? "")
+    expect(first.issuedAt).toEqual(LATER)
+    expect(published.connection).toEqual(first.connection)
+    expect(published.connection.map(({ protocol }) => protocol)).toEqual(["SMTP", "SMTP"])
+  })
+
+  test("keeps its seed, and what the server keeps for a lost keyring goes on with it", async () => {
+    const { there, before, person } = await left()
+    await using _ = there
+    expect(person.mesh).toMatchObject({ seed: before.mesh?.seed, gateway: null })
+    const rekeyed = await rekeyAccount(person, makingAt(LATER_STILL))
+    there.apply(rekeyed.request)
+    const seed = before.mesh?.seed ?? ""
+    const shares = escrowSeed(parseSeed(seed), 2, 3, makingAt().random)
+    const restored = restorePerson(ALICE, shares, there.mesh.escrow(ALICE) ?? new Uint8Array())
+    expect(restored.smime.map(({ id }) => id)).toEqual(rekeyed.person.smime.map(({ id }) => id))
+    expect(restored.mesh?.gateway).toBeNull()
+  })
+
+  test("rekeyed and renewed it stays away, and both versions of its profile name its keys", async () => {
+    const { there, person } = await left()
+    await using _ = there
+    const rekeyed = await rekeyAccount(person, makingAt(LATER_STILL))
+    there.apply(rekeyed.request)
+    const again = new Date(LATER_STILL.getTime() + 1_000)
+    there.apply((await renewAccount(rekeyed.person, makingAt(again), there.told)).request)
+    expect(there.mesh.of(ALICE)).toBeNull()
+    const published = verifyMailProfile(there.mesh.publishedOf(ALICE)?.mailProfile ?? new Uint8Array())
+    expect(published.issuedAt).toEqual(again)
+    expect(published.connection).toEqual(verifyProfile(there.people.account(ALICE)?.profile ?? "").connection)
+  })
+
+  test("joins again with its seed, under its name, and the gateway's keys in it are others", async () => {
+    const { there, before, person } = await left()
+    await using _ = there
+    const back = connectAccount(person, there.told, makingAt(LATER_STILL))
+    there.apply(back.request)
+    const account = there.mesh.of(ALICE)
+    expect(account?.udf).toBe(nameOf(before))
+    expect(verifyMailProfile(account?.mailProfile ?? new Uint8Array()).connection[0]).toMatchObject({
+      service: SERVICE,
+    })
+    expect(back.person.mesh?.gateway?.activation).not.toEqual(before.mesh?.gateway?.activation)
+    // Of another seed it is another's account, now as before.
+    const stranger = connectAccount({ ...person, mesh: null }, there.told, makingAt(LATER_STILL))
+    expect(there.codeOf(stranger.request)).toBe("MESH_UNTRUSTED")
+  })
+
+  test("is not brought back by what was signed before", async () => {
+    const { there, before } = await left()
+    await using _ = there
+    expect(there.codeOf(connectAccount(before, there.told, makingAt(SOON)).request)).toBe("REQUEST_INVALID")
+    const rekeyed = await rekeyAccount(before, makingAt(LATER_STILL))
+    expect(there.codeOf(rekeyed.request)).toBe("REQUEST_INVALID")
+    expect(there.mesh.of(ALICE)).toBeNull()
+  })
+
+  test("may say so again, and where the server has forgotten that it ever had a part", async () => {
+    const { there, person } = await left()
+    await using _ = there
+    there.apply(leaveMesh(person, makingAt(LATER_STILL)).request)
+    there.mesh.remove(ALICE)
+    there.apply(leaveMesh(person, makingAt(LATER_STILL)).request)
+    expect(there.mesh.publishedOf(ALICE)?.udf).toBe(nameOf(person))
+  })
+
+  test("the server has not heard of it: the next request of its owner says so", async () => {
+    await using there = await gateway()
+    const made = await makeAlice(there.told)
+    there.apply(made.request)
+    const { person } = leaveMesh(made.person, makingAt(LATER))
+    there.apply((await rekeyAccount(person, makingAt(LATER_STILL))).request)
+    expect(there.mesh.of(ALICE)).toBeNull()
+  })
+
+  test("made again at a server that has lost it, it has left there, too", async () => {
+    await using there = await gateway()
+    const { person } = leaveMesh((await makeAlice(there.told)).person, makingAt(LATER))
+    there.apply(additionOf(person, makingAt(LATER)))
+    expect([there.mesh.of(ALICE), there.mesh.publishedOf(ALICE)?.udf]).toEqual([null, nameOf(person)])
+  })
+
+  test("never had a part: there is nothing to leave", async () => {
+    const { person } = await makeAccount(SMIME, makingAt())
+    expect(codeOf(() => leaveMesh(person, makingAt()))).toBe("ACCOUNT_UNKNOWN")
+  })
+
+  test.each<[name: string, change: (owner: ReturnType<typeof ownerOf>) => Uint8Array | null, code: string]>([
+    ["has no mail profile", () => null, "REQUEST_INVALID"],
+    ["names a service still", (owner) => owner.mailProfile({}), "REQUEST_INVALID"],
+    ["names a service in the account's profile", (owner) => owner.mailProfile({ connection: [] }), "REQUEST_INVALID"],
+    [
+      "is another account's",
+      (owner) => owner.mailProfile({ by: account(ALICE, 9, null), connection: [] }),
+      "REQUEST_INVALID",
+    ],
+    [
+      "is of another address",
+      (owner) => owner.mailProfile({ by: account("eve@example.test", 9, null), connection: [] }),
+      "REQUEST_INVALID",
+    ],
+    [
+      "is vouched for by another root",
+      (owner) => owner.mailProfile({ by: owner.left, connection: [], scalar: randomP256Scalar() }),
+      "MESH_UNTRUSTED",
+    ],
+    [
+      "is older than the published one",
+      (owner) => owner.mailProfile({ by: owner.left, connection: [], issuedAt: new Date(NOW.getTime() - 1) }),
+      "REQUEST_INVALID",
+    ],
+  ])("is refused when what it leaves with %s", async (_, change, code) => {
+    await using there = await gateway()
+    const made = await makeAlice(there.told)
+    there.apply(made.request)
+    const { person } = leaveMesh(made.person, makingAt())
+    const mailProfile = change(ownerOf(made.person, there.told))
+    const request = { kind: "account-mesh-leave", ...UNCHANGED, mailProfile } as const
+    expect(there.codeOf(requestOf(person, request, makingAt()))).toBe(code)
+    expect(there.mesh.of(ALICE)).not.toBeNull()
+  })
+})
+
+function nameOf({ mesh }: Person): string {
+  return verifyProfileUser(mesh?.profile ?? new Uint8Array(), null).udf
+}
+
 /** An account that is connected, and what its owner could sign instead. */
 function ownerOf(person: Person, told: MeshGateway) {
-  if (person.mesh === null) throw new Error("not in the Mesh")
+  if (!isConnected(person)) throw new Error("not in the Mesh")
   const seed = parseSeed(person.mesh.seed)
   const device = verifyProfileDevice(told.device, null)
   const activation = activationSeed(person.mesh.gateway.activation)
@@ -198,12 +348,15 @@ function ownerOf(person: Person, told: MeshGateway) {
       readonly deviceUdf?: string
       readonly by?: AdministeredAccount
       readonly scalar?: Uint8Array
+      readonly connection?: []
+      readonly issuedAt?: Date
     }) => {
-      const { by = own, deviceUdf = device.udf, scalar = person.root.scalar } = change
+      const { by = own, deviceUdf = device.udf, scalar = person.root.scalar, issuedAt = NOW } = change
       const mesh = { protocol: "Mesh", prefer: "encrypt", require: null, service: SERVICE, deviceUdf } as const
       const root = person.root.certificate
-      return signMailProfile(by, { name: "", root, issuedAt: NOW, connection: [mesh] }, scalar)
+      return signMailProfile(by, { name: "", root, issuedAt, connection: change.connection ?? [mesh] }, scalar)
     },
+    left: administered(leftMesh(ALICE, person.mesh, makingAt())),
   }
 }
 

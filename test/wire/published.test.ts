@@ -64,7 +64,7 @@ async function serve(toml: string): Promise<Served> {
     host: "127.0.0.1",
     port: 0,
     tls: certificate,
-    keys: publishedKeys(people, DOMAINS, { of: () => null }),
+    keys: publishedKeys(people, DOMAINS, { publishedOf: () => null }),
     askers: askersOf({ config, counters }),
     clients: { domains: DOMAINS, services: config.clients },
     stsPolicy: null,

@@ -70,9 +70,11 @@ export async function sendOverMesh(
   const { decision, resolution } = left
   const { mesh } = gateway
   if (decision.kind !== "encrypt" || decision.key.format !== "mesh") return { kind: "elsewhere", left }
-  const sender = entry.origin.account === null ? null : (mesh?.senderOf(entry.origin.account) ?? null)
-  if (mesh === null || sender === null || resolution === null)
+  if (mesh === null || resolution === null)
     throw new GatewayError("STATE_CORRUPT", "mesh: was decided on without being there")
+  const sender = entry.origin.account === null ? null : mesh.senderOf(entry.origin.account)
+  // It has left between the two.
+  if (sender === null) return fallenBack(left, "its sender has no part in the Mesh", job, gateway)
   const route = routeOf(decision.key, resolution, mesh.profileIn, gateway.now())
   if (route === null) return fallenBack(left, "its account has no key that may be used", job, gateway)
   const sealed = await sealedOr(

@@ -5,7 +5,7 @@ import { cmsRecipient } from "../../../src/crypto/cms/recipient.ts"
 import { randomOctets } from "../../../src/crypto/primitives/random.ts"
 import { parseSeed, printSeed, SEED_SPECIFIER } from "../../../src/crypto/udf/seed.ts"
 import { Keyring } from "../../../src/identity/keyring.ts"
-import { administered, isInMesh, type MeshPerson } from "../../../src/identity/mesh-account.ts"
+import { administered, type ConnectedPerson, isConnected, type MeshPerson } from "../../../src/identity/mesh-account.ts"
 import { activatedKeys, activatedPublicKeys, activationSeed } from "../../../src/mesh/activation.ts"
 import { makeConnectionDevice } from "../../../src/mesh/connection.ts"
 import { signerWith } from "../../../src/mesh/key-data.ts"
@@ -45,9 +45,9 @@ export function withAnotherDevice(gateway: MeshGateway): string {
 }
 
 /** Everything secret of a person, from the keyring of his gateway's machine. */
-export async function personOf({ instance }: MeshGateway, address: string): Promise<MeshPerson> {
+export async function personOf({ instance }: MeshGateway, address: string): Promise<ConnectedPerson> {
   const person = await new Keyring(join(instance.folder, "keyring"), null).open(address)
-  if (!isInMesh(person)) throw new Error(`${address} has no part in the Mesh`)
+  if (!isConnected(person)) throw new Error(`${address} has no part in the Mesh`)
   return person
 }
 
@@ -61,7 +61,7 @@ export function recipientOf(person: MeshPerson): MailRecipient {
 /** A gateway as the person's device, as the owner connects it, until then. */
 export function connected(
   { device, created }: HostSecrets,
-  { mesh }: MeshPerson,
+  { mesh }: ConnectedPerson,
   notOnOrAfter: Date,
 ): OutgoingMail["device"] {
   const seed = parseSeed(device)
@@ -82,7 +82,7 @@ export function strangeService(): Service {
 }
 
 export interface Theft {
-  readonly sender: MeshPerson
+  readonly sender: ConnectedPerson
   readonly device: OutgoingMail["device"]
   readonly recipient: MailRecipient
 }

@@ -9,7 +9,7 @@ import { MESH_PATIENCE_MS } from "../../../src/pipeline/mesh/leave.ts"
 import type { MeshMail, MeshRoute, Posting } from "../../../src/pipeline/mesh/ports.ts"
 import { deliver } from "../../../src/pipeline/pipeline.ts"
 import type { UsableKey } from "../../../src/profiles/key.ts"
-import type { Resolution } from "../../../src/profiles/resolution.ts"
+import type { RememberedKey, Resolution } from "../../../src/profiles/resolution.ts"
 import { jobFor } from "../../../src/queue/queue.ts"
 import { makePerson } from "../../crypto/cms/alice.ts"
 import { inPieces, joined } from "../../harness/pieces.ts"
@@ -198,9 +198,25 @@ describe("mail to somebody whose profile offers the Mesh", async () => {
 
 const without = (name: string) => Buffer.from(text(entity()).replace(new RegExp(`^${name}:.*\r\n`, "m"), ""))
 
+/** Takes part when it is decided, and not when it is sealed. */
+function leavesAfterOnce(): MeshMail["senderOf"] {
+  let asked = 0
+  return () => (asked++ === 0 ? { profile: alice.profile, device: outgoing.device } : null)
+}
+
 const rows: readonly (readonly [what: string, given: Given, outcome: string, left: string])[] = [
   ["this gateway has no part in the Mesh", { mesh: null }, "done", "smime"],
   ["its sender has none", { mesh: { senderOf: () => null } }, "done", "smime"],
+  ["its sender leaves the Mesh while it is being sent", { mesh: { senderOf: leavesAfterOnce() } }, "done", "smime"],
+  [
+    "its sender has left, and he reads nothing but the Mesh: what may not go in clear is held",
+    {
+      mesh: { senderOf: () => null },
+      known: { keys: [overMesh], remembered: [{ ...overMesh, lastSeen: NOW } as unknown as RememberedKey] },
+    },
+    "hold",
+    "nothing",
+  ],
   ["policy names other methods", { policy: 'methods = ["smime", "openpgp"]' }, "done", "smime"],
   ["policy prefers others", { policy: 'methods = ["smime", "mesh"]' }, "done", "smime"],
   [
