@@ -34,11 +34,16 @@ export interface ContactMeans {
   readonly log: Log
 }
 
-/** Requests that wait for one person: what comes then is taken when some are answered. */
+/** Requests that wait for one person: more are taken of whom nothing is known here, and of who is introduced. */
 export const MAX_WAITING = 50
-/** Of them of one domain: nobody fills the place of all alone. */
-export const MAX_WAITING_OF_DOMAIN = 10
-/** Requests of one service, and of one domain, to all of us within a day. */
+/** Of them of one domain and the hosts below it, or introduced by one contact: nobody fills the place of all alone. */
+export const MAX_WAITING_OF_SITE = 10
+/**
+ * Domains that a person hears of for the first time within a day, and of which he hears when the place of all is filled: whoever would fill this as well needs as many new domains
+ * each day, and the person is told of no more.
+ */
+export const MAX_NEW_SITES = 10
+/** Requests of one domain to all of us within a day; and of one service, but of its other domains the first are still heard. */
 export const MAX_OF_ORIGIN = 200
 
 type VerifiedContact = Extract<ContactVerdict, { readonly kind: "verified" }>
@@ -88,22 +93,30 @@ function asked(arrived: Arrived): PostResult | Promise<PostResult> {
   const asking = means.book.posts.to(account, address)
   if (asking?.kind === "request" && asking.udf === udf)
     return vouchedFor(arrived, () => means.book.crossed(contact, posted.now))
-  const load = means.book.contacts.load(contact, posted.now)
-  if (isTooMuch(load)) return LATER
   const introducer = introducerOf(arrived)
-  if (introducer === null) {
-    const request = { message: posted.message, service, account: posted.account.profile.udf }
-    const { admissionKey: key } = means
-    const isPaid = posted.admission !== null && isAdmitted(posted.admission, request, key, posted.now)
-    if (!isPaid) return { kind: "admission", challenge: writeChallenge(request, means.workOf(load), key, posted.now) }
-  }
   const request = { ...contact, introducer: introducer ?? "" }
-  // Two of the same moment: one of them is told to come again, and finds the other.
-  return vouchedFor(arrived, () => means.book.contacts.ask(request, posted.now))
+  const load = means.book.contacts.load(request, posted.now)
+  if (isTooMuch(load, introducer !== null)) return LATER
+  if (introducer === null) {
+    const paidFor = { message: posted.message, service, account: posted.account.profile.udf }
+    const { admissionKey: key } = means
+    const isPaid = posted.admission !== null && isAdmitted(posted.admission, paidFor, key, posted.now)
+    if (!isPaid) return { kind: "admission", challenge: writeChallenge(paidFor, means.workOf(load), key, posted.now) }
+  }
+  // Two of the same moment: one of them is told to come again, and finds the other. What came while the domain was asked counts, too.
+  return vouchedFor(arrived, () => {
+    const { contacts } = means.book
+    return !isTooMuch(contacts.load(request, posted.now), introducer !== null) && contacts.ask(request, posted.now)
+  })
 }
 
-function isTooMuch({ waiting, waitingOfDomain, ofOrigin }: AskedLately): boolean {
-  return waiting >= MAX_WAITING || waitingOfDomain >= MAX_WAITING_OF_DOMAIN || ofOrigin >= MAX_OF_ORIGIN
+function isTooMuch(load: AskedLately, isIntroduced: boolean): boolean {
+  const { ofDomain, ofService, waiting, waitingOfSite } = load
+  // One domain of many at a service must not close it to the others.
+  if (ofDomain >= MAX_OF_ORIGIN || (ofService >= MAX_OF_ORIGIN && ofDomain > 0)) return true
+  if (isIntroduced) return load.waitingOfIntroducer >= MAX_WAITING_OF_SITE
+  if (waiting < MAX_WAITING && waitingOfSite < MAX_WAITING_OF_SITE) return false
+  return load.isKnownSite || load.newSites >= MAX_NEW_SITES
 }
 
 /** Does what was asked for (false: not now), once the address's domain has said that the address is this profile's, and nothing here says otherwise. */

@@ -1,7 +1,8 @@
 import { GatewayError } from "../errors.ts"
 import type { SenderFacts } from "../mesh/access.ts"
 import type { StrangersLoad } from "../mesh/admission.ts"
-import { type Database, dateIn, octetsIn, optionalDateIn, type Row, textIn } from "./database.ts"
+import { siteOf } from "../message/site.ts"
+import { type Database, dateIn, numberIn, octetsIn, optionalDateIn, type Row, textIn } from "./database.ts"
 import { udfName } from "./udf-name.ts"
 
 /**
@@ -38,9 +39,20 @@ export interface Contact {
 /** A request that has been checked, to be answered by the person. */
 export type NewRequest = Pick<Contact, "account" | "address" | "udf" | "profile" | "message" | "service" | "introducer">
 
+/** A site is a domain with the hosts below it ({@link file://../message/site.ts}). */
 export interface AskedLately extends StrangersLoad {
-  /** Those of {@link StrangersLoad.waiting} that are of the same domain. */
-  readonly waitingOfDomain: number
+  /** Those of {@link StrangersLoad.waiting} that are of the same site. */
+  readonly waitingOfSite: number
+  /** Somebody of the same site asks this person, or was refused or blocked by him. */
+  readonly isKnownSite: boolean
+  /** Sites of which one has asked this person within a day, and nobody before that is remembered. */
+  readonly newSites: number
+  /** Those of {@link StrangersLoad.waiting} that the same contact introduces; 0: nobody introduces. */
+  readonly waitingOfIntroducer: number
+  /** Requests of this domain to anybody here within a day. */
+  readonly ofDomain: number
+  /** Of this service. */
+  readonly ofService: number
 }
 
 /** The contacts of our people. Nothing is cached: a block counts for the next message, in every process. */
@@ -80,23 +92,32 @@ export class Contacts {
     }
   }
 
-  /** How much strangers ask for now. `request`: who asks whom, through which service. */
-  load({ account, address, service }: Pick<Contact, "account" | "address" | "service">, now: Date): AskedLately {
+  /** How much strangers ask for now. `request`: who asks whom, through which service, and who introduces him. */
+  load(request: Pick<Contact, "account" | "address" | "service" | "introducer">, now: Date): AskedLately {
+    const { account, address, service, introducer } = request
     const [domain, dayAgo] = [domainOf(address), now.getTime() - DAY_MS]
     const row = this.#database.sql.get`
       SELECT
-        (SELECT COUNT(*) FROM mesh_contact WHERE account = ${account} AND state = 'asking') AS waiting,
-        (SELECT COUNT(*) FROM mesh_contact WHERE account = ${account} AND state = 'asking' AND domain = ${domain}) AS waiting_of_domain,
         (SELECT COUNT(*) FROM mesh_contact WHERE service = ${service} AND message_at > ${dayAgo}) AS of_service,
         (SELECT COUNT(*) FROM mesh_contact WHERE domain = ${domain} AND message_at > ${dayAgo}) AS of_domain,
         (SELECT COUNT(*) FROM mesh_contact WHERE message_at > ${now.getTime() - HOUR_MS}) AS lately`
     const count = (column: string) => Number(row?.[column] ?? 0)
-    return {
-      waiting: count("waiting"),
-      waitingOfDomain: count("waiting_of_domain"),
-      ofOrigin: Math.max(count("of_service"), count("of_domain")),
-      lately: count("lately"),
-    }
+    const [ofService, ofDomain] = [count("of_service"), count("of_domain")]
+    const ofPerson = askedOf(this.#strangersOf(account), { site: siteOf(domain), introducer, dayAgo })
+    return { ...ofPerson, ofService, ofDomain, ofOrigin: Math.max(ofService, ofDomain), lately: count("lately") }
+  }
+
+  /** Some hundred rows at most ask; what the person has blocked is his own doing. */
+  #strangersOf(account: string): readonly Stranger[] {
+    return this.#database.sql.all`
+      SELECT domain, state, introducer, message_at FROM mesh_contact WHERE account = ${account} AND state <> 'accepted'`.map(
+      (row) => ({
+        site: siteOf(textIn(row, "domain")),
+        isWaiting: textIn(row, "state") === "asking",
+        introducer: textIn(row, "introducer"),
+        askedAt: numberIn(row, "message_at"),
+      }),
+    )
   }
 
   /**
@@ -199,6 +220,31 @@ export class Contacts {
       INSERT INTO mesh_contact (account, address, domain, udf, name, state, label, profile, message, service, introducer, decided_by, message_at, asked_at, changed_at)
       VALUES (${account}, ${address}, ${domainOf(address)}, ${udf}, ${udfName(udf) ?? ""}, ${state}, ${label}, ${profile}, ${message}, ${service}, ${introducer},
         ${decidedBy}, ${message.length === 0 ? 0 : at}, ${at}, ${at})`
+  }
+}
+
+/** Somebody who is not a contact: who asks, was refused or is blocked. */
+interface Stranger {
+  readonly site: string
+  readonly isWaiting: boolean
+  readonly introducer: string
+  /** Milliseconds since 1970; 0: he never has. */
+  readonly askedAt: number
+}
+
+function askedOf(
+  strangers: readonly Stranger[],
+  { site, introducer, dayAgo }: { readonly site: string; readonly introducer: string; readonly dayAgo: number },
+): Omit<AskedLately, "ofService" | "ofDomain" | "ofOrigin" | "lately"> {
+  const waiting = strangers.filter(({ isWaiting }) => isWaiting)
+  const bySite = Map.groupBy(strangers, (one) => one.site)
+  const isNew = (of: readonly Stranger[]) => of.length === 1 && of.every(({ askedAt }) => askedAt > dayAgo)
+  return {
+    waiting: waiting.length,
+    waitingOfSite: waiting.filter((one) => one.site === site).length,
+    isKnownSite: bySite.has(site),
+    newSites: [...bySite.values()].filter(isNew).length,
+    waitingOfIntroducer: introducer === "" ? 0 : waiting.filter((one) => one.introducer === introducer).length,
   }
 }
 

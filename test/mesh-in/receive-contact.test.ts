@@ -13,9 +13,10 @@ import type { Profile } from "../../src/mesh/profile.ts"
 import { readAnySigned } from "../../src/mesh/signed.ts"
 import type { Posted, PostResult } from "../../src/mesh-in/ports.ts"
 import {
+  MAX_NEW_SITES,
   MAX_OF_ORIGIN,
   MAX_WAITING,
-  MAX_WAITING_OF_DOMAIN,
+  MAX_WAITING_OF_SITE,
   receivingContacts,
 } from "../../src/mesh-in/receive-contact.ts"
 import { ContactBook } from "../../src/store/contact-book.ts"
@@ -57,14 +58,17 @@ const receive = receivingContacts({
   book,
   async vouched(address, udf) {
     asked.push(address)
+    await domainsAnswer
     const answer = domains.get(address)
     if (answer === "silent") throw new GatewayError("KEY_SOURCE_SILENT", "silent")
     return answer?.udf === udf ? answer : null
   },
-  workOf: ({ waiting }) => 2 + waiting,
+  workOf: ({ waiting }) => Math.min(8, 2 + waiting),
   admissionKey: new Uint8Array(32).fill(3),
   log: silentLog(),
 })
+/** Domains say nothing before it resolves. */
+let domainsAnswer = Promise.resolve()
 const carolsDevice = connectedDevice(carol, 90, ["send-mail"]).profile.udf
 
 beforeEach(() => {
@@ -155,19 +159,22 @@ describe("a stranger's request", () => {
     expect(bitsOf(after)).toBeGreaterThan(bitsOf(before))
   })
 
-  test("comes later where as many wait as may, of all or of its domain, or as many of its service or domain came", async () => {
-    const later = { kind: "later" }
+  test("comes later where as many wait as may, of all or of its domain, or as many of its domain came", async () => {
     strangers(0, MAX_WAITING, (at) => ({ address: `s${at}@d${at}.example`, service: `M${at}` }))
     expect(await post(request())).toEqual(later)
     opened.state.sql.run`DELETE FROM mesh_contact`
-    strangers(0, MAX_WAITING_OF_DOMAIN, (at) => ({ service: `M${at}` }))
+    strangers(0, MAX_WAITING_OF_SITE, (at) => ({ service: `M${at}` }))
     expect(await post(request())).toEqual(later)
-    strangers(MAX_WAITING_OF_DOMAIN, MAX_OF_ORIGIN, (at) => ({ service: `M${at}` }))
+    strangers(MAX_WAITING_OF_SITE, MAX_OF_ORIGIN, (at) => ({ service: `M${at}` }))
     opened.state.sql.run`UPDATE mesh_contact SET state = 'refused'`
     expect(await post(request())).toEqual(later)
-    opened.state.sql.run`DELETE FROM mesh_contact`
+  })
+
+  test("comes later where as many of its service came, and its domain has asked anybody; the first of another is heard", async () => {
     strangers(0, MAX_OF_ORIGIN, (at) => ({ address: `s${at}@d${at}.example` }))
     opened.state.sql.run`UPDATE mesh_contact SET state = 'refused'`
+    expect((await post(request())).kind).toBe("admission")
+    strangers(MAX_OF_ORIGIN, MAX_OF_ORIGIN + 1, () => ({ account: ERIN }))
     expect(await post(request())).toEqual(later)
   })
 
@@ -181,6 +188,77 @@ describe("a stranger's request", () => {
   })
 })
 
+describe("who wants to keep others out", () => {
+  const DAY_MS = 86_400_000
+  /** All that wait by right, from as few domains as it takes. */
+  const fill = () => strangers(0, MAX_WAITING, (at) => ({ address: `s@h${at}.evil${at % 5}.example` }))
+  const nextDay = { now: new Date(NOON.getTime() + DAY_MS + 1_000) }
+
+  test("with few domains and many hosts keeps nobody out of whom nothing is known, and more work is asked of him", async () => {
+    const before = bitsOf(await post(request()))
+    fill()
+    expect(bitsOf(await post(request()))).toBeGreaterThan(before)
+    expect(await postWithWork(request())).toEqual(accepted)
+  })
+
+  test("has a share for each domain, with all hosts below it", async () => {
+    strangers(0, MAX_WAITING_OF_SITE, (at) => ({ address: `s@h${at}.one.example`, service: `M${at}` }))
+    expect(await post(request())).toEqual(later)
+  })
+
+  test("takes new domains each day, as many as a person hears of then; he hears of no more, and the next day of others", async () => {
+    fill()
+    strangers(MAX_WAITING, MAX_WAITING + MAX_NEW_SITES, (at) => ({ address: `s@new${at}.example` }))
+    expect(await post(request())).toEqual(later)
+    expect(await postWithWork(request(), nextDay)).toEqual(accepted)
+    // Those of the day before are not new any more.
+    const again = strangerAt("new50.example")
+    expect(await post(again.message, nextDay)).toEqual(later)
+  })
+
+  test("does not flood the person: of many new domains in one day he hears of ten", async () => {
+    fill()
+    const outcomes: string[] = []
+    for (let at = 0; at < MAX_NEW_SITES + 5; at += 1) {
+      const { message } = strangerAt(`new${at}.example`)
+      const first = await post(message)
+      const { kind } = first.kind === "admission" ? await post(message, { admission: solved(first) }) : first
+      outcomes.push(kind)
+    }
+    expect(outcomes.filter((kind) => kind === "accepted")).toHaveLength(MAX_NEW_SITES)
+    expect(contacts.of(DAVE)).toHaveLength(MAX_WAITING + MAX_NEW_SITES)
+  })
+
+  test("asks no more by asking all at once, while his domain makes up its mind", async () => {
+    strangers(0, MAX_WAITING_OF_SITE - 1, (at) => ({ address: `s@h${at}.slow.example` }))
+    const paid = await Promise.all(
+      ["a.slow.example", "b.slow.example", "c.slow.example"].map(async (domain) => {
+        const { message } = strangerAt(domain)
+        return { message, admission: solved(await post(message)) }
+      }),
+    )
+    const { promise, resolve } = Promise.withResolvers<void>()
+    domainsAnswer = promise
+    const posted = paid.map(({ message, admission }) => post(message, { admission }))
+    resolve()
+    const outcomes = await Promise.all(posted)
+    expect(outcomes.map(({ kind }) => kind).toSorted()).toEqual(["accepted", "later", "later"])
+  })
+})
+
+const later = { kind: "later" }
+
+/** Somebody at a domain that vouches for him, and what he asks. */
+function strangerAt(domain: string): { readonly message: Uint8Array } {
+  const octet = 140 + (strangersMade++ % 100)
+  const person = meshAccount(`eve@${domain}`, octet, hers.profile.udf)
+  const gatewayDevice = connectedDevice(person, octet, []).profile.udf
+  domains.set(person.profile.address, { udf: person.profile.udf, gatewayDevice })
+  const message = request({}, gatewayOf(person, octet), person)
+  return { message }
+}
+let strangersMade = 0
+
 /** Requests of others, at once. */
 function strangers(
   from: number,
@@ -191,7 +269,7 @@ function strangers(
   const service = hers.profile.udf
   opened.state.transaction(() => {
     for (let at = from; at < to; at += 1) {
-      const udf = presentUdf(binaryUdf(UDF_TYPE.digestSha2, sha512(Uint8Array.of(at))))
+      const udf = presentUdf(binaryUdf(UDF_TYPE.digestSha2, sha512(Uint8Array.of(at & 255, at >> 8))))
       const address = `s${at}@one.example`
       contacts.ask({ account: DAVE, address, udf, profile, message: some, service, introducer: "", ...of(at) }, NOON)
     }
@@ -365,6 +443,18 @@ describe("whom a contact introduces", () => {
     knowsErin("accepted")
     expect(await post(request({ introduction: introduce() }))).toEqual(accepted)
     expect(contacts.at(DAVE, CAROL)).toMatchObject({ state: "asking", introducer: ERIN })
+  })
+
+  test("asks where no stranger could any more, as one of ten that a contact introduces", async () => {
+    knowsErin("accepted")
+    strangers(0, MAX_WAITING, (at) => ({ address: `s${at}@d${at}.example` }))
+    expect(await post(request())).toEqual(later)
+    strangers(60, 60 + MAX_WAITING_OF_SITE - 1, (at) => ({ address: `s${at}@one.example`, introducer: ERIN }))
+    const introduced = request({ introduction: introduce() })
+    expect(await post(introduced)).toEqual(accepted)
+    contacts.remove(DAVE, CAROL)
+    strangers(90, 91, () => ({ introducer: ERIN }))
+    expect(await post(introduced)).toEqual(later)
   })
 
   test("works like any other when the introduction is of another, or by nobody whom the person knows", async () => {

@@ -122,21 +122,43 @@ export function contactsConformance(driver: StateDriver): void {
       expect(contacts.untold(5)).toHaveLength(1)
     })
 
+    const from = (changes = {}) => ({
+      account: ALICE,
+      address: "new@one.example",
+      service: "MSERVICE",
+      introducer: "",
+      ...changes,
+    })
+
     test("the load counts who waits here, what a service or domain brought within a day, and all within an hour", () => {
-      const from = (changes = {}) => ({ account: ALICE, address: "new@one.example", service: "MSERVICE", ...changes })
       contacts.ask(asking(), AT)
       contacts.ask(asking({ account: BOB }), AT)
       contacts.block(ALICE, "x@one.example", ALICE, AT)
-      const all = { waiting: 1, waitingOfDomain: 1, ofOrigin: 2, lately: 2 }
+      const mine = { waiting: 1, waitingOfSite: 1, isKnownSite: true, newSites: 0, waitingOfIntroducer: 0 }
+      const all = { ...mine, ofDomain: 2, ofService: 2, ofOrigin: 2, lately: 2 }
       expect(contacts.load(from(), AT)).toEqual(all)
-      expect(contacts.load(from({ service: "MOTHER" }), AT)).toEqual(all)
-      expect(contacts.load(from({ address: "new@two.example" }), AT)).toEqual({ ...all, waitingOfDomain: 0 })
+      expect(contacts.load(from({ service: "MOTHER" }), AT)).toEqual({ ...all, ofService: 0 })
+      const other = { ...all, waitingOfSite: 0, isKnownSite: false, ofDomain: 0 }
+      expect(contacts.load(from({ address: "new@two.example" }), AT)).toEqual(other)
       const stranger = from({ address: "new@two.example", service: "MOTHER" })
-      expect(contacts.load(stranger, AT)).toEqual({ ...all, waitingOfDomain: 0, ofOrigin: 0 })
+      expect(contacts.load(stranger, AT)).toEqual({ ...other, ofService: 0, ofOrigin: 0 })
       decided("refused")
-      const none = { waiting: 0, waitingOfDomain: 0, ofOrigin: 2, lately: 0 }
+      const none = { ...all, waiting: 0, waitingOfSite: 0, lately: 0 }
       expect(contacts.load(from(), later(3_600_001))).toEqual(none)
       expect(contacts.load(from(), later(86_400_001)).ofOrigin).toBe(0)
+    })
+
+    test("the load counts hosts with the domain above them, domains that are new to the person, and whom one contact introduces", () => {
+      contacts.ask(asking({ address: "carol@a.one.example", introducer: BOB }), AT)
+      const one = contacts.load(from({ address: "x@b.one.example", introducer: BOB }), AT)
+      expect(one).toMatchObject({ waitingOfSite: 1, isKnownSite: true, newSites: 1, waitingOfIntroducer: 1 })
+      expect(contacts.load(from({ introducer: CAROL }), AT).waitingOfIntroducer).toBe(0)
+      expect(contacts.load(from({ account: BOB }), AT)).toMatchObject({ isKnownSite: false, newSites: 0 })
+      expect(contacts.load(from(), later(86_400_001))).toMatchObject({ isKnownSite: true, newSites: 0 })
+      contacts.decide(ALICE, "carol@a.one.example", { state: "refused", decidedBy: ALICE }, AT)
+      expect(contacts.load(from(), AT)).toMatchObject({ waitingOfSite: 0, isKnownSite: true, newSites: 1 })
+      contacts.decide(ALICE, "carol@a.one.example", { state: "accepted", decidedBy: ALICE }, AT)
+      expect(contacts.load(from(), AT)).toMatchObject({ isKnownSite: false, newSites: 0 })
     })
 
     test("requests that nobody answers are forgotten in time, and so are refusals; contacts and blocks are not", () => {

@@ -110,6 +110,20 @@ export function meshAccountsConformance(driver: StateDriver): void {
       expect(accounts.of(ALICE)).toBeNull()
     })
 
+    test("one that leaves is found as what it published last, by nothing else, and what is left with us stays", () => {
+      accounts.put(recordOf(alice))
+      accounts.putEscrow(ALICE, Uint8Array.of(1))
+      const other = new MeshAccounts(database)
+      expect([other.any(), other.of(ALICE)?.udf]).toEqual([true, alice.udf])
+      accounts.leave({ profile: alice.envelope, mailProfile: Uint8Array.of(10) })
+      expect([other.any(), other.of(ALICE), other.byUdf(alice.udf)]).toEqual([false, null, null])
+      expect(other.publishedOf(ALICE)).toMatchObject({ udf: alice.udf, mailProfile: Uint8Array.of(10) })
+      accounts.putEscrow(ALICE, Uint8Array.of(2))
+      expect(other.escrow(ALICE)).toEqual(Uint8Array.of(2))
+      accounts.put(recordOf(alice))
+      expect([other.any(), other.of(ALICE)?.udf]).toEqual([true, alice.udf])
+    })
+
     test("go with the account behind them", () => {
       accounts.put(recordOf(alice))
       accounts.putEscrow(ALICE, Uint8Array.of(1))
