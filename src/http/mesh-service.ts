@@ -18,7 +18,7 @@ export interface MeshDoor {
   /** Whether this network has not asked too often: each request costs a signature, and nobody has to say who he is. */
   mayAsk(remote: string): Promise<boolean>
   /** @returns null: it is no request */
-  answer(request: Uint8Array): Promise<MeshAnswer | null>
+  answer(request: Uint8Array, remote: string): Promise<MeshAnswer | null>
 }
 
 /** The Mesh service (docs/MESH.md): one request is one POST. What it says of a request it says in a signed answer, 200; other statuses are HTTP's own, and no answer. */
@@ -29,7 +29,7 @@ export function serveMesh(server: FastifyInstance, door: MeshDoor, askers: Asker
     scope.post(MESH_PATH, { bodyLimit: door.maxRequestOctets }, async (request, reply) => {
       if (!(await askers.mayAsk(request.ip))) return refused(reply, GUESSED_SECONDS)
       if (!(await door.mayAsk(request.ip))) return refused(reply, ASKED_SECONDS)
-      const answer = request.body instanceof Uint8Array ? await door.answer(request.body) : null
+      const answer = request.body instanceof Uint8Array ? await door.answer(request.body, request.ip) : null
       for (let guesses = answer?.guesses ?? 1; guesses > 0; guesses--) await askers.guessed(request.ip)
       return answer === null ? text(reply, 400, "no request of the Mesh") : send(reply, answer)
     })

@@ -1,4 +1,4 @@
-import { octetsOf, textOf } from "../crypto/jsonb/value.ts"
+import { memberOf, octetsOf, textOf } from "../crypto/jsonb/value.ts"
 import {
   type ConnectionRequest,
   makeAcknowledgement,
@@ -12,12 +12,13 @@ import { callingDevice } from "../mesh/protocol/check.ts"
 import type { MeshRequest } from "../mesh/protocol/request.ts"
 import { checkSigned, readSigned } from "../mesh/signed.ts"
 import { type AccountParts, accountIn, isReplayed } from "./account-call.ts"
+import { type ConnectAsking, type ConnectRoom, connectDenial } from "./connect-room.ts"
 import type { ServedAccount } from "./ports.ts"
 import { done, refusal } from "./reply.ts"
 import type { Handlers, OwnService } from "./service.ts"
 
 /** What connecting a device takes. */
-export interface ConnectParts extends AccountParts {
+export interface ConnectParts extends AccountParts, Omit<ConnectRoom, "stores"> {
   readonly own: OwnService
   readonly random: (octets: number) => Uint8Array
   /** Entries of a store since a time. */
@@ -30,9 +31,9 @@ export interface ConnectParts extends AccountParts {
  */
 export function connectHandlers(parts: ConnectParts): Handlers {
   return {
-    Connect: (request, now) => {
+    Connect: (request, now, network) => {
       const account = accountIn(parts.accounts, request)
-      return account === null ? refusal("AccountUnknown") : connect(parts, account, request, now)
+      return account === null ? refusal("AccountUnknown") : connect(parts, account, { request, now, network })
     },
     Complete: (request, now) => {
       const account = accountIn(parts.accounts, request)
@@ -41,8 +42,15 @@ export function connectHandlers(parts: ConnectParts): Handlers {
   }
 }
 
+/** What was asked, and from where. */
+interface Asked {
+  readonly request: MeshRequest
+  readonly now: Date
+  readonly network: string | null
+}
+
 /** `EnvelopedRequestConnection`; the request to us is signed by the same device. */
-async function connect(parts: ConnectParts, account: ServedAccount, request: MeshRequest, now: Date): Promise<Reply> {
+async function connect(parts: ConnectParts, account: ServedAccount, { request, now, network }: Asked): Promise<Reply> {
   const envelope = requiredMember(request.members, "EnvelopedRequestConnection", octetsOf)
   if (envelope.length > MAX_REQUEST_OCTETS) return refusal("TooLarge")
   const asked = readConnectionRequest(envelope)
@@ -53,8 +61,9 @@ async function connect(parts: ConnectParts, account: ServedAccount, request: Mes
   const name = responseIdOf(asked.messageId)
   const before = parts.stores.newest(account.address, CONNECT, name)
   if (before !== null) return answered(parts, account, asked, before)
-  if (parts.countSince(account.address, CONNECT, new Date(now.getTime() - DAY_MS)) >= MAX_REQUESTS_A_DAY)
-    return refusal("TooMany", "many devices want to be connected to this account")
+  const admission = memberOf(request.members, "Admission", octetsOf) ?? null
+  const full = await fullness(parts, { account, asked, network, admission, now })
+  if (full !== null) return full
   const content = makeAcknowledgement(asked, account.profile, parts.random(16), parts.own.signer, now)
   const result = parts.stores.append(
     account.address,
@@ -62,6 +71,18 @@ async function connect(parts: ConnectParts, account: ServedAccount, request: Mes
     now,
   )
   return result.kind === "appended" ? acknowledged(account, content) : refusal("Later")
+}
+
+/** Counted before it is kept: of many that come at once each is one. @returns null: there is room */
+async function fullness(parts: ConnectParts, asking: ConnectAsking): Promise<Reply | null> {
+  const { account, network, now } = asking
+  const today = () => parts.countSince(account.address, CONNECT, new Date(now.getTime() - DAY_MS))
+  const key = network === null ? null : `${account.address} ${network}`
+  const ofNetwork = key === null ? 0 : await parts.networks.of(key)
+  const full = connectDenial(parts, asking, { today: today(), ofNetwork })
+  if (full !== null || key === null) return full
+  const withThis = (await parts.networks.add(key)) ?? 1
+  return connectDenial(parts, asking, { today: today(), ofNetwork: withThis - 1 })
 }
 
 /** Whoever asks the same again hears the same; another device does not ask under that name. */
@@ -108,8 +129,6 @@ async function deniedTo(
 
 /** Ours: in the drafts these are in Inbound. */
 export const CONNECT = "Connect"
-/** A person connects a handful; strangers must not fill the store. */
-export const MAX_REQUESTS_A_DAY = 16
 /** A device's profile and a signature are 5 KB; what the service keeps has it in base64url. */
 const MAX_REQUEST_OCTETS = 16_384
 const DAY_MS = 86_400_000

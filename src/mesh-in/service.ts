@@ -8,8 +8,8 @@ import type { Operation, Outcome } from "../mesh/protocol/operation.ts"
 import { type MeshRequest, readRequest } from "../mesh/protocol/request.ts"
 import { refusal } from "./reply.ts"
 
-/** Does one operation: finds out who asks, whether he may, and whether he asked before. */
-export type Handle = (request: MeshRequest, now: Date) => HandledReply | Promise<HandledReply>
+/** Does one operation: finds out who asks, whether he may, and whether he asked before. `network`: where it comes from, as it is counted; null: nobody says. */
+export type Handle = (request: MeshRequest, now: Date, network: string | null) => HandledReply | Promise<HandledReply>
 
 /** What is said to a request, and where several things were asked by it, what became of each. */
 export interface HandledReply extends Reply {
@@ -41,15 +41,16 @@ export interface Answered {
 }
 
 /** Answers requests. */
-export type MeshService = (octets: Uint8Array) => Promise<Answered | null>
+export type MeshService = (octets: Uint8Array, network?: string | null) => Promise<Answered | null>
 
 /** @returns a service; it answers null to what is no request: there is nothing to sign an answer to */
 export function meshService({ own, handlers, now, log }: ServiceOptions): MeshService {
-  return async (octets) => {
+  return async (octets, network = null) => {
     const request = readable(octets)
     if (request === null) return null
     const at = now()
-    const reply = await replyTo(request, own, handlers[request.operation], at, log)
+    const handle = handlers[request.operation]
+    const reply = await replyTo(request, own, handle && ((...of) => handle(...of, network)), at, log)
     const { operation, form } = request
     return { octets: writeAnswer(request, reply, own, at), form, operation, outcomes: reply.each ?? [reply.outcome] }
   }
@@ -58,7 +59,7 @@ export function meshService({ own, handlers, now, log }: ServiceOptions): MeshSe
 async function replyTo(
   request: MeshRequest,
   { profile }: OwnService,
-  handle: Handle | undefined,
+  handle: ((request: MeshRequest, now: Date) => ReturnType<Handle>) | undefined,
   now: Date,
   log: Log,
 ): Promise<HandledReply> {

@@ -1,5 +1,8 @@
+import { join } from "node:path"
+import { hmacKey } from "../crypto/primitives/hash.ts"
 import { randomOctets } from "../crypto/primitives/random.ts"
 import type { MeshDoor } from "../http/mesh-service.ts"
+import { workOf } from "../mesh/admission.ts"
 import type { Outcome } from "../mesh/protocol/operation.ts"
 import { MAX_REQUEST_OCTETS } from "../mesh/protocol/request.ts"
 import { bindHandlers } from "../mesh-in/bind.ts"
@@ -15,6 +18,7 @@ import { MeshAccounts } from "../store/mesh-accounts.ts"
 import { type MeshHost, openConnectedHost } from "../store/mesh-host.ts"
 import { MeshRequests } from "../store/mesh-requests.ts"
 import { MeshStores } from "../store/mesh-stores.ts"
+import { secret } from "../store/secrets.ts"
 import type { Core } from "./core.ts"
 import { membership, networkOf } from "./network.ts"
 import { WindowCounter } from "./window-counter.ts"
@@ -30,11 +34,12 @@ export function meshDoorOf(core: MeshCore, receiversOf: (host: MeshHost) => Rece
   const handlers = handlersOf(core, own, config.mesh.service, receiversOf(host))
   const all = { Hello: helloOf(own, Object.keys(handlers)), ...handlers }
   const service = meshService({ own, handlers: all, now, log })
+  const exempt = membership(config.policy.trusted)
   return {
     maxRequestOctets: MAX_REQUEST_OCTETS,
     mayAsk: askingNetworks(core),
-    async answer(request) {
-      const answer = await service(request)
+    async answer(request, remote) {
+      const answer = await service(request, exempt(remote) ? null : networkOf(remote))
       if (answer === null) return null
       const { octets, form, operation, outcomes } = answer
       for (const outcome of outcomes) counters.add("postern_mesh_requests_total", { operation, outcome })
@@ -67,7 +72,14 @@ function handlersOf(
   return {
     Post: postTo({ ...parts, receivers, log }),
     ...storeHandlers(parts),
-    ...connectHandlers({ ...parts, random: randomOctets, countSince: (...of) => stores.countSince(...of) }),
+    ...connectHandlers({
+      ...parts,
+      random: randomOctets,
+      countSince: (...of) => stores.countSince(...of),
+      networks: new WindowCounter(DAY_MS, MAX_NETWORKS),
+      admissionKey: hmacKey(secret(join(config.secrets, "mesh"), "admission")),
+      workOf,
+    }),
     ...bindHandlers({ ...parts, address, remove: (account) => accounts.remove(account) }),
     ...claimHandlers(parts),
     Operate: operateWith({ ...parts, keys: [own.opening] }),
@@ -77,4 +89,5 @@ function handlersOf(
 /** What nobody hears often who means it well. */
 const GUESSES: readonly Outcome[] = ["AccountUnknown", "Forged", "Unsigned"]
 const MINUTE_MS = 60_000
+const DAY_MS = 86_400_000
 const MAX_NETWORKS = 10_000

@@ -64,7 +64,15 @@ const { service } = asked({
   ...storeHandlers(parts),
   ...claimHandlers(parts),
   ...bindHandlers({ ...parts, own: answering, address: "", remove: () => undefined }),
-  ...connectHandlers({ ...parts, own: answering, random: (octets) => new Uint8Array(octets), countSince: () => 0 }),
+  ...connectHandlers({
+    ...parts,
+    own: answering,
+    random: (octets) => new Uint8Array(octets),
+    countSince: () => 0,
+    networks: { of: async () => 0, add: async () => 1 },
+    admissionKey: new Uint8Array(32),
+    workOf: () => 0,
+  }),
   Operate: operateWith({ ...parts, keys: [] }),
 })
 

@@ -45,21 +45,22 @@ export interface Asking {
   readonly members?: { readonly [name: string]: Writable | undefined }
   readonly signers?: readonly Signer[]
   readonly terms?: Partial<RequestTerms>
+  readonly network?: string
 }
 
 /** A service at noon, asked and answering in octets. */
 export function asked(handlers: Handlers, clock: { now: Date } = { now: NOON }) {
   const service: MeshService = meshService({ own: answering, handlers, now: () => clock.now, log: silentLog() })
-  const send = async (operation: Operation, octets: Uint8Array): Promise<MeshAnswer> => {
-    const answer = await service(octets)
+  const send = async (operation: Operation, octets: Uint8Array, network?: string): Promise<MeshAnswer> => {
+    const answer = await service(octets, network)
     if (answer === null) throw new Error("no answer")
     return readAnswer(answer.octets, { operation, digest: requestDigest(octets) }, home.profile)
   }
   return {
     service,
     send,
-    ask: (operation: Operation, { members = {}, signers = [], terms: changes = {} }: Asking = {}) =>
-      send(operation, writeRequest(operation, members, terms(changes), signers)),
+    ask: (operation: Operation, { members = {}, signers = [], terms: changes = {}, network }: Asking = {}) =>
+      send(operation, writeRequest(operation, members, terms(changes), signers), network),
   }
 }
 

@@ -33,13 +33,17 @@ test("originals are dropped when they have been kept for as long as is configure
     )
   put("Inbound", 6 * DAY_MS, 1_000)
   put("Inbound", 4 * DAY_MS, 3)
-  put("Local", 6 * DAY_MS, 2)
+  put("Local", 60 * DAY_MS, 2)
+  put("Connect", 31 * DAY_MS, 5)
+  put("Connect", 29 * DAY_MS, 1)
   const octets = stores.octets(ALICE)
   {
     await using _sweep = startInboundSweep({ database, config, now, log: silentLog() }, 1)
     await eventually("the old ones are dropped", () => stores.frames(ALICE, "Inbound", 0, 1).first === 1_001)
+    await eventually("and what was asked", () => stores.frames(ALICE, "Connect", 0, 1).first === 6)
   }
   expect(stores.frames(ALICE, "Inbound", 0, 1_000_000).frames).toHaveLength(3)
+  expect(stores.frames(ALICE, "Connect", 0, 1_000_000).frames).toHaveLength(1)
   expect(stores.frames(ALICE, "Local", 0, 1_000_000).frames).toHaveLength(3)
   expect([stores.end(ALICE, "Inbound").frames, stores.octets(ALICE) < octets / 10]).toEqual([1_004, true])
   database.close()
