@@ -38,6 +38,7 @@ export type ErrorCode =
   | "MESH_EXPIRED"
   | "MESH_GONE"
   | "MESH_LATER"
+  | "MESH_MISSING"
   | "MESH_MAIL_ALTERED"
   | "MESH_OBJECT_INVALID"
   | "MESH_UNPUBLISHED"

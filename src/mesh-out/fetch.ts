@@ -1,4 +1,4 @@
-import { GatewayError } from "../errors.ts"
+import { type ErrorCode, GatewayError } from "../errors.ts"
 import type { HttpsPeers, PeerAnswer } from "../net/https-peers.ts"
 
 /** Where what is fetched goes, as far as it has come. */
@@ -25,7 +25,7 @@ export interface BulkSource {
  * Published mail from its beginning: what came before, and the rest as it comes, which goes on where it breaks off. What has come is kept whatever happens, and
  * verified by whoever reads it.
  * @param limitMs of all of it; what is not there by then is fetched by the next attempt at delivery
- * @throws GatewayError MESH_LATER, MESH_GONE
+ * @throws GatewayError MESH_LATER; MESH_MISSING: it is not there (404), now at least; MESH_GONE: it will not be
  */
 export async function* fetchBulk(
   source: BulkSource,
@@ -55,7 +55,7 @@ async function* fetched(source: BulkSource, signal: AbortSignal): AsyncGenerator
       return await (await source.part()).finish()
     } catch (error) {
       signal.throwIfAborted()
-      if (!(error instanceof GatewayError) || error.code === "MESH_LATER" || error.code === "MESH_GONE") throw error
+      if (!(error instanceof GatewayError) || SETTLED.has(error.code)) throw error
       // Again at once while there is something to show for it; else the next attempt at delivery goes on here.
       if (have <= before) throw later(error.message, error)
     }
@@ -83,7 +83,7 @@ async function* rest(
     await (await part()).clear()
     throw later(`${url.host}: has other octets than before`)
   }
-  throw step.kind === "gone" ? gone(step.diagnostic) : later(step.diagnostic)
+  throw new GatewayError(step.code, `${url.host}: ${step.diagnostic}`)
 }
 
 type Step =
@@ -91,22 +91,28 @@ type Step =
   | { readonly kind: "whole" }
   /** What is there is not the beginning of what is published. */
   | { readonly kind: "anew" }
-  | { readonly kind: "later" | "gone"; readonly diagnostic: string }
+  | { readonly kind: "none"; readonly code: ErrorCode; readonly diagnostic: string }
 
 function stepOf({ status, headers }: PeerAnswer, haveOctets: number): Step {
   if (status === 200) {
     const totalOctets = Number(headers["content-length"] ?? Number.NaN)
     if (!Number.isSafeInteger(totalOctets))
-      return { kind: "later", diagnostic: "published mail: nobody says how long it is" }
+      return { kind: "none", code: "MESH_LATER", diagnostic: "published mail: nobody says how long it is" }
     return totalOctets < haveOctets ? { kind: "anew" } : { kind: "octets", from: 0, totalOctets }
   }
   const [, from, total] = /^bytes (?:(\d{1,15})-\d{1,15}|\*)\/(\d{1,15})$/.exec(headers["content-range"] ?? "") ?? []
   if (status === 206 && from !== undefined && Number(from) === haveOctets)
     return { kind: "octets", from: haveOctets, totalOctets: Number(total) }
   if (status === 416 || status === 206) return Number(total) === haveOctets ? { kind: "whole" } : { kind: "anew" }
-  const diagnostic = `published mail: HTTP ${status}`
-  return { kind: status === 404 || status === 410 ? "gone" : "later", diagnostic }
+  return { kind: "none", code: CODES.get(status) ?? "MESH_LATER", diagnostic: `published mail: HTTP ${status}` }
 }
+
+/** RFC 9110 §15.5.5: 404 does not say for how long, and a disk that is being restored or a proxy that is led astray says it, too; 410 does (§15.5.11). */
+const CODES: ReadonlyMap<number, ErrorCode> = new Map([
+  [404, "MESH_MISSING"],
+  [410, "MESH_GONE"],
+])
+const SETTLED: ReadonlySet<ErrorCode> = new Set(["MESH_LATER", "MESH_MISSING", "MESH_GONE"])
 
 /** @throws GatewayError WEB_BROKEN when there are fewer octets, or more */
 async function* exactly(body: AsyncIterable<Uint8Array>, octets: number): AsyncGenerator<Uint8Array> {

@@ -186,9 +186,33 @@ describe("published mail", () => {
     expect((await part()).sizeOctets).toBe(0)
   })
 
-  test("is not there: gone", async () => {
+  test("is not there: missing, which may pass, and what had come stays", async () => {
+    await came(OCTETS.subarray(0, 1_000))
     const other = new URL(url.href.replace("MAAA", "MAAB"))
-    await expect(fetch(peers(), 4_000_000, other)).rejects.toMatchObject({ code: "MESH_GONE" })
+    await expect(digestOfAll(coming(peers(), 4_000_000, other))).rejects.toMatchObject({
+      code: "MESH_MISSING",
+      message: `${HOST}: published mail: HTTP 404`,
+    })
+    expect((await part()).sizeOctets).toBe(1_000)
+  })
+
+  test.each([
+    [404, "MESH_MISSING"],
+    [410, "MESH_GONE"],
+    [403, "MESH_LATER"],
+    [503, "MESH_LATER"],
+  ])("HTTP %s: %s, also when it was there a moment ago", async (status, code) => {
+    const answering = (first: number) => {
+      let asked = 0
+      const ask = async () => {
+        const headers = { "content-length": String(OCTETS.length) }
+        // The first breaks off.
+        const body = inPieces(OCTETS.subarray(0, 70_000), 30_000)
+        return { status: asked++ < first ? 200 : status, headers, body, discard: () => undefined }
+      }
+      return { ask } as unknown as HttpsPeers
+    }
+    for (const first of [0, 1]) await expect(digestOfAll(coming(answering(first)))).rejects.toMatchObject({ code })
   })
 
   test("was not what it should be: all of it is let go", async () => {
@@ -202,7 +226,7 @@ describe("published mail", () => {
 
   test.each(["..%2f..%2fetc", "x", "MAAA", `${NAME}.part`])("%s is no name", async (name) => {
     const other = new URL(`https://${HOST}/.well-known/mmm/bulk/${name}`)
-    await expect(fetch(peers(), 4_000_000, other)).rejects.toMatchObject({ code: "MESH_GONE" })
+    await expect(fetch(peers(), 4_000_000, other)).rejects.toMatchObject({ code: "MESH_MISSING" })
   })
 })
 

@@ -41,7 +41,7 @@ export type Posting =
 export interface PublishedMail {
   /**
    * The envelope from its beginning, as often as wanted; nobody has verified it. What is not here yet is fetched while it is read, and kept.
-   * @throws GatewayError MESH_LATER, MESH_GONE
+   * @throws GatewayError MESH_LATER, MESH_MISSING, MESH_GONE
    */
   content(): AsyncIterable<Uint8Array>
   /** It has been stored, or is not what it should be: the next fetch begins anew. */

@@ -84,10 +84,23 @@ export async function storeSealedMail(
   } catch (error) {
     if (!(error instanceof GatewayError)) throw error
     if (error.code === "MESH_LATER") return deferred(job.recipient, "4.4.1", error.message)
+    if (error.code === "MESH_MISSING") return missing(job, entry, error.message, gateway.now())
     if (error.code === "MESH_GONE") return failed(job.recipient, "5.4.7", error.message)
     if (ALTERATIONS.has(error.code)) return deferred(job.recipient, ALTERED, error.message)
     throw error
   }
+}
+
+/** Whoever publishes it keeps it for days after it was posted: what is not there now may be back soon, and if not its sender is not left waiting. */
+function missing(
+  { recipient, attempt }: Job,
+  { receivedAt }: Pick<SpoolEntry, "receivedAt">,
+  diagnostic: string,
+  now: Date,
+): Result {
+  const isPatient = now.getTime() - receivedAt.getTime() < MISSING_MS || attempt < MISSING_ATTEMPTS
+  if (isPatient) return deferred(recipient, "4.4.1", diagnostic)
+  return failed(recipient, "5.4.7", `${diagnostic}; it was not there for ${MISSING_MS / 3_600_000} hours`)
 }
 
 /** Has all of it here before a store is asked to take it, which would not wait for the rest. */
@@ -154,6 +167,10 @@ async function* once(octets: Uint8Array): AsyncGenerator<Uint8Array> {
 }
 
 const BOUNDARY_OCTETS = 18
+/** From its acceptance on, for so long published mail that is not there is asked for again: longer than a restart or a restore takes, and soon enough for its sender to hear of it the same day. */
+export const MISSING_MS = 6 * 3_600_000
+/** So often at least: this gateway may have been away for longer itself. */
+export const MISSING_ATTEMPTS = 3
 /** RFC 3463 §3.8: message integrity failure. */
 const ALTERED = "4.7.7"
 /** What is fetched is not the envelope that was stated. */

@@ -1,3 +1,5 @@
+import { readFileSync } from "node:fs"
+import { createServer } from "node:https"
 import { join } from "node:path"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
 import { filesShowing, makeCanary, shows } from "../../harness/canary.ts"
@@ -126,6 +128,21 @@ describe.skipIf(!meshWorldPossible)("mail from one gateway to another, over the 
       expect(served.toString()).toContain(to)
     }
     expect(await attempt(id, NOBODY)).toBeDefined()
+  })
+
+  test("long mail that its publisher cannot find for a while is fetched when it is there again", async () => {
+    const { instance } = world.two
+    const [cert, key] = ["server.pem", "server.key"].map((file) => readFileSync(join(instance.folder, "tls", file)))
+    const misled = createServer({ cert, key }, (_request, response) => void response.writeHead(404).end())
+    world.impersonate(misled)
+    await world.submit(bob, [ALICE], mail("misled", BOB, ALICE, 100_000))
+    const missed = await eventually("an attempt", () =>
+      events(world.one, "mail.attempt").find((one) => String(one["diagnostic"]).includes("published mail: HTTP 404")),
+    )
+    expect(missed).toMatchObject({ outcome: "retry", recipient: ALICE })
+    world.impersonate(null)
+    await retry(world.one, String(missed["id"]))
+    expect((await world.inMailbox(alice, `<misled@${ONE.domain}>`)).inside.toString()).toContain(secret.text)
   })
 
   test("a gateway that is away: the mail waits, and comes when it is back", async () => {

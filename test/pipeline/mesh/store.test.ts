@@ -11,6 +11,7 @@ import { shownFields } from "../../../src/mesh/mail/shown.ts"
 import { parseFields } from "../../../src/mime/header.ts"
 import { MarkerCheck } from "../../../src/pipeline/marker.ts"
 import type { MeshMail, PublishedMail } from "../../../src/pipeline/mesh/ports.ts"
+import { MISSING_ATTEMPTS, MISSING_MS } from "../../../src/pipeline/mesh/store.ts"
 import { deliver } from "../../../src/pipeline/pipeline.ts"
 import type { Mailboxes } from "../../../src/pipeline/ports.ts"
 import { stored } from "../../../src/pipeline/settle.ts"
@@ -43,10 +44,11 @@ async function kept(mail: Sealed): Promise<Kept> {
   return first
 }
 
-async function delivered(mail: Sealed, fetched?: PublishedMail) {
+async function delivered(mail: Sealed, fetched?: PublishedMail, { afterMs = 0, attempt = 0 } = {}) {
   const mesh = meshMail(fetched === undefined ? {} : { published: async () => fetched })
-  const { gateway, seen } = gatewayWith(opened(await kept(mail)), mesh)
-  const outcome = await deliver(job, gateway, signal)
+  const now = () => new Date(NOW.getTime() + afterMs)
+  const { gateway, seen } = gatewayWith(opened(await kept(mail)), mesh, { now })
+  const outcome = await deliver({ ...job, attempt }, gateway, signal)
   return { outcome, seen }
 }
 
@@ -222,7 +224,7 @@ describe("mail that is published", async () => {
     expect([outcome.kind, seen.mails, discarded]).toEqual(["retry", [], ["discarded"]])
   })
 
-  const unfinished = (code: "MESH_LATER" | "MESH_GONE", discarded: string[]): PublishedMail => ({
+  const unfinished = (code: "MESH_LATER" | "MESH_MISSING" | "MESH_GONE", discarded: string[]): PublishedMail => ({
     ...published(envelope, discarded),
     async *content() {
       yield* inPieces(envelope.subarray(0, envelope.length - 1_000), 10_000)
@@ -234,6 +236,20 @@ describe("mail that is published", async () => {
     const discarded: string[] = []
     const { outcome, seen } = await delivered(mail, unfinished("MESH_LATER", discarded))
     expect([outcome.kind, seen.mails, discarded]).toEqual(["retry", [], []])
+  })
+
+  test.each([
+    ["now", { afterMs: 0, attempt: 0 }, "retry"],
+    ["for hours", { afterMs: MISSING_MS - 1, attempt: 9 }, "retry"],
+    ["when this gateway comes to it late", { afterMs: MISSING_MS, attempt: MISSING_ATTEMPTS - 1 }, "retry"],
+    ["for long", { afterMs: MISSING_MS, attempt: MISSING_ATTEMPTS }, "failed"],
+  ])("not there %s: tried again for a while, and what came stays, until its sender is told", async (_, when, kind) => {
+    const discarded: string[] = []
+    const { outcome, seen } = await delivered(mail, unfinished("MESH_MISSING", discarded), when)
+    const isOver = kind === "failed"
+    expect([outcome.kind, seen.mails, discarded]).toEqual([kind, [], isOver ? ["discarded"] : []])
+    expect(seen.reports.filter((report) => report.includes("Action: failed"))).toHaveLength(isOver ? 1 : 0)
+    if (isOver) expect(seen.reports.join("")).toContain("was not there for 6 hours")
   })
 
   test("gone: its sender is told", async () => {
