@@ -46,6 +46,8 @@ export interface ContactSending<Route> {
     admission: Uint8Array | null,
     signal: AbortSignal,
   ): Promise<ContactPosting>
+  /** Does work that keeps a processor busy, when nobody else's is done. */
+  inTurn<T>(work: () => Promise<T>): Promise<T>
   readonly random: (octets: number) => Uint8Array
   readonly now: () => Date
   readonly log: Log
@@ -113,7 +115,7 @@ async function posted<Route>(
 ): Promise<Attempt> {
   const first = await sending.post(message, recipient, null, signal)
   if (first.kind !== "admission") return first
-  const admission = await solved(first.challenge, signal)
+  const admission = await sending.inTurn(() => solved(first.challenge, signal))
   if (admission === null) return failed("its service asks for more work than anybody should do")
   const second = await sending.post(message, recipient, admission, signal)
   return second.kind === "admission" ? { kind: "later", reason: "its service asks for more work" } : second

@@ -8,12 +8,8 @@ import { speakerOf } from "../mesh/speaker.ts"
 import type { Receivers } from "../mesh-in/ports.ts"
 import { composeRequestMail } from "../mesh-in/request-mail.ts"
 import { MeshClient, type PeerService } from "../mesh-out/client.ts"
-import {
-  type ContactPosting,
-  type ContactRecipient,
-  type ContactSending,
-  sendContact,
-} from "../mesh-out/send-contact.ts"
+import { ContactsUnderWay } from "../mesh-out/contacts-under-way.ts"
+import type { ContactPosting, ContactRecipient, ContactSending } from "../mesh-out/send-contact.ts"
 import { parseAddress } from "../message/address.ts"
 import { dnsAddresses } from "../net/addresses.ts"
 import { HttpsPeers } from "../net/https-peers.ts"
@@ -21,7 +17,6 @@ import type { Reports } from "../pipeline/ports.ts"
 import { reportName } from "../pipeline/report-name.ts"
 import type { Discovery } from "../profiles/discover.ts"
 import { ContactBook } from "../store/contact-book.ts"
-import type { ContactPost } from "../store/contact-posts.ts"
 import { type Contact, WAITING_MS } from "../store/contacts.ts"
 import { MeshAccounts } from "../store/mesh-accounts.ts"
 import { type MeshHost, openConnectedHost } from "../store/mesh-host.ts"
@@ -42,14 +37,11 @@ export function startContacts(core: Core, queue: MessageQueue, correspondents: D
   const reports = reportsOf(core, queue)
   const host = openConnectedHost(config.secrets, new MeshAccounts(database), now())
   const receivers = meshReceivers(core, host, queue, correspondents)
-  const sending = sendingOf(core, book, { host, correspondents, receivers }, stack)
+  const posts = stack.use(new ContactsUnderWay(sendingOf(core, book, { host, correspondents, receivers }, stack)))
   const onError = (error: unknown) => log.error("mesh.contacts-failed", {}, error)
-  const round = async (signal: AbortSignal): Promise<void> => {
+  const round = async (): Promise<void> => {
+    posts.begin()
     for (const contact of book.contacts.untold(AT_ONCE)) await tell(core, book, contact, reports)
-    for (const post of book.posts.due(now(), AT_ONCE)) {
-      signal.throwIfAborted()
-      await sendOne(post, sending, signal)
-    }
   }
   const forget = async (): Promise<void> => {
     book.contacts.forgetOld(now())
@@ -58,18 +50,6 @@ export function startContacts(core: Core, queue: MessageQueue, correspondents: D
   stack.use(startRounds({ firstMs: FIRST_MS, everyMs: EVERY_MS, round, onError }))
   stack.use(startRounds({ firstMs: FIRST_MS, everyMs: HOUR_MS, round: forget, onError }))
   return stack
-}
-
-/** What is wrong with one of them keeps no other. */
-async function sendOne(post: ContactPost, sending: ContactSending<Route>, signal: AbortSignal): Promise<void> {
-  try {
-    await sendContact(post, sending, signal)
-  } catch (error) {
-    signal.throwIfAborted()
-    const { book, now, log } = sending
-    log.error("mesh.contacts-failed", { account: post.account, address: post.address }, error)
-    book.posts.postpone(post, "internal error", new Date(now().getTime() + HOUR_MS))
-  }
 }
 
 /** Queued first, under a name that is the request's: who is ended between that and the note of it queues the same mail again. */
@@ -112,7 +92,7 @@ function sendingOf(
   book: ContactBook,
   { host, correspondents, receivers }: SendingMeans,
   stack: AsyncDisposableStack,
-): ContactSending<Route> {
+): Omit<ContactSending<Route>, "inTurn"> {
   const { config, database, now, log } = core
   const accounts = new MeshAccounts(database)
   const peers = stack.use(new HttpsPeers({ resolve: dnsAddresses(config.dns.servers) }))
@@ -185,5 +165,5 @@ const FIRST_MS = 500
 /** Two look-ups in a state that is at hand; a person waits at the other end. */
 const EVERY_MS = 2_000
 const HOUR_MS = 3_600_000
-/** Of each; the others follow in the next round. */
+/** The others follow in the next round. */
 const AT_ONCE = 20

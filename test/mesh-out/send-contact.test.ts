@@ -85,6 +85,7 @@ function sendingFrom(from: Gateway, to: Gateway): ContactSending<null> {
       })
       return result.kind === "later" ? { kind: "later", reason: "asked to come later" } : result
     },
+    inTurn: (work) => work(),
     random: (octets) => new Uint8Array(octets).fill(++nonces),
     now: () => clock.now,
     log: silentLog(),
