@@ -37,17 +37,18 @@ export interface ConnectAsking {
   readonly now: Date
 }
 
-/** Within a day, of whoever asks: a person connects a handful, and what was asked stands in his store. */
+/** Requests to an account within a day, of whoever asks: a person connects a handful, and what was asked stands in his store. */
 export const FREE_A_DAY = 16
-/** Of these and of more, for work, from networks that have not asked yet. */
+/** With those that are worked for, from networks that have not asked yet. Some 20 KB each. */
 export const STRANGERS_A_DAY = 64
-/** Of all, also of those that show a PIN of the account. */
+/** With those that show a PIN of the account. */
 export const MOST_A_DAY = 128
+/** Of one network, without a PIN: a household that tries again. */
 export const MOST_OF_NETWORK = 4
 
 /**
- * Whether there is room for a request, when so many have come within a day, and so many of them of its network: nobody fills all of it from few networks, and whom the account has given a PIN
- * finds room beside all strangers.
+ * Whether there is room for a request, when so many have come within a day, and so many of them of its network: nobody fills all of it from few networks, and who shows a PIN that the account
+ * has given out finds room beside all strangers.
  * @returns null: there is
  */
 export function connectDenial(

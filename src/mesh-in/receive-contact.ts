@@ -39,8 +39,8 @@ export const MAX_WAITING = 50
 /** Of them of one domain and the hosts below it, or introduced by one contact: nobody fills the place of all alone. */
 export const MAX_WAITING_OF_SITE = 10
 /**
- * Domains that a person hears of for the first time within a day, and of which he hears when the place of all is filled: whoever would fill this as well needs as many new domains
- * each day, and the person is told of no more.
+ * Domains that are new to a person within a day: while they are fewer, one that is new is heard also where all places are taken. Who would have nobody heard needs so many of them each day, and
+ * the person is told of no more.
  */
 export const MAX_NEW_SITES = 10
 /** Requests of one domain to all of us within a day; and of one service, but of its other domains the first are still heard. */

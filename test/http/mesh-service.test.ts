@@ -19,7 +19,8 @@ beforeEach(() => {
 const door: MeshDoor = {
   maxRequestOctets: 2_000,
   mayAsk: async () => !isOften,
-  async answer(octets) {
+  async answer(octets, remote) {
+    expect(remote).toBe("127.0.0.1")
     received.push(octets)
     if (!octets[0]) return null
     return {

@@ -233,6 +233,31 @@ test("what one network asks within a minute is bounded, and counted; another's i
   expect(await counters.text()).toMatch(/^postern_http_limited_total\{limit="mesh-requests"\} 1$/m)
 })
 
+test("of one network four devices a day ask an account to connect them; another's are its own", async () => {
+  const door = meshDoorOf(
+    { ...core, config: { ...core.config, policy: { ...core.config.policy, trusted: [] } } },
+    () => new Map(),
+  )
+  const connecting = async (octet: number, remote: string) => {
+    const asked = {
+      messageId: presentUdf(binaryUdf(UDF_TYPE.nonce, new Uint8Array(16).fill(octet))),
+      accountAddress: ADDRESS,
+      device: phone.profile,
+      clientNonce: new Uint8Array(16).fill(78),
+      pinId: null,
+      pinWitness: null,
+    }
+    const members = { Account: ADDRESS, EnvelopedRequestConnection: makeConnectionRequest(asked, phoneBase, NOW) }
+    const octets = writeRequest("Connect", members, { ...terms(), nonce: new Uint8Array(16).fill(octet) }, [phoneBase])
+    const answer = await door?.answer(octets, remote)
+    return readAnswer(answer?.octets ?? new Uint8Array(), { operation: "Connect", digest: requestDigest(octets) }, home)
+  }
+  const outcomes: string[] = []
+  for (let octet = 80; octet < 85; octet++) outcomes.push((await connecting(octet, "2001:db8::1")).outcome)
+  outcomes.push((await connecting(85, "2001:db8::2:1")).outcome, (await connecting(86, "192.0.2.2")).outcome)
+  expect(outcomes).toEqual(["Success", "Success", "Success", "Success", "TooMany", "TooMany", "Success"])
+})
+
 test("without mesh.service there is none", () => {
   const config = parseConfig('domains = ["example.test"]\n', "/nowhere/postern.toml")
   expect(meshDoorOf({ ...core, config }, () => new Map())).toBeNull()
