@@ -16,8 +16,8 @@ export interface PeerService {
   readonly udf: string
 }
 
-/** What a service has made of a message. `refused` only where it has said so and signed it. */
-export type PostOutcome = { readonly kind: "accepted" | "refused" | "later"; readonly diagnostic: string }
+/** What a service has made of a message. `refused`, and `unknown` (it has no such account), only where it has said so and signed it. */
+export type PostOutcome = { readonly kind: "accepted" | "refused" | "unknown" | "later"; readonly diagnostic: string }
 
 /** It takes the message when it was worked for (mesh/admission.ts). */
 export interface AdmissionAsked {
@@ -138,6 +138,7 @@ function told({ outcome, reason, members }: PostResult, { address }: PeerService
   if (outcome === "Success") return { kind: "accepted", diagnostic }
   if (outcome === "Admission")
     return { kind: "admission", diagnostic, challenge: requiredMember(members, "Challenge", octetsOf) }
+  if (outcome === "AccountUnknown") return { kind: "unknown", diagnostic }
   return { kind: PASSING.has(outcome) ? "later" : "refused", diagnostic }
 }
 

@@ -59,6 +59,8 @@ export interface Directory {
 export interface Correspondents {
   /** Never throws for what those do who are asked. */
   resolve(address: Address): Promise<Resolution>
+  /** Asks everybody again, where what is kept turned out to be over. Never throws either. */
+  ask(address: Address): Promise<Resolution>
   /** Mail is encrypted to this key of it: it is missed when it is gone, and another one in its place is noticed. */
   used(resolution: Resolution, key: UsableKey): void
 }

@@ -143,7 +143,8 @@ async function postThere(
 ): Promise<ContactPosting> {
   const outcome = await client.postAdmitted(message, address, to, admission, signal)
   if (outcome.kind === "admission") return outcome
-  return { kind: outcome.kind, reason: outcome.kind === "accepted" ? "" : outcome.diagnostic }
+  const kind = outcome.kind === "unknown" ? "refused" : outcome.kind
+  return { kind, reason: kind === "accepted" ? "" : outcome.diagnostic }
 }
 
 /** A colleague is asked like anybody else, without a network between. */

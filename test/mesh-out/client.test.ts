@@ -207,8 +207,8 @@ test.each(results)("%j", async (what, kind, diagnostic) => {
   }
 })
 
-test("an account that is not there: refused", async () => {
-  expect(await post(client(), to, "nobody@two.example")).toMatchObject({ kind: "refused" })
+test("an account that is not there: unknown", async () => {
+  expect(await post(client(), to, "nobody@two.example")).toMatchObject({ kind: "unknown" })
 })
 
 describe("whoever does not answer as the service is none, and the message waits", () => {

@@ -121,7 +121,11 @@ async function relayedFrom(kind: "mx" | "submission"): Promise<string> {
       directory: { resolve: () => ({ kind: "foreign" }), atRest: () => null, autocrypt: () => null },
       arrivals: { examine: async () => null },
       keyserverMail: { stored: async () => undefined },
-      correspondents: { resolve: () => Promise.reject(new Error("nobody is asked")), used: () => undefined },
+      correspondents: {
+        resolve: () => Promise.reject(new Error("nobody is asked")),
+        ask: () => Promise.reject(new Error("nobody is asked")),
+        used: () => undefined,
+      },
       departures: { note: () => undefined },
       policy: {
         base: { ...parseConfig('domains = ["one.test"]', "/x").policy.outgoing.base, encrypt: "off" },

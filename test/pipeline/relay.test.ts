@@ -133,6 +133,7 @@ async function relayed({
           ...UNKNOWN,
           ...known,
         }),
+        ask: () => Promise.reject(new Error("nobody is asked again")),
         used: (_resolution, key) => void used.push(key.source),
       },
       departures: { note: () => undefined },

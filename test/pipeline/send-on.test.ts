@@ -132,7 +132,11 @@ async function delivered(to: Address, origin: SpoolEntry["origin"], given: Given
     },
     arrivals: { examine: () => Promise.reject(new Error("nothing is stored")) },
     keyserverMail: { stored: () => Promise.reject(new Error("nothing is stored")) },
-    correspondents: { resolve: async () => ({ ...UNKNOWN, ...known }), used: () => undefined },
+    correspondents: {
+      resolve: async () => ({ ...UNKNOWN, ...known }),
+      ask: async () => ({ ...UNKNOWN, ...known }),
+      used: () => undefined,
+    },
     departures: { note: () => undefined },
     policy: parseConfig(`domains = ["one.test"]\n[policy]\n${policy}`, "/x").policy.outgoing,
     beside: () => null,

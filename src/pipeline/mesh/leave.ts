@@ -183,10 +183,15 @@ async function settled(
     return { kind: "done", status: { recipient, action: "relayed", status: "2.0.0", diagnostic } }
   const isPatient = gateway.now().getTime() - entry.receivedAt.getTime() < MESH_PATIENCE_MS
   if (kind === "later" && isPatient) return deferred(recipient, "4.4.1", diagnostic)
-  const elsewhere = fallenBack(left, diagnostic, job, gateway)
+  const elsewhere = fallenBack(kind === "unknown" ? await askedAnew(left, gateway) : left, diagnostic, job, gateway)
   if (kind === "later" && elsewhere.kind !== "elsewhere") return deferred(recipient, "4.4.1", diagnostic)
-  if (published !== null && kind === "refused") await mesh.withdraw(published)
+  if (published !== null && kind !== "later") await mesh.withdraw(published)
   return elsewhere
+}
+
+/** Who has left the Mesh, or his service, has published that; the next mail finds it, too. */
+async function askedAnew(left: Leaving, { correspondents }: Pick<Gateway, "correspondents">): Promise<Leaving> {
+  return { ...left, resolution: await correspondents.ask(left.facts.recipient) }
 }
 
 /** By another of the recipient's keys, where there is one that policy would have taken had there been no Mesh; what was to be encrypted stays so. */

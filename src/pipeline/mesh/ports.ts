@@ -35,6 +35,8 @@ export type Posting =
   | { readonly kind: "accepted"; readonly diagnostic: string }
   /** By the service, which has signed it: it will say the same tomorrow. */
   | { readonly kind: "refused"; readonly diagnostic: string }
+  /** By the service, which has signed that the account is not with it: what we know of the recipient is over. */
+  | { readonly kind: "unknown"; readonly diagnostic: string }
   | { readonly kind: "later"; readonly diagnostic: string }
 
 /** A published mail. */

@@ -45,6 +45,9 @@ const attempts = (gateway: MeshGateway, id: string) => events(gateway, "mail.att
 const meshOf = async ({ instance }: MeshGateway, address: string) =>
   JSON.parse(await instance.must("account", "show", address, "--json")).mesh as { udf: string; service: string | null }
 
+/** What Alice's gateway has tried over the Mesh in vain. */
+const notTaken = () => events(world.one, "mesh.not-taken")
+
 describe.skipIf(!meshWorldPossible)("an account that leaves the Mesh", () => {
   let udf: string
 
@@ -56,41 +59,7 @@ describe.skipIf(!meshWorldPossible)("an account that leaves the Mesh", () => {
     udf = (await meshOf(world.two, BOB)).udf
   })
 
-  test("what it was sent before is read as before", async () => {
-    await world.two.instance.must("account", "mesh", BOB, "--leave")
-    expect(await came(bob, "before")).toBe("mesh")
-  })
-
-  test.each([
-    ["short", 1_000],
-    ["long", 100_000],
-  ])(
-    "a sender who keeps the old profile is told that nobody is there, and %s mail comes by SMTP, encrypted",
-    async (name, sizeOctets) => {
-      const before = events(world.one, "mesh.not-taken").length
-      await send(alice, BOB, `after-${name}`, sizeOctets)
-      expect(await came(bob, `after-${name}`)).toBe("smtp")
-      expect(events(world.one, "mesh.not-taken")[before]).toMatchObject({
-        because: expect.stringContaining("AccountUnknown"),
-      })
-    },
-  )
-
-  test("its own mail goes by SMTP, encrypted", async () => {
-    const before = events(world.one, "mesh.mail").length
-    await send(bob, ALICE, "of-his")
-    expect(await came(alice, "of-his")).toBe("smtp")
-    expect(events(world.one, "mesh.mail")).toHaveLength(before)
-  })
-
-  test("joined again it has its name, and is written to over the Mesh by whoever kept its profile", async () => {
-    await world.two.instance.must("account", "mesh", BOB)
-    expect((await meshOf(world.two, BOB)).udf).toBe(udf)
-    await send(alice, BOB, "again")
-    expect(await came(bob, "again")).toBe("mesh")
-  })
-
-  test("mail of its own that waits to go over the Mesh goes by SMTP instead, encrypted", async () => {
+  test("has mail of its own that waits to go over the Mesh: it goes by SMTP instead, encrypted", async () => {
     world.cut(true)
     const id = await send(alice, BOB, "waiting")
     await eventually("an attempt", () => attempts(world.one, id)[0])
@@ -101,24 +70,49 @@ describe.skipIf(!meshWorldPossible)("an account that leaves the Mesh", () => {
     world.cut(false)
   })
 
-  test("both are back, and Bob's gateway takes what Alice's sends as her new device", async () => {
+  test("and is back: Bob's gateway takes what Alice's sends with other keys", async () => {
     await world.one.instance.must("account", "mesh", ALICE)
     await send(alice, BOB, "back")
     expect(await came(bob, "back")).toBe("mesh")
   })
 
-  test("a sender who asks anew finds a profile without the Mesh, and does not try", async () => {
+  test("reads what it was sent before", async () => {
     await world.two.instance.must("account", "mesh", BOB, "--leave")
-    const before = [world.one, world.two].map((gateway) => events(gateway, "mesh.not-taken").length)
-    // What is kept of Bob is of the time before, and holds for a day.
-    world.one.instance.configure("[keys]", '[keys]\nkeep = "1s"')
-    await eventually("the configuration", () => events(world.one, "config.reloaded")[0])
-    await send(alice, BOB, "asked-anew")
-    expect(await came(bob, "asked-anew")).toBe("smtp")
-    expect([world.one, world.two].map((gateway) => events(gateway, "mesh.not-taken").length)).toEqual(before)
+    expect(await came(bob, "before")).toBe("mesh")
   })
 
-  test("its text lies open in neither log", () => {
+  test("is told of to a sender who keeps its old profile, and his long mail comes by SMTP, encrypted", async () => {
+    await send(alice, BOB, "after", 100_000)
+    expect(await came(bob, "after")).toBe("smtp")
+    expect(notTaken()).toMatchObject([{ because: expect.stringContaining("AccountUnknown") }])
+  })
+
+  test("has published that, which he has read since: his next mail does not try", async () => {
+    await send(alice, BOB, "after-that")
+    expect(await came(bob, "after-that")).toBe("smtp")
+    expect(notTaken()).toHaveLength(1)
+  })
+
+  test("sends its own mail by SMTP, encrypted", async () => {
+    const before = events(world.one, "mesh.mail").length
+    await send(bob, ALICE, "of-his")
+    expect(await came(alice, "of-his")).toBe("smtp")
+    expect(events(world.one, "mesh.mail")).toHaveLength(before)
+  })
+
+  test("joins again under its name, and is written to over the Mesh by whoever asks anew", async () => {
+    await world.two.instance.must("account", "mesh", BOB)
+    expect((await meshOf(world.two, BOB)).udf).toBe(udf)
+    // What is kept of Bob would hold for a day.
+    world.one.instance.configure("[keys]", '[keys]\nkeep = "1s"')
+    await eventually("the configuration", () => events(world.one, "config.reloaded")[0])
+    const over = Date.now() + 1_200
+    await eventually("what was kept is over", () => Date.now() > over)
+    await send(alice, BOB, "again")
+    expect(await came(bob, "again")).toBe("mesh")
+  })
+
+  test("shows its text in neither log", () => {
     for (const { instance } of [world.one, world.two]) expect(shows(instance.log, secret)).toBe(false)
   })
 })

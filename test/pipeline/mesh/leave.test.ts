@@ -72,6 +72,8 @@ const both: Partial<Resolution> = { keys: [overMesh, bySmime] }
 interface Given {
   readonly mail?: Uint8Array
   readonly known?: Partial<Resolution>
+  /** What is known when everybody is asked again. */
+  readonly anew?: Partial<Resolution>
   readonly policy?: string
   readonly posting?: Posting
   readonly now?: Date
@@ -84,6 +86,7 @@ const accepted: Posting = { kind: "accepted", diagnostic: "mail.two.example: Suc
 async function left({
   mail = entity(),
   known = both,
+  anew = known,
   policy = "",
   posting = accepted,
   now = NOW,
@@ -126,6 +129,7 @@ async function left({
     policy: parseConfig(`domains = ["one.example"]\n[policy]\n${policy}`, "/x").policy.outgoing,
     correspondents: {
       resolve: async () => ({ ...UNKNOWN, address: BOB, ...known }),
+      ask: async () => ({ ...UNKNOWN, address: BOB, ...anew }),
       used: (_, key) => void used.push(key.format),
     },
     directory: { resolve: () => ({ kind: "foreign" }), atRest: () => null, autocrypt: () => null },
@@ -198,6 +202,8 @@ describe("mail to somebody whose profile offers the Mesh", async () => {
 
 const without = (name: string) => Buffer.from(text(entity()).replace(new RegExp(`^${name}:.*\r\n`, "m"), ""))
 
+const unknown: Posting = { kind: "unknown", diagnostic: "mail.two.example: AccountUnknown" }
+
 /** Takes part when it is decided, and not when it is sealed. */
 function leavesAfterOnce(): MeshMail["senderOf"] {
   let asked = 0
@@ -250,6 +256,24 @@ const rows: readonly (readonly [what: string, given: Given, outcome: string, lef
       policy: 'methods = ["mesh"]',
     },
     "retry",
+    "mesh",
+  ],
+  [
+    "his service has no such account: by SMTP, to the key that he has now",
+    { posting: unknown, anew: { keys: [bySmime] } },
+    "done",
+    "both",
+  ],
+  [
+    "his service has no such account, and he is silent: it waits",
+    { posting: unknown, anew: { unanswered: [{ source: "profile", trust: "domain", because: "timed out" }] } },
+    "retry",
+    "mesh",
+  ],
+  [
+    "his service has no such account, and he has no key any more: nothing goes in clear",
+    { posting: unknown, anew: { remembered: [{ ...overMesh, lastSeen: NOW } as unknown as RememberedKey] } },
+    "failed",
     "mesh",
   ],
   ["his service refuses: by SMTP", { posting: { kind: "refused", diagnostic: "not a contact" } }, "done", "both"],

@@ -128,7 +128,7 @@ export function gatewayWith(message: OpenMessage, mesh: MeshMail | null, options
     },
     arrivals: { examine: async () => null },
     keyserverMail: { stored: async () => undefined },
-    correspondents: { resolve: async () => UNKNOWN, used: () => undefined },
+    correspondents: { resolve: async () => UNKNOWN, ask: async () => UNKNOWN, used: () => undefined },
     departures: { note: () => undefined },
     policy: parseConfig('domains = ["one.example"]', "/x").policy.outgoing,
     mailboxes: {
