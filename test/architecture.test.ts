@@ -55,6 +55,7 @@ const IMPORTERS: Readonly<Record<string, string>> = {
   "prom-client": "log",
   fastify: "http",
   "rate-limiter-flexible": "wire",
+  tldts: "message/site.ts",
 }
 
 interface Import {
