@@ -8,6 +8,7 @@ const BENCHES: Readonly<Record<string, () => Promise<{ bench(): Promise<Row[]> }
   recryption: () => import("./recryption.ts"),
   smtp: () => import("./smtp.ts"),
   queue: () => import("./queue.ts"),
+  workers: () => import("./workers.ts"),
   protect: () => import("./protect.ts"),
   keys: () => import("./keys.ts"),
   mesh: () => import("./mesh-keys.ts"),

@@ -14,7 +14,7 @@ const OCTETS = 10_240
 const CONNECTIONS = 10
 const ROUNDS = 3
 /** `postern init` gives the listeners ports in a row. */
-const ADMIN_OFFSET = 6
+export const ADMIN_OFFSET = 6
 
 interface Rates {
   readonly accepted: number[]
