@@ -1,10 +1,8 @@
-import { readFileSync } from "node:fs"
-import { resolve } from "node:path"
 import type { Command } from "commander"
-import { GatewayError } from "../errors.ts"
 import { applyRequest } from "../identity/apply.ts"
 import type { Change } from "../identity/requests.ts"
 import { confirmChange } from "./confirm.ts"
+import { readGivenText } from "./given-file.ts"
 import { type CommonOptions, openInstance, optionsOf, print, printJson } from "./shell.ts"
 
 /** `postern accept`. */
@@ -19,7 +17,12 @@ export function registerAccept(program: Command): void {
 
 async function accept(file: string, options: CommonOptions & { readonly fingerprint?: string }): Promise<void> {
   using instance = openInstance(options)
-  const { request, fingerprint } = applyRequest(instance, readRequest(file), new Date(), options.fingerprint ?? null)
+  const { request, fingerprint } = applyRequest(
+    instance,
+    readGivenText(file, "REQUEST_INVALID"),
+    new Date(),
+    options.fingerprint ?? null,
+  )
   const { kind } = request.change
   if (CONFIRMED.includes(kind)) await confirmChange(instance)
   const madeAt = request.madeAt.toISOString()
@@ -30,14 +33,6 @@ async function accept(file: string, options: CommonOptions & { readonly fingerpr
   print(`${kind} of ${request.address}, made ${madeAt}: applied`)
   print(`signed by the personal root ${fingerprint}`)
   if (kind === "account-add") print("compare this fingerprint with the one its owner was shown")
-}
-
-function readRequest(file: string): string {
-  try {
-    return readFileSync(resolve(file), "utf8")
-  } catch (cause) {
-    throw new GatewayError("REQUEST_INVALID", `${file}: cannot read this file`, { cause })
-  }
 }
 
 /** What takes something back counts when every running process knows it. */

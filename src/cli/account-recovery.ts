@@ -1,4 +1,3 @@
-import { readFileSync } from "node:fs"
 import { resolve } from "node:path"
 import { type Command, InvalidArgumentError } from "commander"
 import { findConfig } from "../config/load.ts"
@@ -14,6 +13,7 @@ import { writeDurably } from "../store/durable.ts"
 import type { Account } from "../store/people.ts"
 import { udfOf } from "./account-mesh.ts"
 import { making } from "./change.ts"
+import { readGiven, readGivenText } from "./given-file.ts"
 import { type KeyringOptions, openKeyring, warnUnsealed, withKeyringOptions } from "./keyring.ts"
 import { type GatewayOptions, gatewayOf, withGatewayOption } from "./mesh-gateway.ts"
 import { askPassphrase } from "./passphrase.ts"
@@ -35,7 +35,7 @@ export function registerRecovery(account: Command): void {
   withKeyringOptions(account.command("recovery <address>"))
     .description("Print shares of the account's seed: enough of them make the keyring again, fewer say nothing.")
     .option("--shares <count>", "how many, 1 to 16", readCount, 3)
-    .option("--threshold <count>", "how many of them are needed, 1 to 15", readCount, 2)
+    .option("--threshold <count>", "how many of them are needed, 1 to 15, no more than there are", readCount, 2)
     .option("--json", "one JSON value on stdout")
     .action((address: string, _options: unknown, command: Command) => recovery(address, optionsOf(command)))
   account
@@ -76,9 +76,10 @@ async function restore(written: string, options: RestoreOptions): Promise<void> 
   if (keyring.has(address))
     throw new GatewayError(
       "ACCOUNT_EXISTS",
-      `account ${address}: the keyring has keys of it: ${keyring.pathOf(address)}`,
+      `account ${address}: the keyring has keys of it; move ${keyring.pathOf(address)} away to make them again`,
     )
-  const kept = options.escrow === undefined ? keptEscrow(address, options) : readOctets(options.escrow)
+  const kept =
+    options.escrow === undefined ? keptEscrow(address, options) : readGiven(options.escrow, "REQUEST_INVALID")
   const person = restorePerson(address, await sharesOf(options, address), kept)
   const { devices, isAdded } = await take(person, keyring, options)
   warnUnsealed(keyring, address)
@@ -154,8 +155,7 @@ function keptEscrow(address: string, options: CommonOptions): Uint8Array {
 async function sharesOf({ shares: files }: RestoreOptions, address: string): Promise<readonly string[]> {
   if (files !== undefined)
     return files.flatMap((file) =>
-      Buffer.from(readOctets(file))
-        .toString("utf8")
+      readGivenText(file, "REQUEST_INVALID")
         .split(/\s+/)
         .filter((line) => line !== ""),
     )
@@ -164,15 +164,6 @@ async function sharesOf({ shares: files }: RestoreOptions, address: string): Pro
     const share = await askPassphrase(`Share ${typed.length + 1} of the seed of ${address} (empty: no more)`)
     if (share === null) return typed
     typed.push(share.trim())
-  }
-}
-
-/** @throws GatewayError REQUEST_INVALID */
-function readOctets(file: string): Uint8Array {
-  try {
-    return new Uint8Array(readFileSync(resolve(file)))
-  } catch (cause) {
-    throw new GatewayError("REQUEST_INVALID", `${file}: cannot read this file`, { cause })
   }
 }
 

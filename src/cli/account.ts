@@ -13,7 +13,7 @@ import { meshText, meshView, registerMesh, udfOf } from "./account-mesh.ts"
 import { registerRecovery } from "./account-recovery.ts"
 import { changed, knownAccount, making } from "./change.ts"
 import { confirmChange } from "./confirm.ts"
-import { writeOpenPgpFiles } from "./device-folder.ts"
+import { prepareFolder, writeOpenPgpFiles } from "./device-folder.ts"
 import { gatewayKeyView, stateText } from "./gateway-key-view.ts"
 import { type KeyringOptions, openKeyring, warnUnsealed, withKeyringOptions } from "./keyring.ts"
 import { type GatewayOptions, gatewayOf, withGatewayOption } from "./mesh-gateway.ts"
@@ -152,7 +152,10 @@ async function remove(written: string, options: ChangeOptions): Promise<void> {
 }
 
 async function rekey(written: string, options: ChangeOptions & { readonly out: string }): Promise<void> {
-  const made = await changed(written, options, rekeyAccount)
+  const made = await changed(written, options, (person, how) => {
+    if (person.openpgp !== null) prepareFolder(options.out)
+    return rekeyAccount(person, how)
+  })
   // Only OpenPGP devices hold something of the account's key: a secret of their own for each of its subkeys.
   const files = made.person.openpgp === null ? [] : writeOpenPgpFiles(made.person, options.out)
   if (options.json) {

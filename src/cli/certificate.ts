@@ -1,5 +1,3 @@
-import { readFileSync } from "node:fs"
-import { resolve } from "node:path"
 import { type Command, Option } from "commander"
 import { readCertificate } from "../crypto/cms/certificate.ts"
 import { pemDecode } from "../crypto/cms/pem.ts"
@@ -12,6 +10,7 @@ import { addressKey, parseAddress } from "../message/address.ts"
 import { mailAddress } from "../profiles/usable/openpgp.ts"
 import type { Format } from "../store/people.ts"
 import { type PinnedCertificate, PinnedCertificates } from "../store/pinned-certificates.ts"
+import { readGiven } from "./given-file.ts"
 import { type CommonOptions, openInstance, optionsOf, print, printJson, warn } from "./shell.ts"
 
 /** `postern certificate`. */
@@ -66,12 +65,15 @@ function list(written: string | undefined, options: CommonOptions): void {
   using instance = openInstance(options)
   const pins = new PinnedCertificates(instance.database)
   const shown = (written === undefined ? pins.all() : pins.of(addressKey(parseAddress(written)))).map(viewOf)
-  if (options.json) printJson(shown)
-  else
-    for (const { address, format, fingerprint, notAfter, addedAt } of shown)
-      print(
-        `${address}\t${format}\t${fingerprint}\tadded ${addedAt}\t${notAfter === null ? "" : `until ${notAfter}`}`.trimEnd(),
-      )
+  if (options.json) {
+    printJson(shown)
+    return
+  }
+  if (shown.length === 0) print("no certificates were added")
+  for (const { address, format, fingerprint, notAfter, addedAt } of shown)
+    print(
+      `${address}\t${format}\t${fingerprint}\tadded ${addedAt}\t${notAfter === null ? "" : `until ${notAfter}`}`.trimEnd(),
+    )
 }
 
 function viewOf({ address, format, certificate, addedAt }: PinnedCertificate) {
@@ -118,13 +120,13 @@ function remove(written: string, options: CommonOptions & { readonly format?: Fo
 
 /** @throws GatewayError naming the file, for a certificate that nothing could be encrypted to as well */
 async function readPinnable(file: string, now: Date): Promise<Pinnable> {
-  const octets = readFile(file)
+  const octets = readGiven(file, "CERTIFICATE_INVALID")
   try {
     const pem = pemDecode("CERTIFICATE", new TextDecoder("latin1").decode(octets))[0]
     return pem !== undefined || octets[0] === 0x30 ? x509(pem ?? octets, now) : await openPgp(octets, now)
   } catch (cause) {
     if (!(cause instanceof GatewayError)) throw cause
-    throw new GatewayError(cause.code, `${file}: ${cause.message}`, { cause })
+    throw new GatewayError(cause.code, `${file}: no certificate to encrypt to: ${cause.message}`, { cause })
   }
 }
 
@@ -143,12 +145,4 @@ async function openPgp(octets: Uint8Array, now: Date): Promise<Pinnable> {
   const certificate = readOpenPgpCertificate(await verifiedCertificate(octets, now))
   const addresses = certificate.userIds.map(mailAddress)
   return { format: "openpgp", certificate: certificate.binary, addresses }
-}
-
-function readFile(file: string): Uint8Array {
-  try {
-    return new Uint8Array(readFileSync(resolve(file)))
-  } catch (cause) {
-    throw new GatewayError("CERTIFICATE_INVALID", `${file}: cannot read this file`, { cause })
-  }
 }

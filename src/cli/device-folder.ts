@@ -1,4 +1,4 @@
-import { mkdirSync } from "node:fs"
+import { accessSync, constants, mkdirSync } from "node:fs"
 import { join, resolve } from "node:path"
 import { findConfig, loadConfig } from "../config/load.ts"
 import { type DeviceFile, deviceFiles, type FileForms, openPgpFile, type Services } from "../identity/device-files.ts"
@@ -7,6 +7,13 @@ import { liveDevices } from "../identity/person.ts"
 import { parseAddress } from "../message/address.ts"
 import { writeDurably } from "../store/durable.ts"
 import type { CommonOptions } from "./shell.ts"
+
+/** Makes the folder where it is missing, and throws where nobody can write there: before a change of which only the files in it tell. */
+export function prepareFolder(folder: string): void {
+  const target = resolve(folder)
+  mkdirSync(target, { recursive: true, mode: 0o700 })
+  accessSync(target, constants.W_OK | constants.X_OK)
+}
 
 /** Writes everything `device` is set up with into `folder`, mode 0600. @returns the paths, NAME.json first */
 export function writeDeviceFolder(
@@ -28,8 +35,8 @@ export function writeOpenPgpFiles(person: Person, folder: string): readonly stri
 }
 
 function writeFiles(folder: string, files: readonly DeviceFile[]): readonly string[] {
+  if (files.length > 0) prepareFolder(folder)
   const target = resolve(folder)
-  if (files.length > 0) mkdirSync(target, { recursive: true, mode: 0o700 })
   return files.map(({ name, content }) => {
     const path = join(target, name)
     writeDurably(path, content)

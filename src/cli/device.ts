@@ -9,7 +9,7 @@ import { addressKey, parseAddress } from "../message/address.ts"
 import type { Device } from "../store/people.ts"
 import { knownAccount, making } from "./change.ts"
 import { confirmChange } from "./confirm.ts"
-import { writeDeviceFolder } from "./device-folder.ts"
+import { prepareFolder, writeDeviceFolder } from "./device-folder.ts"
 import { type FormOptions, formsOf, withFormOptions } from "./device-forms.ts"
 import { type KeyringOptions, openKeyring, warnUnsealed, withKeyringOptions } from "./keyring.ts"
 import { type CommonOptions, openInstance, optionsOf, print, printJson, warn } from "./shell.ts"
@@ -70,6 +70,7 @@ async function add(written: string, name: string, options: AddOptions): Promise<
   const before = await keyring.open(address)
   const forms = formsOf(before, options)
   const wanted = { name, readOnly: options.readOnly, protectOpenPgp: options.protectOpenpgp }
+  prepareFolder(options.out)
   const made = await makeDevice(withoutStale(before, name, live), wanted, making())
   await submit(options, keyring, before, made)
   const files = writeDeviceFolder(made.person, made.device, options.out, forms, options)
@@ -184,6 +185,7 @@ async function renew(written: string, name: string, options: FileOptions): Promi
   const keyring = await openKeyring(options, address)
   const before = await keyring.open(address)
   const forms = formsOf(before, options)
+  prepareFolder(options.out)
   const made = await renewDevice(before, name, making())
   await submit(options, keyring, before, made)
   const files = writeDeviceFolder(made.person, made.device, options.out, forms, options)

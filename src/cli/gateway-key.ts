@@ -1,4 +1,3 @@
-import { readFileSync } from "node:fs"
 import { resolve } from "node:path"
 import { type Command, Option } from "commander"
 import { GatewayError } from "../errors.ts"
@@ -20,6 +19,7 @@ import { writeDurably } from "../store/durable.ts"
 import type { GatewayKey } from "../store/gateway-keys.ts"
 import { knownAccount, making } from "./change.ts"
 import { gatewayKeyView, stateText } from "./gateway-key-view.ts"
+import { mustBeWritable, readGivenText } from "./given-file.ts"
 import { type KeyringOptions, keyringHere, openKeyring, warnUnsealed, withKeyringOptions } from "./keyring.ts"
 import { type CommonOptions, openInstance, optionsOf, print, printJson, warn } from "./shell.ts"
 import { printOffline, submit } from "./submit.ts"
@@ -81,6 +81,7 @@ async function add(written: string, options: AddOptions): Promise<void> {
     throw new GatewayError("USAGE", "gateway-key add: a key is made on its server: --request FILE there, then certify")
   const address = addressKey(parseAddress(written))
   if (options.request !== undefined) {
+    mustBeWritable(options.request)
     const key = await make(address, options)
     writeDurably(resolve(options.request), new TextEncoder().encode(formatKeyToCertify(key)))
     if (options.json) printJson({ ...describe(key), request: options.request })
@@ -122,7 +123,7 @@ async function makeOf({ address, formats, keys }: Account, format: Format): Prom
 }
 
 async function certify(file: string, options: ChangeOptions): Promise<void> {
-  const key = readKeyToCertify(readText(file))
+  const key = readKeyToCertify(readGivenText(file, "REQUEST_INVALID"))
   const { keyring, person } = await opened(key.address, options)
   await submit(options, keyring, person, await certifyGatewayKey(person, key, making()))
   warnUnsealed(keyring, key.address)
@@ -201,12 +202,4 @@ function describe(key: KeyToCertify) {
 function printMade(key: KeyToCertify): void {
   print(`gateway key ${key.id} of ${key.address}: made, ${key.format}`)
   print(`fingerprint: ${gatewayKeyFingerprint(key)}`)
-}
-
-function readText(file: string): string {
-  try {
-    return readFileSync(resolve(file), "utf8")
-  } catch (cause) {
-    throw new GatewayError("REQUEST_INVALID", `${file}: cannot read this file`, { cause })
-  }
 }

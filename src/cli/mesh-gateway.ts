@@ -1,8 +1,6 @@
-import { readFileSync } from "node:fs"
-import { resolve } from "node:path"
 import type { Command } from "commander"
-import { GatewayError } from "../errors.ts"
 import { type MeshGateway, readMeshGateway } from "../identity/mesh-gateway.ts"
+import { readGivenText } from "./given-file.ts"
 import { type CommonOptions, type OpenInstance, openInstance } from "./shell.ts"
 
 /** Options of commands that connect an account to a gateway of the Mesh. */
@@ -18,7 +16,7 @@ export function withGatewayOption(command: Command): Command {
 
 /** What an account is connected to: the gateway of this file, or this instance itself. null: neither is at hand. */
 export function gatewayOf(options: GatewayOptions & CommonOptions): MeshGateway | null {
-  if (options.gateway !== undefined) return readMeshGateway(readText(options.gateway))
+  if (options.gateway !== undefined) return readMeshGateway(readGivenText(options.gateway, "REQUEST_INVALID"))
   if (options.offline !== undefined) return null
   using instance = openInstance(options)
   return ownGateway(instance)
@@ -31,14 +29,5 @@ export function ownGateway({ config, meshHost }: OpenInstance): MeshGateway {
     address: config.mesh.service,
     service: service.profile.envelope,
     device: device.profile.envelope,
-  }
-}
-
-/** @throws GatewayError REQUEST_INVALID */
-function readText(file: string): string {
-  try {
-    return readFileSync(resolve(file), "utf8")
-  } catch (cause) {
-    throw new GatewayError("REQUEST_INVALID", `${file}: cannot read this file`, { cause })
   }
 }

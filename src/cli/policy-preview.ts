@@ -1,10 +1,9 @@
-import { readFileSync } from "node:fs"
 import { resolve } from "node:path"
 import { parseConfig } from "../config/load.ts"
-import { GatewayError } from "../errors.ts"
 import { decideAgain } from "../profiles/departure-facts.ts"
 import type { PolicyRules } from "../profiles/policy.ts"
 import { type Departure, KEPT_DAYS, KeptDepartures } from "../store/departures.ts"
+import { readGivenText } from "./given-file.ts"
 import { type CommonOptions, openInstance, print, printJson } from "./shell.ts"
 
 export interface PreviewOptions extends CommonOptions {
@@ -30,7 +29,7 @@ interface Preview {
 /** `postern policy preview`: what the policy in another postern.toml would have done to the last days' mail. */
 export function preview(file: string, options: PreviewOptions): void {
   using instance = openInstance(options)
-  const { outgoing } = parseConfig(textOf(file), resolve(file)).policy
+  const { outgoing } = parseConfig(readGivenText(file, "USAGE"), resolve(file)).policy
   const since = new Date(Date.now() - options.days * 86_400e3)
   const found = previewOf(departuresSince(new KeptDepartures(instance.database), since), outgoing)
   if (options.json)
@@ -87,14 +86,6 @@ function show({ messages, same, changes }: Preview, days: number): void {
     const shown = domains.slice(0, SHOWN_DOMAINS).map(([domain, number]) => `${domain} ${number}`)
     const more = domains.length > SHOWN_DOMAINS ? `, and ${domains.length - SHOWN_DOMAINS} more` : ""
     print(`${changed} that ${PAST[was] ?? was} ${FUTURE[would] ?? would} (${shown.join(", ")}${more})`)
-  }
-}
-
-function textOf(file: string): string {
-  try {
-    return readFileSync(file, "utf8")
-  } catch (cause) {
-    throw new GatewayError("USAGE", `${file}: cannot read this file`, { cause })
   }
 }
 

@@ -5,6 +5,7 @@ import { addressKey, parseAddress } from "../message/address.ts"
 import { parseMailboxList } from "../message/mailboxes.ts"
 import { type Field, fieldText, headerEnd, parseFields } from "../mime/header.ts"
 import { type Prospect, policyView, standInText, subjectField } from "../profiles/prospect.ts"
+import { readGiven } from "./given-file.ts"
 import { MAX_DAYS, preview } from "./policy-preview.ts"
 import { type CommonOptions, openInstance, optionsOf, print, printJson, type Shell } from "./shell.ts"
 
@@ -66,19 +67,15 @@ async function explain(file: string | null, options: TestOptions, shell: Shell):
 }
 
 function headerOf(file: string | null, { subject }: TestOptions): Uint8Array {
-  const octets = file === null ? new Uint8Array(0) : readMessage(file)
+  const octets = file === null ? new Uint8Array(0) : messageIn(file)
   const header = octets.subarray(0, headerEnd(octets) ?? octets.length)
   if (subject === undefined) return header
   const others = parseFields(header).filter(({ name }) => name !== "subject" && name !== "")
   return Buffer.concat([...others.map((field) => field.octets), subjectField(subject), Buffer.from("\r\n")])
 }
 
-function readMessage(file: string): Uint8Array {
-  try {
-    return readFileSync(file === "-" ? 0 : file)
-  } catch (cause) {
-    throw new GatewayError("USAGE", `${file}: cannot read this file`, { cause })
-  }
+function messageIn(file: string): Uint8Array {
+  return file === "-" ? readFileSync(0) : readGiven(file, "USAGE")
 }
 
 function addressesIn(fields: readonly Field[], name: string): readonly string[] {

@@ -8,6 +8,7 @@ import { sha256 } from "../crypto/primitives/hash.ts"
 import { GatewayError } from "../errors.ts"
 import { makeStandInAuthority } from "../identity/stand-ins.ts"
 import { StandInAuthorities, type StandInAuthority, standInState } from "../store/stand-in-authorities.ts"
+import { mustBeWritable } from "./given-file.ts"
 import { type CommonOptions, configOf, openInstance, optionsOf, print, printJson, warn } from "./shell.ts"
 
 const STEPS = `
@@ -63,6 +64,7 @@ interface MakeOptions extends CommonOptions {
 }
 
 function make(options: MakeOptions, replaces: boolean): void {
+  if (options.out !== undefined) mustBeWritable(options.out)
   using instance = openInstance(options)
   const { config, database } = instance
   // Commands take turns: state's write lock is theirs while they change something.

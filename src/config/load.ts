@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from "node:fs"
 import { resolve } from "node:path"
 import { parse, TomlError } from "smol-toml"
-import { GatewayError } from "../errors.ts"
+import { GatewayError, systemReason } from "../errors.ts"
 import type { Config, SecretSource } from "./config.ts"
 import type { Mistake } from "./document.ts"
 import { keyLines } from "./lines.ts"
@@ -65,7 +65,9 @@ export function readNamed(file: string, what: string): string {
   try {
     return readFileSync(file, "utf8")
   } catch (cause) {
-    throw new GatewayError("CONFIG_INVALID", `${file}: cannot read this ${what} file`, { cause })
+    throw new GatewayError("CONFIG_INVALID", `${file}: cannot read this ${what} file: ${systemReason(cause)}`, {
+      cause,
+    })
   }
 }
 

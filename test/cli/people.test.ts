@@ -76,7 +76,9 @@ describe("accounts and devices on one machine", () => {
     const { shares, ...said } = await recovery("--shares", "5", "--threshold", "3")
     expect(said).toEqual({ address: "alice@example.test", mesh: mesh["udf"], threshold: 3 })
     expect(new Set(shares as string[]).size).toBe(5)
-    await expect(recovery("--shares", "2", "--threshold", "3")).rejects.toThrow(/number of shares is not possible/)
+    await expect(recovery("--shares", "2", "--threshold", "3")).rejects.toThrow(
+      /threshold is 1 to 15, shares as many as that to 16/,
+    )
     expect(await here("account", "mesh", "alice@example.test")).toContain(`${mesh["udf"]} in the Mesh`)
   })
 
@@ -89,6 +91,9 @@ describe("accounts and devices on one machine", () => {
       [["account", "show", "nobody@example.test"], 1, /^postern: account nobody@example.test: unknown/],
       [["device", "add", "nobody@example.test", "laptop"], 1, /^postern: account nobody@example.test: unknown/],
       [["device", "add", "alice@example.test", "../x"], 2, /a name is 1 to 64/],
+      [["accept", "/nowhere"], 1, /^postern: \/nowhere: cannot read this file: no such file or directory\n/],
+      [["accept", "/"], 1, /^postern: \/: cannot read this file: illegal operation on a directory\n/],
+      [["certificate", "add", "dave@b.test", instance.file("postern.toml")], 1, /no certificate to encrypt to: /],
       [["device", "revoke", "alice@example.test", "fridge"], 1, /there is no such live device/],
     ]
     for (const [args, code, message] of rows) {
@@ -119,6 +124,25 @@ describe("accounts and devices on one machine", () => {
     const twice = await postern(["device", "add", "alice@example.test", "laptop", "--out", out, ...instance.config])
     expect([twice.code, twice.stderr]).toEqual([1, expect.stringContaining("exists already")])
     expect(JSON.parse(readFileSync(`${out}/laptop.json`, "utf8"))).toEqual(settings)
+  })
+
+  test("where its files cannot be written no device is made, and nothing renewed", async () => {
+    const file = instance.file("postern.toml")
+    const rows: [args: string[], code: number, message: RegExp][] = [
+      [["device", "add", "alice@example.test", "tablet", "--out", file], 1, /^postern: EEXIST: /],
+      [["device", "renew", "alice@example.test", "laptop", "--out", `${file}/below`], 1, /^postern: ENOTDIR: /],
+      [["gateway-key", "add", "alice@example.test", "--request", `${file}/request`], 1, /^postern: (ENOENT|ENOTDIR): /],
+      [["stand-in", "make", "--out", `${file}/authority.pem`], 1, /^postern: (ENOENT|ENOTDIR): /],
+      [["stand-in", "make", "--out", instance.folder], 2, /: is a folder/],
+    ]
+    const before = await json("device", "list", "alice@example.test")
+    for (const [args, code, message] of rows) {
+      const done = await postern([...args, ...instance.config])
+      expect([args, done.code, done.stderr]).toEqual([args, code, expect.stringMatching(message)])
+    }
+    expect(await json("device", "list", "alice@example.test")).toEqual(before)
+    expect(await json("gateway-key", "list")).toEqual([])
+    expect(await json("stand-in", "show")).toEqual([])
   })
 
   test("a revoked device's name can be given again", async () => {

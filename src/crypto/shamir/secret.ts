@@ -17,7 +17,7 @@ export function splitSecret(secret: Uint8Array, threshold: number, count: number
   const prime = shamirPrime(secret.length)
   if (prime === null || secret.length < MIN_SECRET_OCTETS) throw invalid("secret is not of 16 to 64 octets")
   if (!isBetween(1, threshold, MAX_THRESHOLD) || !isBetween(threshold, count, MAX_SHARES))
-    throw invalid("threshold or number of shares is not possible")
+    throw invalid(`threshold is 1 to ${MAX_THRESHOLD}, shares as many as that to ${MAX_SHARES}`)
   for (let draw = 0; draw < MAX_DRAWS; draw++) {
     const drawn = Array.from({ length: threshold - 1 }, () => drawNumber(secret.length, prime, random))
     const shares = sharesOf([fromBigEndian(secret), ...drawn], count, prime, secret.length)
