@@ -39,7 +39,11 @@ export function registerQueue(program: Command, shell: Shell): void {
       .description(description)
       .option("--json", "one JSON value on stdout")
       .action((id: string, _options: unknown, invoked: Command) => administer(act, id, optionsOf(invoked)))
-    if (act === "hold") command.option("--reason <text>", "what the list tells", "held by an administrator")
+    if (act === "hold")
+      command.option(
+        "--reason <text>",
+        `what the list tells (default: "${HELD}"; what is held already keeps its reason)`,
+      )
     if (act === "release")
       command.option("--anyway", "what an alias sends on, in spite of suspicion or of an author nobody vouches for")
   }
@@ -103,7 +107,8 @@ async function administer(act: Act, id: string, options: ActOptions): Promise<vo
   if (options.anyway) await refuseOthers(id, met, open)
   // Job by job: a message that has jobs of both kinds is asked for those that the act is about.
   const done = new Map<string, number>()
-  for (const job of met) done.set(job.id, await perform(queue, act, job.id, options))
+  for (const job of met.filter((one) => !staysHeld(act, one, options)))
+    done.set(job.id, await perform(queue, act, job.id, options))
   const { jobs: left } = await queue.show(id)
   const states = met.map(({ id: job, recipient }) => {
     const state = left.find((candidate) => candidate.id === job)?.state
@@ -131,7 +136,7 @@ function perform(
   queue: QueueAdministration,
   act: Act,
   id: string,
-  { reason = "", anyway }: ActOptions,
+  { reason = HELD, anyway }: ActOptions,
 ): Promise<number> {
   switch (act) {
     case "retry":
@@ -145,6 +150,11 @@ function perform(
     default:
       return act satisfies never
   }
+}
+
+/** Why it is held is worth more than that somebody wants it so. */
+function staysHeld(act: Act, { state }: QueuedJob, { reason }: ActOptions): boolean {
+  return act === "hold" && state === "held" && reason === undefined
 }
 
 function concerns(act: Act, { state, holdReason }: QueuedJob): boolean {
@@ -303,3 +313,5 @@ function senderOf({ envelope }: SpoolEntry): string {
 function inTime(ms: number): string {
   return ms <= 0 ? "now" : `in ${duration(ms)}`
 }
+
+const HELD = "held by an administrator"

@@ -199,6 +199,9 @@ test("hold, release, retry and drop, by job and by message, each in its state on
   expect(told(released)[2]).toMatch(/no job of it is held/)
   await instance.must("queue", "hold", delayed, "--reason", "looks like a loop")
   expect(await jobsNow()).toMatchObject([{ state: "held", holdReason: "looks like a loop" }, { state: "held" }])
+  // What is held already stays so, for the reason it has.
+  expect(await instance.must("queue", "hold", delayed)).toBe(`${delayed} to dave@elsewhere.test: held\n`)
+  expect(await jobsNow()).toMatchObject([{ holdReason: "looks like a loop" }, { state: "held" }])
   const spoolId = delayed.slice(0, delayed.lastIndexOf("-"))
   expect(await json("queue", "release", spoolId)).toEqual({
     act: "release",
