@@ -9,23 +9,23 @@ import type { OpenInstance } from "./shell.ts"
 export function meshFindings(instance: OpenInstance): readonly Finding[] {
   const { people, meshAccounts } = instance
   return people.accounts().flatMap(({ address }) => {
-    const about = `mesh account of ${address}`
     try {
-      return findingOf(about, meshAccounts.publishedOf(address), instance)
+      return findingOf(address, meshAccounts.publishedOf(address), instance)
     } catch (error) {
       if (!(error instanceof GatewayError)) throw error
-      return [wrong(about, `${error.message}: postern account mesh ${address}`)]
+      return [wrong(aboutOf(address), `${error.message}: postern account mesh ${address}`)]
     }
   })
 }
 
 function findingOf(
-  about: string,
+  address: string,
   account: PublishedAccount | MeshAccount | null,
   { config, connectedHost }: OpenInstance,
 ): readonly Finding[] {
+  const about = aboutOf(address)
   const { service } = config.mesh
-  if (account === null) return service === null ? [] : [note(about, "there is none: postern account mesh")]
+  if (account === null) return service === null ? [] : [note(about, `there is none: postern account mesh ${address}`)]
   // Whoever has left is not told to come back.
   if (!("connection" in account)) return service === null ? [] : [note(about, "has left")]
   const stated = overMesh(verifyMailProfile(account.mailProfile))?.service ?? null
@@ -33,10 +33,14 @@ function findingOf(
     return [
       wrong(
         about,
-        `its mail profile says ${stated ?? "no service"}, mesh.service ${service ?? "none"}: postern account mesh`,
+        `its mail profile has ${stated ?? "no service"}, mesh.service is ${service ?? "none"}: postern account mesh ${address}`,
       ),
     ]
   if (service === null) return []
   const { notOnOrAfter } = checkGatewayConnection(connectedHost(), account, new Date()).keys.signature
   return [ok(about, notOnOrAfter === null ? "connected" : `connected until ${notOnOrAfter.toISOString().slice(0, 10)}`)]
+}
+
+function aboutOf(address: string): string {
+  return `mesh account of ${address}`
 }

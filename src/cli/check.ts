@@ -2,13 +2,15 @@ import { readFileSync, statSync } from "node:fs"
 import { createServer } from "node:net"
 import type { Command } from "commander"
 import type { Config, ListenAddress } from "../config/config.ts"
-import { isLoopback } from "../config/values.ts"
+import { isLoopback, written } from "../config/values.ts"
 import { readCertificate } from "../crypto/cms/certificate.ts"
 import { pemDecode } from "../crypto/cms/pem.ts"
 import { certificateNames } from "../crypto/primitives/x509.ts"
 import { GatewayError, hasCode } from "../errors.ts"
 import { correspondentEndings, leftText, NEAR_DAYS, nearRenewed, peopleEndings } from "../identity/endings.ts"
 import { parseAddress } from "../message/address.ts"
+import { whyNotListening } from "../net/listening.ts"
+import { systemCode } from "../store/durable.ts"
 import { KeptKeyMemory } from "../store/key-memory.ts"
 import type { People } from "../store/people.ts"
 import { presentProcesses } from "../store/presence.ts"
@@ -22,6 +24,7 @@ import { forwardingFindings } from "./check-forwarding.ts"
 import { meshFindings } from "./check-mesh.ts"
 import { standInFindings } from "./check-stand-ins.ts"
 import { gatewayKeyView } from "./gateway-key-view.ts"
+import { madeByRoot } from "./owner.ts"
 import {
   type CommonOptions,
   type OpenInstance,
@@ -62,6 +65,7 @@ async function look(
     ok("configuration", config.file),
     ...config.warnings.map((text) => note("configuration", text)),
     privacy(config),
+    ...ownership(config),
     ...unjudged(config),
     ...(await ports(config, running)),
     ...config.domains.map((domain) => postmaster(people, domain)),
@@ -87,6 +91,20 @@ function privacy({ secrets }: Config): Finding {
     : wrong("secrets", `${secrets} can be read by others: chmod 700`)
 }
 
+/** The server is not root where they are not root's. */
+function ownership(config: Config): readonly Finding[] {
+  const made = madeByRoot(config)
+  if (made.length === 0) return []
+  const more = made.length === 1 ? "" : ` and ${made.length - 1} more`
+  const owner = statSync(config.secrets).uid
+  return [
+    wrong(
+      "secrets",
+      `${made[0]}${more} is root's, and user ${owner} cannot read it: chown -R ${owner} secrets and data`,
+    ),
+  ]
+}
+
 /** Mail that comes by way of this machine is not authenticated, which a proxy in front of us may not be meant for. */
 function unjudged({ listen, policy }: Config): readonly Finding[] {
   const { mx } = listen
@@ -108,19 +126,20 @@ async function ports({ listen }: Config, running: boolean): Promise<readonly Fin
 
 async function portFinding(name: string, address: ListenAddress, running: boolean): Promise<Finding> {
   const about = `listen.${name}`
-  const where = `${address.host}:${address.port}`
-  const reason = await whyNot(address)
-  if (reason === null)
+  const where = written(address)
+  const refusal = await whyNot(address)
+  if (refusal === null)
     return running ? note(about, `${where}: nobody listens, though a server runs`) : ok(about, `${where} is free`)
-  if (reason === "EADDRINUSE" && running) return ok(about, `${where} is in use, a server of this instance runs`)
-  return wrong(about, `${where}: ${reason === "EADDRINUSE" ? "another program listens there" : reason}`)
+  const isTaken = systemCode(refusal) === "EADDRINUSE"
+  if (isTaken && running) return ok(about, `${where} is in use, a server of this instance runs`)
+  return wrong(about, `${where}: ${isTaken ? "another program listens there" : whyNotListening(refusal, address.port)}`)
 }
 
-/** @returns the system's code when nobody can listen there, null when one can */
-function whyNot({ host, port }: ListenAddress): Promise<string | null> {
+/** @returns the system's error when nobody can listen there, null when one can */
+function whyNot({ host, port }: ListenAddress): Promise<Error | null> {
   return new Promise((resolve) => {
     const server = createServer()
-    server.once("error", (error) => resolve("code" in error ? String(error.code) : error.message))
+    server.once("error", resolve)
     server.listen({ host, port, exclusive: true }, () => server.close(() => resolve(null)))
   })
 }
@@ -141,7 +160,9 @@ function serverCertificates(config: Config): readonly Finding[] {
     if (own === undefined) return [wrong("tls.certificate", `${tls.certificate} has no certificate`)]
     readFileSync(tls.key)
     const nearDays = config.tls.acme === null ? NEAR_DAYS : nearRenewed(readCertificate(own))
-    const dates = certificates.map((der) => expiry("tls.certificate", readCertificate(der).notAfter, nearDays))
+    const dates = certificates.map((der, at) =>
+      expiry(at === 0 ? "tls.certificate" : "tls.certificate, its authority", readCertificate(der).notAfter, nearDays),
+    )
     return [...dates, ...unnamed(own, config), ...unnamedByPolicy(own, config)]
   } catch (error) {
     return [wrong("tls", error instanceof Error ? error.message : String(error))]

@@ -98,6 +98,7 @@ function list(written: string, options: CommonOptions): void {
     return
   }
   if (handledBy !== account) print(`requests are handled by ${handledBy}`)
+  if (views.length === 0) print("no contacts, and nobody asks")
   for (const view of views) for (const line of linesOf(view)) print(line)
 }
 
@@ -105,7 +106,10 @@ function request(written: string, who: string, options: RequestOptions): void {
   using instance = openInstance(options)
   const account = accountOf(instance, written)
   if (new MeshAccounts(instance.database).of(account) === null)
-    throw new GatewayError("ACCOUNT_UNKNOWN", `account ${account}: has no part in the Mesh`)
+    throw new GatewayError(
+      "ACCOUNT_UNKNOWN",
+      `account ${account}: has no part in the Mesh: postern account mesh ${account}`,
+    )
   const address = addressKey(parseAddress(who))
   const asking = {
     account,
@@ -155,7 +159,11 @@ function introduce(written: string, who: string, to: string, options: CommonOpti
   const { config, database } = instance
   const account = accountOf(instance, written)
   const own = new MeshAccounts(database).of(account)
-  if (own === null) throw new GatewayError("ACCOUNT_UNKNOWN", `account ${account}: has no part in the Mesh`)
+  if (own === null)
+    throw new GatewayError(
+      "ACCOUNT_UNKNOWN",
+      `account ${account}: has no part in the Mesh: postern account mesh ${account}`,
+    )
   const book = new ContactBook(database)
   const now = new Date()
   const host = openMeshHost(config.secrets, now)

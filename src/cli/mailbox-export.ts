@@ -60,7 +60,7 @@ export async function exportMailbox(
     if (options.json) printJson({ address, format: options.format, out, ...done })
     else {
       const { opened, clear, failed } = done
-      print(`mailbox ${address}: ${done.exported} messages written to ${out} (${options.format}), readable by anybody`)
+      print(`mailbox ${address}: ${done.exported} messages written to ${out} (${options.format}), in clear`)
       print(`${opened} opened, ${clear} stored in clear, ${failed.length} failed`)
     }
     return done.failed.length === 0

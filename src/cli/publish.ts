@@ -78,7 +78,10 @@ function keyserversOf({ keyserver }: PublishOptions, { config }: OpenInstance): 
   const named = keyserver === undefined ? config.keys.keyservers : [keyserverIn(keyserver)]
   const verifying = named.filter((one) => one?.protocol === "vks")
   if (verifying.length === 0)
-    throw new GatewayError("USAGE", "profile publish: name a keyserver that verifies addresses: vks://HOST")
+    throw new GatewayError(
+      "USAGE",
+      "profile publish: no keyserver that verifies addresses: --keyserver vks://HOST, or keys.keyservers",
+    )
   return verifying.flatMap((one) => (one === null ? [] : [placeOf(one)]))
 }
 

@@ -12,6 +12,7 @@ import { RecryptionKeys } from "../store/recryption-keys.ts"
 import { refuseOtherSecrets } from "../store/shared-secrets.ts"
 import { openState } from "../store/state.ts"
 import { UpstreamCredentials } from "../store/upstream-credentials.ts"
+import { otherOwner } from "./owner.ts"
 import type { OpenStore } from "./remote-store.ts"
 
 /** How the long-running parts are started; main hands them in, so that no command imports the composition. */
@@ -102,6 +103,9 @@ export function configOf(options: CommonOptions): Config {
  */
 export function openInstance(options: CommonOptions): OpenInstance {
   const config = configOf(options)
+  const owner = otherOwner(config)
+  if (owner !== null)
+    warn(`this is root, and ${config.secrets} is of user ${owner}: what root makes, that user cannot read`)
   const database = openState(config)
   if (config.store.kind !== "embedded") refuseOtherSecrets(database, config.secrets)
   const { domains, postmaster } = config

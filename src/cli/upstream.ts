@@ -121,8 +121,12 @@ function list(options: CommonOptions): void {
       return []
     }
   })
-  if (options.json) printJson(views)
-  else for (const view of views) print([view.address, view.kind, view.user, `since ${view.setAt}`].join("\t"))
+  if (options.json) {
+    printJson(views)
+    return
+  }
+  if (views.length === 0) print("no account has a credential")
+  for (const view of views) print([view.address, view.kind, view.user, `since ${view.setAt}`].join("\t"))
 }
 
 function show(written: string, options: CommonOptions): void {

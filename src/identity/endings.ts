@@ -85,9 +85,10 @@ function deviceEndings({ account, name, certificates, signingCertificate, login 
   const own = { kind: "device", owner: account, remedy: `postern device renew ${account} ${name}` } as const
   const about = `device ${name} of ${account}`
   return [
-    ...[certificates[0], signingCertificate].flatMap((der) =>
-      der ? [{ ...own, about, ...lifeOf(readCertificate(der)) }] : [],
-    ),
+    ...[
+      { der: certificates[0], what: about },
+      { der: signingCertificate, what: `signing certificate of ${about}` },
+    ].flatMap(({ der, what }) => (der ? [{ ...own, about: what, ...lifeOf(readCertificate(der)) }] : [])),
     ...(login === null
       ? []
       : [

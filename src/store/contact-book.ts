@@ -138,7 +138,8 @@ export class ContactBook {
 
   #known(account: string, address: string): Contact {
     const known = this.contacts.at(account, address)
-    if (known === null) throw unknown(account, address)
+    if (known === null)
+      throw new GatewayError("CONTACT_UNKNOWN", `contact ${address} of ${account}: has not asked to be one`)
     return known
   }
 

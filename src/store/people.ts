@@ -170,7 +170,11 @@ export class People {
     this.#change(() => {
       const cache = this.#cached()
       if (cache.accounts.has(key)) throw new GatewayError("ACCOUNT_EXISTS", `alias ${key}: is an account`)
-      if (cache.aliases.has(key)) throw new GatewayError("ALIAS_EXISTS", `alias ${key}: exists already`)
+      if (cache.aliases.has(key))
+        throw new GatewayError(
+          "ALIAS_EXISTS",
+          `alias ${key}: exists already; remove it first to have it lead elsewhere`,
+        )
       const leading = new Map(targets.map((target) => this.#target(key, parseAddress(target), clear)))
       if (clear && [...leading.values()].every(({ forward }) => forward === null))
         throw new GatewayError(

@@ -2,6 +2,7 @@ import { createServer } from "node:net"
 import type { ListenAddress } from "../config/config.ts"
 import { written } from "../config/values.ts"
 import { GatewayError } from "../errors.ts"
+import { whyNotListening } from "../net/listening.ts"
 
 /**
  * Whether several sockets may listen on a port, of which the system gives each its share of the connections (SO_REUSEPORT): those of
@@ -25,7 +26,7 @@ export async function claim(
   const server = createServer((socket) => socket.destroy())
   await new Promise<void>((resolve, reject) => {
     server.once("error", (cause) => {
-      const message = `${name}: cannot listen on ${written(address)}: ${cause.message}`
+      const message = `${name}: cannot listen on ${written(address)}: ${whyNotListening(cause, port)}`
       reject(new GatewayError("LISTEN_FAILED", message, { cause }))
     })
     server.listen({ host, port }, resolve)

@@ -38,7 +38,7 @@ describe("a gateway that gets a service of the Mesh", () => {
   test("is told whose profile does not say so yet, and connecting the account anew says it", async () => {
     const toml = instance.file("postern.toml")
     writeFileSync(toml, `${readFileSync(toml, "utf8")}\n[mesh]\nservice = "${SERVICE}"\n`)
-    expect(await checked()).toMatchObject([{ state: "wrong", text: expect.stringContaining("says no service") }])
+    expect(await checked()).toMatchObject([{ state: "wrong", text: expect.stringContaining("has no service") }])
     expect(await here("account", "mesh", ALICE)).toContain(`service: ${SERVICE}`)
     expect(await checked()).toMatchObject([{ state: "ok", text: expect.stringMatching(/^connected until \d{4}-/) }])
     const { mailProfile } = JSON.parse(await here("profile", "show", ALICE, "--json"))

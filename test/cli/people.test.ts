@@ -1,4 +1,4 @@
-import { existsSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs"
+import { chownSync, existsSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs"
 import { createServer } from "node:https"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
 import { localPartHash } from "../../src/identity/fingerprint.ts"
@@ -406,6 +406,27 @@ describe("accounts and devices on one machine", () => {
       expect.stringMatching(/^wrong {2}postmaster@example.test/m),
     ])
   })
+
+  test.runIf(process.geteuid?.() === 0)(
+    "what root makes for a server that is not root is warned of, and found",
+    async () => {
+      using other = await makeInstance("--port", String(port))
+      for (const name of ["secrets", "data"]) chownSync(other.file(name), 65_534, 65_534)
+      chownSync(other.file("secrets/tls-authority.key"), 65_534, 65_534)
+      const added = await postern(["account", "add", "alice@example.test", ...other.config])
+      expect([added.code, added.stderr]).toEqual([
+        0,
+        expect.stringMatching(/^postern: warning: this is root, and .* 65534/),
+      ])
+      const said = await postern(["check", "--no-dns", ...other.config])
+      expect([said.code, Buffer.from(said.stdout).toString()]).toEqual([
+        1,
+        expect.stringMatching(
+          /^wrong {2}secrets: .*\/secrets\/mesh and \d+ more is root's, and user 65534 cannot read it/m,
+        ),
+      ])
+    },
+  )
 
   test("check says who is not authenticated, and what other servers will not find in a certificate", async () => {
     using published = await makeInstance("--port", String(port))
