@@ -37,6 +37,7 @@ import {
 } from "./shell.ts"
 
 const DAY_MS = 86_400_000
+const SHOWN_DEVICES = 5
 
 /** `postern check`. */
 export function registerCheck(program: Command, shell: Shell): void {
@@ -75,6 +76,7 @@ async function look(
     ...meshFindings(instance),
     ...standInFindings(config),
     ...forwardingFindings(instance),
+    ...keyless(instance),
     ...ownKeys(people),
     ...correspondentKeys(instance),
     ...upstreamCredentials(instance),
@@ -206,6 +208,25 @@ function unnamed(certificate: Uint8Array, { clients, domains }: Config): readonl
     ...helpers
       .filter(lacks)
       .map((host) => note("tls.certificate", `${text(host)}: clients cannot set themselves up by it`)),
+  ]
+}
+
+/** As after a restore of data/ alone. */
+function keyless({ config, people, recryptionKeys }: OpenInstance): readonly Finding[] {
+  const missing = recryptionKeys.keyless()
+  const names = people
+    .accounts()
+    .flatMap(({ address }) => people.devices(address))
+    .filter(({ id, revokedAt }) => revokedAt === null && missing.has(id))
+    .map(({ account, name }) => `${name} of ${account}`)
+  if (names.length === 0) return []
+  const more = names.length > SHOWN_DEVICES ? `, and ${names.length - SHOWN_DEVICES} more` : ""
+  const shown = names.slice(0, SHOWN_DEVICES).join(", ")
+  return [
+    wrong(
+      "secrets",
+      `${config.secrets}/recryption lacks the keys of ${shown}${more}: they can read nothing; restore secrets/, or revoke and add them again`,
+    ),
   ]
 }
 

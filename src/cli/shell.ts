@@ -75,6 +75,7 @@ export interface OpenInstance extends Disposable {
   readonly config: Config
   readonly database: State
   readonly people: People
+  readonly recryptionKeys: RecryptionKeys
   readonly gatewayKeys: GatewayKeys
   readonly meshAccounts: MeshAccounts
   /** What this gateway is in the Mesh, made when it is first asked for. */
@@ -119,6 +120,7 @@ export function openInstance(options: CommonOptions): OpenInstance {
     config,
     database,
     people,
+    recryptionKeys,
     gatewayKeys,
     meshAccounts,
     meshHost: () => openMeshHost(config.secrets, new Date()),

@@ -1,4 +1,13 @@
-import { appendFileSync, closeSync, existsSync, fsyncSync, openSync, readFileSync } from "node:fs"
+import {
+  accessSync,
+  appendFileSync,
+  closeSync,
+  constants,
+  existsSync,
+  fsyncSync,
+  openSync,
+  readFileSync,
+} from "node:fs"
 import { join } from "node:path"
 import { NONCE_OCTETS, openAes256Gcm, sealAes256Gcm } from "../crypto/primitives/aead.ts"
 import { randomOctets } from "../crypto/primitives/random.ts"
@@ -69,6 +78,12 @@ export class RecryptionKeys {
     return [...new Set(rows.filter((row) => gone.has(textIn(row, "id"))).map((row) => textIn(row, "device")))]
   }
 
+  /** Devices of whose keys one is not in `secrets/`, or is not to be read: those of another instance, or of none. */
+  keyless(): ReadonlySet<string> {
+    const rows = this.#database.sql.all`SELECT id, device FROM recryption_key`
+    return new Set(rows.filter((row) => !isReadable(this.#path(textIn(row, "id")))).map((row) => textIn(row, "device")))
+  }
+
   #destroyRows(rows: readonly Row[]): void {
     if (rows.length === 0) return
     const ids = rows.map((row) => textIn(row, "id"))
@@ -115,6 +130,16 @@ export class RecryptionKeys {
 
   #path(id: string): string {
     return join(this.#folder, `${id}.key`)
+  }
+}
+
+function isReadable(path: string): boolean {
+  try {
+    accessSync(path, constants.R_OK)
+    return true
+  } catch (error) {
+    if (systemCode(error) === null) throw error
+    return false
   }
 }
 

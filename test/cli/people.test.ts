@@ -1,4 +1,4 @@
-import { chownSync, existsSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs"
+import { chownSync, existsSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs"
 import { createServer } from "node:https"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
 import { localPartHash } from "../../src/identity/fingerprint.ts"
@@ -404,6 +404,36 @@ describe("accounts and devices on one machine", () => {
     expect([wrong.code, Buffer.from(wrong.stdout).toString()]).toEqual([
       1,
       expect.stringMatching(/^wrong {2}postmaster@example.test/m),
+    ])
+  })
+
+  test("check finds devices whose recryption keys are not there, as after a restore of data/ alone", async () => {
+    using restored = await makeInstance("--port", String(port))
+    for (const args of [
+      ["account", "add", "alice@example.test"],
+      ["device", "add", "alice@example.test", "laptop", "--out", restored.file("out")],
+      ["device", "add", "alice@example.test", "phone", "--out", restored.file("out")],
+      ["device", "revoke", "alice@example.test", "phone"],
+    ])
+      await mustPostern([...args, ...restored.config])
+    const secretsSaid = async () => {
+      const { code, stdout } = await postern(["check", "--no-dns", ...restored.config])
+      return [
+        code,
+        Buffer.from(stdout)
+          .toString()
+          .match(/^wrong {2}.*$/gm),
+      ]
+    }
+    expect(await secretsSaid()).toEqual([0, null])
+    rmSync(restored.file("secrets"), { recursive: true })
+    expect(await secretsSaid()).toEqual([
+      1,
+      [
+        expect.stringMatching(
+          /secrets\/recryption lacks the keys of laptop of alice@example\.test: they can read nothing/,
+        ),
+      ],
     ])
   })
 
