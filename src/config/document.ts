@@ -1,6 +1,7 @@
 /** PURE. The document that postern.toml is, as it is read. */
 import { GatewayError } from "../errors.ts"
 import type { Endpoint } from "./config.ts"
+import { nearest } from "./nearest.ts"
 import { readEndpoint } from "./values.ts"
 
 /** One thing wrong in postern.toml. */
@@ -85,9 +86,14 @@ export class Document {
     for (const key of leaves(this.#raw, "")) {
       if (this.#known.has(key)) continue
       const table = [...this.#known].some((known) => known.startsWith(`${key}.`))
-      this.mistake(key, table ? "must be a table" : "is no key of postern.toml")
+      this.mistake(key, table ? "must be a table" : `is no key of postern.toml${this.#meant(key)}`)
     }
     return this.#mistakes.sort((a, b) => (a.line ?? 0) - (b.line ?? 0))
+  }
+
+  #meant(key: string): string {
+    const word = nearest(key, this.#known)
+    return word === null ? "" : ` (did you mean ${word}?)`
   }
 
   #attempt<T>(key: string, value: unknown, read: (value: unknown) => T): T | null {

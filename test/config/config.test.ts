@@ -226,7 +226,11 @@ domain = "as-the-rest.example"
       rule('tls = "verify"'),
       `${FILE}:4: relay.domains[0].tls: must be one of "published", "opportunistic", "required", "dane"`,
     ],
-    ["unknown key", rule('tsl = "dane"'), `${FILE}:4: relay.domains[0].tsl: is no key of postern.toml`],
+    [
+      "unknown key",
+      rule('tsl = "dane"'),
+      `${FILE}:4: relay.domains[0].tsl: is no key of postern.toml (did you mean relay.domains[0].tls?)`,
+    ],
     [
       "tls for a host",
       rule('next = "smtp://h.example"\ntls = "opportunistic"'),
@@ -373,8 +377,16 @@ describe("the part in the Mesh", () => {
 describe("mistakes", () => {
   const rows: [name: string, text: string, want: string][] = [
     ["no domains", "data = 'x'\n", `${FILE}: domains: is missing`],
-    ["unknown key", `${DOMAINS}\n[listen]\nmxx = "127.0.0.1:25"\n`, `${FILE}:4: listen.mxx: is no key of postern.toml`],
-    ["unknown table", `${DOMAINS}[liste]\nmx = "127.0.0.1:25"\n`, `${FILE}:3: liste.mx: is no key of postern.toml`],
+    [
+      "unknown key",
+      `${DOMAINS}\n[listen]\nmxx = "127.0.0.1:25"\n`,
+      `${FILE}:4: listen.mxx: is no key of postern.toml (did you mean listen.mx?)`,
+    ],
+    [
+      "unknown table",
+      `${DOMAINS}[liste]\nmx = "127.0.0.1:25"\n`,
+      `${FILE}:3: liste.mx: is no key of postern.toml (did you mean listen.mx?)`,
+    ],
     ["unknown empty table", `${DOMAINS}[liste]\n`, `${FILE}:2: liste: is no key of postern.toml`],
     ["wrong type", "domains = 'example.test'\n", `${FILE}:1: domains: must be a list of one or more domains`],
     ["scalar for a table", `${DOMAINS}listen = 25\n`, `${FILE}:2: listen: must be a table`],
@@ -403,7 +415,7 @@ describe("mistakes", () => {
     [
       "a name twice, with a key that is none",
       `${DOMAINS}[[tls.names]]\nname = "a.test"\ncertificate = "a"\nkey = "b"\n\n[[ tls.names ]] # again\nname = "A.test"\ncertificate = "a"\nkey = "b"\nkeys = "c"\n`,
-      `${FILE}:8: tls.names[1].name: stands here twice\n${FILE}:11: tls.names[1].keys: is no key of postern.toml`,
+      `${FILE}:8: tls.names[1].name: stands here twice\n${FILE}:11: tls.names[1].keys: is no key of postern.toml (did you mean tls.names[1].key?)`,
     ],
     [
       "a CA whose terms nobody agreed to, and that nothing answers",
