@@ -93,7 +93,7 @@ export interface QueueAdministration {
 
 /** What the record says of a job that is released {@link Job.anyway}. */
 export function inSpiteOf({ recipient, holdReason }: QueuedJob): DeliveryStatus {
-  const diagnostic = `let go by an administrator in spite of: ${holdReason ?? "nothing that was said"}`
+  const diagnostic = `released by an administrator, anyway; it was held: ${holdReason ?? "nothing was said why"}`
   return { recipient, action: "delayed", status: "4.7.0", diagnostic }
 }
 

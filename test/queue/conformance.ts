@@ -317,7 +317,7 @@ export function administrationConformance(
       const { audit } = await queue.show("m1")
       const released = audit.filter(({ outcome }) => outcome === "released")
       expect(released.map(({ recipient, status: said }) => [recipient, said?.diagnostic])).toEqual([
-        ["a@example.test", "let go by an administrator in spite of: in doubt"],
+        ["a@example.test", "released by an administrator, anyway; it was held: in doubt"],
         ["a@example.test", undefined],
         ["b@example.test", undefined],
       ])
