@@ -31,10 +31,13 @@ function add(address: string, targets: readonly string[], options: CommonOptions
   using instance = openInstance(options)
   const { people, config } = instance
   // Before there is an alias that needs it.
-  if (targets.some((target) => people.resolve(parseAddress(target)).kind === "foreign"))
-    makeReturnPathKey(config.secrets)
+  const elsewhere = targets.filter((target) => people.resolve(parseAddress(target)).kind === "foreign")
+  if (elsewhere.length > 0) makeReturnPathKey(config.secrets)
   people.addAlias(address, targets, options.clear)
   print(`alias ${address}: goes to ${targets.join(", ")}`)
+  if (options.clear) return
+  for (const target of elsewhere)
+    print(`mail to ${target} is held while no key of it is known: postern profile lookup ${target}`)
 }
 
 function list(options: CommonOptions): void {

@@ -105,7 +105,7 @@ export function readDelay(value: unknown): number {
 export function readListen(value: unknown): ListenAddress {
   const match = typeof value === "string" ? /^(\*|\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(\d{1,5})$/.exec(value) : null
   const port = Number(match?.[2])
-  if (!match?.[1] || port > 65_535) throw wrong('"host:port"')
+  if (!match?.[1] || port > 65_535) throw wrong('"host:port" or "*:port", with a port up to 65535')
   return { host: match[1] === "*" ? "::" : unbracket(match[1]), port }
 }
 

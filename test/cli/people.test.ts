@@ -197,7 +197,9 @@ describe("accounts and devices on one machine", () => {
     expect(await json("alias", "list")).toEqual([
       { address: "sales@example.test", targets: ["alice@example.test"], forwards: [] },
     ])
-    await here("alias", "add", "away@example.test", "alice@example.test", "bob@else.test")
+    expect(await here("alias", "add", "away@example.test", "alice@example.test", "bob@else.test")).toBe(
+      "alias away@example.test: goes to alice@example.test, bob@else.test\nmail to bob@else.test is held while no key of it is known: postern profile lookup bob@else.test\n",
+    )
     await here("alias", "add", "open@example.test", "bob@else.test", "--clear")
     expect(await json("alias", "list")).toMatchObject([
       {},

@@ -400,13 +400,21 @@ describe("mistakes", () => {
       `${DOMAINS}[policy]\nsubject = "open"\n`,
       `${FILE}:3: policy.subject: must be one of "clear", "hidden"`,
     ],
-    ["bad listener", `${DOMAINS}listen.mx = "25"\n`, `${FILE}:2: listen.mx: must be "host:port"`],
+    [
+      "bad listener",
+      `${DOMAINS}listen.mx = "25"\n`,
+      `${FILE}:2: listen.mx: must be "host:port" or "*:port", with a port up to 65535`,
+    ],
     [
       "bad client port",
       `${DOMAINS}[clients]\nimaps = 0\n`,
       `${FILE}:3: clients.imaps: must be a whole number from 1 to 65535`,
     ],
-    ["port too high", `${DOMAINS}listen.mx = "h:65536"\n`, `${FILE}:2: listen.mx: must be "host:port"`],
+    [
+      "port too high",
+      `${DOMAINS}listen.mx = "h:65536"\n`,
+      `${FILE}:2: listen.mx: must be "host:port" or "*:port", with a port up to 65535`,
+    ],
     [
       "a name without its files",
       `${DOMAINS}[[tls.names]]\nname = "a.test"\ncertificate = "a"\nkey = "b"\n[[tls.names]]\nname = "b.test"\ncertificate = 5\n`,
