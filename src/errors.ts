@@ -1,5 +1,3 @@
-import { getSystemErrorMessage } from "node:util"
-
 /**
  * Stable codes of everything that can go wrong in Postern. Tests, scripts and dashboards match the code, never the text.
  * Grouped by layer; each code is thrown in one layer only.
@@ -154,11 +152,4 @@ export class GatewayError extends Error {
 /** True when `error` is ours and carries `code`. */
 export function hasCode(error: unknown, code: ErrorCode): boolean {
   return error instanceof GatewayError && error.code === code
-}
-
-/** Why the system refused, in its words: `no such file or directory`. */
-export function systemReason(error: unknown): string {
-  if (error instanceof Error && "errno" in error && typeof error.errno === "number")
-    return getSystemErrorMessage(error.errno) ?? error.message
-  return error instanceof Error ? error.message : String(error)
 }

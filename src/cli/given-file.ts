@@ -1,6 +1,7 @@
 import { accessSync, constants, readFileSync, statSync } from "node:fs"
 import { dirname, resolve } from "node:path"
-import { type ErrorCode, GatewayError, systemReason } from "../errors.ts"
+import { type ErrorCode, GatewayError } from "../errors.ts"
+import { systemReason } from "../store/durable.ts"
 
 /**
  * The octets of a file that was named on the command line.

@@ -1,4 +1,4 @@
-/** Which of the known words somebody has meant who wrote this one: of as many parts, and one or two slips away. @returns null: none is near */
+/** PURE. Which of the known words somebody has meant who wrote this one: of as many parts, and one or two slips away. @returns null: none is near */
 export function nearest(written: string, known: Iterable<string>): string | null {
   const slips = written.length < 8 ? 1 : 2
   const parts = written.split(".").length

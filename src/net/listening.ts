@@ -1,5 +1,4 @@
-import { systemReason } from "../errors.ts"
-import { systemCode } from "../store/durable.ts"
+import { systemCode, systemReason } from "../store/durable.ts"
 
 /** Why nobody can listen on this port, in the system's words, and what it takes where that is a right. */
 export function whyNotListening(error: unknown, port: number): string {

@@ -11,7 +11,7 @@ import {
   writeSync,
 } from "node:fs"
 import { dirname } from "node:path"
-import { promisify } from "node:util"
+import { getSystemErrorMessage, promisify } from "node:util"
 import { randomOctets } from "../crypto/primitives/random.ts"
 
 const unlinkFile = promisify(unlink)
@@ -86,4 +86,11 @@ export async function unlinkIfThere(path: string): Promise<void> {
 /** The error's system code (`ENOENT`), or null. */
 export function systemCode(error: unknown): string | null {
   return error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : null
+}
+
+/** Why the system refused, in its words: `no such file or directory`. */
+export function systemReason(error: unknown): string {
+  if (error instanceof Error && "errno" in error && typeof error.errno === "number")
+    return getSystemErrorMessage(error.errno) ?? error.message
+  return error instanceof Error ? error.message : String(error)
 }
