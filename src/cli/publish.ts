@@ -80,7 +80,7 @@ function keyserversOf({ keyserver }: PublishOptions, { config }: OpenInstance): 
   if (verifying.length === 0)
     throw new GatewayError(
       "USAGE",
-      "profile publish: no keyserver that verifies addresses: --keyserver vks://HOST, or keys.keyservers",
+      "profile publish: name a keyserver that verifies addresses: --keyserver vks://HOST, or keys.keyservers",
     )
   return verifying.flatMap((one) => (one === null ? [] : [placeOf(one)]))
 }

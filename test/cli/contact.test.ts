@@ -84,7 +84,7 @@ describe("postern contact", () => {
   test("block takes an address that nothing is known of, and accept does not", async () => {
     await here("block", ALICE, "Mallory@one.example")
     expect(await fails("accept", ALICE, "mallory@one.example")).toEqual([1, expect.stringContaining("who he is")])
-    expect(await fails("accept", ALICE, "nobody@one.example")).toEqual([1, expect.stringContaining("unknown")])
+    expect(await fails("accept", ALICE, "nobody@one.example")).toEqual([1, expect.stringContaining("has not asked")])
     expect(await fails("accept", ALICE, "MAAA-AAAA-AAAA-AAAA-AAAA-AAAA-AAAA")).toEqual([1, expect.anything()])
   })
 
