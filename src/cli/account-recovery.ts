@@ -14,7 +14,13 @@ import type { Account } from "../store/people.ts"
 import { udfOf } from "./account-mesh.ts"
 import { making } from "./change.ts"
 import { readGiven, readGivenText } from "./given-file.ts"
-import { type KeyringOptions, openKeyring, warnUnsealed, withKeyringOptions } from "./keyring.ts"
+import {
+  type KeyringOptions,
+  openKeyring,
+  warnUnsealed,
+  withKeyringOptions,
+  withReadKeyringOptions,
+} from "./keyring.ts"
 import { type GatewayOptions, gatewayOf, withGatewayOption } from "./mesh-gateway.ts"
 import { askPassphrase } from "./passphrase.ts"
 import { type CommonOptions, openInstance, optionsOf, print, printJson } from "./shell.ts"
@@ -32,7 +38,7 @@ interface RestoreOptions extends CommonOptions, KeyringOptions, GatewayOptions {
 
 /** `postern account recovery`, `escrow` and `restore`. */
 export function registerRecovery(account: Command): void {
-  withKeyringOptions(account.command("recovery <address>"))
+  withReadKeyringOptions(account.command("recovery <address>"))
     .description("Print shares of the account's seed: enough of them make the keyring again, fewer say nothing.")
     .option("--shares <count>", "how many, 1 to 16", readCount, 3)
     .option("--threshold <count>", "how many of them are needed, 1 to 15, no more than there are", readCount, 2)

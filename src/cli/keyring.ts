@@ -11,15 +11,19 @@ export interface KeyringOptions extends PassphraseOptions {
   readonly offline?: string
 }
 
-/** Adds the options of commands that open the keyring. */
+/** Adds the options of commands that change something with the keyring. */
 export function withKeyringOptions(command: Command): Command {
+  return withReadKeyringOptions(command).option(
+    "--offline <file>",
+    'write the signed request to this file instead of applying it; "postern accept" applies it',
+  )
+}
+
+/** The same of those that only read it. */
+export function withReadKeyringOptions(command: Command): Command {
   return command
     .option("--keyring <folder>", "where people's secrets are (default: keyring of the instance, else ./keyring)")
     .option("--passphrase-file <file>", "file with the keyring's passphrase (also POSTERN_PASSPHRASE_FILE)")
-    .option(
-      "--offline <file>",
-      'write the signed request to this file instead of applying it; "postern accept" applies it',
-    )
 }
 
 /** The keyring, opened for this address: asks for its passphrase where it needs one and a terminal is there. */

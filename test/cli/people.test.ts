@@ -91,6 +91,7 @@ describe("accounts and devices on one machine", () => {
       [["account", "show", "nobody@example.test"], 1, /^postern: account nobody@example.test: unknown/],
       [["device", "add", "nobody@example.test", "laptop"], 1, /^postern: account nobody@example.test: unknown/],
       [["device", "add", "alice@example.test", "../x"], 2, /a name is 1 to 64/],
+      [["account", "recovery", "alice@example.test", "--offline", "x"], 2, /unknown option '--offline'/],
       [["accept", "/nowhere"], 1, /^postern: \/nowhere: cannot read this file: no such file or directory\n/],
       [["accept", "/"], 1, /^postern: \/: cannot read this file: illegal operation on a directory\n/],
       [["certificate", "add", "dave@b.test", instance.file("postern.toml")], 1, /no certificate to encrypt to: /],
