@@ -12,7 +12,12 @@ export function registerDemo(program: Command, shell: Shell): void {
     .description(
       "Make an instance in ./var with two people, send mail through it, show what happens, and keep running.",
     )
-    .option("--port <number>", "first of seven neighbouring ports on loopback", readBasePort, DEMO_PORT)
+    .option(
+      "--port <number>",
+      "first of seven neighbouring ports on loopback, of a new instance",
+      readBasePort,
+      DEMO_PORT,
+    )
     .option("--fresh", "throw an earlier demonstration away", false)
     .action(async (_options: unknown, command: Command) => {
       const { port, fresh } = optionsOf<{ readonly port: number; readonly fresh: boolean }>(command)

@@ -32,7 +32,10 @@ export async function runDemo(options: DemoOptions): Promise<number> {
   const people = new DemoPeople(folder, screen)
   await people.prepare(options.port)
   const config = loadConfig(join(folder, "postern.toml"), process.cwd())
-  await using server = await startServer({ ...config, logLevel: "error" }, new Set(ROLES))
+  const port = config.listen.mx?.port
+  if (port !== options.port)
+    screen.note(`It listens on port ${port} and those above, as it was made. Others: --fresh --port N`)
+  await using server = await listening(startServer({ ...config, logLevel: "error" }, new Set(ROLES)))
 
   const sent = await sendSamples(config, screen)
   await showDisk(config, sent, screen)
@@ -44,6 +47,16 @@ export async function runDemo(options: DemoOptions): Promise<number> {
   screen.line("")
   await server.drain(DRAIN_MS)
   return 0
+}
+
+/** An instance that is kept keeps its ports, too. */
+async function listening<T>(server: Promise<T>): Promise<T> {
+  try {
+    return await server
+  } catch (cause) {
+    if (!(cause instanceof GatewayError) || cause.code !== "LISTEN_FAILED") throw cause
+    throw new GatewayError("LISTEN_FAILED", `${cause.message}; for other ports: --fresh --port N`, { cause })
+  }
 }
 
 /** Only what this command made may be thrown away. */

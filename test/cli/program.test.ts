@@ -1,5 +1,11 @@
+import { once } from "node:events"
+import { mkdtempSync, rmSync } from "node:fs"
+import { createServer } from "node:net"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
 import { expect, test } from "vitest"
 import { mustRun } from "../harness/peers.ts"
+import { freeRange } from "../harness/ports.ts"
 import { ownProcess as postern } from "./postern.ts"
 
 test("each command is found by its own name alone, behind options too", async () => {
@@ -39,3 +45,23 @@ test("what names no command is answered by all of them", async () => {
     ])
   }
 })
+
+test("a demonstration whose port somebody has says how to have others, also when it was made before", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "postern-demo-"))
+  const [taken, other] = [await freeRange(7), await freeRange(7)]
+  const somebody = createServer().listen(taken, "127.0.0.1")
+  await once(somebody, "listening")
+  try {
+    for (const port of [taken, other]) {
+      const { code, stdout, stderr } = await postern(["demo", "--port", String(port)], {}, folder)
+      expect([code, stderr]).toEqual([
+        1,
+        expect.stringMatching(/address already in use; for other ports: --fresh --port N\n$/),
+      ])
+      expect(Buffer.from(stdout).toString().includes(`It listens on port ${taken}`)).toBe(port === other)
+    }
+  } finally {
+    somebody.close()
+    rmSync(folder, { recursive: true })
+  }
+}, 60_000)
