@@ -33,8 +33,8 @@ export function serverCertificateView(config: Config): ServerCertificateView {
 }
 
 /** The lines that tell of it; the first is the certificate. */
-export function viewLines({ notAfter, acme }: ServerCertificateView): readonly string[] {
-  const certificate = notAfter === null ? "certificate cannot be read" : `certificate until ${notAfter}`
+export function viewLines({ file, notAfter, acme }: ServerCertificateView): readonly string[] {
+  const certificate = notAfter === null ? `no certificate can be read in ${file}` : `certificate until ${notAfter}`
   if (acme === null) return [certificate]
   const from = acme.shown ? `${certificate}, of ${acme.directory}` : `${certificate}, not of ${acme.directory}`
   if (acme.last === null) return [from, "the CA was not asked yet"]

@@ -28,13 +28,17 @@ export function registerTls(program: Command, shell: Shell): void {
     .command("show")
     .description("The certificate that listeners show, and what the CA said last.")
     .option("--json", "one JSON value on stdout")
-    .action((_options: unknown, command: Command) => show(optionsOf(command)))
+    .action((_options: unknown, command: Command) => {
+      if (!show(optionsOf(command))) shell.exitWith(1)
+    })
 }
 
-function show(options: CommonOptions): void {
+/** @returns false: there is none that could be shown */
+function show(options: CommonOptions): boolean {
   const view = serverCertificateView(configOf(options))
   if (options.json) printJson(view)
   else for (const line of viewLines(view)) print(line)
+  return view.notAfter !== null
 }
 
 /** @returns true when a certificate was issued */

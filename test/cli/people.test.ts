@@ -410,6 +410,17 @@ describe("accounts and devices on one machine", () => {
     ])
   })
 
+  test("tls show is content with a certificate only", async () => {
+    using broken = await makeInstance("--port", String(port))
+    expect(await mustPostern(["tls", "show", ...broken.config])).toMatch(/^certificate until \d/)
+    writeFileSync(broken.file("tls/server.pem"), "nothing\n")
+    const { code, stdout } = await postern(["tls", "show", ...broken.config])
+    expect([code, Buffer.from(stdout).toString()]).toEqual([
+      1,
+      `no certificate can be read in ${broken.file("tls/server.pem")}\n`,
+    ])
+  })
+
   test("check finds devices whose recryption keys are not there, as after a restore of data/ alone", async () => {
     using restored = await makeInstance("--port", String(port))
     for (const args of [
