@@ -79,7 +79,10 @@ export class WorkLoop {
     const begin = (job: Job): void => {
       const ended = this.#attempt(job, owner, handler, attempts.signal).then(async ({ kind }) => {
         const waited = destinations.release(job, this.#options.now(), kind !== "retry")
-        for (const next of await this.#admit(waited, owner, destinations)) begin(next)
+        const admitted = await this.#admit(waited, owner, destinations)
+        // Whoever ends the worker waits for those who are running by then, and for nobody who begins later.
+        if (signal.aborted) await this.#giveBack(admitted, owner)
+        else for (const next of admitted) begin(next)
         running.delete(attempt)
         this.wake()
       })
@@ -99,12 +102,9 @@ export class WorkLoop {
       for (const job of admitted) begin(job)
       if (jobs.length === 0 && wakes === this.#wakes) await this.#idle(free > 0, signal)
     }
-    const now = this.#options.now()
-    const dismissed = destinations
-      .dismiss()
-      .map((job) => this.#settled(job, () => this.#leases.putOff(job, owner, now)))
+    const dismissed = this.#giveBack(destinations.dismiss(), owner)
     const ended = this.#quietly("queue.not-given-back", () => this.#leases.end(owner))
-    await Promise.all([ended, ...dismissed, ...[...running].map((attempt) => attempt.ended)])
+    await Promise.all([ended, dismissed, ...[...running].map((attempt) => attempt.ended)])
     await Promise.all(this.#clearing)
   }
 
@@ -146,6 +146,12 @@ export class WorkLoop {
       ),
     )
     return judged.filter(({ admission }) => admission.kind === "place").map(({ job }) => job)
+  }
+
+  /** Nothing of them was tried: whoever comes next may begin with them. */
+  async #giveBack(jobs: readonly Job[], owner: string): Promise<void> {
+    const now = this.#options.now()
+    await Promise.all(jobs.map((job) => this.#settled(job, () => this.#leases.putOff(job, owner, now))))
   }
 
   async #takeOver(owner: string, ids: readonly string[]): Promise<void> {
