@@ -58,18 +58,18 @@ async function connect(parts: ConnectParts, account: ServedAccount, { request, n
   if (denied !== null) return denied
   if (parts.accounts.of(asked.accountAddress)?.address !== account.address)
     throw invalid("connection is to another account")
-  const name = responseIdOf(asked.messageId)
-  const before = parts.stores.newest(account.address, CONNECT, name)
-  if (before !== null) return answered(parts, account, asked, before)
+  const before = answered(parts, account, asked)
+  if (before !== null) return before
   const admission = memberOf(request.members, "Admission", octetsOf) ?? null
   const full = await fullness(parts, { account, asked, network, admission, now })
-  if (full !== null) return full
+  // While this one was counted, another of the same name may have been kept.
+  return answered(parts, account, asked) ?? full ?? kept(parts, account, asked, now)
+}
+
+function kept(parts: ConnectParts, account: ServedAccount, asked: ConnectionRequest, now: Date): Reply {
   const content = makeAcknowledgement(asked, account.profile, parts.random(16), parts.own.signer, now)
-  const result = parts.stores.append(
-    account.address,
-    [{ store: CONNECT, expected: null, entries: [{ name, content }] }],
-    now,
-  )
+  const entries = [{ name: responseIdOf(asked.messageId), content }]
+  const result = parts.stores.append(account.address, [{ store: CONNECT, expected: null, entries }], now)
   return result.kind === "appended" ? acknowledged(account, content) : refusal("Later")
 }
 
@@ -85,8 +85,10 @@ async function fullness(parts: ConnectParts, asking: ConnectAsking): Promise<Rep
   return connectDenial(parts, asking, { today: today(), ofNetwork: withThis - 1 })
 }
 
-/** Whoever asks the same again hears the same; another device does not ask under that name. */
-function answered({ own }: ConnectParts, account: ServedAccount, asked: ConnectionRequest, before: Uint8Array): Reply {
+/** Whoever asks the same again hears the same; another device does not ask under that name. @returns null: nobody has asked under it */
+function answered({ stores, own }: ConnectParts, account: ServedAccount, asked: ConnectionRequest): Reply | null {
+  const before = stores.newest(account.address, CONNECT, responseIdOf(asked.messageId))
+  if (before === null) return null
   const { request } = readAcknowledgement(before, account.profile, own.profile)
   const isSame = Buffer.compare(request.envelope, asked.envelope) === 0
   return isSame ? acknowledged(account, before) : refusal("Refused", "this MessageId has been used")

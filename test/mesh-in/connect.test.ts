@@ -122,6 +122,27 @@ describe("a device that wants to be connected", () => {
     expect(stores.end(carol.profile.address, CONNECT).frames).toBe(2)
   })
 
+  test("that asks twice at once is asked for once", async () => {
+    const asking = { ...connecting(), network: "one" }
+    const answers = await Promise.all([ask("Connect", asking), ask("Connect", asking)])
+    expect(answers.map(({ outcome }) => outcome)).toEqual(["Success", "Success"])
+    expect(stores.end(carol.profile.address, CONNECT).frames).toBe(2)
+  })
+
+  test("does not get a name that another device asks under at the same moment", async () => {
+    const otherSeed = { ...seed, octets: new Uint8Array(32).fill(141) }
+    const other = {
+      profile: makeProfileDevice(otherSeed, CREATED),
+      signer: signerWith(deviceKeys(otherSeed).signature),
+    }
+    const terms = { messageId: messageId(1), accountAddress: carol.profile.address, pinId: null, pinWitness: null }
+    const nonce = { clientNonce: new Uint8Array(16).fill(3) }
+    const envelope = makeConnectionRequest({ ...terms, ...nonce, device: other.profile }, other.signer, CREATED)
+    const askings = [connecting(), connecting(envelope, [other.signer])]
+    const answers = await Promise.all(askings.map((asking) => ask("Connect", { ...asking, network: "one" })))
+    expect(answers.map(({ outcome }) => outcome).toSorted()).toEqual(["Refused", "Success"])
+  })
+
   describe("of many that strangers fill a day with", () => {
     const outcomeOf = async (octet: number, network: string, more: Asking = {}) =>
       (await ask("Connect", { ...connecting(requestConnection(octet)), network, ...more })).outcome
