@@ -1,15 +1,13 @@
-import { sha256 } from "../crypto/primitives/hash.ts"
 import { formatAddress, parseAddress } from "../message/address.ts"
-import { ascii } from "../mime/compose.ts"
 import { MAX_REPORT_OCTETS, type ReportedFate, readDeliveryReport } from "../mime/delivery-report.ts"
-import { composeReport } from "../mime/report.ts"
 import type { Job } from "../queue/queue.ts"
 import type { CameBack } from "../store/return-paths.ts"
 import type { Gateway, OpenMessage } from "./gateway.ts"
 import type { Result } from "./ports.ts"
 import { stored } from "./settle.ts"
+import { type Telling, tellSender } from "./tell-sender.ts"
 
-type Reporting = Pick<Gateway, "reports" | "postmaster" | "hostname" | "now" | "log">
+type Reporting = Telling & Pick<Gateway, "log">
 
 /**
  * What came back, with the null reverse-path, of what an alias had sent on. It names where that leads, so nothing of it goes any further: where it says that
@@ -20,7 +18,7 @@ export async function takeBack(message: OpenMessage, job: Job, back: CameBack, g
   const failure = fates?.find(({ action }) => action === "failed")
   if (failure === undefined) return ended(job, whyNot(fates), gateway)
   const status = statusOf(failure)
-  await report(message, back, status, gateway)
+  await report(message, job, back, status, gateway)
   const [sender, alias] = [formatAddress(back.sender), back.alias && formatAddress(back.alias)]
   gateway.log.info("mail.came-back", { id: job.spoolId, recipient: job.recipient, sender, alias, status })
   return stored(job.recipient, `${sender} is told that ${alias ?? `an alias at ${back.domain}`} failed: ${status}`)
@@ -48,6 +46,7 @@ function statusOf({ status }: ReportedFate): string {
 /** Its octets are ours, but for the digits of the status. */
 async function report(
   { entry }: OpenMessage,
+  job: Job,
   { sender, alias, domain, day }: CameBack,
   status: string,
   gateway: Reporting,
@@ -56,20 +55,11 @@ async function report(
   const on = day === null ? "" : ` on ${day.toISOString().slice(0, 10)} (UTC)`
   const when = `it was forwarded${on}, and returned later`
   const diagnostic = alias === null ? `${when}; it was for an address at ${domain}, which is not known any more` : when
-  // Named after what came, so that an attempt repeated after a crash reports once.
-  const name = sha256(Buffer.concat([ascii(encodeURIComponent(`came back ${formatAddress(sender)}`)), entry.seed]))
-  const unique = Buffer.from(name).toString("hex").slice(0, 24)
-  const octets = composeReport({
-    postmaster: gateway.postmaster,
-    reportingHost: gateway.hostname,
+  const told = {
     original: { sender, envelopeId: null, smtpUtf8: false, arrivedAt: null, header: null },
     recipients: [{ status: { recipient, action: "failed", status, diagnostic }, originalRecipient: null }],
-    boundary: `report-${unique}`,
-    messageId: `<report-${unique}@${gateway.hostname}>`,
-    date: gateway.now(),
-  })
-  const { requireTls } = entry.envelope
-  await gateway.reports.submit({ name: unique, to: sender, octets, ...(requireTls ? { requireTls } : {}) })
+  } as const
+  await tellSender(`came back to ${job.recipient}`, told, entry, gateway)
 }
 
 async function head(content: AsyncIterable<Uint8Array>): Promise<Uint8Array> {

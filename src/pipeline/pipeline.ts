@@ -1,9 +1,10 @@
 import type { Recipient } from "../message/envelope.ts"
+import type { DeliveryStatus } from "../message/status.ts"
 import type { Job, Outcome } from "../queue/queue.ts"
 import type { SpoolEntry } from "../store/spool.ts"
 import { report } from "./bounce.ts"
 import { takeBack } from "./came-back.ts"
-import { type Gateway, recipientOf } from "./gateway.ts"
+import { type Gateway, type OpenMessage, recipientOf } from "./gateway.ts"
 import { storeMeshMail } from "./mesh/store.ts"
 import type { Result } from "./ports.ts"
 import { relay } from "./relay.ts"
@@ -63,7 +64,12 @@ function returned({ envelope, receivedAt }: SpoolEntry, { address }: Recipient, 
 }
 
 /** RFC 3461 §4.1: NOTIFY=SUCCESS, DELAY. A confirmation that fails must not make the message come twice. */
-async function confirm(...[message, recipient, status, gateway]: Parameters<typeof report>): Promise<void> {
+async function confirm(
+  message: OpenMessage,
+  recipient: Recipient,
+  status: DeliveryStatus,
+  gateway: Gateway,
+): Promise<void> {
   // Which account an alias leads to, and how its mail is stored, is for our log only.
   const told = status.action === "delivered" ? { ...status, diagnostic: "delivered" } : status
   try {

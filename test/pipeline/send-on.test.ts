@@ -466,6 +466,15 @@ describe("what comes back of what was sent on", () => {
     expect(again.reports).toEqual(first.reports)
   })
 
+  test("to two addresses with one message: its sender hears of each", async () => {
+    const both = [address, made("C@author.test", null)]
+    const reports = await Promise.all(
+      both.map(async (to) => (await cameBack({ message: foreignReport() }, to)).reports),
+    )
+    const names = reports.flat().map(({ text }) => /^Message-ID: (.*)\r$/m.exec(text)?.[1])
+    expect([names.length, new Set(names).size]).toEqual([2, 2])
+  })
+
   test("to an address of before, which tells no alias: its sender hears of the domain", async () => {
     const { reports } = await cameBack({ message: foreignReport() }, made("C@author.test", null))
     expect(reports).toHaveLength(1)
