@@ -104,6 +104,10 @@ describe("published mail", () => {
     expect(pulled).toEqual([NAME])
   })
 
+  test("is fetched when it has as many octets as it may", async () => {
+    expect(await fetch(peers(), OCTETS.length)).toBe(wanted)
+  })
+
   test("goes on where it broke off, as often as that is, and begins nothing twice", async () => {
     const port = await cutting(500_000, 3)
     expect(await fetch(peers({ port }))).toBe(wanted)

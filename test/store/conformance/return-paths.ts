@@ -141,6 +141,19 @@ export function returnPathsConformance(driver: StateDriver): void {
       expect(rows()).toBe(2)
     })
 
+    test("whose sender, or alias, is still in use is known for as long as any other", () => {
+      for (const sender of [LONG, "carol@else.test"]) {
+        days = 0
+        forwarded(sender)
+        days = 29
+        const made = forwarded(sender)
+        days = 31
+        forwarded(LONG.replace("x@", "y@"), "info@example.test")
+        days = 50
+        expect([original(made), aliasOf(made)]).toEqual([sender, "sales@example.test"])
+      }
+    })
+
     test("that is kept goes when nobody can use it any more", () => {
       const made = forwarded(LONG)
       const rows = () => numberIn(opened.state.sql.get`SELECT count(*) AS n FROM return_path`, "n")
