@@ -66,6 +66,15 @@ export interface Gateway {
   readonly log: Log
 }
 
+/** One attempt at one recipient of one message. */
+export interface Attempt {
+  readonly message: OpenMessage
+  readonly job: Job
+  readonly recipient: Recipient
+  readonly gateway: Gateway
+  readonly signal: AbortSignal
+}
+
 /**
  * The recipient of the envelope that a job is about.
  * @throws GatewayError STATE_CORRUPT when the envelope does not name it

@@ -4,7 +4,7 @@ import type { Job, Outcome } from "../queue/queue.ts"
 import type { SpoolEntry } from "../store/spool.ts"
 import { report } from "./bounce.ts"
 import { takeBack } from "./came-back.ts"
-import { type Gateway, type OpenMessage, recipientOf } from "./gateway.ts"
+import { type Attempt, type Gateway, type OpenMessage, recipientOf } from "./gateway.ts"
 import { storeMeshMail } from "./mesh/store.ts"
 import type { Result } from "./ports.ts"
 import { relay } from "./relay.ts"
@@ -22,7 +22,9 @@ export async function deliver(job: Job, gateway: Gateway, signal: AbortSignal): 
   const recipient = recipientOf(message.entry, job)
   const back = returned(message.entry, recipient, gateway)
   const result =
-    back === null ? await bring(message, job, recipient, gateway, signal) : await takeBack(message, job, back, gateway)
+    back === null
+      ? await bring({ message, job, recipient, gateway, signal })
+      : await takeBack(message, job, back, gateway)
 
   const outcome = settle(result, job, message.entry.receivedAt, gateway.now(), gateway.lifetimeMs)
   if (outcome.kind === "failed") await report(message, recipient, outcome.status, gateway)
@@ -41,16 +43,16 @@ export async function deliver(job: Job, gateway: Gateway, signal: AbortSignal): 
   return outcome
 }
 
-async function bring(...given: Parameters<typeof relay>): Promise<Result> {
-  const [message, job, recipient, gateway, signal] = given
+async function bring(attempt: Attempt): Promise<Result> {
+  const { message, job, recipient, gateway, signal } = attempt
   const { kind } = message.entry.origin
   if (kind === "mesh") return storeMeshMail(message, job, gateway, signal)
   const resolution = gateway.directory.resolve(recipient.address)
   switch (resolution.kind) {
     case "accounts":
-      return store(message, job, recipient, resolution, gateway, signal)
+      return store(attempt, resolution)
     case "foreign":
-      return kind === "forward" ? sendOn(...given) : relay(...given)
+      return kind === "forward" ? sendOn(attempt) : relay(attempt)
     case "unknown":
       return failed(job.recipient, "5.1.1", "no such mailbox here any more")
     default:

@@ -1,6 +1,5 @@
 import { hasCode } from "../errors.ts"
 import { addressKey } from "../message/address.ts"
-import type { Recipient } from "../message/envelope.ts"
 import { withoutSubjectTag } from "../mime/subject-tag.ts"
 import type { Decision } from "../profiles/decide.ts"
 import { departureFacts } from "../profiles/departure-facts.ts"
@@ -11,7 +10,7 @@ import type { SpoolEntry } from "../store/spool.ts"
 import { asLeaving } from "./as-leaving.ts"
 import { targetOfKey } from "./at-rest.ts"
 import { autocryptFields } from "./autocrypt.ts"
-import type { Gateway, OpenMessage } from "./gateway.ts"
+import type { Attempt, Gateway } from "./gateway.ts"
 import { keptBack } from "./kept-back.ts"
 import { keyFault } from "./key-fault.ts"
 import { type Leaving, leaving } from "./leaving.ts"
@@ -27,31 +26,25 @@ import { throughStandIn } from "./stand-in.ts"
  * Sends a message to another domain, as policy and the recipient's keys say: signed, encrypted, in clear, or not now. What leaves is signed by its domain
  * (DKIM) last.
  */
-export async function relay(
-  message: OpenMessage,
-  job: Job,
-  recipient: Recipient,
-  gateway: Gateway,
-  signal: AbortSignal,
-): Promise<Result> {
+export async function relay(attempt: Attempt): Promise<Result> {
+  const { message, job, recipient, gateway } = attempt
   const { entry } = message
   const accepted = await classified({ sizeOctets: entry.sizeOctets, content: () => message.content() })
-  const send = (outgoing: Prepared, verified = false) =>
-    sendSigned(outgoing, verified, message, job, recipient, gateway, signal)
+  const send = (outgoing: Prepared, verified = false) => sendSigned(outgoing, verified, attempt)
   const { header } = accepted
   const above = [Buffer.from(entry.received), ...autocryptFields(header, entry.origin.account, gateway.directory)]
   const byMesh = isMeshable(header, entry, gateway.mesh)
-  const through = await asMeant(accepted, message, recipient, job, gateway)
+  const through = await asMeant(accepted, attempt)
   // What its sender encrypted for others than us stays as it is, whatever we know of the recipient.
   if (through.kind === "sealed") return send(await signOutgoing(accepted, above, entry.seed, UNSIGNED))
   if (through.kind === "settled") return through.result
 
   const how = { isOpened: through.kind === "opened", byMesh }
-  const chosen = await decided(message, header, recipient, job, gateway, how)
+  const chosen = await decided(attempt, header, how)
   if (through.kind === "opened" && chosen.policy.standIn === "never") return held(NO_STAND_INS)
   const original = withHeader(through.message, untaggedHeader(entry, through.message.header, chosen.tags))
   note(chosen, job, gateway)
-  const sent = await sendOverMesh(original, chosen, entry, job, gateway, signal)
+  const sent = await sendOverMesh(original, chosen, attempt)
   if (sent.kind !== "elsewhere") return sent
   const { left } = sent
   const { decision } = left
@@ -82,10 +75,7 @@ type Meant =
 
 async function asMeant(
   accepted: ClassifiedMessage,
-  { entry }: OpenMessage,
-  { address }: Recipient,
-  job: Job,
-  { standIns, log }: Gateway,
+  { message: { entry }, job, recipient: { address }, gateway: { standIns, log } }: Attempt,
 ): Promise<Meant> {
   if (accepted.kind === "clear") return { kind: "clear", message: accepted, hasWholeLines: true }
   if (accepted.kind !== "smime") return { kind: "sealed" }
@@ -103,11 +93,8 @@ async function asMeant(
 
 /** A report of ours is encrypted where a key is known, and never kept back: it tells its reader nothing that he did not write. */
 async function decided(
-  message: OpenMessage,
+  { message, job, recipient, gateway }: Attempt,
   header: Uint8Array,
-  recipient: Recipient,
-  job: Job,
-  gateway: Gateway,
   how: { readonly isOpened: boolean; readonly byMesh: boolean },
 ): Promise<Leaving> {
   const { sender } = message.entry.envelope
@@ -198,11 +185,7 @@ function held(reason: string): Result {
 async function sendSigned(
   outgoing: Prepared,
   verified: boolean,
-  message: OpenMessage,
-  job: Job,
-  recipient: Recipient,
-  gateway: Gateway,
-  signal: AbortSignal,
+  { message, job, recipient, gateway, signal }: Attempt,
 ): Promise<Result> {
   const leaves = await asLeaving(outgoing, message, job, gateway)
   return "kind" in leaves ? leaves : gateway.relay.send(leaves, message.entry.envelope, recipient, { verified, signal })

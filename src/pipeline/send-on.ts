@@ -1,13 +1,12 @@
 import { addressKey, isNonAscii } from "../message/address.ts"
 import type { Recipient } from "../message/envelope.ts"
 import { withoutBcc } from "../mime/header-protection.ts"
-import type { Job } from "../queue/queue.ts"
 import type { SpoolEntry } from "../store/spool.ts"
 import { asLeaving } from "./as-leaving.ts"
 import { targetOfKey } from "./at-rest.ts"
 import { deliveredTo } from "./forward.ts"
 import { forwardDoubt } from "./forward-doubt.ts"
-import type { Gateway, OpenMessage } from "./gateway.ts"
+import type { Attempt, Gateway } from "./gateway.ts"
 import { keptBack } from "./kept-back.ts"
 import { type Leaving, leaving } from "./leaving.ts"
 import type { Result } from "./ports.ts"
@@ -20,13 +19,8 @@ import { withResults } from "./results.ts"
  * Sends on what came for an alias to somebody elsewhere: encrypted to a key of his, or, where the alias allows that, as policy has it for all that leaves. The
  * octets of what leaves in clear are those that came, so that its author's signatures (DKIM) hold.
  */
-export async function sendOn(
-  message: OpenMessage,
-  job: Job,
-  recipient: Recipient,
-  gateway: Gateway,
-  signal: AbortSignal,
-): Promise<Result> {
+export async function sendOn(attempt: Attempt): Promise<Result> {
+  const { message, job, recipient, gateway, signal } = attempt
   const { entry } = message
   const came = { sizeOctets: entry.sizeOctets, content: () => message.content() }
   const whole = await classified(await withResults(came, entry.authentication?.field ?? null, gateway.hostname))
@@ -54,7 +48,7 @@ export async function sendOn(
     case "encrypt":
     case "send":
     case "tls":
-      return send(await asDecided(accepted, above, left, entry, job, gateway), left.decision.kind === "tls")
+      return send(await asDecided(accepted, above, left, attempt), left.decision.kind === "tls")
     default: {
       const result = await keptBack(left.decision, job, recipient.address, gateway)
       // Who wrote to an alias hears when it has failed; that somebody here has to find a key is nothing to him, and he may be made up.
@@ -75,14 +69,12 @@ async function asDecided(
   accepted: ClassifiedMessage,
   above: readonly Uint8Array[],
   { decision, policy }: Leaving,
-  { seed }: SpoolEntry,
-  { recipient }: Job,
-  { now }: Gateway,
+  { message, job, gateway }: Attempt,
 ): Promise<Prepared> {
   if (decision.kind !== "encrypt") return prefixed(above, accepted.whole)
   const { key } = decision
   const options = { headers: headersFor(key.format, policy), form: policy.pgp, signing: null } as const
-  return protectOutgoing(accepted, above, seed, recipient, targetOfKey(key, now()), options)
+  return protectOutgoing(accepted, above, message.entry.seed, job.recipient, targetOfKey(key, gateway.now()), options)
 }
 
 /** The envelope as it leaves: a failure comes back to us. What the sender asked to be told of is not for others: he would be told the target's address. */

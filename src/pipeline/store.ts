@@ -1,11 +1,9 @@
 import { hkdfSha256, sha256 } from "../crypto/primitives/hash.ts"
 import { formatAddress } from "../message/address.ts"
-import type { Recipient } from "../message/envelope.ts"
 import { ascii } from "../mime/compose.ts"
-import type { Job } from "../queue/queue.ts"
 import type { SpoolEntry } from "../store/spool.ts"
 import { cameBy, forward } from "./forward.ts"
-import type { Gateway, OpenMessage } from "./gateway.ts"
+import type { Attempt } from "./gateway.ts"
 import { storeOverMesh } from "./mesh/local.ts"
 import type { Result, Standing } from "./ports.ts"
 import { atHand, type Prepared } from "./prepared.ts"
@@ -16,13 +14,10 @@ import { storedName, trace } from "./stored-mail.ts"
 
 /** Protects a message for each account it is for, and stores it there; before that it is sent on to whom the address leads elsewhere. */
 export async function store(
-  message: OpenMessage,
-  job: Job,
-  recipient: Recipient,
+  attempt: Attempt,
   { accounts, forwards }: Extract<Standing, { readonly kind: "accounts" }>,
-  gateway: Gateway,
-  signal: AbortSignal,
 ): Promise<Result> {
+  const { message, job, recipient, gateway } = attempt
   const source = await atHand({ sizeOctets: message.entry.sizeOctets, content: () => message.content() })
   let last: Result = failed(job.recipient, "5.1.1", "the address leads to nobody")
   if (forwards.length > 0) {
@@ -32,9 +27,9 @@ export async function store(
   }
   if (accounts.length === 0) return last
   const onSignature = await gateway.arrivals.examine(job.spoolId, source, message.entry)
-  const arrived = { entry: message.entry, source, onSignature }
+  const examined = { entry: message.entry, source, onSignature }
   for (const account of accounts) {
-    last = await storeFor(account, arrived, job, gateway, signal)
+    last = await storeFor(account, examined, attempt)
     if (last.kind !== "done") return last
   }
   await gateway.keyserverMail.stored(job.spoolId, recipient.address, source, message.entry)
@@ -51,13 +46,11 @@ interface ExaminedMessage {
 
 async function storeFor(
   account: string,
-  message: ExaminedMessage,
-  job: Job,
-  gateway: Gateway,
-  signal: AbortSignal,
+  examined: ExaminedMessage,
+  { job, gateway, signal }: Attempt,
 ): Promise<Result> {
-  const { entry, source, onSignature } = message
-  const overMesh = await storeOverMesh(account, message, job, gateway, signal)
+  const { entry, source, onSignature } = examined
+  const overMesh = await storeOverMesh(account, examined, job, gateway, signal)
   if (overMesh !== null) return overMesh
   const rest = gateway.directory.atRest(account)
   if (rest === null) return failed(job.recipient, "5.1.1", "no such mailbox here any more")

@@ -9,6 +9,7 @@ import { silentLog } from "../../src/log/log.ts"
 import { type Address, formatAddress, parseAddress } from "../../src/message/address.ts"
 import type { Envelope, Recipient } from "../../src/message/envelope.ts"
 import { readSrs, srsAddress } from "../../src/message/srs.ts"
+import { MAX_REPORT_OCTETS } from "../../src/mime/delivery-report.ts"
 import type { Gateway, OpenMessage } from "../../src/pipeline/gateway.ts"
 import { deliver } from "../../src/pipeline/pipeline.ts"
 import type { Standing } from "../../src/pipeline/ports.ts"
@@ -67,6 +68,8 @@ interface Given {
 
 interface Seen {
   readonly outcome: Outcome
+  /** Of the message, the last time that it was read. */
+  readonly readOctets: number
   readonly sent: string | null
   readonly verified: boolean
   readonly envelope: Envelope | null
@@ -78,6 +81,7 @@ interface Seen {
   readonly stored: readonly string[]
 }
 
+const PIECE_OCTETS = 65_536
 const FORWARD = { kind: "forward", account: null, device: null, remote: "192.0.2.1", helo: "x", tls: true } as const
 const MX = { ...FORWARD, kind: "mx" } as const
 
@@ -104,11 +108,15 @@ async function delivered(to: Address, origin: SpoolEntry["origin"], given: Given
       ...given.entry,
     },
     async *content() {
-      yield octets
+      for (let at = 0; at < octets.length; at += PIECE_OCTETS) {
+        seen.readOctets = Math.min(at + PIECE_OCTETS, octets.length)
+        yield octets.subarray(at, seen.readOctets)
+      }
     },
     [Symbol.asyncDispose]: async () => undefined,
   }
   const seen = {
+    readOctets: 0,
     sent: null as string | null,
     verified: false,
     envelope: null as Envelope | null,
@@ -459,6 +467,12 @@ describe("what comes back of what was sent on", () => {
         "Diagnostic-Code: x-postern; it was forwarded on 2026-11-27 (UTC), and returned later\r\n",
     )
     expect(text).not.toMatch(/else\.test|canary|rfc822-headers/i)
+  })
+
+  test("and is long: no more of it is read than a report has", async () => {
+    const long = foreignReport() + "x".repeat(2 * MAX_REPORT_OCTETS)
+    const { reports, readOctets } = await cameBack({ message: long })
+    expect([reports.length, readOctets]).toEqual([1, MAX_REPORT_OCTETS])
   })
 
   test("again is reported by the same octets", async () => {

@@ -12,7 +12,7 @@ import type { Job } from "../../queue/queue.ts"
 import type { Format } from "../../store/account.ts"
 import type { SpoolEntry } from "../../store/spool.ts"
 import { authorOf } from "../author.ts"
-import type { Gateway } from "../gateway.ts"
+import type { Attempt, Gateway } from "../gateway.ts"
 import { keyFault } from "../key-fault.ts"
 import type { Leaving } from "../leaving.ts"
 import { type OutgoingSignature, outgoingSignature, withoutKey } from "../outgoing-signature.ts"
@@ -62,11 +62,14 @@ export interface Elsewhere {
 export async function sendOverMesh(
   original: ClassifiedMessage,
   left: Leaving,
-  entry: SpoolEntry,
-  job: Job,
-  gateway: Gateway,
-  signal: AbortSignal,
+  attempt: Attempt,
 ): Promise<Result | Elsewhere> {
+  const {
+    message: { entry },
+    job,
+    gateway,
+    signal,
+  } = attempt
   const { decision, resolution } = left
   const { mesh } = gateway
   if (decision.kind !== "encrypt" || decision.key.format !== "mesh") return { kind: "elsewhere", left }
@@ -83,7 +86,11 @@ export async function sendOverMesh(
   )
   if ("kind" in sealed) return sealed
   const posting = await mesh.post(sealed.message, route, signal)
-  return settled(posting, sealed.published, left, entry, job, gateway, mesh)
+  const settlement = await settled(posting, left, attempt)
+  // Nobody comes for it; after silence somebody may.
+  const isOver = posting.kind === "refused" || posting.kind === "unknown"
+  if (isOver && sealed.published !== null) await mesh.withdraw(sealed.published)
+  return settlement
 }
 
 /** @param otherwise where a key of the recipient's, or the mail, turns out not to be fit for it */
@@ -169,23 +176,17 @@ async function sealedWith(
 }
 
 async function settled(
-  posting: Posting,
-  published: string | null,
+  { kind, diagnostic }: Posting,
   left: Leaving,
-  entry: SpoolEntry,
-  job: Job,
-  gateway: Gateway,
-  mesh: MeshMail,
+  { message: { entry }, job, gateway }: Attempt,
 ): Promise<Result | Elsewhere> {
   const { recipient } = job
-  const { kind, diagnostic } = posting
   if (kind === "accepted")
     return { kind: "done", status: { recipient, action: "relayed", status: "2.0.0", diagnostic } }
   const isPatient = gateway.now().getTime() - entry.receivedAt.getTime() < MESH_PATIENCE_MS
   if (kind === "later" && isPatient) return deferred(recipient, "4.4.1", diagnostic)
   const elsewhere = fallenBack(kind === "unknown" ? await askedAnew(left, gateway) : left, diagnostic, job, gateway)
   if (kind === "later" && elsewhere.kind !== "elsewhere") return deferred(recipient, "4.4.1", diagnostic)
-  if (published !== null && kind !== "later") await mesh.withdraw(published)
   return elsewhere
 }
 

@@ -9,7 +9,7 @@ import { silentLog } from "../../../src/log/log.ts"
 import { parseAddress } from "../../../src/message/address.ts"
 import { examiningArrivals } from "../../../src/pipeline/arriving/examine.ts"
 import { MAX_ATTACHED, MAX_ATTACHED_OCTETS } from "../../../src/pipeline/arriving/learn.ts"
-import type { OpenMessage } from "../../../src/pipeline/gateway.ts"
+import type { Gateway, OpenMessage } from "../../../src/pipeline/gateway.ts"
 import { collect, preparedOf } from "../../../src/pipeline/prepared.ts"
 import { NO_RESTORERS } from "../../../src/pipeline/restore.ts"
 import { store } from "../../../src/pipeline/store.ts"
@@ -346,17 +346,11 @@ describe("a signed message in the mailbox", () => {
           }
         },
       },
-    } as unknown as Parameters<typeof store>[4]
+    } as unknown as Gateway
     const job = jobFor("0123456789", "bob@example.test", AT)
     const recipient = { address: parseAddress("bob@example.test"), notify: null, originalRecipient: null }
-    await store(
-      open,
-      job,
-      recipient,
-      { kind: "accounts", accounts: ["bob@example.test"], forwards: [] },
-      gateway,
-      new AbortController().signal,
-    )
+    const attempt = { message: open, job, recipient, gateway, signal: new AbortController().signal }
+    await store(attempt, { kind: "accounts", accounts: ["bob@example.test"], forwards: [] })
     return Buffer.from(stored)
   }
 
