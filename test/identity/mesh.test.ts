@@ -390,11 +390,22 @@ describe("a request about the Mesh is refused", () => {
     expect(there.codeOf(other.request)).toBe("MESH_UNTRUSTED")
   })
 
-  test("when its mail profile is older than the published one", async () => {
+  test("when a mail profile in it is older than the published one, though all else is newer", async () => {
     await using there = await gateway()
     const made = await makeAlice(there.told)
     there.apply(additionOf(made.person, makingAt(LATER)))
     expect(there.codeOf(connectAccount(made.person, there.told, makingAt()).request)).toBe("REQUEST_INVALID")
+    const account = there.mesh.of(ALICE)
+    if (account === null) throw new Error("no account")
+    const stale = ownerOf(made.person, there.told).mailProfile({ issuedAt: NOW })
+    const mesh = { ...account, profile: account.profile.envelope, mailProfile: stale }
+    const changes = [
+      { kind: "account-mesh", mesh, ...UNCHANGED },
+      { kind: "account-rekey", keys: [], scalars: [], ...UNCHANGED, mailProfile: stale },
+    ] as const
+    const codes = changes.map((change) => there.codeOf(requestOf(made.person, change, makingAt(LATER))))
+    expect(codes).toEqual(["REQUEST_INVALID", "REQUEST_INVALID"])
+    expect(there.mesh.of(ALICE)?.mailProfile).toEqual(account.mailProfile)
   })
 
   type Change = (mesh: MeshAccountRecord, owner: ReturnType<typeof ownerOf>) => Partial<MeshAccountRecord>

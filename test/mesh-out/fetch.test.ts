@@ -161,6 +161,18 @@ describe("published mail", () => {
     expect(asked).toEqual(["bytes=1000000-"])
   })
 
+  test("has more octets than its publisher said: those are not taken", async () => {
+    await came(OCTETS.subarray(0, 1_000_000))
+    const total = OCTETS.length
+    let asked = 0
+    const ask = async () => {
+      const range = `bytes ${asked++ === 0 ? `1000000-${total - 1}` : "*"}/${total}`
+      const body = inPieces(Buffer.concat([OCTETS.subarray(1_000_000), new Uint8Array(10)]), 100_000)
+      return { status: asked === 1 ? 206 : 416, headers: { "content-range": range }, body, discard: () => undefined }
+    }
+    expect(await fetch({ ask } as unknown as HttpsPeers)).toBe(wanted)
+  })
+
   test("is there already, but for its name: whole", async () => {
     await came(OCTETS)
     expect(await fetch()).toBe(wanted)

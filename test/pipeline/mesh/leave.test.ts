@@ -300,12 +300,15 @@ test.each(rows)("%s", async (_, given, outcome, expected) => {
   for (const octets of seen.relayed) expect(text(octets)).not.toContain("Hello Bob")
 })
 
-test("what is refused is not kept published", async () => {
-  const refused = await left({
-    mail: entity("0123456789\r\n".repeat(10_000)),
-    posting: { kind: "refused", diagnostic: "not a contact" },
-  })
-  expect(refused.withdrawn).toEqual([...refused.published.keys()])
+test.each<[name: string, posting: Posting, isKept: boolean]>([
+  ["what is refused is not kept published", { kind: "refused", diagnostic: "not a contact" }, false],
+  ["nor is what is for nobody there", unknown, false],
+  ["what may have been taken is", { kind: "later", diagnostic: "no answer" }, true],
+])("%s", async (_, posting, isKept) => {
+  const now = new Date(NOW.getTime() + MESH_PATIENCE_MS)
+  const seen = await left({ mail: entity("0123456789\r\n".repeat(10_000)), posting, now })
+  expect(seen.published.size).toBe(1)
+  expect(seen.withdrawn).toEqual(isKept ? [] : [...seen.published.keys()])
 })
 
 test("what goes by SMTP instead opens with his certificate's key", async () => {
