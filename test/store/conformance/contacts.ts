@@ -84,6 +84,7 @@ export function contactsConformance(driver: StateDriver): void {
       contacts.ask(asking(), AT)
       expect(contacts.ask(asking(), AT)).toBe(false)
       decided("refused")
+      expect(contacts.ask(asking({ udf: other.udf, profile: other.envelope }), later(1))).toBe(false)
       expect(contacts.ask(asking({ message: Uint8Array.of(3) }), later(1))).toBe(true)
       expect(contacts.at(ALICE, CAROL)).toMatchObject({ state: "asking", message: Uint8Array.of(3), askedAt: later(1) })
     })
