@@ -1,11 +1,11 @@
 import { setTimeout as delay } from "node:timers/promises"
-import { GatewayError, hasCode } from "../errors.ts"
+import { GatewayError } from "../errors.ts"
 import type { Counters } from "../log/counters.ts"
 import type { Log } from "../log/log.ts"
-import { addressKey, parseAddress } from "../message/address.ts"
+import { writtenKey } from "../message/address.ts"
 import { greetingCapabilities, type LoginChoice } from "./capabilities.ts"
 import type { Client } from "./client.ts"
-import type { CertifiedDevices, DeviceSession, Devices, ProxyLimits } from "./ports.ts"
+import type { CertifiedDevice, CertifiedDevices, DeviceSession, Devices, ProxyLimits } from "./ports.ts"
 import type { Command, CommandEvent } from "./wire/command-reader.ts"
 import { octetsOf, textOf } from "./wire/tokens.ts"
 
@@ -186,22 +186,14 @@ async function tryCertificate(
   if (key === null || owner === null) return "uncertified"
   if (owner.expired) return "expired"
   if (credentials.kind === "external")
-    return isOneself(credentials.authzid, owner.account)
-      ? ((await certificates.logIn(key)) ?? "uncertified")
-      : "forAnother"
+    return isOneself(credentials, owner) ? ((await certificates.logIn(key)) ?? "uncertified") : "forAnother"
   const session = await tryPassword(client, credentials, options)
   if (typeof session === "string") return session
   return session.account === owner.account && session.device === owner.device ? session : "wrong"
 }
 
-function isOneself(authzid: string, account: string): boolean {
-  if (authzid === "") return true
-  try {
-    return addressKey(parseAddress(authzid)) === account
-  } catch (error) {
-    if (hasCode(error, "ADDRESS_SYNTAX")) return false
-    throw error
-  }
+function isOneself({ authzid }: Credentials & { kind: "external" }, { account }: CertifiedDevice): boolean {
+  return authzid === "" || writtenKey(authzid) === account
 }
 
 async function refused(

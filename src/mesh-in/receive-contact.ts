@@ -7,7 +7,7 @@ import { checkIntroduction, readIntroduction } from "../mesh/contact/introductio
 import { readContactMessage } from "../mesh/contact/message.ts"
 import { saltedPin } from "../mesh/pin.ts"
 import { type ProfileUser, verifyProfileUser } from "../mesh/profile.ts"
-import { addressKey, parseAddress } from "../message/address.ts"
+import { writtenKey } from "../message/address.ts"
 import type { ContactBook } from "../store/contact-book.ts"
 import type { AskedLately, Contact, NewRequest } from "../store/contacts.ts"
 import type { Posted, PostResult, Receive } from "./ports.ts"
@@ -159,12 +159,7 @@ function contactOf({ profile }: VerifiedContact, { account, message, peer }: Pos
 
 /** The address is written as all are here: what only looks like one is none. */
 function isCanonical({ address }: ProfileUser): boolean {
-  try {
-    return addressKey(parseAddress(address)) === address
-  } catch (error) {
-    if (hasCode(error, "ADDRESS_SYNTAX")) return false
-    throw error
-  }
+  return writtenKey(address) === address
 }
 
 function isRepeated({ message }: Contact, { statement }: VerifiedContact): boolean {

@@ -1,7 +1,6 @@
 import { hmacSha256, sha256 } from "../crypto/primitives/hash.ts"
 import { randomOctets } from "../crypto/primitives/random.ts"
-import { hasCode } from "../errors.ts"
-import { addressKey, parseAddress } from "../message/address.ts"
+import { writtenKey } from "../message/address.ts"
 import type { Core } from "./core.ts"
 import { networkOf } from "./network.ts"
 import { SeenLately } from "./seen-lately.ts"
@@ -131,16 +130,8 @@ function knownName({ network, account }: LoginSource): string {
 
 /** Of one length, whatever was typed. */
 function accountOf(username: string): string {
-  return Buffer.from(sha256(Buffer.from(canonical(username))).subarray(0, 12)).toString("base64")
-}
-
-function canonical(username: string): string {
-  try {
-    return addressKey(parseAddress(username))
-  } catch (error) {
-    if (hasCode(error, "ADDRESS_SYNTAX")) return username
-    throw error
-  }
+  const digest = sha256(Buffer.from(writtenKey(username) ?? username))
+  return Buffer.from(digest.subarray(0, 12)).toString("base64")
 }
 
 /** A phone that was away for a holiday is still known where it comes from. */
