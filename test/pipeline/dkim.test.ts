@@ -1,7 +1,5 @@
 import { expect, test } from "vitest"
-import { parseConfig } from "../../src/config/load.ts"
 import { makeDkimKey, readDkimKey } from "../../src/crypto/primitives/dkim-key.ts"
-import { silentLog } from "../../src/log/log.ts"
 import { parseAddress } from "../../src/message/address.ts"
 import { keyRecord } from "../../src/mime/dkim-record.ts"
 import { signed } from "../../src/pipeline/dkim.ts"
@@ -11,6 +9,7 @@ import type { Signatories } from "../../src/pipeline/ports.ts"
 import { collect, type Prepared, preparedOf } from "../../src/pipeline/prepared.ts"
 import { jobFor } from "../../src/queue/queue.ts"
 import { DKIM_VERIFIERS } from "../harness/dkim-verifiers.ts"
+import { policyOf, quietGateway } from "./quiet-gateway.ts"
 
 const SIGNER = readDkimKey(makeDkimKey("ed25519-sha256"))
 const AT = new Date("2026-11-26T10:00:00Z")
@@ -116,22 +115,8 @@ async function relayedFrom(kind: "mx" | "submission"): Promise<string> {
   let sent = ""
   await deliver(
     jobFor("0123456789", "b@else.test", AT),
-    {
-      open: async () => open,
-      directory: { resolve: () => ({ kind: "foreign" }), atRest: () => null, autocrypt: () => null },
-      arrivals: { examine: async () => null },
-      keyserverMail: { stored: async () => undefined },
-      correspondents: {
-        resolve: () => Promise.reject(new Error("nobody is asked")),
-        ask: () => Promise.reject(new Error("nobody is asked")),
-        used: () => undefined,
-      },
-      departures: { note: () => undefined },
-      policy: {
-        base: { ...parseConfig('domains = ["one.test"]', "/x").policy.outgoing.base, encrypt: "off" },
-        rules: [],
-      },
-      mailboxes: { deliver: () => Promise.reject(new Error("is no mailbox")) },
+    quietGateway(open, {
+      policy: { base: { ...policyOf("").base, encrypt: "off" }, rules: [] },
       relay: {
         async send(message) {
           sent = Buffer.from(await collect(message.content())).toString()
@@ -142,21 +127,7 @@ async function relayedFrom(kind: "mx" | "submission"): Promise<string> {
         },
       },
       signatories: SIGNATORIES,
-      standIns: { find: () => ({ kind: "none" }) },
-      signingIdentities: { of: () => ({ kind: "none", because: "no key" }) },
-      reports: { submit: async () => undefined },
-      forwarding: { submit: () => Promise.reject(new Error("nothing is forwarded")) },
-      returnPaths: { forwarded: (sender) => sender, original: () => null },
-      domains: ["one.test"],
-      mesh: null,
-      beside: () => null,
-      hostname: "mail.one.test",
-      postmaster: parseAddress("postmaster@one.test"),
-      lifetimeMs: 1_000,
-      delayWarningMs: 0,
-      now: () => AT,
-      log: silentLog(),
-    },
+    }),
     new AbortController().signal,
   )
   return sent

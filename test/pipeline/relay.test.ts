@@ -1,5 +1,4 @@
 import { describe, expect, test } from "vitest"
-import { parseConfig } from "../../src/config/load.ts"
 import { readCertificate } from "../../src/crypto/cms/certificate.ts"
 import type { CmsIdentity } from "../../src/crypto/cms/signed.ts"
 import type { FoundStandIn } from "../../src/crypto/cms/stand-in.ts"
@@ -9,7 +8,6 @@ import { randomOctets } from "../../src/crypto/primitives/random.ts"
 import { signP256 } from "../../src/crypto/primitives/sign.ts"
 import { GatewayError } from "../../src/errors.ts"
 import { makeAccount } from "../../src/identity/account.ts"
-import { silentLog } from "../../src/log/log.ts"
 import { parseAddress } from "../../src/message/address.ts"
 import type { OpenMessage } from "../../src/pipeline/gateway.ts"
 import { deliver } from "../../src/pipeline/pipeline.ts"
@@ -23,6 +21,7 @@ import { jobFor, type Outcome } from "../../src/queue/queue.ts"
 import { makeHolder, makePerson } from "../crypto/cms/alice.ts"
 import { UNKNOWN } from "../profiles/unknown.ts"
 import { octetsOf, smimeReader, text } from "./leaving.ts"
+import { policyOf, quietGateway } from "./quiet-gateway.ts"
 
 const AT = new Date("2026-11-26T10:00:00Z")
 const CANARY = "canary-4711"
@@ -119,26 +118,18 @@ async function relayed({
   const alarms: { name: string; text: string }[] = []
   const outcome = await deliver(
     jobFor("0123456789", to, AT),
-    {
-      open: async () => open,
+    quietGateway(open, {
       directory: {
         resolve: () => ({ kind: "foreign" }),
         atRest: () => null,
         autocrypt: () => Buffer.from("Autocrypt: addr=a@one.test; keydata=\r\n AAAA\r\n"),
       },
-      arrivals: { examine: async () => null },
-      keyserverMail: { stored: async () => undefined },
       correspondents: {
-        resolve: async () => ({
-          ...UNKNOWN,
-          ...known,
-        }),
+        resolve: async () => ({ ...UNKNOWN, ...known }),
         ask: () => Promise.reject(new Error("nobody is asked again")),
         used: (_resolution, key) => void used.push(key.source),
       },
-      departures: { note: () => undefined },
-      policy: parseConfig(`domains = ["one.test"]\n[policy]\n${policy}`, "/x").policy.outgoing,
-      mailboxes: { deliver: () => Promise.reject(new Error("is no mailbox")) },
+      policy: policyOf(policy),
       relay: {
         async send(leaving, _envelope, _recipient, { verified }) {
           sent = Buffer.from(await collect(leaving.content())).toString()
@@ -149,7 +140,6 @@ async function relayed({
           }
         },
       },
-      signatories: { of: () => [] },
       standIns: {
         find: () => {
           if (standIn instanceof Error) throw standIn
@@ -169,18 +159,8 @@ async function relayed({
           else reports.push(text)
         },
       },
-      forwarding: { submit: () => Promise.reject(new Error("nothing is forwarded")) },
-      returnPaths: { forwarded: (sender) => sender, original: () => null },
-      domains: ["one.test"],
-      mesh: null,
-      beside: () => null,
-      hostname: "mail.one.test",
-      postmaster: parseAddress("postmaster@one.test"),
-      lifetimeMs: 86_400e3,
-      delayWarningMs: 0,
       now: () => at,
-      log: silentLog(),
-    },
+    }),
     new AbortController().signal,
   )
   return { outcome, sent, verified: over, used, reports, alarms }

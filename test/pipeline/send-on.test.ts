@@ -1,5 +1,4 @@
 import { describe, expect, test } from "vitest"
-import { parseConfig } from "../../src/config/load.ts"
 import { makeDkimKey, readDkimKey } from "../../src/crypto/primitives/dkim-key.ts"
 import { hmacKey } from "../../src/crypto/primitives/hash.ts"
 import { randomOctets } from "../../src/crypto/primitives/random.ts"
@@ -10,7 +9,7 @@ import { type Address, formatAddress, parseAddress } from "../../src/message/add
 import type { Envelope, Recipient } from "../../src/message/envelope.ts"
 import { readSrs, srsAddress } from "../../src/message/srs.ts"
 import { MAX_REPORT_OCTETS } from "../../src/mime/delivery-report.ts"
-import type { Gateway, OpenMessage } from "../../src/pipeline/gateway.ts"
+import type { OpenMessage } from "../../src/pipeline/gateway.ts"
 import { deliver } from "../../src/pipeline/pipeline.ts"
 import type { Standing } from "../../src/pipeline/ports.ts"
 import { collect } from "../../src/pipeline/prepared.ts"
@@ -20,6 +19,7 @@ import { jobFor, type Outcome } from "../../src/queue/queue.ts"
 import type { NewEntry, SpoolEntry } from "../../src/store/spool.ts"
 import { foreignReport } from "../harness/foreign-report.ts"
 import { UNKNOWN } from "../profiles/unknown.ts"
+import { policyOf, quietGateway } from "./quiet-gateway.ts"
 
 const AT = new Date("2026-11-27T10:00:00Z")
 const BODY = "canary-4711\r\n"
@@ -127,8 +127,7 @@ async function delivered(to: Address, origin: SpoolEntry["origin"], given: Given
   const spooled: { id: string; entry: NewEntry; octets: string }[] = []
   const stored: string[] = []
   const done = { kind: "done", status: { recipient: "x", action: "relayed", status: "2.0.0", diagnostic: "" } } as const
-  const gateway: Gateway = {
-    open: async () => open,
+  const gateway = quietGateway(open, {
     directory: {
       resolve: ({ domain }) =>
         given.standing ??
@@ -138,16 +137,12 @@ async function delivered(to: Address, origin: SpoolEntry["origin"], given: Given
       atRest: () => null,
       autocrypt: () => null,
     },
-    arrivals: { examine: () => Promise.reject(new Error("nothing is stored")) },
-    keyserverMail: { stored: () => Promise.reject(new Error("nothing is stored")) },
     correspondents: {
       resolve: async () => ({ ...UNKNOWN, ...known }),
       ask: async () => ({ ...UNKNOWN, ...known }),
       used: () => undefined,
     },
-    departures: { note: () => undefined },
-    policy: parseConfig(`domains = ["one.test"]\n[policy]\n${policy}`, "/x").policy.outgoing,
-    beside: () => null,
+    policy: policyOf(policy),
     mailboxes: {
       async deliver(account) {
         stored.push(account)
@@ -173,8 +168,6 @@ async function delivered(to: Address, origin: SpoolEntry["origin"], given: Given
         return signs === "us" ? [{ domain, selector: "s", signer: SIGNER }] : []
       },
     },
-    standIns: { find: () => ({ kind: "none" }) },
-    signingIdentities: { of: () => ({ kind: "none", because: "no key" }) },
     reports: {
       async submit({ to: whom, octets: text, requireTls }) {
         const tls = requireTls ? { requireTls } : {}
@@ -197,15 +190,9 @@ async function delivered(to: Address, origin: SpoolEntry["origin"], given: Given
         return { sender, alias: meaning.cameFor === null ? null : ALIAS, domain, day: meaning.day }
       },
     },
-    domains: ["one.test"],
-    mesh: null,
-    hostname: "mail.one.test",
-    postmaster: parseAddress("postmaster@one.test"),
-    lifetimeMs: 86_400e3,
-    delayWarningMs: 0,
     now: () => AT,
     log: { ...silentLog(), warn: (event) => warned.push(event) },
-  }
+  })
   const outcome = await deliver(
     { ...jobFor("0123456789", formatAddress(to).toLowerCase(), AT), ...(given.anyway ? { anyway: true } : {}) },
     gateway,
