@@ -1,4 +1,5 @@
 import { ArmorTail } from "./armor-tail.ts"
+import { Beginning } from "./beginning.ts"
 import { BodySearch, type Found } from "./body-search.ts"
 import { Candidate, type Verdict } from "./candidate.ts"
 import { applyPatches, type Patch, type Span } from "./patch.ts"
@@ -246,51 +247,6 @@ type State =
   | { readonly kind: "armor"; readonly tail: ArmorTail; readonly held: Uint8Array }
   | { readonly kind: "wrapped"; readonly armor: WrappedArmor; readonly inner: RecryptionStream }
 
-/** Looks at the beginning of a feed, to tell whether a block is all there is behind it. */
-class Beginning {
-  #firstLine: string | null = ""
-  #before: "text" | "line" | "return" = "text"
-  #offset = 0
-  /** Offset of the body behind the header section; null: not known, or there is none. */
-  #body: number | null = null
-
-  push(octets: Uint8Array): void {
-    let at = 0
-    while (at < octets.length && this.#firstLine !== FIELD && this.#firstLine !== null)
-      this.#readName(octets[at++] ?? 0)
-    if (this.#firstLine !== null && this.#body === null) this.#findBody(octets, at)
-    this.#offset += octets.length
-  }
-
-  /** True when a body at this offset begins the feed, or stands right behind a header section that does. */
-  isFollowedBy(offset: number): boolean {
-    return offset === 0 || offset === this.#body
-  }
-
-  /** An octet of what may be a field name. */
-  #readName(octet: number): void {
-    this.#firstLine += String.fromCharCode(octet)
-    if (octet === COLON) this.#firstLine = FIELD
-    // RFC 5322 §2.2: a field name has no blanks; a delimiter line or a preamble is no field.
-    else if (octet <= SPACE || this.#firstLine?.startsWith("--")) this.#firstLine = null
-  }
-
-  #findBody(octets: Uint8Array, from: number): void {
-    // Locals, since this loop sees every octet of a header section.
-    let before = this.#before
-    for (let at = from; at < octets.length; at++) {
-      const octet = octets[at]
-      if (octet !== LF) before = octet === CR && before === "line" ? "return" : "text"
-      else if (before === "text") before = "line"
-      else {
-        this.#body = this.#offset + at + 1
-        return
-      }
-    }
-    this.#before = before
-  }
-}
-
 /** @returns the same view when there are no windows, else a copy */
 function blanked(octets: Uint8Array, windows: readonly Span[]): Uint8Array {
   if (windows.length === 0) return octets
@@ -299,10 +255,5 @@ function blanked(octets: Uint8Array, windows: readonly Span[]): Uint8Array {
   return copy
 }
 
-const FIELD = ":"
-const LF = 10
-const CR = 13
-const SPACE = 32
-const COLON = 58
 const SEARCHING: State = { kind: "searching" }
 const EMPTY = new Uint8Array(0)

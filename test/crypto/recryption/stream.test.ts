@@ -299,6 +299,15 @@ describe("large messages", () => {
     expect(stream.push(octets.subarray(1000, 9000)).reduce((sum, { length }) => sum + length, 0)).toBe(8000)
   })
 
+  test("a first line without an end costs no square of its length", () => {
+    const octets = new Uint8Array(150_000).fill(65)
+    const start = process.cpuUsage()
+    const outcome = feed(both, octets, [65_536])
+    expect(Buffer.from(outcome.octets).equals(octets)).toBe(true)
+    const { user, system } = process.cpuUsage(start)
+    expect(user + system).toBeLessThan(1_000_000)
+  })
+
   test("a message made of beginnings of blocks costs no square of its size", () => {
     const decoy = Buffer.concat([ascii("\n\n"), overlong().subarray(0, 40)])
     const octets = new Uint8Array(Buffer.concat(new Array<Uint8Array>(20_000).fill(decoy)))
