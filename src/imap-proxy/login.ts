@@ -6,8 +6,8 @@ import { writtenKey } from "../message/address.ts"
 import { greetingCapabilities, type LoginChoice } from "./capabilities.ts"
 import type { Client } from "./client.ts"
 import type { CertifiedDevice, CertifiedDevices, DeviceSession, Devices, ProxyLimits } from "./ports.ts"
+import { type Credentials, credentialsOf, type External, type Password } from "./sasl.ts"
 import type { Command, CommandEvent } from "./wire/command-reader.ts"
-import { octetsOf, textOf } from "./wire/tokens.ts"
 
 /** How the state before login ended. */
 export type LoginOutcome =
@@ -122,12 +122,6 @@ async function startTls(client: Client, tag: string): Promise<LoginOutcome | nul
   return { kind: "startTls" }
 }
 
-/** What a client says to be let in. */
-type Credentials =
-  | { readonly kind: "password"; readonly username: string; readonly password: string }
-  /** RFC 4422 Appendix A: who it is, TLS has shown; `authzid` is who it wants to act as, empty: itself. */
-  | { readonly kind: "external"; readonly authzid: string }
-
 async function authenticate(
   client: Client,
   command: Command,
@@ -139,13 +133,15 @@ async function authenticate(
     await client.say(`${tag} ${PRIVACY_REQUIRED}`)
     return null
   }
-  const credentials = command.name === "LOGIN" ? loginArguments(command) : await saslExchange(client, command, options)
-  if (credentials === null) return { kind: "ended" }
-  if (typeof credentials === "string") {
-    await client.say(`${tag} ${credentials}`)
-    return null
+  const said = await credentialsOf(client, command, options.certificates !== undefined)
+  switch (said.kind) {
+    case "gone":
+      return { kind: "ended" }
+    case "answer":
+      await client.say(`${tag} ${said.text}`)
+      return null
   }
-  const checked = await tryLogin(client, credentials, visitor, options)
+  const checked = await tryLogin(client, said, visitor, options)
   if (typeof checked !== "string") return { kind: "authenticated", tag, session: checked }
   return refused(client, tag, checked, visitor, options)
 }
@@ -168,7 +164,7 @@ async function tryLogin(
 
 async function tryPassword(
   client: Client,
-  { username, password }: Credentials & { kind: "password" },
+  { username, password }: Password,
   { devices }: LoginOptions,
 ): Promise<DeviceSession | Refusal> {
   return (await devices.authenticate(username, password, client.address)) ?? "wrong"
@@ -192,7 +188,7 @@ async function tryCertificate(
   return session.account === owner.account && session.device === owner.device ? session : "wrong"
 }
 
-function isOneself({ authzid }: Credentials & { kind: "external" }, { account }: CertifiedDevice): boolean {
+function isOneself({ authzid }: External, { account }: CertifiedDevice): boolean {
   return authzid === "" || writtenKey(authzid) === account
 }
 
@@ -213,74 +209,6 @@ async function refused(
   if (visitor.failed < limits.loginTries) return null
   await client.say("* BYE too many tries")
   return { kind: "ended" }
-}
-
-/** Credentials, or what to answer instead. */
-function loginArguments(command: Command): Credentials | string {
-  const [username, password] = command.arguments.map(octetsOf)
-  if (username == null || password == null || command.arguments.length !== 2)
-    return "BAD LOGIN takes a name and a password"
-  return { kind: "password", username: utf8(username), password: utf8(password) }
-}
-
-/** RFC 4616 PLAIN, the old LOGIN mechanism and EXTERNAL, with and without initial response (RFC 4959). null: the client is gone. */
-async function saslExchange(
-  client: Client,
-  command: Command,
-  { certificates }: LoginOptions,
-): Promise<Credentials | string | null> {
-  const mechanism = textOf(command.arguments[0])?.toUpperCase()
-  const initial = textOf(command.arguments[1])
-  if (command.arguments.length > 2) return "BAD too many arguments"
-  if (mechanism === "PLAIN") {
-    const response = await saslResponse(client, initial, "")
-    if (response === null || typeof response === "string") return response
-    return plainCredentials(response)
-  }
-  if (mechanism === "EXTERNAL" && certificates !== undefined) {
-    const response = await saslResponse(client, initial, "")
-    return response === null || typeof response === "string" ? response : { kind: "external", authzid: utf8(response) }
-  }
-  if (mechanism !== "LOGIN") return "NO [CANNOT] mechanism not supported"
-  const username = await saslResponse(client, initial, "VXNlcm5hbWU6")
-  if (username === null || typeof username === "string") return username
-  const password = await saslResponse(client, null, "UGFzc3dvcmQ6")
-  if (password === null || typeof password === "string") return password
-  return { kind: "password", username: utf8(username), password: utf8(password) }
-}
-
-/** The client's next response, decoded; text: what to answer instead; null: the client is gone. */
-async function saslResponse(
-  client: Client,
-  initial: string | null,
-  challenge: string,
-): Promise<Uint8Array | string | null> {
-  if (initial !== null) return fromBase64(initial === "=" ? "" : initial)
-  client.reader.expectLine()
-  await client.say(`+ ${challenge}`)
-  const event = await client.next()
-  if (event?.kind !== "line") return null
-  const line = Buffer.from(event.octets).toString("latin1")
-  return line === "*" ? "BAD cancelled" : fromBase64(line)
-}
-
-function fromBase64(text: string): Uint8Array | string {
-  return /^[A-Za-z0-9+/]*={0,2}$/.test(text) ? Buffer.from(text, "base64") : "BAD not base64"
-}
-
-// RFC 4616 §2: [authzid] NUL authcid NUL passwd
-function plainCredentials(response: Uint8Array): Credentials | string {
-  const [authzid, authcid, password, ...more] = utf8(response).split("\0")
-  if (authzid === undefined || authcid === undefined || password === undefined || more.length > 0)
-    return "BAD malformed PLAIN"
-  if (authzid !== "" && authzid.toLowerCase() !== authcid.toLowerCase()) {
-    return "NO [AUTHORIZATIONFAILED] only for oneself"
-  }
-  return { kind: "password", username: authcid, password }
-}
-
-function utf8(octets: Uint8Array): string {
-  return Buffer.from(octets).toString("utf8")
 }
 
 /** RFC 5530. UNAVAILABLE says "come back", where AUTHENTICATIONFAILED makes clients ask for a new password. */
