@@ -87,7 +87,7 @@ class CrowdedLeases implements Leases {
   dueInMs = () => null
 }
 
-test("what gets a place while the worker ends is given back, and not begun behind its back", { timeout: 10_000 }, async () => {
+test("what gets a place while the worker ends is given back, and not begun behind its back", async () => {
   const leases = new CrowdedLeases()
   const loop = new WorkLoop(leases, {
     now: () => job.queuedAt,
