@@ -57,7 +57,7 @@ export class Relay implements AsyncDisposable {
   async #toHost(message: RelayMessage, given: HostHop, signal: AbortSignal): Promise<RelayOutcome> {
     // RFC 8689 §4.2.1: what is offered is not enough for such a message.
     const hop: HostHop = message.requireTls && given.tls === "opportunistic" ? { ...given, tls: "required" } : given
-    const attempt = await this.#attempt(message, hop, hop.host, UNCOUNTED, signal)
+    const attempt = await this.#attempt(message, { hop, servername: hop.host, observe: UNCOUNTED }, signal)
     return attempt.kind === "unreached" ? attempt.because : attempt
   }
 
@@ -109,7 +109,7 @@ export class Relay implements AsyncDisposable {
         if (result !== null) this.#count(hop.domain, policy, result, target, reason)
       },
     }
-    return await this.#attempt(message, hostHop(target, hop, tls), servername, observe, signal)
+    return await this.#attempt(message, { hop: hostHop(target, hop, tls), servername, observe }, signal)
   }
 
   #count(domain: string, policy: AppliedPolicy, result: TlsResultType, target: Target | null, reason: string): void {
@@ -120,27 +120,10 @@ export class Relay implements AsyncDisposable {
   }
 
   /** `unreached`: no session with this host, or it broke before the message began: the next exchanger may do better. */
-  async #attempt(
-    message: RelayMessage,
-    hop: HostHop,
-    servername: string,
-    observe: Observer,
-    signal: AbortSignal,
-  ): Promise<Attempt> {
-    const { hostname } = this.#options
-    const key = sessionKey(hop, servername)
-    const connect = async (): Promise<Client> => {
-      try {
-        const client = await Client.connect({ hop, servername, hostname, timeouts: this.#timeouts }, signal)
-        observe.opened(client)
-        return client
-      } catch (error) {
-        if (!signal.aborted) observe.failed(error)
-        throw error
-      }
-    }
+  async #attempt(message: RelayMessage, way: Way, signal: AbortSignal): Promise<Attempt> {
+    const key = sessionKey(way)
     for (;;) {
-      const lease = await this.#lease(key, connect, message, servername, signal)
+      const lease = await this.#lease(key, message, way, signal)
       if ("because" in lease) return lease
       try {
         return await lease.client.send(message, signal)
@@ -149,7 +132,7 @@ export class Relay implements AsyncDisposable {
         if (!(error instanceof SessionLost)) throw error
         // An idle session that the server had closed meanwhile tells nothing about the server.
         if (lease.reused && !error.contentBegun) continue
-        const lost = unreached(message, error.cause, servername)
+        const lost = unreached(message, error.cause, way.servername)
         return error.contentBegun ? lost.because : lost
       } finally {
         this.#pool.release(key, lease.client)
@@ -157,20 +140,34 @@ export class Relay implements AsyncDisposable {
     }
   }
 
-  async #lease(
-    key: string,
-    connect: () => Promise<Client>,
-    message: RelayMessage,
-    servername: string,
-    signal: AbortSignal,
-  ): Promise<Lease | Unreached> {
+  async #lease(key: string, message: RelayMessage, way: Way, signal: AbortSignal): Promise<Lease | Unreached> {
     try {
-      return await this.#pool.acquire(key, connect, signal)
+      return await this.#pool.acquire(key, () => this.#connect(way, signal), signal)
     } catch (error) {
       signal.throwIfAborted()
-      return unreached(message, error, servername)
+      return unreached(message, error, way.servername)
     }
   }
+
+  async #connect({ hop, servername, observe }: Way, signal: AbortSignal): Promise<Client> {
+    const { hostname } = this.#options
+    try {
+      const client = await Client.connect({ hop, servername, hostname, timeouts: this.#timeouts }, signal)
+      observe.opened(client)
+      return client
+    } catch (error) {
+      if (!signal.aborted) observe.failed(error)
+      throw error
+    }
+  }
+}
+
+/** How one host is reached. */
+interface Way {
+  readonly hop: HostHop
+  /** Whose certificate it is to show. */
+  readonly servername: string
+  readonly observe: Observer
 }
 
 /** Hears what new sessions come to. */
@@ -189,7 +186,7 @@ interface Unreached {
 }
 
 /** A session is used again only for what demands the same of it. */
-function sessionKey(hop: HostHop, servername: string): string {
+function sessionKey({ hop, servername }: Pick<Way, "hop" | "servername">): string {
   return JSON.stringify([
     hop.host,
     hop.port,
