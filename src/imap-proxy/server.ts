@@ -83,14 +83,18 @@ interface Connection {
   session: Running | null
 }
 
+const WAYS = ["fromClient", "toClient", "fromUpstream", "toUpstream"] as const
+/** Octets that went each way. */
+type Traffic = Readonly<Record<(typeof WAYS)[number], number>>
+
 /** A logged-in connection. */
 interface Running {
   readonly session: Session
   readonly context: Context
   readonly meter: SessionMeter
   readonly sinceMs: number
-  /** Octets of it that the metrics have seen, in the order of {@link octetsOf}. */
-  seen: readonly number[]
+  /** What of its traffic the metrics have seen. */
+  seen: Traffic
 }
 
 /** The connections of one kind that this process serves. */
@@ -313,7 +317,7 @@ export class Connections {
   #ended(connection: Connection, ended: Running | null): void {
     if (ended === null) return
     const { session, context, meter, sinceMs } = ended
-    const [octetsIn = 0, octetsOut = 0] = octetsOf(context)
+    const { fromClient: octetsIn, toClient: octetsOut } = trafficOf(context)
     this.#count(ended)
     connection.session = null
     if (context.device.revoked.aborted) this.#windows.dropScope(context.device.scope)
@@ -345,10 +349,8 @@ export class Connections {
   }
 
   #count(running: Running): void {
-    const now = octetsOf(running.context)
-    const { fromClient, toClient, fromUpstream, toUpstream } = this.#meter.octets
-    for (const [index, tally] of [fromClient, toClient, fromUpstream, toUpstream].entries())
-      tally.count += (now[index] ?? 0) - (running.seen[index] ?? 0)
+    const now = trafficOf(running.context)
+    for (const way of WAYS) this.#meter.octets[way].count += now[way] - running.seen[way]
     running.seen = now
   }
 }
@@ -373,16 +375,20 @@ function drain({ socket, client, session }: Connection): void {
   else endStream(client.stream, Buffer.from("* BYE shutting down\r\n"), REFUSAL_MS)
 }
 
-/** From and to the client, from and to the upstream, without TLS; a store in this process counts nothing. */
-function octetsOf({ client, upstream }: Context): readonly number[] {
+/** Octets without TLS; a store in this process counts nothing. */
+function trafficOf({ client, upstream }: Context): Traffic {
   const { bytesRead = 0, bytesWritten = 0 }: { bytesRead?: number; bytesWritten?: number } = upstream.stream as Socket
-  return [client.stream.bytesRead, client.stream.bytesWritten, bytesRead, bytesWritten]
+  return {
+    fromClient: client.stream.bytesRead,
+    toClient: client.stream.bytesWritten,
+    fromUpstream: bytesRead,
+    toUpstream: bytesWritten,
+  }
 }
 
 /** An upstream connection may have carried other sessions. */
-function seenBefore(context: Context): readonly number[] {
-  const [, , fromUpstream = 0, toUpstream = 0] = octetsOf(context)
-  return [0, 0, fromUpstream, toUpstream]
+function seenBefore(context: Context): Traffic {
+  return { ...trafficOf(context), fromClient: 0, toClient: 0 }
 }
 
 /** For one line to somebody who is not served. */
