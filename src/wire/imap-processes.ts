@@ -1,48 +1,17 @@
 import type { ChildProcess } from "node:child_process"
 import cluster from "node:cluster"
 import { fileURLToPath } from "node:url"
-import type { Config } from "../config/config.ts"
-import { type ErrorCode, GatewayError } from "../errors.ts"
+import { GatewayError } from "../errors.ts"
 import type { ImapListener } from "../imap-proxy/listener.ts"
-import { Places, type Refusal } from "../imap-proxy/places.ts"
+import { Places } from "../imap-proxy/places.ts"
 import type { MetricsSnapshot } from "../log/counters.ts"
 import type { SeatReport } from "./asked-seats.ts"
 import type { Core } from "./core.ts"
 import { type ImapKind, imapKinds, imapLimits } from "./imap-limits.ts"
+import type { Order, Report } from "./imap-orders.ts"
 import type { LoginLimits, LoginNews } from "./login-limits.ts"
 import { claim } from "./shared-ports.ts"
 import type { LiveTls } from "./tls.ts"
-
-/** What all IMAP processes have in common and no disk has, in base64. */
-export interface SharedSecrets {
-  readonly ticketKeys: string
-  readonly loginKey: string
-}
-
-/** What an IMAP process is told. */
-export type Order =
-  | { readonly kind: "start"; readonly config: Config; readonly name: string; readonly secrets: SharedSecrets }
-  | { readonly kind: "listen"; readonly listeners: readonly ImapKind[] }
-  /** There is no place for the connection. */
-  | { readonly kind: "evict"; readonly place: number; readonly limit: Refusal }
-  /** The answer to a `logIn` that asks. */
-  | { readonly kind: "seat"; readonly place: number; readonly refusal: Refusal | null }
-  | { readonly kind: "ticketKeys"; readonly ticketKeys: string }
-  | { readonly kind: "login"; readonly news: LoginNews }
-  | { readonly kind: "metrics"; readonly question: number }
-  /** End connections when they are idle, one after the other within `spreadMs`, all after `graceMs`, then yourself. */
-  | { readonly kind: "drain"; readonly graceMs: number; readonly spreadMs: number }
-
-/** What it says. */
-export type Report =
-  /** It could serve. */
-  | { readonly kind: "ready" }
-  /** It does. */
-  | { readonly kind: "listening" }
-  | { readonly kind: "failed"; readonly code: ErrorCode | null; readonly message: string }
-  | SeatReport
-  | { readonly kind: "login"; readonly news: LoginNews }
-  | { readonly kind: "metrics"; readonly question: number; readonly snapshot: MetricsSnapshot }
 
 /** A process that ends again and again is started less and less often. */
 const FIRST_REST_MS = 100
@@ -171,17 +140,18 @@ type HowItEnded = { readonly code: number | null; readonly signal: string | null
 
 /** One process, from start to end. */
 class ImapProcess {
-  readonly ready: Promise<void>
+  readonly #ready = Promise.withResolvers<void>()
   readonly #listening = Promise.withResolvers<void>()
+  readonly #ended = Promise.withResolvers<void>()
   /** The metrics it told last. */
   lastSnapshot: MetricsSnapshot | null = null
   readonly #child: ChildProcess
   readonly #places: Places
   readonly #onNews: (process: ImapProcess, news: LoginNews) => void
+  readonly #onEnd: (process: ImapProcess, how: HowItEnded) => void
   /** Places of its connections here, by those it counts itself. */
   readonly #taken = new Map<number, number>()
   readonly #questions = new Map<number, (snapshot: MetricsSnapshot) => void>()
-  readonly #ended: Promise<void>
   #state: "starting" | "serving" | "over" = "starting"
   #question = 0
 
@@ -193,36 +163,22 @@ class ImapProcess {
   ) {
     this.#places = places
     this.#onNews = onNews
-    this.#child = startChild()
-    const { promise, resolve, reject } = Promise.withResolvers<void>()
-    this.ready = promise
-    const fail = (error: GatewayError): void => {
-      reject(error)
-      this.#listening.reject(error)
-    }
+    this.#onEnd = onEnd
     // Whoever waits hears of it; nobody may be waiting any more when the start has failed for another reason.
-    promise.catch(() => undefined)
-    this.#listening.promise.catch(() => undefined)
+    for (const { promise } of [this.#ready, this.#listening]) promise.catch(() => undefined)
+    this.#child = startChild()
     this.#child.on("message", (reports: readonly Report[]) => {
-      for (const report of reports) {
-        if (report.kind === "ready") resolve()
-        else if (report.kind === "failed") fail(new GatewayError(report.code ?? "STATE_CORRUPT", report.message))
-        else this.#take(report)
-      }
+      for (const report of reports) this.#take(report)
     })
     // A message to a process that has just gone; its end says the rest.
     this.#child.on("error", () => undefined)
-    this.#ended = new Promise((ended) => {
-      this.#child.once("exit", (code, signal) => {
-        this.#state = "over"
-        for (const place of this.#taken.values()) places.leave(place)
-        this.#taken.clear()
-        fail(new GatewayError("STATE_CORRUPT", `imap process ended at its start (${signal ?? `exit ${code}`})`))
-        onEnd(this, { code, signal })
-        ended()
-      })
-    })
+    this.#child.once("exit", (code, signal) => this.#over({ code, signal }))
     this.tell(start)
+  }
+
+  /** Resolves when it could serve. @throws GatewayError: what it failed by */
+  get ready(): Promise<void> {
+    return this.#ready.promise
   }
 
   get pid(): number | undefined {
@@ -270,12 +226,18 @@ class ImapProcess {
     if (this.#state === "over") return
     this.tell({ kind: "drain", graceMs, spreadMs })
     const timer = setTimeout(() => this.#child.kill("SIGKILL"), graceMs + EXIT_MS)
-    await this.#ended
+    await this.#ended.promise
     clearTimeout(timer)
   }
 
-  #take(report: Exclude<Report, { kind: "ready" | "failed" }>): void {
+  #take(report: Report): void {
     switch (report.kind) {
+      case "ready":
+        this.#ready.resolve()
+        break
+      case "failed":
+        this.#fail(new GatewayError(report.code ?? "STATE_CORRUPT", report.message))
+        break
       case "listening":
         this.#state = "serving"
         this.#listening.resolve()
@@ -297,6 +259,23 @@ class ImapProcess {
         this.#questions.get(report.question)?.(report.snapshot)
         this.#questions.delete(report.question)
     }
+  }
+
+  /** Whoever waits for it to serve waits in vain. */
+  #fail(error: GatewayError): void {
+    this.#ready.reject(error)
+    this.#listening.reject(error)
+  }
+
+  #over(how: HowItEnded): void {
+    this.#state = "over"
+    for (const place of this.#taken.values()) this.#places.leave(place)
+    this.#taken.clear()
+    this.#fail(
+      new GatewayError("STATE_CORRUPT", `imap process ended at its start (${how.signal ?? `exit ${how.code}`})`),
+    )
+    this.#onEnd(this, how)
+    this.#ended.resolve()
   }
 
   #entered(place: number, address: string): void {
