@@ -41,7 +41,7 @@ export function startContacts(core: Core, queue: MessageQueue, correspondents: D
   const onError = (error: unknown) => log.error("mesh.contacts-failed", {}, error)
   const round = async (): Promise<void> => {
     posts.begin()
-    for (const contact of book.contacts.untold(AT_ONCE)) await tell(core, book, contact, reports)
+    await tellOfRequests(core, book, reports)
   }
   const forget = async (): Promise<void> => {
     book.contacts.forgetOld(now())
@@ -52,8 +52,27 @@ export function startContacts(core: Core, queue: MessageQueue, correspondents: D
   return stack
 }
 
+type Telling = Pick<Core, "config" | "now" | "log">
+
+/** Tells people of requests that they have not heard of. What is wrong with one of them keeps no other. */
+export async function tellOfRequests(core: Telling, book: ContactBook, reports: Reports): Promise<void> {
+  for (const contact of book.contacts.untold(AT_ONCE)) {
+    try {
+      await tell(core, book, contact, reports)
+    } catch (error) {
+      const { account, address } = contact
+      core.log.error("mesh.contacts-failed", { account, address }, error)
+    }
+  }
+}
+
 /** Queued first, under a name that is the request's: who is ended between that and the note of it queues the same mail again. */
-async function tell({ config, now, log }: Core, book: ContactBook, contact: Contact, reports: Reports): Promise<void> {
+async function tell(
+  { config, now, log }: Telling,
+  book: ContactBook,
+  contact: Contact,
+  reports: Reports,
+): Promise<void> {
   const { account, address, askedAt } = contact
   const handledBy = book.contacts.delegate(account)
   const name = reportName("contact request", account, contact.udf, askedAt.toISOString())
