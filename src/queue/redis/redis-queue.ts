@@ -150,10 +150,11 @@ export class RedisQueue implements WorkQueue {
 
   release(id: string, anyway = false): Promise<number> {
     return this.#administer(id, async (job, kept) => {
-      await this.#intents.clear(job.id)
-      if (job.state !== "held") return
+      if (job.state !== "held") return this.#intents.clear(job.id)
       const data = { ...kept.data, ...(anyway ? { anyway } : {}), holdReason: null }
       await kept.updateData({ ...data, dueAt: this.#options.now().getTime() })
+      // Only now: a worker takes what nobody wants held, as it stands there.
+      await this.#intents.clear(job.id)
       const state = await kept.getState()
       if (state === "failed") await kept.retry("failed")
       else if (state === "delayed") await kept.promote()
