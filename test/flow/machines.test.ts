@@ -19,14 +19,15 @@ describe.skipIf(!postgresPossible || !redisPossible)("two machines on one Postgr
 
 test("the count sees a loss, a stranger, and a double that no crash excuses", () => {
   const ledger: MachinesLedger = {
-    kills: [10_000],
-    acknowledged: new Set(["lost", "once", "excused", "doubled"]),
+    crashes: [{ victim: "redis", at: 10_000, back: 11_000 }],
+    acknowledged: new Set(["lost", "once", "excused", "while away", "doubled"]),
     unanswered: new Set(["unanswered"]),
     received: new Map([
       ["once", [1]],
       ["unanswered", [1]],
       ["excused", [9_000, 12_000]],
-      ["doubled", [11_000, 12_000]],
+      ["while away", [10_900, 12_000]],
+      ["doubled", [11_600, 12_000]],
       ["stranger", [1]],
     ]),
     recorded: { pairs: 0, unbalanced: 0 },

@@ -29,7 +29,7 @@ export interface SmtpSinkOptions {
   readonly password?: string
   /** Where it listens, instead of a free port on loopback: a listener of an `Internet`. */
   readonly at?: Server
-  /** False for a soak, whose messages would fill the memory: `messages` stays empty then. */
+  /** False for a soak, whose messages would fill the memory: `messages` and `envelopes` stay empty then. */
   readonly keeps?: boolean
   /** Anything else of smtp-server, such as `hideSMTPUTF8`. */
   readonly server?: SMTPServerOptions
@@ -67,7 +67,7 @@ export async function openSmtpSink(options: SmtpSinkOptions = {}): Promise<SmtpS
       callback()
     },
     onMailFrom: (address, _session, callback) => {
-      envelopes.push(address.address)
+      if (options.keeps !== false) envelopes.push(address.address)
       callback()
     },
     onRcptTo: (address, _session, callback) => callback(refusal(options.rcpt?.(address.address) ?? null)),

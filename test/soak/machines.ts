@@ -11,10 +11,16 @@ import { stuffed, WireClient } from "../harness/wire.ts"
 export const VICTIMS = ["one", "two", "redis", "postgres"] as const
 export type Victim = (typeof VICTIMS)[number]
 
+/** Something that was killed, and when it was there again, in milliseconds. */
+export interface Crash {
+  readonly victim: Victim
+  readonly at: number
+  readonly back: number
+}
+
 /** What a series of crashes came to. */
 export interface MachinesLedger {
-  /** When something was killed, in milliseconds. */
-  readonly kills: readonly number[]
+  readonly crashes: readonly Crash[]
   /** Message ids whose 250 was read. */
   readonly acknowledged: ReadonlySet<string>
   /** Sent to the final dot, and no 250 was read: may have arrived. */
@@ -31,6 +37,7 @@ const RECIPIENT = "alice@example.test"
 const LONGEST_LIFE_MS = 1_500
 /** A machine that is killed may have sent more than its peer has read. */
 const READ_LATER_MS = 500
+const NEAR_MS = 10_000
 
 /**
  * Two gateways with data folders of their own share a PostgreSQL, a Redis and `secrets/`, take mail and deliver it by LMTP. Whatever
@@ -70,13 +77,13 @@ export async function killMachines(
       void (await Promise.allSettled([machines.one.endSending(), machines.two.endSending()])),
   }
   await Promise.all([machines.one.start(), machines.two.start()])
-  const times: number[] = []
+  const crashes: Crash[] = []
   for (let count = 0; count < kills; count++) {
     const before = seen.acknowledged.size
     await eventually("mail flows", () => seen.acknowledged.size > before, 60_000)
     await new Promise((resolve) => setTimeout(resolve, Math.random() * LONGEST_LIFE_MS))
     const victim = victims[count % victims.length] ?? "one"
-    times.push(Date.now())
+    const at = Date.now()
     if (victim === "redis" || victim === "postgres") {
       const server = victim === "redis" ? redis : postgres
       await server.kill()
@@ -85,6 +92,7 @@ export async function killMachines(
       await machines[victim].kill()
       await machines[victim].start()
     }
+    crashes.push({ victim, at, back: Date.now() })
     onKill(count + 1)
   }
   await Promise.all([machines.one.endSending(), machines.two.endSending()])
@@ -108,7 +116,7 @@ export async function killMachines(
       HAVING count(*) FILTER (WHERE outcome IN ('done', 'failed', 'dropped')) <> 1) AS pair`),
   }
   await Promise.all([one.stop(), two.stop()])
-  return { kills: times, ...seen, received, recorded }
+  return { crashes, ...seen, received, recorded }
 }
 
 /** What met a database that was away waits for minutes; so long nobody wants to. */
@@ -216,9 +224,13 @@ async function reply(client: WireClient): Promise<string> {
   return (await client.until(/^\d{3} .*\r\n/m)).split("\r\n").at(-2)?.slice(0, 3) ?? ""
 }
 
-/** What must not be: ids that were answered 250 and never arrived, that came twice without a crash in between, that nobody sent. */
-export function machineFaults({ kills, acknowledged, unanswered, received }: MachinesLedger) {
-  const excused = (first: number, next: number) => kills.some((kill) => kill >= first - READ_LATER_MS && kill <= next)
+/**
+ * What must not be: ids that were answered 250 and never arrived, that came twice without a crash in between, that nobody sent. While a server is away, nothing
+ * that happens is written down: the crash lasts until it is back.
+ */
+export function machineFaults({ crashes, acknowledged, unanswered, received }: MachinesLedger) {
+  const excused = (first: number, next: number) =>
+    crashes.some(({ at, back }) => back >= first - READ_LATER_MS && at <= next)
   const unexcused = (times: readonly number[]) =>
     times.slice(1).some((next, index) => !excused(times[index] ?? next, next))
   return {
@@ -226,6 +238,15 @@ export function machineFaults({ kills, acknowledged, unanswered, received }: Mac
     doubled: [...received].filter(([, times]) => unexcused(times)).map(([id]) => id),
     invented: [...received.keys()].filter((id) => !acknowledged.has(id) && !unanswered.has(id)),
   }
+}
+
+/** When a message arrived, and the crashes near that: what to look at where it came twice. */
+export function storyOf(id: string, { crashes, received }: MachinesLedger): string {
+  const [first = 0, ...others] = received.get(id) ?? []
+  const last = others.at(-1) ?? first
+  const near = crashes.filter(({ at, back }) => back > first - NEAR_MS && at < last + NEAR_MS)
+  const told = near.map(({ victim, at, back }) => `${victim} away from ${at - first} to ${back - first}`)
+  return `${id} arrived ${others.map((next) => `${next - first} ms later`).join(", ")} again; ${told.join("; ")}`
 }
 
 /** Messages that arrived more than once. */

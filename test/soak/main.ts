@@ -2,7 +2,7 @@ import { internetPossible } from "../harness/internet.ts"
 import { soakBulk } from "./bulk.ts"
 import { holdIdle, type IdleFigures } from "./idle.ts"
 import { faults, killAgainAndAgain } from "./kill.ts"
-import { killMachines, machineFaults, repeated, VICTIMS } from "./machines.ts"
+import { killMachines, machineFaults, repeated, storyOf, VICTIMS } from "./machines.ts"
 import { soakMail, type Tenth } from "./mail.ts"
 import { killMeshGateways } from "./mesh.ts"
 
@@ -80,12 +80,13 @@ async function machines(): Promise<void> {
   const { lost, doubled, invented } = machineFaults(ledger)
   const { pairs, unbalanced } = ledger.recorded
   console.log(
-    `${ledger.kills.length} crashes (${victims.join(", ")}): ${ledger.acknowledged.size} messages answered 250, ${ledger.unanswered.size} cut off, ` +
+    `${ledger.crashes.length} crashes (${victims.join(", ")}): ${ledger.acknowledged.size} messages answered 250, ${ledger.unanswered.size} cut off, ` +
       `${ledger.received.size} arrived, ${repeated(ledger)} of them again after a crash; ${lost.length} lost, ${doubled.length} doubled, ` +
       `${invented.length} from nowhere; ${pairs} in the record, ${unbalanced} of them not ended once`,
   )
   if (lost.length + doubled.length + invented.length + unbalanced === 0) return
-  console.error({ lost, doubled, invented })
+  console.error({ lost, invented })
+  for (const id of doubled) console.error(storyOf(id, ledger))
   process.exitCode = 1
 }
 
