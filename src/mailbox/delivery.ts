@@ -5,6 +5,7 @@ import { join } from "node:path"
 import { promisify } from "node:util"
 import { GatewayError } from "../errors.ts"
 import { BareLineEnds } from "../mime/line-ends.ts"
+import { EarlySync } from "../store/early-sync.ts"
 import type { DirectorySync } from "./directory-sync.ts"
 import { isAlive } from "./dotlock.ts"
 import { isCode } from "./fs-errors.ts"
@@ -134,6 +135,7 @@ async function writeTemporary(
 }
 
 async function writeContent(file: number, { sizeOctets, content, missing, bareLineEnds }: Delivery): Promise<number> {
+  await using early = new EarlySync(file)
   const bare = new BareLineEnds()
   const pieces: Uint8Array[] = []
   let octets = 0
@@ -142,8 +144,12 @@ async function writeContent(file: number, { sizeOctets, content, missing, bareLi
     if (bareLineEnds === undefined) bare.push(piece)
     if (octets > sizeOctets) break
     if (sizeOctets <= WHOLE_OCTETS) pieces.push(piece)
-    else await writeAll(file, piece)
+    else {
+      await writeAll(file, piece)
+      early.wrote(piece.length)
+    }
   }
+  await early.end()
   if (octets !== sizeOctets)
     throw new GatewayError("LENGTH_MISMATCH", `mailbox: message is not ${sizeOctets} octets long`)
   const whole = pieces.length === 1 && pieces[0] ? pieces[0] : Buffer.concat(pieces)

@@ -3,6 +3,7 @@ import { type FileHandle, open, readdir, rename, stat, utimes } from "node:fs/pr
 import { dirname, join } from "node:path"
 import { GatewayError } from "../errors.ts"
 import { makePrivateFolder, syncFolder, systemCode, unlinkIfThere } from "./durable.ts"
+import { EarlySync } from "./early-sync.ts"
 
 /** A published mail, whole: ciphertext, which nobody here opens. */
 export interface BulkFile {
@@ -177,13 +178,18 @@ async function* kept(path: string, source: AsyncIterable<Uint8Array>, until: Dat
 async function writeNew(path: string, content: AsyncIterable<Uint8Array>): Promise<void> {
   const file = await open(path, "w", 0o600)
   try {
+    await using early = new EarlySync(file.fd)
     // What stands between the pieces, a few octets each time, goes out with the next.
     const short: Uint8Array[] = []
     for await (const piece of content) {
       if (piece.length <= SHORT_OCTETS && short.length < MAX_SHORT) short.push(Uint8Array.from(piece))
-      else await append(file, [...short.splice(0), piece])
+      else {
+        await append(file, [...short.splice(0), piece])
+        early.wrote(piece.length)
+      }
     }
     await append(file, short)
+    await early.end()
     await file.sync()
   } finally {
     await file.close()

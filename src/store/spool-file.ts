@@ -3,6 +3,7 @@ import { promisify } from "node:util"
 import type { Sealer } from "../crypto/seal/seal.ts"
 import { GatewayError } from "../errors.ts"
 import { openIfThere } from "./durable.ts"
+import { EarlySync } from "./early-sync.ts"
 import type { SealedSource, SealedTarget } from "./sealed-message.ts"
 import { isErased } from "./used-files.ts"
 
@@ -32,6 +33,7 @@ interface SealedFile {
 /** A file as the target of a message. Its methods throw GatewayError SPOOL_FULL when the disk refuses; the file may be there then. */
 export function fileTarget({ descriptor, sealer, fillToOctets, name }: SealedFile): SealedTarget {
   let written = 0
+  const early = new EarlySync(descriptor)
   return {
     sealer,
     fillToOctets,
@@ -40,17 +42,22 @@ export function fileTarget({ descriptor, sealer, fillToOctets, name }: SealedFil
       onDisk(async () => {
         for (let at = 0; at < octets.length; ) at += (await writeFile(descriptor, octets, at)).bytesWritten
         written += octets.length
+        early.wrote(octets.length)
       }),
     async finish(octets) {
       refusable(() => {
         for (let at = 0; at < octets.length; ) at += writeSync(descriptor, octets, at, octets.length - at, written + at)
       })
+      await onDisk(() => early.end())
       const { durable } = await name()
       // Both have ended before the file is closed, whatever they come to.
       const outcomes = await Promise.allSettled([onDisk(() => syncFile(descriptor)), durable])
       for (const outcome of outcomes) if (outcome.status === "rejected") throw outcome.reason
     },
-    [Symbol.asyncDispose]: async () => closeSync(descriptor),
+    async [Symbol.asyncDispose]() {
+      await early[Symbol.asyncDispose]()
+      closeSync(descriptor)
+    },
   }
 }
 
