@@ -1,13 +1,17 @@
 import { type ErrorCode, GatewayError } from "../errors.ts"
 import type { HttpsPeers, PeerAnswer } from "../net/https-peers.ts"
 
-/** Where what is fetched goes, as far as it has come. */
+/** Where what is fetched goes, as far as it was kept: octets from one place up to another, which is not among them. Both are 0: nothing was. */
 export interface FetchedPart {
-  readonly sizeOctets: number
-  /** What has come. */
+  readonly startOctets: number
+  readonly endOctets: number
+  /** What was kept. */
   content(): AsyncIterable<Uint8Array>
-  /** Passes octets on and adds them to what has come; what there is by the time that the source fails, or nobody takes any more, is kept. */
-  keep(source: AsyncIterable<Uint8Array>): AsyncIterable<Uint8Array>
+  /**
+   * Passes octets on and adds them to what was kept, or begins with them; what there is by the time that the source fails, or nobody takes any more, is kept.
+   * @param from their place: the end of what was kept, where there is something
+   */
+  keep(source: AsyncIterable<Uint8Array>, from: number): AsyncIterable<Uint8Array>
   clear(): Promise<void>
   finish(): Promise<void>
 }
@@ -19,10 +23,15 @@ export interface BulkSource {
   readonly part: () => Promise<FetchedPart>
   readonly maxOctets: number
   readonly peers: HttpsPeers
+  /**
+   * For so long nothing is kept: who reads it has it once he has read it, and if that fails it comes again as fast. What takes longer is kept from there on.
+   * 0: whoever reads it reads it again.
+   */
+  readonly passingMs: number
 }
 
 /**
- * Published mail from its beginning: what came before, and the rest as it comes, which goes on where it breaks off. What has come is kept whatever happens, and
+ * Published mail from its beginning: what was kept before, and the rest as it comes, which goes on where it breaks off. What is kept is kept whatever happens, and
  * verified by whoever reads it.
  * @param limitMs of all of it; what is not there by then is fetched by the next attempt at delivery
  * @throws GatewayError MESH_LATER; MESH_MISSING: it is not there (404), now at least; MESH_GONE: it will not be
@@ -43,16 +52,23 @@ export async function* fetchBulk(
 }
 
 async function* fetched(source: BulkSource, signal: AbortSignal): AsyncGenerator<Uint8Array> {
+  const keepAt = performance.now() + source.passingMs
   const kept = await source.part()
-  yield* kept.content()
-  for (let have = kept.sizeOctets; ; ) {
+  for (let have = 0; ; ) {
+    if (have === kept.startOctets) {
+      yield* kept.content()
+      have = kept.endOctets
+    }
+    const isBefore = have < kept.startOctets
     const before = have
     try {
-      for await (const piece of rest(source, have, signal)) {
+      const pieces = isBefore ? between(source, have, kept.startOctets, signal) : rest(source, have, keepAt, signal)
+      for await (const piece of pieces) {
         have += piece.length
         yield piece
       }
-      return await (await source.part()).finish()
+      if (!isBefore) return await (await source.part()).finish()
+      if (have === before) throw later(`${source.url.host}: does not give out what was fetched before`)
     } catch (error) {
       signal.throwIfAborted()
       if (!(error instanceof GatewayError) || SETTLED.has(error.code)) throw error
@@ -62,18 +78,55 @@ async function* fetched(source: BulkSource, signal: AbortSignal): AsyncGenerator
   }
 }
 
-/** What is still to come of it. */
+/** What is still to come of it, kept from some time on, or as soon as something was. */
 async function* rest(
-  { url, part, maxOctets, peers }: BulkSource,
+  source: BulkSource,
   haveOctets: number,
+  keepAt: number,
   signal: AbortSignal,
 ): AsyncGenerator<Uint8Array> {
-  const fields: Readonly<Record<string, string>> = haveOctets === 0 ? {} : { range: `bytes=${haveOctets}-` }
-  const answer = await peers.ask({ url, fields }, signal)
+  await using octets = given(source, haveOctets, null, signal)
+  let have = haveOctets
+  const kept = await source.part()
+  for (; kept.endOctets === 0 && performance.now() < keepAt; ) {
+    const next = await octets.next()
+    if (next.done) return
+    have += next.value.length
+    yield next.value
+  }
+  yield* kept.keep(octets, have)
+}
+
+/** What was not kept of what came before. */
+async function* between(
+  source: BulkSource,
+  haveOctets: number,
+  endOctets: number,
+  signal: AbortSignal,
+): AsyncGenerator<Uint8Array> {
+  let left = endOctets - haveOctets
+  for await (const piece of given(source, haveOctets, endOctets, signal)) {
+    // Whoever knows no ranges gives out more.
+    yield piece.subarray(0, left)
+    left -= piece.length
+    if (left <= 0) return
+  }
+}
+
+/** What its publisher gives out from one place on, up to another or (null) its end; he may give out more than was asked for. */
+async function* given(
+  { url, part, maxOctets, peers }: BulkSource,
+  haveOctets: number,
+  endOctets: number | null,
+  signal: AbortSignal,
+): AsyncGenerator<Uint8Array> {
+  const range = `bytes=${haveOctets}-${endOctets === null ? "" : endOctets - 1}`
+  const answer = await peers.ask({ url, fields: range === "bytes=0-" ? {} : { range } }, signal)
   const step = stepOf(answer, haveOctets)
   if (step.kind === "octets" && step.totalOctets <= maxOctets) {
-    const octets = exactly(answer.body, step.totalOctets - step.from)
-    yield* (await part()).keep(step.from === haveOctets ? octets : behind(octets, haveOctets))
+    const octets = exactly(answer.body, step.to - step.from)
+    yield* step.from === haveOctets ? octets : behind(octets, haveOctets)
+    if (endOctets === null && step.to < step.totalOctets) throw brokeOff()
     return
   }
   answer.discard()
@@ -87,7 +140,8 @@ async function* rest(
 }
 
 type Step =
-  | { readonly kind: "octets"; readonly from: number; readonly totalOctets: number }
+  /** From one place up to another, of so many. */
+  | { readonly kind: "octets"; readonly from: number; readonly to: number; readonly totalOctets: number }
   | { readonly kind: "whole" }
   /** What is there is not the beginning of what is published. */
   | { readonly kind: "anew" }
@@ -98,11 +152,12 @@ function stepOf({ status, headers }: PeerAnswer, haveOctets: number): Step {
     const totalOctets = Number(headers["content-length"] ?? Number.NaN)
     if (!Number.isSafeInteger(totalOctets))
       return { kind: "none", code: "MESH_LATER", diagnostic: "published mail: nobody says how long it is" }
-    return totalOctets < haveOctets ? { kind: "anew" } : { kind: "octets", from: 0, totalOctets }
+    return totalOctets < haveOctets ? { kind: "anew" } : { kind: "octets", from: 0, to: totalOctets, totalOctets }
   }
-  const [, from, total] = /^bytes (?:(\d{1,15})-\d{1,15}|\*)\/(\d{1,15})$/.exec(headers["content-range"] ?? "") ?? []
-  if (status === 206 && from !== undefined && Number(from) === haveOctets)
-    return { kind: "octets", from: haveOctets, totalOctets: Number(total) }
+  const [, from, last, total] =
+    /^bytes (?:(\d{1,15})-(\d{1,15})|\*)\/(\d{1,15})$/.exec(headers["content-range"] ?? "") ?? []
+  if (status === 206 && from !== undefined && Number(from) === haveOctets && Number(last) >= haveOctets)
+    return { kind: "octets", from: haveOctets, to: Number(last) + 1, totalOctets: Number(total) }
   if (status === 416 || status === 206) return Number(total) === haveOctets ? { kind: "whole" } : { kind: "anew" }
   return { kind: "none", code: CODES.get(status) ?? "MESH_LATER", diagnostic: `published mail: HTTP ${status}` }
 }
@@ -122,7 +177,7 @@ async function* exactly(body: AsyncIterable<Uint8Array>, octets: number): AsyncG
     if (left < 0) throw new GatewayError("WEB_BROKEN", "published mail: is longer than was said")
     yield piece
   }
-  if (left > 0) throw new GatewayError("WEB_BROKEN", "published mail: broke off")
+  if (left > 0) throw brokeOff()
 }
 
 /** Without the first octets, which whoever knows no ranges gives out again. */
@@ -132,6 +187,10 @@ async function* behind(octets: AsyncIterable<Uint8Array>, skipOctets: number): A
     if (skip < piece.length) yield piece.subarray(skip)
     skip = Math.max(0, skip - piece.length)
   }
+}
+
+function brokeOff(): GatewayError {
+  return new GatewayError("WEB_BROKEN", "published mail: broke off")
 }
 
 function later(diagnostic: string, cause?: unknown): GatewayError {

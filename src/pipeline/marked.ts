@@ -11,7 +11,12 @@ export interface EncryptedBody {
   readonly fields: readonly Uint8Array[]
   readonly body: Prepared
   /** The body is lines of base64 and nothing else, of this: what its marker covers is known before it is made. */
-  readonly binary?: Prepared
+  readonly binary?: Binary
+}
+
+export interface Binary extends Prepared {
+  /** For one reading, where that is cheaper. */
+  passing?(): AsyncIterable<Uint8Array>
 }
 
 /**
@@ -36,12 +41,15 @@ export async function marked(
     async *content() {
       yield* prefixed([...outside, await markerOf(by, body, maker), ...fields], body).content()
     },
-    once: () => markedLast(beside({ kind: "mark", by, maker }, binary.content()), outside, blank, fields),
+    once: () => {
+      const content = binary.passing?.() ?? binary.content()
+      return markedLast(beside({ kind: "mark", by, maker }, content), outside, blank, fields)
+    },
   }
 }
 
 /** A body that is base64 of this. */
-export function inBase64(binary: Prepared): Pick<Required<EncryptedBody>, "body" | "binary"> {
+export function inBase64(binary: Binary): Pick<Required<EncryptedBody>, "body" | "binary"> {
   const body = { sizeOctets: base64LinesSize(binary.sizeOctets), content: () => base64Lines(binary.content()) }
   return { body, binary }
 }

@@ -1,6 +1,6 @@
 import { createReadStream } from "node:fs"
 import { type FileHandle, open, readdir, rename, stat, utimes } from "node:fs/promises"
-import { dirname, join } from "node:path"
+import { basename, dirname, join } from "node:path"
 import { GatewayError } from "../errors.ts"
 import { makePrivateFolder, syncFolder, systemCode, unlinkIfThere } from "./durable.ts"
 import { EarlySync } from "./early-sync.ts"
@@ -12,16 +12,17 @@ export interface BulkFile {
   content(from?: number, to?: number): AsyncIterable<Uint8Array>
 }
 
-/** A mail that is being fetched: what is there so far, and where more goes. */
+/** What is kept of a mail that is being fetched: octets from one place up to another, which is not among them; and where more goes. */
 export interface BulkPart {
-  readonly sizeOctets: number
-  /** What is there so far. */
+  readonly startOctets: number
+  readonly endOctets: number
+  /** What is kept. */
   content(): AsyncIterable<Uint8Array>
-  /** Passes octets on and adds them; what has come by the time that the source fails, or nobody takes any more, is kept. */
-  keep(source: AsyncIterable<Uint8Array>): AsyncIterable<Uint8Array>
+  /** Passes octets on and adds them, or begins with them, whose place is `from`; what has come by the time that the source fails, or nobody takes any more, is kept. */
+  keep(source: AsyncIterable<Uint8Array>, from: number): AsyncIterable<Uint8Array>
   /** Begins anew. */
   clear(): Promise<void>
-  /** It is whole. */
+  /** It has come to its end: it is whole, where it was kept from its beginning. */
   finish(): Promise<void>
 }
 
@@ -77,14 +78,17 @@ export class MeshBulk {
   async part(name: string, until: Date): Promise<BulkPart> {
     const path = this.#path("incoming", name)
     if (path === null) throw new GatewayError("MESH_UNPUBLISHED", "mesh: no folder to fetch long mail into")
-    const part = `${path}.part`
-    const sizeOctets = (await statOf(part))?.size ?? 0
+    const [part = null] = await partsOf(path)
+    const [startOctets, sizeOctets] = [part?.startOctets ?? 0, part?.sizeOctets ?? 0]
     return {
-      sizeOctets,
-      content: () => (sizeOctets === 0 ? nothing() : reading(part, 0, sizeOctets)),
-      keep: (source) => kept(part, source, until),
-      clear: () => unlinkIfThere(part),
-      finish: () => rename(part, path),
+      startOctets,
+      endOctets: startOctets + sizeOctets,
+      content: () => (part === null || sizeOctets === 0 ? nothing() : reading(part.path, 0, sizeOctets)),
+      keep: (source, from) => kept(part?.path ?? `${path}.${from}.part`, source, until),
+      clear: () => removeParts(path),
+      async finish() {
+        if (part?.startOctets === 0) await rename(part.path, path)
+      },
     }
   }
 
@@ -92,7 +96,7 @@ export class MeshBulk {
   async discard(name: string): Promise<void> {
     const path = this.#path("incoming", name)
     if (path === null) return
-    await unlinkIfThere(`${path}.part`)
+    await removeParts(path)
     await unlinkIfThere(path)
   }
 
@@ -216,6 +220,24 @@ function without(pieces: readonly Uint8Array[], octets: number): Uint8Array[] {
 }
 
 async function* nothing(): AsyncGenerator<Uint8Array> {}
+
+/** Parts of a mail that is being fetched, `NAME.START.part`; one there is as a rule. */
+async function partsOf(path: string) {
+  const [folder, name] = [dirname(path), basename(path)]
+  const starts = (await readdir(folder)).flatMap((file) => {
+    const [, start] = file.startsWith(`${name}.`) ? (/^\.(\d{1,15})\.part$/.exec(file.slice(name.length)) ?? []) : []
+    return start === undefined ? [] : [Number(start)]
+  })
+  const parts = starts.map(async (startOctets) => {
+    const part = `${path}.${startOctets}.part`
+    return { path: part, startOctets, sizeOctets: (await statOf(part))?.size ?? 0 }
+  })
+  return await Promise.all(parts)
+}
+
+async function removeParts(path: string): Promise<void> {
+  for (const part of await partsOf(path)) await unlinkIfThere(part.path)
+}
 
 async function statOf(path: string) {
   try {

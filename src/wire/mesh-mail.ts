@@ -4,7 +4,7 @@ import { contentIdentifier } from "../crypto/udf/symmetric.ts"
 import { GatewayError } from "../errors.ts"
 import type { MailStatement } from "../mesh/mail/statement.ts"
 import { MeshClient } from "../mesh-out/client.ts"
-import { type BulkSource, fetchBulk } from "../mesh-out/fetch.ts"
+import { fetchBulk } from "../mesh-out/fetch.ts"
 import { dnsAddresses } from "../net/addresses.ts"
 import { HttpsPeers } from "../net/https-peers.ts"
 import type { MeshMail, MeshSender, PublishedMail } from "../pipeline/mesh/ports.ts"
@@ -84,16 +84,17 @@ async function publishedMail(
   // Of one of our people to another.
   const own = body.locator.domain === domain ? await bulk.published(name, now()) : null
   if (own !== null) return { content: () => own.content(), discard: () => bulk.withdraw(name) }
-  const source: BulkSource = {
+  const source = {
     url: new URL(`https://${body.locator.domain}${MESH_PATH}bulk/${name}`),
     part: () => bulk.part(name, laterBy(now(), INCOMING_MS)),
     maxOctets: payloadOctets + FRAME_OCTETS + payloadOctets / 16,
     peers,
   }
   return {
-    async *content() {
+    async *content(reading) {
       const here = await bulk.incoming(name, now())
-      yield* here === null ? fetchBulk(source, signal) : here.content()
+      const passingMs = reading === "once" ? PASSING_MS : 0
+      yield* here === null ? fetchBulk({ ...source, passingMs }, signal) : here.content()
     },
     discard: () => bulk.discard(name),
   }
@@ -108,5 +109,7 @@ const DAY_MS = 24 * HOUR_MS
 /** As long as mail is tried at most, and a part of it waits for the next attempt. */
 const INCOMING_MS = 14 * DAY_MS
 const LOOK_AGAIN_MS = 60_000
+/** What is fetched within this time need not be kept beside where it is stored: that halves what is written. */
+const PASSING_MS = 10_000
 /** Header and trailer of an envelope; the lengths of its pieces come to less than a sixteenth. */
 const FRAME_OCTETS = 1_048_576

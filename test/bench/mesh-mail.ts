@@ -136,8 +136,8 @@ async function bulk(world: MeshWorld, alice: Device, inbox: string, octets: numb
   using memory = new Watched([world.one, world.two])
   await client.send([BOB], Buffer.concat([head, text]))
   const [start, used] = [performance.now(), cpuMilliseconds(world)]
-  const incoming = join(world.two.instance.folder, "data", "mesh-bulk", "incoming")
-  await eventually("it is being pulled", () => filesIn(incoming).length > 0, 600_000)
+  const coming = join(inbox, "..", "tmp")
+  await eventually("it is being pulled", () => filesIn(coming).length > 0, 600_000)
   const pulling = performance.now()
   const isHere = () => filesIn(inbox).some((name) => statSync(join(inbox, name)).size > octets)
   await eventually("the long mail has arrived", isHere, 600_000)

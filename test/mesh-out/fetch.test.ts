@@ -48,7 +48,10 @@ function bulkIn(path: string): MeshBulk {
 const part = () => to.part(NAME, LATER)
 const peers = (rules: Partial<PeerRules> = {}): HttpsPeers => stack.use(site.peers(rules))
 const coming = (using = peers(), maxOctets = 4_000_000, at = url, limitMs?: number, until = signal) =>
-  fetchBulk({ url: at, part, maxOctets, peers: using }, until, limitMs)
+  fetchBulk({ url: at, part, maxOctets, peers: using, passingMs: 0 }, until, limitMs)
+/** The same for one reading, of which nothing is kept that comes within this time. */
+const passing = (using = peers(), passingMs = 60_000) =>
+  fetchBulk({ url, part, maxOctets: 4_000_000, peers: using, passingMs }, signal)
 /** Digest of what has come by the end, both as it passed and as it was kept. */
 async function fetch(...how: Parameters<typeof coming>): Promise<string> {
   const passed = await digestOfAll(coming(...how))
@@ -69,8 +72,30 @@ async function digestOfWhole(bulk: MeshBulk): Promise<string> {
 const wanted = Buffer.from(sha512(OCTETS)).toString("hex")
 
 /** What came before, of an attempt that was killed. */
-async function came(octets: Uint8Array): Promise<void> {
-  await digestOfAll((await part()).keep(inPieces(octets, 65_536)))
+async function came(octets: Uint8Array, from = 0): Promise<void> {
+  await digestOfAll((await part()).keep(inPieces(octets, 65_536), from))
+}
+
+/** Somebody who gives out the whole or what is asked for, and says what was. */
+function publisher(asked: (string | undefined)[], answer = ranged) {
+  const ask = async ({ fields }: { fields?: Readonly<Record<string, string>> }) => {
+    const range = fields?.["range"]
+    asked.push(range)
+    return { discard: () => undefined, ...answer(range) }
+  }
+  return { ask } as unknown as HttpsPeers
+}
+
+function whole() {
+  return { status: 200, headers: { "content-length": String(OCTETS.length) }, body: inPieces(OCTETS, 30_000) }
+}
+
+function ranged(range: string | undefined) {
+  const [, from, last] = /^bytes=(\d+)-(\d*)$/.exec(range ?? "") ?? []
+  if (from === undefined) return whole()
+  const end = last === "" ? OCTETS.length : Number(last) + 1
+  const headers = { "content-range": `bytes ${from}-${end - 1}/${OCTETS.length}` }
+  return { status: 206, headers, body: inPieces(OCTETS.subarray(Number(from), end), 30_000) }
 }
 
 /** Connections to the site that end when so many octets have come through. */
@@ -131,15 +156,15 @@ describe("published mail", () => {
     })()
     const passed: Uint8Array[] = []
     const keeping = async () => {
-      for await (const piece of (await part()).keep(breaking)) passed.push(piece)
+      for await (const piece of (await part()).keep(breaking, 0)) passed.push(piece)
     }
     await expect(keeping()).rejects.toThrow("broken")
-    expect([Buffer.concat(passed).length, (await part()).sizeOctets]).toEqual([500_001, 500_001])
+    expect([Buffer.concat(passed).length, (await part()).endOctets]).toEqual([500_001, 500_001])
   })
 
   test("whoever reads it stops: what has come stays for the next", async () => {
     for await (const piece of coming()) if (piece.length > 0) break
-    expect((await part()).sizeOctets).toBeGreaterThan(0)
+    expect((await part()).endOctets).toBeGreaterThan(0)
     expect(await fetch()).toBe(wanted)
   })
 
@@ -194,12 +219,12 @@ describe("published mail", () => {
   test("there is more than is published: it begins anew, next time", async () => {
     await came(new Uint8Array(OCTETS.length + 5))
     await expect(fetch()).rejects.toMatchObject({ code: "MESH_LATER" })
-    expect((await part()).sizeOctets).toBe(0)
+    expect((await part()).endOctets).toBe(0)
   })
 
   test("is longer than was stated: not taken, whoever says so", async () => {
     await expect(fetch(peers(), 1_000_000)).rejects.toMatchObject({ code: "MESH_GONE" })
-    expect((await part()).sizeOctets).toBe(0)
+    expect((await part()).endOctets).toBe(0)
   })
 
   test("is not there: missing, which may pass, and what had come stays", async () => {
@@ -209,7 +234,7 @@ describe("published mail", () => {
       code: "MESH_MISSING",
       message: `${HOST}: published mail: HTTP 404`,
     })
-    expect((await part()).sizeOctets).toBe(1_000)
+    expect((await part()).endOctets).toBe(1_000)
   })
 
   test.each([
@@ -234,7 +259,7 @@ describe("published mail", () => {
   test("was not what it should be: all of it is let go", async () => {
     await came(OCTETS.subarray(0, 1_000))
     await to.discard(NAME)
-    expect((await part()).sizeOctets).toBe(0)
+    expect((await part()).endOctets).toBe(0)
     await fetch()
     await to.discard(NAME)
     expect(await to.incoming(NAME, NOW)).toBeNull()
@@ -243,6 +268,78 @@ describe("published mail", () => {
   test.each(["..%2f..%2fetc", "x", "MAAA", `${NAME}.part`])("%s is no name", async (name) => {
     const other = new URL(`https://${HOST}/.well-known/mmm/bulk/${name}`)
     await expect(fetch(peers(), 4_000_000, other)).rejects.toMatchObject({ code: "MESH_MISSING" })
+  })
+})
+
+describe("published mail that is read once", () => {
+  test("and comes soon is not kept", async () => {
+    expect(await digestOfAll(passing())).toBe(wanted)
+    expect([(await part()).endOctets, await to.incoming(NAME, NOW)]).toEqual([0, null])
+    expect(pulled).toEqual([NAME])
+  })
+
+  test("goes on where it broke off, without having been kept", async () => {
+    const port = await cutting(500_000, 3)
+    expect(await digestOfAll(passing(peers({ port })))).toBe(wanted)
+    expect((await part()).endOctets).toBe(0)
+  })
+
+  test("and comes slowly is kept from then on, for the next attempt", async () => {
+    let isBroken = false
+    const slow = (range: string | undefined) => {
+      const { body, ...answer } = ranged(range)
+      async function* octets() {
+        let count = 0
+        for await (const piece of body) {
+          // The clock is the machine's: by the third piece the time is over.
+          for (const since = performance.now(); count === 2 && performance.now() - since < 60; );
+          if (count++ === 5 && !isBroken) {
+            isBroken = true
+            throw new Error("the attempt is over")
+          }
+          yield piece
+        }
+      }
+      return { ...answer, body: octets() }
+    }
+    await expect(digestOfAll(passing(publisher([], slow), 50))).rejects.toThrow("the attempt is over")
+    expect(await part()).toMatchObject({ startOctets: 90_000, endOctets: 150_000 })
+    const asked: (string | undefined)[] = []
+    expect(await digestOfAll(passing(publisher(asked), 50))).toBe(wanted)
+    expect(asked).toEqual(["bytes=0-89999", "bytes=150000-"])
+    expect(await part()).toMatchObject({ startOctets: 90_000, endOctets: OCTETS.length })
+    await to.discard(NAME)
+    expect((await part()).endOctets).toBe(0)
+  })
+
+  test("its publisher knows no ranges: what was kept is not taken twice", async () => {
+    await came(OCTETS.subarray(1_000_000, 2_000_000), 1_000_000)
+    const asked: (string | undefined)[] = []
+    expect(await digestOfAll(passing(publisher(asked, whole)))).toBe(wanted)
+    expect(asked).toEqual(["bytes=0-999999", "bytes=2000000-"])
+  })
+
+  test("what was kept of its middle serves whoever reads it again, too, who keeps what he can", async () => {
+    await came(OCTETS.subarray(1_000_000, 2_000_000), 1_000_000)
+    expect(await digestOfAll(coming(publisher([])))).toBe(wanted)
+    expect(await digestOfAll(coming(publisher([])))).toBe(wanted)
+  })
+
+  test("its publisher gives out less than was asked for: he is asked for the rest", async () => {
+    await came(OCTETS.subarray(1_000_000, 2_000_000), 1_000_000)
+    const asked: (string | undefined)[] = []
+    const meagre = (range: string | undefined) => {
+      const from = Number(/^bytes=(\d+)-/.exec(range ?? "")?.[1] ?? 0)
+      return ranged(`bytes=${from}-${Math.min(from + 700_000, OCTETS.length) - 1}`)
+    }
+    expect(await digestOfAll(passing(publisher(asked, meagre)))).toBe(wanted)
+    expect(asked).toEqual(["bytes=0-999999", "bytes=700000-999999", "bytes=2000000-", "bytes=2700000-"])
+  })
+
+  test("what was kept of it is all that its publisher says there is: later, and not for ever", async () => {
+    await came(OCTETS.subarray(1_000_000, 2_000_000), 1_000_000)
+    const nothing = () => ({ status: 416, headers: { "content-range": "bytes */0" }, body: inPieces(OCTETS, 30_000) })
+    await expect(digestOfAll(passing(publisher([], nothing)))).rejects.toMatchObject({ code: "MESH_LATER" })
   })
 })
 
@@ -270,7 +367,7 @@ describe("its time", () => {
 
   test("what is just being fetched is not swept, what nobody goes on with is", async () => {
     const bulk = bulkIn(folder.file("coming"))
-    for await (const _ of (await bulk.part(NAME, NOW)).keep(inPieces(OCTETS.subarray(0, 10), 10)));
+    for await (const _ of (await bulk.part(NAME, NOW)).keep(inPieces(OCTETS.subarray(0, 10), 10), 0));
     expect(await bulk.sweep(new Date(NOW.getTime() + 60_000))).toBe(0)
     expect(await bulk.sweep(new Date(NOW.getTime() + 90_000_000))).toBe(1)
   })

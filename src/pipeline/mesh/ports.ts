@@ -42,10 +42,11 @@ export type Posting =
 /** A published mail. */
 export interface PublishedMail {
   /**
-   * The envelope from its beginning, as often as wanted; nobody has verified it. What is not here yet is fetched while it is read, and kept.
+   * The envelope from its beginning, as often as wanted; nobody has verified it. What is not here yet is fetched while it is read, and kept; read `once` it is
+   * only where that takes long.
    * @throws GatewayError MESH_LATER, MESH_MISSING, MESH_GONE
    */
-  content(): AsyncIterable<Uint8Array>
+  content(reading?: "once"): AsyncIterable<Uint8Array>
   /** It has been stored, or is not what it should be: the next fetch begins anew. */
   discard(): Promise<void>
 }

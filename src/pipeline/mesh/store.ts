@@ -48,9 +48,8 @@ export async function bodyOf(
 }
 
 /** A mail whose statement has been verified, and its envelope. */
-export interface SealedMail {
+export interface SealedMail extends Pick<PublishedMail, "content"> {
   readonly statement: MailStatement
-  content(): AsyncIterable<Uint8Array>
 }
 
 /** Stores it for the account that `entry` came in for, encrypted as it is, with what its sender shows outside. */
@@ -158,6 +157,7 @@ function smimeOf({ statement, content }: SealedMail, certificate: CmsRecipient):
     ...inBase64({
       sizeOctets: headOctets + payloadOctets,
       content: () => secondEnvelopeOf(statement, content(), certificate),
+      passing: () => secondEnvelopeOf(statement, content("once"), certificate),
     }),
   }
 }
