@@ -36,10 +36,18 @@ export class Base64LineEncoder {
 
   /** Every line that is full now; possibly none, then an empty array. */
   push(octets: Uint8Array): Uint8Array {
+    return this.pushInto(octets, null)
+  }
+
+  /**
+   * The same, put at the beginning of `room`; null: of memory of its own.
+   * @throws RangeError when there is too little of it
+   */
+  pushInto(octets: Uint8Array, room: Uint8Array | null): Uint8Array {
     const all = this.#join(octets)
     const lines = Math.floor(all.length / LINE_OCTETS)
     this.#held = all.slice(lines * LINE_OCTETS)
-    return this.#encode(all, lines, 0)
+    return this.#encode(all, lines, 0, room)
   }
 
   /** The rest of the content and its last line, padded. */
@@ -60,17 +68,19 @@ export class Base64LineEncoder {
   }
 
   /**
-   * The first `lines` full lines of `octets`, with `spare` octets left free behind them. Encoded some hundred lines at a time and copied line by line:
+   * The first `lines` full lines of `octets`, with `spare` octets left free behind them, in `room`. Encoded some hundred lines at a time and copied line by line:
    * 1.7 GB/s on one core; encoded at once 0.7, since V8 takes pages for each long string; a look-up table of character pairs in JavaScript does 0.4.
    */
-  #encode(octets: Uint8Array, lines: number, spare: number): Uint8Array {
+  #encode(octets: Uint8Array, lines: number, spare: number, room: Uint8Array | null = null): Uint8Array {
     const source = Buffer.from(octets.buffer, octets.byteOffset, lines * LINE_OCTETS)
     // Memory outside of the heap is what makes V8 collect all of it: none is taken that need not be.
     if (this.#characters.length < lines * 76) this.#characters = Buffer.allocUnsafe(lines * 76)
     const characters = this.#characters
     for (let at = 0, from = 0; from < source.length; from += STRING_OCTETS)
       at += characters.write(source.toString("base64", from, from + STRING_OCTETS), at, "latin1")
-    const out = Buffer.allocUnsafe(lines * LINE_LENGTH + spare)
+    const length = lines * LINE_LENGTH + spare
+    const out = room?.subarray(0, length) ?? Buffer.allocUnsafe(length)
+    if (out.length < length) throw new RangeError(`base64: ${length} octets do not go into ${out.length}`)
     for (let line = 0, to = 0, from = 0; line < lines; line++, from += 76) {
       characters.copy(out, to, from, from + 76)
       out[to + 76] = CR

@@ -29,11 +29,8 @@ export function workerOf(work: Work): Worker {
   return {
     update(octets, into) {
       let filled = 0
-      for (let at = 0; at < octets.length; at += STEP_OCTETS) {
-        const made = step(octets.subarray(at, at + STEP_OCTETS))
-        into.set(made, filled)
-        filled += made.length
-      }
+      for (let at = 0; at < octets.length; at += STEP_OCTETS)
+        filled += step(octets.subarray(at, at + STEP_OCTETS), into.subarray(filled))
       return filled
     },
     end,
@@ -78,7 +75,8 @@ function roomOfOne(): () => Uint8Array {
 }
 
 interface Steps extends Pick<Worker, "end"> {
-  step(octets: Uint8Array): Uint8Array
+  /** @returns how many octets it has put into `room` */
+  step(octets: Uint8Array, room: Uint8Array): number
 }
 
 function encrypting({ key, iv }: Work & { kind: "encrypt" }): Steps {
@@ -89,7 +87,11 @@ function encrypting({ key, iv }: Work & { kind: "encrypt" }): Steps {
     return octets
   }
   return {
-    step: (octets) => digested(cipher.update(octets)),
+    step(octets, room) {
+      const made = digested(cipher.update(octets))
+      room.set(made)
+      return made.length
+    },
     end: () => ({ octets: digested(cipher.final()), result: new Uint8Array(digest.digest()) }),
   }
 }
@@ -102,16 +104,16 @@ function marking({ by, maker }: Work & { kind: "mark" }): Steps {
     return lines
   }
   return {
-    step: (octets) => marked(encoder.push(octets)),
+    step: (octets, room) => marked(encoder.pushInto(octets, room)).length,
     end: () => ({ octets: marked(encoder.end()), result: marking.field() }),
   }
 }
 
-/** Trips between threads are few, and what is on its way is little. */
-export const PIECE_OCTETS = 262_144
+/** What a step leaves behind is collected while it is little: buffers that are as long as pieces cost new pages each time. Whole lines of base64, and whole blocks of AES. */
+const STEP_OCTETS = 8_208
+/** Trips between threads are few, and what is on its way is little. Whole steps, so that nothing is left over of one for the next. */
+export const PIECE_OCTETS = 32 * STEP_OCTETS
 /** Lines of base64 are half as long again at most. */
 export const OUTPUT_OCTETS = 2 * PIECE_OCTETS
-/** What a step leaves behind is collected while it is little: buffers that are as long as pieces cost new pages each time. */
-const STEP_OCTETS = 8_192
 /** Content from so many octets on is long: whoever starts a thread for it does not wait for that longer than it saves. */
 export const LONG_OCTETS = 16_777_216

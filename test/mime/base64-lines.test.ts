@@ -34,6 +34,13 @@ describe("base64 in lines", () => {
     expect((await text(base64Lines(pieces(octets(10_000), 10_000)))).pieces).toBe(1)
   })
 
+  test("lines are put where there is room for them, and nowhere where there is too little", () => {
+    const [encoder, room] = [new Base64LineEncoder(), Buffer.alloc(200, "x")]
+    expect(encoder.pushInto(octets(115), room).length).toBe(2 * 78)
+    expect(room.toString("latin1")).toBe(`${wanted(octets(114))}${"x".repeat(200 - 2 * 78)}`)
+    expect(() => new Base64LineEncoder().pushInto(octets(115), room.subarray(0, 155))).toThrow(RangeError)
+  })
+
   test("an encoder keeps what its caller overwrites", () => {
     const encoder = new Base64LineEncoder()
     const buffer = octets(60)
