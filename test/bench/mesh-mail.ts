@@ -14,11 +14,11 @@ import {
 import { format, type Row } from "./report.ts"
 
 const OCTETS = 10_240
-const MESSAGES = 300
+const MESSAGES = 1_500
 const CONNECTIONS = 10
 const ROUNDS = 3
-/** Messages each way before anything is measured: the code is compiled by then. */
-const WARMING = 200
+/** Messages each way before anything is measured: the code is compiled by then, which takes thousands. */
+const WARMING = 3_000
 const BULK_OCTETS = 1_000_000_000
 
 type Way = "mesh" | "smtp"

@@ -9,7 +9,7 @@ import { signedMail } from "./signed-mail.ts"
 
 const MESSAGES = 3_000
 /** Before anything is measured: the code is compiled by then, which takes thousands, as a server that has run for a minute has seen. */
-const WARMING = 6_000
+const WARMING = 12_000
 const OCTETS = 10_240
 const CONNECTIONS = 10
 const ROUNDS = 3
