@@ -1,4 +1,4 @@
-import { readdirSync } from "node:fs"
+import { existsSync, readdirSync } from "node:fs"
 import { join } from "node:path"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
 import { postsIn } from "../../../src/mesh/protocol/post.ts"
@@ -133,12 +133,14 @@ describe.skipIf(!meshWorldPossible)("killed at a point of the way: delivered, on
 
   test("the receiver, while it fetches what is published", async () => {
     await world.submit(alice, [BOB], mail("fetching", LONG))
-    await eventually("octets come in", () => bulkIn(world.two, "incoming").length > 0)
+    const coming = join(world.two.instance.maildir(BOB), "tmp")
+    await eventually("octets come in", () => existsSync(coming) && readdirSync(coming).length > 0)
     await world.two.instance.stop("SIGKILL")
+    expect(inMailbox(world.two.instance, BOB).get("kill-fetching")).toBeUndefined()
     await world.serve(world.two)
     for (const gateway of [world.one, world.two]) await emptied(gateway)
     expect(inMailbox(world.two.instance, BOB).get("kill-fetching")).toBe(1)
-    expect(bulkIn(world.two, "incoming")).toEqual([])
+    expect([bulkIn(world.two, "incoming"), readdirSync(coming)]).toEqual([[], []])
   })
 
   test("and the record of either queue is whole", async () => {
