@@ -151,15 +151,16 @@ export class Instance implements AsyncDisposable {
     return this.#server?.pid ?? 0
   }
 
-  /** Ends the server; SIGKILL for a crash. @returns its exit code, null when a signal ended it */
-  async stop(signal: "SIGTERM" | "SIGKILL" = "SIGTERM"): Promise<number | null> {
+  /** Ends the server; SIGKILL for a crash. @returns its exit code, or the signal that ended it; null: there was none */
+  async stop(signal: "SIGTERM" | "SIGKILL" = "SIGTERM"): Promise<number | NodeJS.Signals | null> {
     const child = this.#server
     this.#server = null
-    if (!child || child.exitCode !== null || child.signalCode !== null) return child?.exitCode ?? null
+    if (!child || child.exitCode !== null || child.signalCode !== null)
+      return child?.exitCode ?? child?.signalCode ?? null
     const ended = once(child, "exit")
     child.kill(signal)
-    const [code] = await ended
-    return code
+    const [code, by] = await ended
+    return code ?? by
   }
 
   /** Messages that were accepted and have not left. */
