@@ -88,7 +88,7 @@ async function* rest(
   await using octets = given(source, haveOctets, null, signal)
   let have = haveOctets
   const kept = await source.part()
-  for (; kept.endOctets === 0 && performance.now() < keepAt; ) {
+  while (kept.endOctets === 0 && performance.now() < keepAt) {
     const next = await octets.next()
     if (next.done) return
     have += next.value.length

@@ -116,14 +116,14 @@ export class ReturnPaths {
       const row = sql.get`SELECT alias FROM return_alias WHERE name = ${name} AND used_at > ${atMs - DAY_MS}`
       return row && textIn(row, "alias")
     }
-    if (holder() === undefined)
-      this.#state.transaction(() => {
-        sql.run`DELETE FROM return_alias WHERE used_at < ${atMs - KEPT_MS}`
-        sql.run`
-          INSERT INTO return_alias (name, alias, used_at) VALUES (${name}, ${written}, ${atMs})
-          ON CONFLICT (name) DO UPDATE SET used_at = excluded.used_at WHERE return_alias.alias = excluded.alias`
-      })
-    return holder() === written ? name : null
+    const keep = () => {
+      sql.run`DELETE FROM return_alias WHERE used_at < ${atMs - KEPT_MS}`
+      sql.run`
+        INSERT INTO return_alias (name, alias, used_at) VALUES (${name}, ${written}, ${atMs})
+        ON CONFLICT (name) DO UPDATE SET used_at = excluded.used_at WHERE return_alias.alias = excluded.alias`
+      return holder()
+    }
+    return (holder() ?? this.#state.transaction(keep)) === written ? name : null
   }
 
   #madeKey(): HmacKey {

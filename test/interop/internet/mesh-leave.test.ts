@@ -1,7 +1,17 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
 import { makeCanary, shows } from "../../harness/canary.ts"
 import { eventually } from "../../harness/instance.ts"
-import { ALICE, BOB, type Device, events, type MeshGateway, MeshWorld, meshWorldPossible, retry } from "./mesh-world.ts"
+import {
+  ALICE,
+  aliceAndBob,
+  BOB,
+  type Device,
+  events,
+  type MeshGateway,
+  MeshWorld,
+  meshWorldPossible,
+  retry,
+} from "./mesh-world.ts"
 
 const secret = makeCanary()
 const stack = new AsyncDisposableStack()
@@ -12,13 +22,9 @@ let bob: Device
 beforeAll(async () => {
   if (!meshWorldPossible) return
   world = stack.use(await MeshWorld.start())
-  await world.one.instance.must("account", "add", ALICE)
-  // Who is first is postmaster, and gets mail of the gateway's own.
-  await world.two.instance.must("account", "add", "admin@two.test")
-  await world.two.instance.must("account", "add", BOB)
-  alice = await world.one.instance.device(ALICE, "laptop")
-  bob = await world.two.instance.device(BOB, "laptop")
-  await world.serve()
+  const people = await aliceAndBob(world)
+  alice = people.alice
+  bob = people.bob
 }, 120_000)
 afterAll(() => stack.disposeAsync())
 
