@@ -30,7 +30,11 @@ export interface Posted {
 
 /** What became of a message. `accepted` only when it would survive a power cut. */
 export type PostResult =
-  | { readonly kind: "accepted" }
+  | {
+      readonly kind: "accepted"
+      /** What is to be written down of it before that is said; of all messages of a request it is begun in one turn, so that one transaction can take it. */
+      readonly remember?: () => Promise<void>
+    }
   | { readonly kind: "refused"; readonly reason: string }
   | { readonly kind: "later" }
   /** Come again with a solution: octets for whoever reads challenges. */

@@ -22,7 +22,7 @@ export interface PostParts {
 
 /**
  * Takes messages that another service posts for accounts of ours, all at the same time, so that what they write reaches the disk together. Each is taken or is
- * not, whatever becomes of the others; the answer comes when the last of them is settled.
+ * not, whatever becomes of the others; the answer comes when the last of them is settled, and what was accepted is remembered.
  */
 export function postTo(parts: PostParts): Handle {
   const peers = new PeerProfiles()
@@ -30,19 +30,33 @@ export function postTo(parts: PostParts): Handle {
     const peer = callingService(request, now, (envelope) => peers.verify(envelope))
     if (peer.kind === "refused") return refusal(peer.outcome)
     if (await isReplayed(parts, request, now)) return refusal("Replayed")
-    const results = await Promise.all(postsIn(request.members).map((post) => taken(post, peer.who, now, parts)))
+    const who = peer.who.udf
+    const all = await Promise.all(
+      postsIn(request.members).map((post) => safely(() => taking(post, peer.who, now, parts), who, parts)),
+    )
+    const results = await Promise.all(all.map((one) => safely(() => remembered(one), who, parts)))
     return { ...done(resultMembers(results)), each: results.map(({ outcome }) => outcome) }
   }
 }
 
+/** What is said of a message, and what is to be written down before. */
+interface Taken extends Reply {
+  readonly remember?: () => Promise<void>
+}
+
 /** A fault of ours at one message is told of that one: the others are on the disk. */
-async function taken(post: JsonValue, peer: Profile, now: Date, parts: PostParts): Promise<Reply> {
+async function safely(act: () => Promise<Taken>, peer: string, { log }: Pick<PostParts, "log">): Promise<Taken> {
   try {
-    return await replied(() => taking(post, peer, now, parts), "Post", parts.log)
+    return await replied(act, "Post", log)
   } catch (error) {
-    parts.log.error("mesh.post-failed", { peer: peer.udf }, error)
+    log.error("mesh.post-failed", { peer }, error)
     return refusal("Later")
   }
+}
+
+async function remembered({ remember, ...reply }: Taken): Promise<Reply> {
+  await remember?.()
+  return reply
 }
 
 async function taking(
@@ -50,7 +64,7 @@ async function taking(
   peer: Profile,
   now: Date,
   { accounts, receivers }: Pick<PostParts, "accounts" | "receivers">,
-): Promise<Reply> {
+): Promise<Taken> {
   const { account: address, message, admission } = postIn(value)
   if (message.length > MAX_MESSAGE_OCTETS) return refusal("TooLarge")
   // What is encrypted is malformed: nobody could say whether it may come in.
@@ -62,10 +76,10 @@ async function taking(
   return replyOf(await receive({ account, message, object, peer, admission, now }))
 }
 
-function replyOf(result: PostResult): Reply {
+function replyOf(result: PostResult): Taken {
   switch (result.kind) {
     case "accepted":
-      return done()
+      return result.remember === undefined ? done() : { ...done(), remember: result.remember }
     case "refused":
       return refusal("Refused", result.reason)
     case "later":

@@ -11,8 +11,9 @@ interface Waiting<T, R> {
 }
 
 /**
- * Sends at once what comes while nothing is under way. What comes then is gathered until that is answered, until it fills what goes together, or for
- * {@link GATHERING_MS}: so one thing by itself waits for nothing, and a place that is slow with one holds up no others.
+ * Sends at once what comes while nothing is under way. What comes then is gathered until all that is under way is answered, until it fills what goes together, or
+ * for {@link GATHERING_MS} behind what was sent last: so one thing by itself waits for nothing, many share what each would cost alone, and a place that is slow
+ * with one holds up no others.
  */
 export class Together<T, R> {
   readonly #send: SendAll<T, R>
@@ -20,6 +21,8 @@ export class Together<T, R> {
   #waiting: Waiting<T, R>[] = []
   #underWay = 0
   #gathering: NodeJS.Timeout | null = null
+  /** Until then, of performance.now(), what is under way is waited for. */
+  #gatheringUntil = 0
 
   /** `fitting`: how many of the first go in one go; one at least. */
   constructor(send: SendAll<T, R>, fitting: (things: readonly T[]) => number) {
@@ -39,7 +42,7 @@ export class Together<T, R> {
     this.#waiting.push(one)
     const leave = () => this.#leave(one)
     signal.addEventListener("abort", leave)
-    this.#next(false)
+    this.#next()
     try {
       return await promise
     } finally {
@@ -53,33 +56,26 @@ export class Together<T, R> {
     this.#waiting = this.#waiting.filter((other) => other !== one)
   }
 
-  /** `isDue`: it was waited for long enough. */
-  #next(isDue: boolean): void {
-    for (let due = isDue; this.#mayGo(due); due = false) {
+  #next(): void {
+    while (this.#mayGo()) {
       const batch = this.#waiting.splice(0, this.#fit())
       this.#underWay += 1
+      this.#gatheringUntil = performance.now() + GATHERING_MS
       void this.#sent(batch).then(() => {
         this.#underWay -= 1
-        this.#next(true)
+        this.#next()
       })
     }
-    if (this.#waiting.length > 0) this.#gathering ??= setTimeout(() => this.#gathered(), GATHERING_MS)
-    else this.#stopGathering()
-  }
-
-  #gathered(): void {
-    this.#stopGathering()
-    this.#next(true)
-  }
-
-  #stopGathering(): void {
     if (this.#gathering !== null) clearTimeout(this.#gathering)
     this.#gathering = null
+    // Where as many as may be are under way, the next answer is waited for.
+    if (this.#waiting.length > 0 && this.#underWay < AT_ONCE)
+      this.#gathering = setTimeout(() => this.#next(), this.#gatheringUntil - performance.now())
   }
 
-  #mayGo(isDue: boolean): boolean {
+  #mayGo(): boolean {
     if (this.#waiting.length === 0 || this.#underWay >= AT_ONCE) return false
-    return this.#underWay === 0 || isDue || this.#fit() < this.#waiting.length
+    return this.#underWay === 0 || performance.now() >= this.#gatheringUntil || this.#fit() < this.#waiting.length
   }
 
   #fit(): number {
@@ -110,6 +106,6 @@ export class Together<T, R> {
   }
 }
 
-/** Longer than an answer takes as a rule. */
-const GATHERING_MS = 100
+/** About as long as an answer takes under load: nobody notices of mail, and it is a good part of what goes together at hundreds of messages a second. */
+const GATHERING_MS = 20
 const AT_ONCE = 4

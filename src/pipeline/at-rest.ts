@@ -1,10 +1,9 @@
-import { readCertificate } from "../crypto/cms/certificate.ts"
-import { cmsRecipient } from "../crypto/cms/recipient.ts"
 import { openPgpRecipient, openPgpRecipients } from "../crypto/openpgp/recipient.ts"
 import { GatewayError } from "../errors.ts"
 import type { UsableKey } from "../profiles/key.ts"
 import type { Account, Format } from "../store/account.ts"
 import type { AtRest, EncryptionTarget } from "./protect.ts"
+import { smimeRecipient } from "./smime-recipient.ts"
 
 /** How the mail of an account is stored: encrypted to the current key of its first format. */
 export function atRestOf(account: Account, rest: Omit<AtRest, "account" | "target">): AtRest {
@@ -25,7 +24,7 @@ function targetOf(account: Account): EncryptionTarget {
  */
 export function encryptionTarget(format: Format, certificate: Uint8Array): EncryptionTarget {
   return format === "smime"
-    ? { format, recipients: [cmsRecipient(readCertificate(certificate))], cipher: "aes-256-cbc" }
+    ? { format, recipients: [smimeRecipient(certificate)], cipher: "aes-256-cbc" }
     : { format, recipients: [openPgpRecipient(certificate)] }
 }
 
@@ -38,7 +37,7 @@ export function targetOfKey({ format, octets, reads }: UsableKey, at: Date): Enc
   return format === "smime"
     ? {
         format,
-        recipients: [cmsRecipient(readCertificate(octets))],
+        recipients: [smimeRecipient(octets)],
         cipher: reads.aesGcm ? "aes-256-gcm" : "aes-256-cbc",
       }
     : { format, recipients: openPgpRecipients(octets, at), seipd: reads.seipdV2 ? 2 : 1 }

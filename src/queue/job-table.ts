@@ -51,6 +51,7 @@ export const QUEUE_MIGRATIONS = [
   CREATE INDEX job_rank ON job (rank) WHERE state = 'waiting';
   `,
   "ALTER TABLE job ADD COLUMN anyway INTEGER NOT NULL DEFAULT 0",
+  "CREATE INDEX job_behind ON job (rank) WHERE state = 'waiting' AND rank > due_at",
 ]
 
 /** The queue's SQL. All methods are synchronous; those that write run in the caller's transaction. */
@@ -85,10 +86,19 @@ export class JobTable {
 
   /** Leases up to `limit` due jobs, those of the lowest rank first. */
   claim(owner: string, now: Date, untilMs: number, limit: number): Job[] {
-    const rows = this.#database.sql.all`
+    const nowMs = now.getTime()
+    const first = this.#database.sql.all`
       SELECT id, spool_id, recipient, attempts, queued_at, anyway FROM job
-      WHERE state = 'waiting' AND rank <= ${now.getTime() + STANDS_BEHIND_MS} AND due_at <= ${now.getTime()}
-      ORDER BY rank, place LIMIT ${limit}`
+      WHERE state = 'waiting' AND rank <= ${nowMs} ORDER BY rank, place LIMIT ${limit}`
+    // Of those that stand behind, and of no others: what was put off for a moment has such a rank, too, and may be thousands.
+    const behind =
+      first.length === limit
+        ? []
+        : this.#database.sql.all`
+            SELECT id, spool_id, recipient, attempts, queued_at, anyway FROM job
+            WHERE state = 'waiting' AND rank > due_at AND rank > ${nowMs} AND rank <= ${nowMs + STANDS_BEHIND_MS}
+            ORDER BY rank, place LIMIT ${limit - first.length}`
+    const rows = [...first, ...behind]
     for (const row of rows) {
       this.#database.sql.run`
         UPDATE job SET state = 'active', owner = ${owner}, lease_until = ${untilMs}, attempts = attempts + 1

@@ -39,16 +39,17 @@ export class KeptMeshMail {
     return before === null || isSame(before, payloadDigest) ? "new" : "other text"
   }
 
-  /** It is on the disk. Forgetting this by a crash is harmless: it is kept once more, under the same name. */
-  add({ recipient, messageId, digest, sender, salt, payloadDigest }: MeshMailRow, now: Date): void {
+  /** They are on the disk. Forgetting this by a crash is harmless: they are kept once more, under the same names. */
+  add(mails: readonly MeshMailRow[], now: Date): void {
     const nowMs = now.getTime()
     this.#database.transaction(() => {
       const { sql } = this.#database
       sql.run`DELETE FROM mesh_mail WHERE accepted_at < ${nowMs - KEPT_MS}`
-      sql.run`
-        INSERT INTO mesh_mail (recipient, message_id, digest, sender, salt, payload_digest, accepted_at)
-        VALUES (${recipient}, ${messageId}, ${digest}, ${sender}, ${salt}, ${payloadDigest}, ${nowMs})
-        ON CONFLICT (recipient, message_id) DO NOTHING`
+      for (const { recipient, messageId, digest, sender, salt, payloadDigest } of mails)
+        sql.run`
+          INSERT INTO mesh_mail (recipient, message_id, digest, sender, salt, payload_digest, accepted_at)
+          VALUES (${recipient}, ${messageId}, ${digest}, ${sender}, ${salt}, ${payloadDigest}, ${nowMs})
+          ON CONFLICT (recipient, message_id) DO NOTHING`
     })
   }
 }

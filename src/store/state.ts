@@ -1,6 +1,6 @@
 import { join } from "node:path"
 import type { Config } from "../config/config.ts"
-import { numberIn, type State } from "./database.ts"
+import { type CommitsReachDisk, type Database, numberIn, type State } from "./database.ts"
 import { makePrivateFolder } from "./durable.ts"
 import { PostgresState } from "./postgres/state.ts"
 import { openDatabase } from "./sqlite.ts"
@@ -190,23 +190,63 @@ export const STATE_MIGRATIONS = [
 export type StatePlace = Pick<Config, "data" | "store">
 
 /**
- * Opens the state where the configuration says, and brings it to the newest schema.
+ * Opens the state where the configuration says, and brings it to the newest schema. `runsOn`: for a process that confirms changes as long as it runs
+ * (presence.ts); whoever waits for that waits for what it believes, too.
  * @throws GatewayError STATE_VERSION, STATE_CORRUPT, STATE_AWAY, CONFIG_INVALID
  */
-export function openState({ data, store }: StatePlace): State {
-  if (store.kind === "embedded") return openEmbeddedState(data)
+export function openState({ data, store }: StatePlace, { runsOn = false } = {}): State {
+  if (store.kind === "embedded") return openEmbeddedState(data, runsOn ? BELIEVED_MS : 0)
   return PostgresState.open(store)
 }
 
 /**
- * Opens data/state.db in the folder `data`.
+ * Opens data/state.db in the folder `data`. `believedMs`: how long a change by another process may go unseen here.
  * @throws GatewayError STATE_VERSION, STATE_CORRUPT
  */
-export function openEmbeddedState(data: string): State {
+export function openEmbeddedState(data: string, believedMs = 0): State {
   makePrivateFolder(data)
   const database = openDatabase(join(data, "state.db"), STATE_MIGRATIONS)
+  const sequence = new BelievedSequence(database, believedMs)
+  const transaction = database.transaction.bind(database)
   return Object.assign(database, {
     connection: 1,
-    changeSequence: () => numberIn(database.sql.get`SELECT sequence FROM change`, "sequence"),
+    changeSequence: () => sequence.read(),
+    transaction: <T>(act: () => T, reachDisk?: CommitsReachDisk): T => {
+      sequence.doubt()
+      try {
+        return transaction(act, reachDisk)
+      } finally {
+        sequence.doubt()
+      }
+    },
   })
 }
+
+/** The change sequence as the file has it, asked for no more often than needed: asking takes locks, and every mail wants to know several times. */
+class BelievedSequence {
+  readonly #database: Database
+  readonly #believedMs: number
+  #known = 0
+  #until = 0
+
+  constructor(database: Database, believedMs: number) {
+    this.#database = database
+    this.#believedMs = believedMs
+  }
+
+  read(): number {
+    const nowMs = performance.now()
+    if (nowMs < this.#until) return this.#known
+    this.#known = numberIn(this.#database.sql.get`SELECT sequence FROM change`, "sequence")
+    this.#until = nowMs + this.#believedMs
+    return this.#known
+  }
+
+  /** What was changed here is seen here at once, and a transaction sees what is. */
+  doubt(): void {
+    this.#until = 0
+  }
+}
+
+/** A tenth of the time after which a process looks by itself. */
+const BELIEVED_MS = 5

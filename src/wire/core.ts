@@ -37,7 +37,7 @@ export async function openCore(
   log: Log,
   counters: Counters = new Counters(),
 ): Promise<Core> {
-  const database = openState(config)
+  const database = openState(config, { runsOn: true })
   try {
     return await coreOn(database, config, roles, log, counters)
   } catch (error) {

@@ -1,7 +1,7 @@
 import { join } from "node:path"
 import { type MessagePort, parentPort, workerData } from "node:worker_threads"
 import { GatewayError } from "../errors.ts"
-import { createLog } from "../log/written.ts"
+import { createGatheringLog } from "../log/written.ts"
 import { MailStore } from "../mailbox/store.ts"
 import { openQueue } from "../queue/open.ts"
 import type { Handler, Job } from "../queue/queue.ts"
@@ -18,7 +18,7 @@ const FORGET_KEYS_MS = 60_000
 /** A thread of its own that makes the attempts at delivery which {@link Hands} orders, until the order to end. */
 async function run(port: MessagePort, { config }: HandData): Promise<void> {
   await using stack = new AsyncDisposableStack()
-  const core = stack.use(await openCore(config, new Set(["worker"]), createLog(config.logLevel)))
+  const core = stack.use(await openCore(config, new Set(["worker"]), createGatheringLog(config.logLevel)))
   const attempt = await open(core, stack)
   const ending = new AbortController()
   const running = new Set<Promise<void>>()

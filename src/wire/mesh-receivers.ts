@@ -1,17 +1,14 @@
 import { knownConnections } from "../mesh/known-connections.ts"
-import { envelopeIdOf } from "../mesh/message-id.ts"
 import type { Receive, Receivers } from "../mesh-in/ports.ts"
 import type { KeepMail } from "../pipeline/mesh/ports.ts"
 import { receiveMail } from "../pipeline/mesh/receive.ts"
 import type { Discovery } from "../profiles/discover.ts"
-import { GroupCommit } from "../queue/group-commit.ts"
 import type { MeshHost } from "../store/mesh-host.ts"
 import { KeptMeshMail } from "../store/mesh-mail.ts"
-import { MeshStores } from "../store/mesh-stores.ts"
 import { contactReceiver } from "./contact-receiver.ts"
 import type { Core } from "./core.ts"
-import { INBOUND } from "./mesh-inbound.ts"
 import { meshSenders } from "./mesh-senders.ts"
+import { Originals } from "./originals.ts"
 import { readingKeys } from "./reading-keys.ts"
 import { type MessageQueue, spoolOnce } from "./spool-once.ts"
 
@@ -40,21 +37,12 @@ export function meshReceivers(core: Core, host: MeshHost, queue: MessageQueue, c
   ])
 }
 
-/** Sealed spool and queue first; then what is remembered of it, and the original in the account's Inbound, where a verdict can be looked at again. */
+/** Sealed spool and queue first; then what is remembered of it. */
 function keeping(core: Core, queue: MessageQueue, seen: KeptMeshMail): KeepMail {
-  const { database, config, now, log } = core
-  const stores = new MeshStores(database, config.mesh.storageOctets)
-  // What a power cut takes of this is kept once more when it comes again, under the same name.
-  const commits = new GroupCommit(database, { reachDisk: "later" })
+  const originals = new Originals(core, seen)
   return async (entry, message, id, mail) => {
     await spoolOnce(core, queue, id, entry, once(message))
-    const account = entry.origin.account ?? ""
-    const name = envelopeIdOf(mail.messageId)
-    const appended = await commits.run(() => {
-      seen.add(mail, now())
-      return stores.append(account, [{ store: INBOUND, expected: null, entries: [{ name, content: message }] }], now())
-    })
-    if (appended.kind !== "appended") log.warn("mesh.not-archived", { account, because: appended.kind })
+    return () => originals.keep(entry.origin.account ?? "", { mail, message })
   }
 }
 

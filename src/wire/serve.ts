@@ -2,7 +2,7 @@ import type { Config } from "../config/config.ts"
 import { loadConfig } from "../config/load.ts"
 import { Counters } from "../log/counters.ts"
 import type { Log } from "../log/log.ts"
-import { createLog } from "../log/written.ts"
+import { createGatheringLog, createLog } from "../log/written.ts"
 import { openCore, type Role } from "./core.ts"
 import { roomyHeap } from "./heap.ts"
 import { imapKinds, imapLimits, imapProcessesOf } from "./imap-limits.ts"
@@ -49,7 +49,7 @@ export async function startServer(
   roles: ReadonlySet<Role>,
   { counters, held }: Inherited = { counters: new Counters(), held: new Set() },
 ): Promise<Running> {
-  const log = createLog(config.logLevel)
+  const log = createGatheringLog(config.logLevel)
   for (const warning of config.warnings) log.warn("config.warning", { warning })
   const processes = imapProcesses(config, roles, log)
   // What others do, this process has no secrets for.

@@ -219,7 +219,7 @@ describe("in clear, where the alias allows it", () => {
     const { sender, octets } = await forwarded("long-1")
     expect(sender).toMatch(/^SRS0=[A-Z2-7]{8}=[A-Z2-7]{8}==[a-z2-7]{24}@second\.test$/)
     expect(octets.toString("latin1")).not.toContain("ARC-Seal")
-    expect(gateway.log).toMatch(/"event":"mail.not-sealed".*second\.test has no DKIM key/)
+    await gateway.logged(/"event":"mail.not-sealed".*second\.test has no DKIM key/)
     expect(await send(sender, foreignReport({ status: "5.2.5" }), "")).toMatch(/^250 /)
     const told = await forwarded("Status: 5.2.5")
     expect(told.recipients).toEqual([long])
@@ -330,9 +330,7 @@ describe("nobody is spoken for by us whom nobody vouches for", () => {
     expect(await gateway.must("queue", "show", id)).toMatch(
       /Z {2}released {2}bob@else\.test: 4\.7\.0 released by an administrator, anyway; it was held: it says that it is by somebody of example\.test/,
     )
-    expect(gateway.log).toMatch(
-      /"event":"mail\.doubt-overruled","id":"\w+","recipient":"bob@else\.test","doubt":"it says/,
-    )
+    await gateway.logged(/"event":"mail\.doubt-overruled","id":"\w+","recipient":"bob@else\.test","doubt":"it says/)
   })
 
   test("and then what must be encrypted stays so", async () => {

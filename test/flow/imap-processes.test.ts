@@ -196,7 +196,7 @@ test("a process that hangs is named by a revocation; one that dies holds up none
   // What the dead one had told is not lost.
   expect(await metric('postern_imap_logins_total{outcome="ok"}')).toBe(before)
   using _third = await openAt(0, () => ImapSession.open(laptop))
-  expect(gateway.log).toMatch(/"event":"imap.process.ended".*"signal":"SIGKILL"/)
+  await gateway.logged(/"event":"imap.process.ended".*"signal":"SIGKILL"/)
 })
 
 test("SIGTERM, even to the whole group: who idles is told goodbye, and all processes end with 0", async () => {

@@ -147,6 +147,11 @@ export class Instance implements AsyncDisposable {
     return this.#stderr
   }
 
+  /** Waits for a line in it: lines go out together with those of the next moment. */
+  async logged(line: RegExp): Promise<void> {
+    await eventually(`${line} in the log`, () => line.test(this.#stderr), 10_000)
+  }
+
   get pid(): number {
     return this.#server?.pid ?? 0
   }

@@ -75,7 +75,7 @@ describe.skipIf(!postfixThere || process.getuid?.() !== 0)("what Postfix sends b
     expect(told.sender).toBe("")
     expect(text).toContain("Final-Recipient: rfc822; sales@example.test\r\nAction: failed\r\nStatus: 5.1.6\r\n")
     expect(text).not.toMatch(/else\.test|canary|moved/)
-    expect(gateway.log).toMatch(/"event":"mail\.came-back".*"alias":"sales@example\.test","status":"5\.1\.6"/)
+    await gateway.logged(/"event":"mail\.came-back".*"alias":"sales@example\.test","status":"5\.1\.6"/)
   })
 
   test("and is only late is told nobody", async () => {

@@ -156,7 +156,10 @@ describe("mail for other domains", () => {
     await gateway.must("queue", "retry", id)
     await audit(id, "failed")
     await eventually("an empty queue", async () => (await gateway.must("queue", "list", "--json")).trim() === "[]")
-    const attempts = gateway.log.split("\n").filter((line) => line.includes('"mail.attempt"') && line.includes(DAVE))
+    const attempted = () =>
+      gateway.log.split("\n").filter((line) => line.includes('"mail.attempt"') && line.includes(DAVE))
+    await eventually("it is logged", () => attempted().length > 0)
+    const attempts = attempted()
     expect(attempts).toHaveLength(1)
     expect(JSON.parse(attempts[0] ?? "")).toMatchObject({ recipient: DAVE, outcome: "failed", status: "5.1.1" })
   })

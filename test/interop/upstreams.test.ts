@@ -146,10 +146,10 @@ passdb {
       expect(told).not.toContain(secret)
       expect(told).not.toContain(Buffer.from(`\0alice.store\0${secret}`).toString("base64"))
     }
-    expect(gateway.log).toMatch(
+    await gateway.logged(
       /"level":50.*"imap\.upstream\.unavailable".*"account":"alice@example\.test".*"UPSTREAM_REFUSED"/,
     )
-    expect(gateway.log).toMatch(/"imap\.upstream\.token","account":"alice@example\.test","rotated":true/)
+    await gateway.logged(/"imap\.upstream\.token","account":"alice@example\.test","rotated":true/)
     await gateway.stop()
   })
 })

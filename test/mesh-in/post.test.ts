@@ -175,6 +175,38 @@ describe("a posted message", () => {
     expect(all.map(({ outcome }) => outcome)).toEqual(["Success", "Later", "Success"])
   })
 
+  test("what is to be remembered of them is begun in one turn, when all are settled, and before the answer", async () => {
+    const begun: number[] = []
+    const remembered = Promise.withResolvers<void>()
+    receive = async ({ admission }) => {
+      const at = admission?.[0] ?? 0
+      if (at === 1) return { kind: "refused", reason: "why" }
+      if (at === 2) await new Promise(setImmediate)
+      const remember = () => {
+        begun.push(at)
+        // Whoever is there in the same turn is not waited for.
+        if (begun.length === 2) remembered.resolve()
+        return remembered.promise
+      }
+      return { kind: "accepted", remember }
+    }
+    const all = await results(...[0, 1, 2].map((at) => ({ ...post, Admission: Uint8Array.of(at) })))
+    expect(all.map(({ outcome }) => outcome)).toEqual(["Success", "Refused", "Success"])
+    expect(begun).toEqual([0, 2])
+  })
+
+  test.each<[string, () => Error]>([
+    ["the state is away", () => new GatewayError("STATE_AWAY", "away")],
+    ["a fault of ours", () => new TypeError("fault")],
+  ])("%s when one is to be remembered: that one comes again, the others do not", async (_, fault) => {
+    receive = ({ admission }) => ({
+      kind: "accepted",
+      remember: admission === null ? async () => undefined : () => Promise.reject(fault()),
+    })
+    const all = await results(post, { ...post, Admission: Uint8Array.of(1) }, post)
+    expect(all.map(({ outcome }) => outcome)).toEqual(["Success", "Later", "Success"])
+  })
+
   test("who counts hears of each", async () => {
     const octets = writeRequest("Post", posting(post, { ...post, Account: "nobody@two.example" }), terms(), [
       signerOf(peer),

@@ -57,10 +57,10 @@ describe("what comes while something is under way", () => {
     const { together, things } = sending()
     void together.send("a", signal)
     void together.send("b", signal)
-    await vi.advanceTimersByTimeAsync(60)
+    await vi.advanceTimersByTimeAsync(12)
     // Waits for the rest of the time that the one before it began.
     void together.send("c", signal)
-    await vi.advanceTimersByTimeAsync(39)
+    await vi.advanceTimersByTimeAsync(7)
     expect(things()).toEqual(["a"])
     await vi.advanceTimersByTimeAsync(1)
     expect(things()).toEqual(["a", "bc"])
@@ -80,6 +80,20 @@ describe("what comes while something is under way", () => {
     sent[2]?.answer()
     await vi.advanceTimersByTimeAsync(0)
     expect(things()).toEqual(["a", "bcd", "efg", "hij", "klm"])
+  })
+
+  test("waits for all that is under way, not for the first of it that is answered", async () => {
+    const { together, sent, things } = sending()
+    for (const thing of "abcd") void together.send(thing, signal)
+    await vi.advanceTimersByTimeAsync(20)
+    void together.send("e", signal)
+    sent[0]?.answer()
+    await vi.advanceTimersByTimeAsync(0)
+    void together.send("f", signal)
+    expect(things()).toEqual(["a", "bcd"])
+    sent[1]?.answer()
+    await vi.advanceTimersByTimeAsync(0)
+    expect(things()).toEqual(["a", "bcd", "ef"])
   })
 
   test("a failure is that of all that went together, and of no others", async () => {

@@ -3,7 +3,7 @@ import { join } from "node:path"
 import { DatabaseSync } from "node:sqlite"
 import { describe, expect, test } from "vitest"
 import { hmacKey, hmacSha256 } from "../../src/crypto/primitives/hash.ts"
-import { octetsIn } from "../../src/store/database.ts"
+import { changing, octetsIn, type State } from "../../src/store/database.ts"
 import { hashPassword, People } from "../../src/store/people.ts"
 import { openDatabase } from "../../src/store/sqlite.ts"
 import { openState, STATE_MIGRATIONS } from "../../src/store/state.ts"
@@ -85,6 +85,25 @@ test.each(STATE_MIGRATIONS.map((_, version) => version).slice(1))(
     expect(logsIn()).toBe("phone")
   },
 )
+
+test("a state that runs on sees its own changes at once, and another's soon: what it believes meanwhile, it believed before", async () => {
+  await using folder = await temporaryFolder()
+  const place = { data: folder.path, store: { kind: "embedded" } } as const
+  const [one, other] = [openState(place, { runsOn: true }), openState(place)]
+  const move = (state: State) => changing(state, () => undefined)
+  const before = one.changeSequence()
+  move(one)
+  expect([one.changeSequence(), other.changeSequence()]).toEqual([before + 1, before + 1])
+  move(other)
+  expect(other.changeSequence()).toBe(before + 2)
+  // In a transaction nothing is believed.
+  expect(one.transaction(() => one.changeSequence())).toBe(before + 2)
+  move(other)
+  expect([before + 2, before + 3]).toContain(one.changeSequence())
+  await expect.poll(() => one.changeSequence(), { interval: 1, timeout: 1_000 }).toBe(before + 3)
+  one.close()
+  other.close()
+})
 
 test("a claim reads the time when nobody else can claim, or another of that moment looked like one of a clock put back", async () => {
   await using folder = await temporaryFolder()

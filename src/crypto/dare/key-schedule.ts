@@ -1,6 +1,6 @@
 import { GatewayError, hasCode } from "../../errors.ts"
 import { aes256CbcDecryptor, aesCbcEncryptor, type StreamCipher } from "../primitives/cipher.ts"
-import { hkdfSha256, hkdfSha512 } from "../primitives/hash.ts"
+import { hkdfKey, hkdfSha256, hkdfSha512 } from "../primitives/hash.ts"
 import { unwrapKey, wrapKey } from "../primitives/keywrap.ts"
 
 /*
@@ -42,17 +42,28 @@ export function unwrapBaseSeed(agreement: Uint8Array, wrapped: Uint8Array): Base
   return null
 }
 
+/** What a payload is encrypted with, or an annotation. Secret. */
+export interface ContentKeys {
+  readonly key: Uint8Array
+  readonly iv: Uint8Array
+}
+
 /** Key and initialization vector of a payload (`salt` is the header's Salt), or of an annotation (its own octets stand before that). */
-export function contentKeys(seed: BaseSeed, salt: Uint8Array): { readonly key: Uint8Array; readonly iv: Uint8Array } {
+export function contentKeys({ octets, labelPrefix }: BaseSeed, salt: Uint8Array): ContentKeys {
+  const seed = hkdfKey(octets)
   return {
-    key: hkdfSha256(seed.octets, salt, `${seed.labelPrefix}encrypt`, 32),
-    iv: hkdfSha256(seed.octets, salt, `${seed.labelPrefix}iv`, 16),
+    key: hkdfSha256(seed, salt, `${labelPrefix}encrypt`, 32),
+    iv: hkdfSha256(seed, salt, `${labelPrefix}iv`, 16),
   }
 }
 
 /** Encrypts what these keys are for, A256CBC: AES-256-CBC with PKCS#7 padding. */
 export function contentEncryptor(seed: BaseSeed, salt: Uint8Array): StreamCipher {
-  const { key, iv } = contentKeys(seed, salt)
+  return encryptorWith(contentKeys(seed, salt))
+}
+
+/** The same, with keys that are known. */
+export function encryptorWith({ key, iv }: ContentKeys): StreamCipher {
   return aesCbcEncryptor(key, iv)
 }
 

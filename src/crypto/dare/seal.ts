@@ -1,10 +1,17 @@
 import { Base64UrlEncoder } from "../jsonb/base64url.ts"
 import { dataHead, type Writable, writeJson } from "../jsonb/write.ts"
 import { BLOCK_OCTETS, type StreamCipher } from "../primitives/cipher.ts"
-import { type Digest, digestOf, hkdfSha256 } from "../primitives/hash.ts"
+import { type Digest, digestOf, type HkdfKey, hkdfSha256 } from "../primitives/hash.ts"
 import { type Recipient, recipientEntry } from "./agreement.ts"
 import { writeAnnotation } from "./annotation.ts"
-import { BASE_SEED_OCTETS, contentEncryptor, contentKeys, SALT_OCTETS, witnessOf } from "./key-schedule.ts"
+import {
+  BASE_SEED_OCTETS,
+  type ContentKeys,
+  contentKeys,
+  encryptorWith,
+  SALT_OCTETS,
+  witnessOf,
+} from "./key-schedule.ts"
 import type { EnvelopeSeed } from "./open.ts"
 import { manifestOf, type Signer, signatureEntry, signatureOctets } from "./signature.ts"
 
@@ -20,7 +27,7 @@ export interface EnvelopeSecrets {
  * The secrets of one envelope from a message's seed (32 random octets), so that a repeated delivery writes the same octets again.
  * `context` must differ wherever the content does.
  */
-export function deriveEnvelopeSecrets(seed: Uint8Array, context: string): EnvelopeSecrets {
+export function deriveEnvelopeSecrets(seed: HkdfKey, context: string): EnvelopeSecrets {
   const derive = (label: string, octets: number) =>
     hkdfSha256(seed, new Uint8Array(0), `postern/dare/1 ${label} ${context}`, octets)
   return {
@@ -49,6 +56,8 @@ export interface SealOptions {
 export class EnvelopeSealer {
   /** JSON text of the header. */
   readonly header: Uint8Array
+  /** Secret. Null: it is not encrypted. */
+  readonly keys: ContentKeys | null
   readonly #options: SealOptions
   readonly #seed: EnvelopeSeed
   readonly #cipher: StreamCipher
@@ -57,7 +66,8 @@ export class EnvelopeSealer {
   constructor(options: SealOptions) {
     this.#options = options
     this.#seed = seedOf(options)
-    this.#cipher = encryptorOf(this.#seed)
+    this.keys = this.#seed && contentKeys(this.#seed.base, this.#seed.salt)
+    this.#cipher = encryptorOf(this.keys)
     this.header = writeJson(headerOf(options, this.#seed))
   }
 
@@ -108,11 +118,13 @@ export interface SealedEnvelope {
   /** Of the payload as stored. */
   readonly payloadOctets: number
   readonly payloadDigest: Uint8Array
+  /** Secret, as in {@link EnvelopeSealer}. */
+  readonly keys: ContentKeys | null
 }
 
 /** Encrypts content as it passes by: AES-256-CBC with PKCS#7 padding. @returns SHA-512 of what was given out, 64 octets */
 export type EncryptContent = (
-  keys: { readonly key: Uint8Array; readonly iv: Uint8Array },
+  keys: ContentKeys,
   content: AsyncIterable<Uint8Array>,
 ) => AsyncGenerator<Uint8Array, Uint8Array>
 
@@ -120,11 +132,11 @@ export type EncryptContent = (
 export async function* sealEnvelopeBy(
   encrypt: EncryptContent,
   content: AsyncIterable<Uint8Array>,
-  secrets: EnvelopeSecrets,
-  options: SealOptions,
+  options: SealOptions & { readonly encryption: object },
 ): AsyncGenerator<Uint8Array, SealedEnvelope> {
   const sealer = new EnvelopeSealer(options)
-  const keys = contentKeys({ octets: secrets.baseSeed, labelPrefix: "" }, secrets.salt)
+  const { keys } = sealer
+  if (keys === null) throw new RangeError("dare: what is not encrypted is encrypted by nobody")
   await using encrypted = encrypt(keys, content)
   let payloadOctets = 0
   yield Buffer.concat([ascii("["), sealer.header, ascii(",")])
@@ -133,7 +145,7 @@ export async function* sealEnvelopeBy(
     if (next.done) {
       const trailer = sealer.trailer(next.value)
       yield Buffer.concat([dataHead(0, true), ascii(","), trailer, ascii("]")])
-      return { header: sealer.header, payloadOctets, payloadDigest: next.value }
+      return { header: sealer.header, payloadOctets, payloadDigest: next.value, keys }
     }
     if (next.value.length === 0) continue
     payloadOctets += next.value.length
@@ -159,7 +171,8 @@ export async function* sealEnvelope(
   const last = [...payload.update(sealer.final()), payload.end()]
   const { payloadDigest, trailer } = sealer.end()
   yield Buffer.concat([...last, ascii(","), trailer, ascii("]")])
-  return { header: sealer.header, payloadOctets: sealer.payloadOctets(contentOctets), payloadDigest }
+  const { header, keys } = sealer
+  return { header, payloadOctets: sealer.payloadOctets(contentOctets), payloadDigest, keys }
 }
 
 /** An envelope around content that is at hand, whole. */
@@ -201,9 +214,9 @@ function seedOf({ encryption }: SealOptions): EnvelopeSeed {
   return { base: { octets: baseSeed, labelPrefix: "" }, salt }
 }
 
-function encryptorOf(seed: EnvelopeSeed): StreamCipher {
-  if (seed === null) return { update: (octets) => octets, final: () => new Uint8Array(0) }
-  return contentEncryptor(seed.base, seed.salt)
+function encryptorOf(keys: ContentKeys | null): StreamCipher {
+  if (keys === null) return { update: (octets) => octets, final: () => new Uint8Array(0) }
+  return encryptorWith(keys)
 }
 
 function headerOf(options: SealOptions, seed: EnvelopeSeed): Writable {

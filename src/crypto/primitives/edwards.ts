@@ -3,7 +3,7 @@ import { ed448 } from "@noble/curves/ed448.js"
 import { ed25519, ed25519ctx } from "@noble/curves/ed25519.js"
 import { GatewayError } from "../../errors.ts"
 import { sha512, shake256 } from "./hash.ts"
-import { publicKeyText } from "./key-text.ts"
+import { privateKeyText, publicKeyText } from "./key-text.ts"
 import { fromLittleEndian, modulo, toLittleEndian } from "./modular.ts"
 
 /** The curves of RFC 8032. */
@@ -87,7 +87,7 @@ export function scalarSigner(curve: EdwardsCurve, key: EdwardsScalar, publicKey:
   return (octets) => {
     const drawn = hash(NONCE_LABEL, key.prefix, octets)
     const seed = drawn.subarray(0, seedOctets)
-    const point = new Uint8Array(publicOctets(seedKey(curve, seed)))
+    const point = new Uint8Array(publicOctets(oneUseKey(curve, seed)))
     // No branch depends on what is secret: the other sign is taken or not by multiplying with a bit.
     const negative = (drawn[seedOctets] ?? 0) & 1
     point[length - 1] = (point[length - 1] ?? 0) ^ (negative << 7)
@@ -175,6 +175,11 @@ function seedKey(curve: EdwardsCurve, seed: Uint8Array): KeyObject {
   const key = createPrivateKey({ key: pkcs8, format: "der", type: "pkcs8" })
   pkcs8.fill(0)
   return key
+}
+
+/** For one message: as text, which is faster and cannot be overwritten ({@link file://./key-text.ts}). */
+function oneUseKey(curve: EdwardsCurve, seed: Uint8Array): KeyObject {
+  return createPrivateKey(privateKeyText(CURVES[curve].pkcs8Head, seed))
 }
 
 /** As a JWK (RFC 8037 §2), which is ten times faster to write than DER. */

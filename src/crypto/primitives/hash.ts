@@ -71,14 +71,23 @@ export function hkdfSha512(
   return new Uint8Array(hkdfSync("sha512", createSecretKey(keyMaterial), salt, info, lengthOctets))
 }
 
+/** What keys are derived from: its octets, or where there are several, what {@link hkdfKey} made of them. */
+export type HkdfKey = Uint8Array | KeyObject
+
+/** Key material that several keys are derived from, kept ready: half of what a derivation takes is for making this. */
+export function hkdfKey(keyMaterial: Uint8Array): HkdfKey {
+  return createSecretKey(keyMaterial)
+}
+
 /** HKDF with SHA-256 (RFC 5869). */
 export function hkdfSha256(
-  keyMaterial: Uint8Array,
+  keyMaterial: HkdfKey,
   salt: Uint8Array,
   info: string | Uint8Array,
   lengthOctets: number,
 ): Uint8Array {
-  return new Uint8Array(hkdfSync("sha256", createSecretKey(keyMaterial), salt, info, lengthOctets))
+  const key = keyMaterial instanceof KeyObject ? keyMaterial : createSecretKey(keyMaterial)
+  return new Uint8Array(hkdfSync("sha256", key, salt, info, lengthOctets))
 }
 
 /** Compares without telling by its time where the first difference is. Different lengths are unequal. */

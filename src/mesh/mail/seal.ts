@@ -2,7 +2,7 @@
 import { deriveEnvelopeSecrets, type EncryptContent, type SealedEnvelope } from "../../crypto/dare/seal.ts"
 import type { Signer } from "../../crypto/dare/signature.ts"
 import { deriveOpenPgpSecrets } from "../../crypto/openpgp/encrypt.ts"
-import { hkdfSha256 } from "../../crypto/primitives/hash.ts"
+import { hkdfKey, hkdfSha256 } from "../../crypto/primitives/hash.ts"
 import { p256ScalarFromSeed } from "../../crypto/primitives/p256.ts"
 import { contentIdentifier, encryptionKeyUdf } from "../../crypto/udf/symmetric.ts"
 import { binaryUdf, parseUdf, presentUdf, UDF_TYPE } from "../../crypto/udf/udf.ts"
@@ -63,7 +63,7 @@ export async function sealMail(
     })
     if (message.length <= MAX_MESSAGE_OCTETS) return message
   }
-  const key = encryptionKeyUdf(secrets.locator)
+  const key = encryptionKeyUdf(secrets.locator())
   let facts: SealedEnvelope | null = sealed
   const all = async function* (): AsyncGenerator<Uint8Array> {
     yield* held.splice(0)
@@ -88,20 +88,22 @@ async function held32KiB(envelope: Sealing["envelope"]) {
 
 interface AllSecrets extends MailSecrets {
   readonly nonce: Uint8Array
-  readonly locator: Uint8Array
+  /** For what is too long for a message. */
+  locator(): Uint8Array
 }
 
 /** Each recipient has keys of his own, so that one seed may serve a mail to several. */
 function secretsOf({ seed, recipient }: OutgoingMail): AllSecrets {
   const context = `mesh-mail ${recipient.profile.udf}`
+  const key = hkdfKey(seed)
   const derive = (label: string, octets: number) =>
-    hkdfSha256(seed, NO_SALT, `postern/mesh-mail/1 ${label} ${context}`, octets)
+    hkdfSha256(key, NO_SALT, `postern/mesh-mail/1 ${label} ${context}`, octets)
   return {
-    envelope: deriveEnvelopeSecrets(seed, context),
+    envelope: deriveEnvelopeSecrets(key, context),
     ephemeral: p256ScalarFromSeed(derive("p256", 48)),
     openPgp: () => deriveOpenPgpSecrets(seed, context),
     nonce: derive("message id", 16),
-    locator: derive("locator", 32),
+    locator: () => derive("locator", 32),
   }
 }
 

@@ -2,7 +2,6 @@
 import type { CmsRecipient } from "../../crypto/cms/recipient.ts"
 import { secondEnvelope } from "../../crypto/cms/second-envelope.ts"
 import { readFields } from "../../crypto/dare/fields.ts"
-import { contentKeys } from "../../crypto/dare/key-schedule.ts"
 import {
   type EncryptContent,
   type EnvelopeSecrets,
@@ -85,18 +84,20 @@ function dareSealing(
   encrypt: EncryptContent | null,
 ): Sealing {
   const options = { encryption: { recipients: [darePartyOf(profile)], secrets: envelope } }
-  const { key: contentKey, iv } = contentKeys({ octets: envelope.baseSeed, labelPrefix: "" }, envelope.salt)
   return {
-    envelope:
-      encrypt === null ? sealEnvelope(content, options, "json-b") : sealEnvelopeBy(encrypt, content, envelope, options),
-    stated: ({ header, payloadDigest, payloadOctets }) => ({
-      payloadDigest,
-      payloadOctets,
-      recipientsDigest: recipientsDigest(readFields(header)),
-      cms: certificate === null ? null : secondEnvelope(certificate, { contentKey, iv, ephemeral }, payloadDigest),
-      openPgp: null,
-      contentKey,
-    }),
+    envelope: encrypt === null ? sealEnvelope(content, options, "json-b") : sealEnvelopeBy(encrypt, content, options),
+    stated({ header, payloadDigest, payloadOctets, keys }) {
+      if (keys === null) throw new RangeError("mail: is not encrypted")
+      const { key: contentKey, iv } = keys
+      return {
+        payloadDigest,
+        payloadOctets,
+        recipientsDigest: recipientsDigest(readFields(header)),
+        cms: certificate === null ? null : secondEnvelope(certificate, { contentKey, iv, ephemeral }, payloadDigest),
+        openPgp: null,
+        contentKey,
+      }
+    },
   }
 }
 

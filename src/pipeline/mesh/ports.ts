@@ -81,7 +81,7 @@ export interface PostedMail {
 
 /** What the service that posts is answered. */
 export type MailReceipt =
-  | { readonly kind: "accepted" }
+  | { readonly kind: "accepted"; readonly remember?: Remember }
   | { readonly kind: "refused"; readonly reason: string }
   | { readonly kind: "later" }
 
@@ -132,10 +132,13 @@ export interface SeenMail {
   look(mail: MailIdentity): "new" | "accepted" | "other message" | "other text"
 }
 
-/** Keeps a message for delivery, and remembers it: durable when it resolves. The same id twice is one message. */
+/** Keeps a message for delivery: durable when it resolves. The same id twice is one message. */
 export type KeepMail = (
   entry: Omit<SpoolEntry, "sizeOctets" | "seed">,
   message: Uint8Array,
   id: string,
   mail: MailIdentity,
-) => Promise<void>
+) => Promise<Remember>
+
+/** Remembers a message that is kept. Nobody may be told that it was accepted before; who is not told sends it again, and it is the same one. */
+export type Remember = () => Promise<void>

@@ -39,7 +39,7 @@ type VerifiedMail = Extract<MailVerdict, { readonly kind: "verified" }>
 
 /**
  * Takes mail that another service posts: nothing that is not verified, and nobody's whom the recipient does not want to hear from. What is accepted is on the
- * disk, and the same message is accepted again without being delivered again.
+ * disk, and the same message is accepted again without being delivered again, once it is remembered.
  */
 export async function receiveMail(posted: PostedMail, means: ReceivingMeans): Promise<MailReceipt> {
   const receipt = await received(posted, means)
@@ -144,9 +144,10 @@ async function kept(
   const standing = means.seen.look(identity)
   if (standing === "other message") return refused("message id used twice")
   if (standing === "other text") return refused("seed used twice")
-  if (standing === "new")
-    await means.keep(entryOf(posted, verdict, means.hostname), posted.object.envelope, spoolIdOf(identity), identity)
-  return { kind: "accepted" }
+  if (standing === "accepted") return { kind: "accepted" }
+  const entry = entryOf(posted, verdict, means.hostname)
+  const remember = await means.keep(entry, posted.object.envelope, spoolIdOf(identity), identity)
+  return { kind: "accepted", remember }
 }
 
 function entryOf(

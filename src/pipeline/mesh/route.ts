@@ -1,10 +1,9 @@
-import { readCertificate } from "../../crypto/cms/certificate.ts"
-import { cmsRecipient } from "../../crypto/cms/recipient.ts"
 import { openPgpRecipients } from "../../crypto/openpgp/recipient.ts"
 import { type MailProfile, overMesh } from "../../identity/mail-profile.ts"
 import type { MailRecipient } from "../../mesh/mail/sealing.ts"
 import type { UsableKey } from "../../profiles/key.ts"
 import type { Resolution } from "../../profiles/resolution.ts"
+import { smimeRecipient } from "../smime-recipient.ts"
 import type { MeshRoute } from "./ports.ts"
 
 /**
@@ -40,7 +39,7 @@ function readingOf(
   if (first?.encrypt === "OpenPGP") return openPgpReading(keys, at)
   const [certificate] = keys
     .filter(({ format }) => format === "smime")
-    .map((key) => cmsRecipient(readCertificate(key.octets)))
+    .map((key) => smimeRecipient(key.octets))
     .filter(({ key }) => key.kind === "p256")
   return certificate === undefined ? null : { certificate }
 }

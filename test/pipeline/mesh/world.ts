@@ -6,7 +6,7 @@ import { verifyConnectionDevice } from "../../../src/mesh/connection.ts"
 import { readAnySigned } from "../../../src/mesh/signed.ts"
 import { parseAddress } from "../../../src/message/address.ts"
 import type { Gateway, OpenMessage } from "../../../src/pipeline/gateway.ts"
-import type { MailIdentity, MeshMail, SeenMail } from "../../../src/pipeline/mesh/ports.ts"
+import type { MailIdentity, MailReceipt, MeshMail, SeenMail } from "../../../src/pipeline/mesh/ports.ts"
 import { type ReceivingMeans, receiveMail } from "../../../src/pipeline/mesh/receive.ts"
 import { collect } from "../../../src/pipeline/prepared.ts"
 import { NO_RESTORERS } from "../../../src/pipeline/restore.ts"
@@ -56,7 +56,7 @@ export function receiving(options: Partial<ReceivingMeans> = {}) {
       const seed = new Uint8Array(32)
       if (!kept.some((one) => one.id === id))
         kept.push({ entry: { ...entry, seed, sizeOctets: message.length }, message, id })
-      seen.add(mail)
+      return async () => seen.add(mail)
     },
     connectionOf: verifyConnectionDevice,
     certificatesOf: () => [bobRecipient.digest],
@@ -66,8 +66,13 @@ export function receiving(options: Partial<ReceivingMeans> = {}) {
     log: silentLog(),
     ...options,
   }
-  const post = (message: Uint8Array, peer = serviceOne.profile, now = NOW) =>
-    receiveMail({ account: { address: BOB, profile: bob.profile }, object: readAnySigned(message), peer, now }, means)
+  const post = async (message: Uint8Array, peer = serviceOne.profile, now = NOW): Promise<MailReceipt> => {
+    const posted = { account: { address: BOB, profile: bob.profile }, object: readAnySigned(message), peer, now }
+    const receipt = await receiveMail(posted, means)
+    if (receipt.kind !== "accepted") return receipt
+    await receipt.remember?.()
+    return { kind: "accepted" }
+  }
   return { kept, post, means }
 }
 

@@ -33,19 +33,19 @@ export function meshMailConformance(driver: StateDriver): void {
 
   test("is new once, and then was accepted", () => {
     expect(mail.look(MAIL)).toBe("new")
-    mail.add(MAIL, AT)
-    mail.add(MAIL, AT)
+    mail.add([MAIL], AT)
+    mail.add([MAIL], AT)
     expect(mail.look(MAIL)).toBe("accepted")
     expect(mail.look({ ...MAIL, recipient: "MCAR" })).toBe("new")
   })
 
   test("another message under its name is seen", () => {
-    mail.add(MAIL, AT)
+    mail.add([MAIL], AT)
     expect(mail.look({ ...MAIL, digest: some(9) })).toBe("other message")
   })
 
   test("another text under its Salt is seen; another sender's Salt is his", () => {
-    mail.add(MAIL, AT)
+    mail.add([MAIL], AT)
     const other = { ...MAIL, messageId: "NTWO", digest: some(9), payloadDigest: some(9) }
     expect(mail.look(other)).toBe("other text")
     expect(mail.digestUnder(MAIL.sender, MAIL.salt)).toEqual(MAIL.payloadDigest)
@@ -55,10 +55,10 @@ export function meshMailConformance(driver: StateDriver): void {
 
   test("is remembered for longer than it may be old, and no longer than needed", () => {
     const later = (days: number) => new Date(AT.getTime() + days * DAY_MS)
-    mail.add(MAIL, AT)
-    mail.add({ ...MAIL, messageId: "NTWO", salt: some(5, 16) }, later(45))
+    mail.add([MAIL], AT)
+    mail.add([{ ...MAIL, messageId: "NTWO", salt: some(5, 16) }], later(45))
     expect(mail.look(MAIL)).toBe("accepted")
-    mail.add({ ...MAIL, messageId: "NTHR", salt: some(6, 16) }, later(61))
+    mail.add([{ ...MAIL, messageId: "NTHR", salt: some(6, 16) }], later(61))
     expect(mail.look(MAIL)).toBe("new")
   })
 }

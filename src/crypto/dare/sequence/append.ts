@@ -2,7 +2,7 @@ import { GatewayError } from "../../../errors.ts"
 import type { Writable } from "../../jsonb/write.ts"
 import { EnvelopeSealer, type SealOptions } from "../seal.ts"
 import { frameEnd, frameOctets, headOf } from "./frame.ts"
-import { type Link, type Links, linkOf, linksAfter, noLinks, type SequenceType } from "./linkage.ts"
+import { type Link, type Links, linkOf, linksAfter, noLinks, type SequenceType, treePositionOf } from "./linkage.ts"
 
 /** Where the next frame goes, and what it states of those before. {@link file://./verify.ts} finds it for a sequence that is there. */
 export interface Tail {
@@ -49,6 +49,8 @@ export class FrameWriter {
   readonly #frameContentOctets: number
   readonly #trailerOctets: number
   #received = 0
+  /** What the last trailer states; the first one only says how long it will be. */
+  #stated: Link | null = null
   #link: Link | null = null
 
   constructor(tail: Tail, contentOctets: number, options: FrameOptions, header: SealOptions["header"] = {}) {
@@ -57,7 +59,10 @@ export class FrameWriter {
     this.#sealer = new EnvelopeSealer({
       ...options,
       header: { ...header, SequenceInfo: sequenceInfo(tail) },
-      trailer: (payloadDigest) => linkMembers(tail, payloadDigest),
+      trailer: (payloadDigest) => {
+        this.#stated = linkOf(tail.links, payloadDigest)
+        return linkMembers(tail.type, this.#stated)
+      },
     })
     this.#trailerOctets = this.#sealer.trailerOctets
     const records = [this.#sealer.header.length, this.#payloadOctets, this.#trailerOctets]
@@ -85,8 +90,8 @@ export class FrameWriter {
     if (this.#received !== this.#contentOctets)
       throw new GatewayError("LENGTH_MISMATCH", "sequence: content has another length than was said")
     const last = this.#sealer.final()
-    const { payloadDigest, trailer } = this.#sealer.end()
-    this.#link = linkOf(this.#before.links, payloadDigest)
+    const { trailer } = this.#sealer.end()
+    this.#link = this.#stated
     return Buffer.concat([last, headOf("record", trailer.length), trailer, frameEnd(this.#frameContentOctets)])
   }
 
@@ -116,15 +121,12 @@ function sequenceInfo({ type, links }: Tail): Writable {
   const { index } = links
   if (index === 0) return { DataEncoding: "JSON", ContainerType: type, Index: 0 }
   const isTree = type === "Tree" || type === "Merkle"
-  return { Index: index, TreePosition: isTree ? (linkOf(links, NO_DIGEST).treePosition ?? undefined) : undefined }
+  return { Index: index, TreePosition: isTree ? (treePositionOf(links) ?? undefined) : undefined }
 }
 
-function linkMembers({ type, links }: Tail, payloadDigest: Uint8Array) {
-  const { chain, apex } = linkOf(links, payloadDigest)
+function linkMembers(type: SequenceType, { chain, apex }: Link) {
   return {
     ChainDigest: type === "Chain" ? chain : undefined,
     ApexDigest: type === "Merkle" ? apex : undefined,
   }
 }
-
-const NO_DIGEST = new Uint8Array(64)

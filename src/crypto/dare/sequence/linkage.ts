@@ -24,8 +24,6 @@ interface Root {
 
 /** What a frame states of those before it. */
 export interface Link {
-  /** Position of the frame before, in the tree; null for the first. */
-  readonly treePosition: number | null
   readonly chain: Uint8Array
   readonly apex: Uint8Array
 }
@@ -44,7 +42,12 @@ export function linkOf(links: Links, payloadDigest: Uint8Array): Link {
   const before = rootBefore(links)
   const joined = links.roots.slice(0, height(links.index + 1))
   const apex = [...joined, before].reduce((so, root) => joinDigests(root?.apex ?? ZERO, so), payloadDigest)
-  return { treePosition: before?.position ?? null, chain: joinDigests(links.chain, payloadDigest), apex }
+  return { chain: joinDigests(links.chain, payloadDigest), apex }
+}
+
+/** Position of the frame before the next one, in the tree; null for the first. */
+export function treePositionOf(links: Links): number | null {
+  return rootBefore(links)?.position ?? null
 }
 
 /** Behind the next frame, which stands at `position`. */

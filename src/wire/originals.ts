@@ -1,0 +1,64 @@
+import { envelopeIdOf } from "../mesh/message-id.ts"
+import type { MailIdentity } from "../pipeline/mesh/ports.ts"
+import { GroupCommit } from "../queue/group-commit.ts"
+import type { KeptMeshMail } from "../store/mesh-mail.ts"
+import { MeshStores } from "../store/mesh-stores.ts"
+import type { Core } from "./core.ts"
+import { INBOUND } from "./mesh-inbound.ts"
+
+/** Mail that came over the Mesh, and is in the spool. */
+interface Original {
+  readonly mail: MailIdentity
+  /** The envelope as it came. */
+  readonly message: Uint8Array
+}
+
+interface Batch {
+  readonly originals: Original[]
+  readonly written: Promise<void>
+}
+
+/**
+ * Remembers mail that was kept, and puts the originals into the account's Inbound, where a verdict can be looked at again: what comes in one turn of the event
+ * loop in one transaction, and what is of one account with one append.
+ */
+export class Originals {
+  readonly #core: Pick<Core, "log" | "now">
+  readonly #seen: KeptMeshMail
+  readonly #stores: MeshStores
+  readonly #commits: GroupCommit
+  readonly #batches = new Map<string, Batch>()
+
+  constructor({ database, config, log, now }: Pick<Core, "database" | "config" | "log" | "now">, seen: KeptMeshMail) {
+    this.#core = { log, now }
+    this.#seen = seen
+    this.#stores = new MeshStores(database, config.mesh.storageOctets)
+    // What a power cut takes of this is kept once more when it comes again, under the same name.
+    this.#commits = new GroupCommit(database, { reachDisk: "later" })
+  }
+
+  keep(account: string, original: Original): Promise<void> {
+    const open = this.#batches.get(account)
+    if (open !== undefined) {
+      open.originals.push(original)
+      return open.written
+    }
+    const originals = [original]
+    const batch = { originals, written: this.#commits.run(() => this.#write(account, originals)) }
+    this.#batches.set(account, batch)
+    return batch.written
+  }
+
+  #write(account: string, originals: readonly Original[]): void {
+    // Whoever comes from now on comes too late for it, also where it has to be written twice.
+    if (this.#batches.get(account)?.originals === originals) this.#batches.delete(account)
+    const { now, log } = this.#core
+    const at = now()
+    const mails = originals.map(({ mail }) => mail)
+    const entries = originals.map(({ mail, message }) => ({ name: envelopeIdOf(mail.messageId), content: message }))
+    this.#seen.add(mails, at)
+    const appended = this.#stores.append(account, [{ store: INBOUND, expected: null, entries }], at)
+    if (appended.kind !== "appended")
+      log.warn("mesh.not-archived", { account, messages: entries.length, because: appended.kind })
+  }
+}
