@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import { afterEach, beforeEach, expect, test } from "vitest"
+import { afterEach, beforeEach, expect, onTestFinished, test, vi } from "vitest"
 import { GroupCommit } from "../../src/queue/group-commit.ts"
 import { type Database, numberIn } from "../../src/store/database.ts"
 import { openDatabase } from "../../src/store/sqlite.ts"
@@ -48,4 +48,27 @@ test("a bad write fails alone", async () => {
   ])
   expect(count()).toBe(2)
   await expect(commits.run(() => database.sql.run`INSERT INTO t VALUES (100)`)).rejects.toThrow("CHECK")
+})
+
+test("what comes soon behind a commit waits for others; who comes long behind it waits for nobody", async () => {
+  vi.useFakeTimers({ toFake: ["setTimeout", "setImmediate", "performance"] })
+  onTestFinished(() => void vi.useRealTimers())
+  const commits = new GroupCommit(database)
+  await vi.advanceTimersByTimeAsync(1_000)
+  const write = (n: number) => void commits.run(() => database.sql.run`INSERT INTO t VALUES (${n})`)
+  write(1)
+  await vi.advanceTimersByTimeAsync(0)
+  expect(count()).toBe(1)
+  write(2)
+  await vi.advanceTimersByTimeAsync(2)
+  write(3)
+  await vi.advanceTimersByTimeAsync(2)
+  expect(count()).toBe(1)
+  const transactions = vi.spyOn(database, "transaction")
+  await vi.advanceTimersByTimeAsync(1)
+  expect([count(), transactions.mock.calls.length]).toEqual([3, 1])
+  await vi.advanceTimersByTimeAsync(5)
+  write(4)
+  await vi.advanceTimersByTimeAsync(0)
+  expect(count()).toBe(4)
 })
