@@ -1,32 +1,32 @@
 import type { CommitsReachDisk, Database } from "../store/database.ts"
 
+export interface GroupCommitOptions {
+  /** Called after each transaction. */
+  readonly onCommit?: () => void
+  readonly reachDisk?: CommitsReachDisk
+  /** Between two transactions at least: what comes meanwhile shares the next one. */
+  readonly spacingMs?: number
+}
+
 interface Waiting {
   readonly act: () => () => void
   readonly reject: (error: unknown) => void
 }
 
-/**
- * Gathers the writes of one turn of the event loop into one transaction, and under load those of {@link SPACING_MS}: a commit costs as much as the writes of two
- * messages.
- */
+/** Gathers the writes of one turn of the event loop into one transaction: a commit costs as much as the writes of two messages. */
 export class GroupCommit {
   readonly #database: Database
   readonly #onCommit: () => void
   readonly #reachDisk: CommitsReachDisk | undefined
+  readonly #spacingMs: number
   #waiting: Waiting[] = []
   #committedMs = 0
 
-  /** `onCommit` is called after each transaction. */
-  constructor(
-    database: Database,
-    {
-      onCommit = () => undefined,
-      reachDisk,
-    }: { readonly onCommit?: () => void; readonly reachDisk?: CommitsReachDisk } = {},
-  ) {
+  constructor(database: Database, options: GroupCommitOptions = {}) {
     this.#database = database
-    this.#onCommit = onCommit
-    this.#reachDisk = reachDisk
+    this.#onCommit = options.onCommit ?? (() => undefined)
+    this.#reachDisk = options.reachDisk
+    this.#spacingMs = options.spacingMs ?? 0
   }
 
   /** Runs `act`, synchronous and repeatable, in the next transaction; resolves with its value when that is committed. */
@@ -45,7 +45,7 @@ export class GroupCommit {
 
   /** Whoever comes long after the last commit waits for nobody. */
   #begin(): void {
-    const restMs = Math.round(this.#committedMs + SPACING_MS - performance.now())
+    const restMs = Math.round(this.#committedMs + this.#spacingMs - performance.now())
     if (restMs > 0) setTimeout(() => this.#commit(), restMs)
     else setImmediate(() => this.#commit())
   }
@@ -75,6 +75,3 @@ export class GroupCommit {
     }
   }
 }
-
-/** Between two commits: nobody notices, and at hundreds of messages a second each does the work of several. */
-const SPACING_MS = 5

@@ -37,11 +37,12 @@ export function meshReceivers(core: Core, host: MeshHost, queue: MessageQueue, c
   ])
 }
 
-/** Sealed spool and queue first; then what is remembered of it. */
+/** Sealed spool first; then what is remembered of it. The queue is not waited for: the spool is the truth, and the sweep finds what has no job. */
 function keeping(core: Core, queue: MessageQueue, seen: KeptMeshMail): KeepMail {
   const originals = new Originals(core, seen)
   return async (entry, message, id, mail) => {
-    await spoolOnce(core, queue, id, entry, once(message))
+    const { queued } = await spoolOnce(core, queue, id, entry, once(message))
+    queued.catch((error: unknown) => core.log.error("mesh.not-queued", { id }, error))
     return () => originals.keep(entry.origin.account ?? "", { mail, message })
   }
 }

@@ -46,7 +46,12 @@ export function reportsOf(core: Core, queue: Pick<Queue, "add">): Reports {
 
 /** What aliases send on goes that way, too. */
 export function forwardingOf(core: Pick<Core, "spool">, queue: MessageQueue): Forwarding {
-  return { submit: (id, entry, content) => spoolOnce(core, queue, id, entry, content) }
+  return {
+    async submit(id, entry, content) {
+      const { queued } = await spoolOnce(core, queue, id, entry, content)
+      await queued
+    },
+  }
 }
 
 async function* once(octets: Uint8Array): AsyncGenerator<Uint8Array> {

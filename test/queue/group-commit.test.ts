@@ -53,7 +53,7 @@ test("a bad write fails alone", async () => {
 test("what comes soon behind a commit waits for others; who comes long behind it waits for nobody", async () => {
   vi.useFakeTimers({ toFake: ["setTimeout", "setImmediate", "performance"] })
   onTestFinished(() => void vi.useRealTimers())
-  const commits = new GroupCommit(database)
+  const commits = new GroupCommit(database, { spacingMs: 5 })
   await vi.advanceTimersByTimeAsync(1_000)
   const write = (n: number) => void commits.run(() => database.sql.run`INSERT INTO t VALUES (${n})`)
   write(1)
