@@ -11,6 +11,7 @@ import { correspondentsOf } from "./correspondents.ts"
 import type { Answer, HandData, Order } from "./hands.ts"
 import { keyMeansOf } from "./key-rules.ts"
 import { knowPeople } from "./known-people.ts"
+import { youngBuffers } from "./young-buffers.ts"
 
 /** How long a private spool key that was destroyed meanwhile may stay in this thread's memory. */
 const FORGET_KEYS_MS = 60_000
@@ -20,6 +21,7 @@ async function run(port: MessagePort, { config }: HandData): Promise<void> {
   await using stack = new AsyncDisposableStack()
   const core = stack.use(await openCore(config, new Set(["worker"]), createGatheringLog(config.logLevel)))
   const attempt = await open(core, stack)
+  stack.use(youngBuffers())
   const ending = new AbortController()
   const running = new Set<Promise<void>>()
   await new Promise<void>((resolve) => {

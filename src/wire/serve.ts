@@ -8,6 +8,7 @@ import { roomyHeap } from "./heap.ts"
 import { imapKinds, imapLimits, imapProcessesOf } from "./imap-limits.ts"
 import { type Inherited, LiveGateway } from "./reload.ts"
 import { type Running, startRoles } from "./roles.ts"
+import { youngBuffers } from "./young-buffers.ts"
 
 /** How long a drain may take before connections and deliveries under way are cut. */
 const DRAIN_MS = 10_000
@@ -28,6 +29,7 @@ export async function runServer(configPath: string | null, roles: ReadonlySet<Ro
   await using gateway = await LiveGateway.start(load, (config, shared) => startServer(config, roles, shared))
   // Not before all is loaded: code compiled under other flags than those is not taken from the compile cache.
   using _heap = roomyHeap()
+  using _buffers = youngBuffers()
   process.stdout.write(`postern ready ${gateway.listeners.join(" ")}\n`)
   await stop
   endWithin(END_MS)

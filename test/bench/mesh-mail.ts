@@ -131,6 +131,8 @@ function mail(by: Way, number: number): Buffer {
 async function bulk(world: MeshWorld, alice: Device, inbox: string, octets: number): Promise<Row[]> {
   using client = await world.submitting(alice)
   const head = mail("mesh", 0)
+  // What rounds before have written is not to be written now.
+  execFileSync("sync")
   const text = Buffer.alloc(octets - head.length, LINE)
   using memory = new Watched([world.one, world.two])
   await client.send([BOB], Buffer.concat([head, text]))
