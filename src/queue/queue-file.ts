@@ -40,4 +40,4 @@ export class QueueFile implements AsyncDisposable {
 }
 
 /** Nobody notices, and at hundreds of messages a second each commit does the work of several. */
-const SPACING_MS = 5
+const SPACING_MS = 3

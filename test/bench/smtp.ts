@@ -112,14 +112,15 @@ async function authenticated(stack: AsyncDisposableStack): Promise<Row[]> {
         unit: "messages/s",
         ours: ours.accepted,
         peer: peer(theirs.accepted),
-        target: { kind: "ratio at least", value: 1 },
+        target: null,
       },
+      // Postfix takes more in than it hands on, and has the rest in its queue: what is compared is mail that has come through.
       {
         name: `10 KB signed mail authenticated, end to end, ${connections}`,
         unit: "messages/s",
         ours: ours.endToEnd,
         peer: peer(theirs.endToEnd),
-        target: null,
+        target: { kind: "ratio at least", value: 1 },
       },
     )
   }
@@ -150,7 +151,7 @@ export async function round(
     "alice@example.test",
   ]
   const sent = await run("smtp-source", [...args, `127.0.0.1:${port}`], { timeoutMs: 120_000 })
-  if (sent.code !== 0) throw new Error(`smtp-source: ${sent.stderr}`)
+  if (sent.code !== 0) throw new Error(`smtp-source: exit ${sent.code}: ${sent.stdout}${sent.stderr}`)
   const accepted = (messages / (performance.now() - start)) * 1000
   await eventually("all messages have arrived", arrived, 120_000)
   return { accepted, endToEnd: (messages / (performance.now() - start)) * 1000 }
