@@ -64,6 +64,11 @@ export function textIn(row: Row | undefined, column: string): string {
   return value
 }
 
+/** @throws GatewayError STATE_CORRUPT when the column holds neither octets nor NULL */
+export function optionalOctetsIn(row: Row | undefined, column: string): Uint8Array | null {
+  return row?.[column] === null ? null : octetsIn(row, column)
+}
+
 /** @throws GatewayError STATE_CORRUPT when the column holds neither text nor NULL */
 export function optionalTextIn(row: Row | undefined, column: string): string | null {
   return row?.[column] === null ? null : textIn(row, column)

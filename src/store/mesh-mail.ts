@@ -1,4 +1,4 @@
-import { type Database, octetsIn } from "./database.ts"
+import { type Database, optionalOctetsIn } from "./database.ts"
 
 /** What is remembered of mail that came over the Mesh. */
 export interface MeshMailRow {
@@ -23,19 +23,14 @@ export class KeptMeshMail {
     this.#database = database
   }
 
-  /** PayloadDigest of the sender's mail under a Salt; null: there was none. */
-  digestUnder(sender: string, salt: Uint8Array): Uint8Array | null {
-    const row = this.#database.sql.get`
-      SELECT payload_digest FROM mesh_mail WHERE sender = ${sender} AND salt = ${salt} LIMIT 1`
-    return row === undefined ? null : octetsIn(row, "payload_digest")
-  }
-
   /** What is known of a mail. Two that come at the same time are both new; of each sender, they are his own to tell apart. */
   look({ recipient, messageId, digest, sender, salt, payloadDigest }: MeshMailRow): MailStanding {
-    const known = this.#database.sql.get`
-      SELECT digest FROM mesh_mail WHERE recipient = ${recipient} AND message_id = ${messageId}`
-    if (known !== undefined) return isSame(octetsIn(known, "digest"), digest) ? "accepted" : "other message"
-    const before = this.digestUnder(sender, salt)
+    // In one question: each takes locks, and every mail asks.
+    const found = this.#database.sql.get`
+      SELECT (SELECT digest FROM mesh_mail WHERE recipient = ${recipient} AND message_id = ${messageId}) AS known,
+        (SELECT payload_digest FROM mesh_mail WHERE sender = ${sender} AND salt = ${salt} LIMIT 1) AS before`
+    const [known, before] = [optionalOctetsIn(found, "known"), optionalOctetsIn(found, "before")]
+    if (known !== null) return isSame(known, digest) ? "accepted" : "other message"
     return before === null || isSame(before, payloadDigest) ? "new" : "other text"
   }
 

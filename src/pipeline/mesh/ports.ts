@@ -127,8 +127,6 @@ export interface MailIdentity {
 }
 
 export interface SeenMail {
-  /** PayloadDigest of the sender's mail under a Salt; null: there was none. */
-  digestUnder(sender: string, salt: Uint8Array): Uint8Array | null
   look(mail: MailIdentity): "new" | "accepted" | "other message" | "other text"
 }
 

@@ -79,7 +79,8 @@ async function receivedAs(
     service: posted.peer,
     recipient: posted.account.profile,
     now: posted.now,
-    digestUnder: (salt) => means.seen.digestUnder(sender.profile.udf, salt),
+    // What is remembered of his mail is asked for once, below.
+    digestUnder: () => null,
     connectionOf: means.connectionOf,
   })
   if (verdict.kind === "refused") return verdict

@@ -25,7 +25,6 @@ export function seenMail(): SeenMail & { add(mail: MailIdentity): void } {
   const digestUnder = (sender: string, salt: Uint8Array) =>
     rows.find((one) => one.sender === sender && same(one.salt, salt))?.payloadDigest ?? null
   return {
-    digestUnder,
     look(mail) {
       const known = rows.find((one) => one.recipient === mail.recipient && one.messageId === mail.messageId)
       if (known) return same(known.digest, mail.digest) ? "accepted" : "other message"
