@@ -171,10 +171,13 @@ export const WRITE = `
 /** What the window for writing says of encryption. Stands after something that declares \`composer\`. */
 export const STATE = `
   const notices = [...composer.document.querySelectorAll("notification-message")];
+  const labels = () => notices.flatMap((notice) => [...notice.buttonContainer.querySelectorAll("button")].map((button) => button.label));
+  // They come from the catalog of the language, behind the button.
+  await until("the buttons have words", () => labels().every((label) => label));
   return {
     encrypt: composer.gSendEncrypted, sign: composer.gSendSigned, technology: composer.gSelectedTechnologyIsPGP ? "OpenPGP" : "S/MIME",
     notices: notices.map((notice) => notice.messageText.textContent),
-    buttons: notices.flatMap((notice) => [...notice.buttonContainer.querySelectorAll("button")].map((button) => button.label)),
+    buttons: labels(),
   };
 `
 
