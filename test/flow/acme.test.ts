@@ -156,7 +156,8 @@ describe.skipIf(!peer("pebble"))("a certificate from a CA", () => {
       /failed .*: acme: authorization of mail\.example\.test: urn:ietf:params:acme:error:connection: .*; asked again from /,
     )
     expect((await shown(gateway, HTTPS)).serialNumber).toBe(serialNumber)
-    const line = gateway.log.split("\n").findLast((one) => one.includes("acme.failed")) ?? ""
+    await gateway.logged(/"acme\.failed".*\}\n/)
+    const line = gateway.log.split("\n").findLast((one) => one.includes("acme.failed") && one.endsWith("}")) ?? ""
     expect(JSON.parse(line)).toMatchObject({ problem: "urn:ietf:params:acme:error:connection" })
     dns.zone = HERE
   })
@@ -169,6 +170,7 @@ describe.skipIf(!peer("pebble"))("a certificate from a CA", () => {
     writeFileSync(join(gateway.folder, "tls/server.key"), (await testCertificate()).key)
     await gateway.serve()
     expect((await shown(gateway, HTTPS)).serialNumber).toBe(serialNumber)
+    await gateway.logged(/(?:"acme\.asking"[^]*){3}/)
     expect(gateway.log.split("acme.asking").length - 1).toBe(3)
   })
 })

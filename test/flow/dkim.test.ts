@@ -124,7 +124,7 @@ interface Shown {
 }
 
 async function shown(id: string): Promise<Shown> {
-  return JSON.parse(await gateway.must("queue", "show", id, "--json")) as Shown
+  return (await gateway.shown(id)) as Shown
 }
 
 /** The last status of the message's only job, once an attempt has left it waiting. */

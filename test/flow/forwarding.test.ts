@@ -154,7 +154,7 @@ describe("in clear, where the alias allows it", () => {
     ] as const) {
       const [id = ""] = /[0-9a-z]{25}/.exec(await send(sender, text, "")) ?? []
       const [end] = await eventually("its end", async () => {
-        const { audit } = JSON.parse(await gateway.must("queue", "show", id, "--json")) as {
+        const { audit } = (await gateway.shown(id)) as {
           audit: { outcome: string }[]
         }
         return audit.some(({ outcome }) => outcome === "done") ? audit.slice(-1) : null

@@ -97,6 +97,15 @@ export class Instance implements AsyncDisposable {
     return Buffer.from(stdout).toString()
   }
 
+  /** `queue show ID --json`, as soon as it is queued: a sender is told that his message was accepted when it is in the spool. */
+  async shown(id: string): Promise<unknown> {
+    const { stdout } = await eventually(`${id} in the queue`, async () => {
+      const done = await this.postern("queue", "show", id, "--json")
+      return done.code === 0 ? done : null
+    })
+    return JSON.parse(Buffer.from(stdout).toString())
+  }
+
   /** Runs a command that is killed before its end: `onStart` is given the way to do it. @returns the signal that ended it */
   async killed(onStart: (kill: () => void) => void, ...args: readonly string[]): Promise<NodeJS.Signals | null> {
     const child = spawn(process.execPath, [PROGRAM, ...args, "--config", this.configuration], { stdio: "ignore" })
