@@ -20,7 +20,7 @@ interface Batch {
 
 /**
  * Remembers mail that was kept, and puts the originals into the account's Inbound, where a verdict can be looked at again: what comes in one turn of the event
- * loop in one transaction, and what is of one account with one append.
+ * loop in one transaction, and what comes at once for one account with one append.
  */
 export class Originals {
   readonly #core: Pick<Core, "log" | "now">
@@ -44,14 +44,16 @@ export class Originals {
       return open.written
     }
     const originals = [original]
-    const batch = { originals, written: this.#commits.run(() => this.#write(account, originals)) }
-    this.#batches.set(account, batch)
-    return batch.written
+    // Closed before anything is written: one that fails, and be it before its first word, is not what the next ones wait for.
+    const written = Promise.resolve().then(() => {
+      this.#batches.delete(account)
+      return this.#commits.run(() => this.#write(account, originals))
+    })
+    this.#batches.set(account, { originals, written })
+    return written
   }
 
   #write(account: string, originals: readonly Original[]): void {
-    // Whoever comes from now on comes too late for it, also where it has to be written twice.
-    if (this.#batches.get(account)?.originals === originals) this.#batches.delete(account)
     const { now, log } = this.#core
     const at = now()
     const mails = originals.map(({ mail }) => mail)

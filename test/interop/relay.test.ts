@@ -322,9 +322,7 @@ function relayed(recipient: string) {
 /** Waits until every recipient of the message is settled like this. */
 async function audit(id: string, outcome: string): Promise<void> {
   await eventually(`${id} is ${outcome}`, async () => {
-    const { code, stdout } = await gateway.postern("queue", "show", id, "--json")
-    if (code !== 0) return false
-    const shown = JSON.parse(Buffer.from(stdout).toString()) as { jobs: unknown[]; audit: { outcome: string }[] }
+    const shown = (await gateway.shown(id)) as { jobs: unknown[]; audit: { outcome: string }[] }
     return shown.jobs.length === 0 && shown.audit.every((row) => row.outcome === "queued" || row.outcome === outcome)
   })
 }

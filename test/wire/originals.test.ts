@@ -1,6 +1,7 @@
 import { expect, onTestFinished, test, vi } from "vitest"
 import { parseConfig } from "../../src/config/load.ts"
 import { binaryUdf, presentUdf, UDF_TYPE } from "../../src/crypto/udf/udf.ts"
+import { GatewayError } from "../../src/errors.ts"
 import { silentLog } from "../../src/log/log.ts"
 import { envelopeIdOf } from "../../src/mesh/message-id.ts"
 import type { MailIdentity } from "../../src/pipeline/mesh/ports.ts"
@@ -76,6 +77,17 @@ test("what cannot be written of one account is told to those who sent it, and is
   append.mockRestore()
   await originals.keep(BOB, mail(0))
   expect([seen.look(mail(0).mail), stores.end(BOB, "Inbound").frames]).toEqual(["accepted", 2])
+})
+
+test("a state that is away for a moment is away for those who came then, and for nobody who comes later", async () => {
+  const { database, originals, seen, stores } = await keeping()
+  const away = vi.spyOn(database, "transaction").mockImplementation(() => {
+    throw new GatewayError("STATE_AWAY", "away")
+  })
+  await expect(originals.keep(ALICE, mail(1))).rejects.toThrow("away")
+  away.mockRestore()
+  await originals.keep(ALICE, mail(1))
+  expect([seen.look(mail(1).mail), stores.end(ALICE, "Inbound").frames]).toEqual(["accepted", 2])
 })
 
 test("a full Inbound takes no mail: it is remembered, and not archived", async () => {

@@ -59,11 +59,7 @@ export function contentKeys({ octets, labelPrefix }: BaseSeed, salt: Uint8Array)
 
 /** Encrypts what these keys are for, A256CBC: AES-256-CBC with PKCS#7 padding. */
 export function contentEncryptor(seed: BaseSeed, salt: Uint8Array): StreamCipher {
-  return encryptorWith(contentKeys(seed, salt))
-}
-
-/** The same, with keys that are known. */
-export function encryptorWith({ key, iv }: ContentKeys): StreamCipher {
+  const { key, iv } = contentKeys(seed, salt)
   return aesCbcEncryptor(key, iv)
 }
 

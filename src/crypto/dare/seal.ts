@@ -1,17 +1,10 @@
 import { Base64UrlEncoder } from "../jsonb/base64url.ts"
 import { dataHead, type Writable, writeJson } from "../jsonb/write.ts"
-import { BLOCK_OCTETS, type StreamCipher } from "../primitives/cipher.ts"
+import { aesCbcEncryptor, BLOCK_OCTETS, type StreamCipher } from "../primitives/cipher.ts"
 import { type Digest, digestOf, type HkdfKey, hkdfSha256 } from "../primitives/hash.ts"
 import { type Recipient, recipientEntry } from "./agreement.ts"
 import { writeAnnotation } from "./annotation.ts"
-import {
-  BASE_SEED_OCTETS,
-  type ContentKeys,
-  contentKeys,
-  encryptorWith,
-  SALT_OCTETS,
-  witnessOf,
-} from "./key-schedule.ts"
+import { BASE_SEED_OCTETS, type ContentKeys, contentKeys, SALT_OCTETS, witnessOf } from "./key-schedule.ts"
 import type { EnvelopeSeed } from "./open.ts"
 import { manifestOf, type Signer, signatureEntry, signatureOctets } from "./signature.ts"
 
@@ -216,7 +209,7 @@ function seedOf({ encryption }: SealOptions): EnvelopeSeed {
 
 function encryptorOf(keys: ContentKeys | null): StreamCipher {
   if (keys === null) return { update: (octets) => octets, final: () => new Uint8Array(0) }
-  return encryptorWith(keys)
+  return aesCbcEncryptor(keys.key, keys.iv)
 }
 
 function headerOf(options: SealOptions, seed: EnvelopeSeed): Writable {
