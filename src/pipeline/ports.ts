@@ -25,6 +25,8 @@ export type Result =
       readonly notifies?: true
       /** It was taken, and nobody gets it. */
       readonly isDropped?: true
+      /** It went with others in one go, where more may be under way than there are connections. */
+      readonly isShared?: true
     }
   | {
       readonly kind: "retry"

@@ -17,12 +17,22 @@ export type Admission =
   | { readonly kind: "waits" }
   | { readonly kind: "put off"; readonly until: Date }
 
+/** What came of an attempt. */
+export interface Attempted {
+  /** false: it is to be made again. */
+  readonly hasCome: boolean
+  /** It went with others in one go. */
+  readonly isShared: boolean
+}
+
 interface Destination<J> {
   running: number
   /** How long the last attempt took, milliseconds; null: none has ended yet. */
   tookMs: number | null
   /** The last attempt came to nothing. */
   isAway: boolean
+  /** What goes there goes several together. */
+  isShared: boolean
   /** When what was put off last is looked at again. */
   againAtMs: number
   readonly waiting: J[]
@@ -32,7 +42,9 @@ interface Destination<J> {
 const SOONEST_MS = 1_000
 const LATEST_MS = 60_000
 /** So many wait for each place at most: what waits is this worker's alone. */
-const WAITING_PER_PLACE = 8
+const WAITING_PER_PLACE = 32
+/** What goes several together takes less of the destination, and of us: so many times as many attempts, where they are short. */
+const SHARED_TIMES = 2
 
 /** Keeps a slow destination from taking all places of a worker. */
 export class Destinations<J extends Bound> {
@@ -51,9 +63,16 @@ export class Destinations<J extends Bound> {
   admit(job: J, now: Date): Admission {
     const name = this.#limit.of(job)
     if (name === null || this.#begun.has(job.id)) return { kind: "place" }
-    const known = this.#busy.get(name) ?? { running: 0, tookMs: null, isAway: false, againAtMs: 0, waiting: [] }
+    const known = this.#busy.get(name) ?? {
+      running: 0,
+      tookMs: null,
+      isAway: false,
+      isShared: false,
+      againAtMs: 0,
+      waiting: [],
+    }
     this.#busy.set(name, known)
-    if (known.running < this.#limit.attempts) {
+    if (known.running < this.#places(known)) {
       known.running += 1
       this.#begun.set(job.id, now.getTime())
       return { kind: "place" }
@@ -62,7 +81,7 @@ export class Destinations<J extends Bound> {
       known.waiting.push(job)
       return { kind: "waits" }
     }
-    const paceMs = (known.tookMs ?? 0) / this.#limit.attempts
+    const paceMs = (known.tookMs ?? 0) / this.#places(known)
     known.againAtMs = Math.min(
       Math.max(now.getTime() + SOONEST_MS, known.againAtMs + paceMs),
       now.getTime() + LATEST_MS,
@@ -71,10 +90,10 @@ export class Destinations<J extends Bound> {
   }
 
   /**
-   * Gives the place back; of a job that has none nothing happens. @param hasCome false: the attempt is to be made again
-   * @returns who waited for it and is to be admitted now: one, or all where the destination seems to be away, for it would be tried with all of them at once
+   * Gives the place back; of a job that has none nothing happens.
+   * @returns who waited for it and is to be admitted now: as many as there are places, or all where the destination seems to be away, for it would be tried with all of them at once
    */
-  release(job: J, now: Date, hasCome: boolean): J[] {
+  release(job: J, now: Date, { hasCome, isShared }: Attempted): J[] {
     const begunMs = this.#begun.get(job.id)
     const name = this.#limit.of(job)
     const known = name === null ? undefined : this.#busy.get(name)
@@ -83,7 +102,11 @@ export class Destinations<J extends Bound> {
     known.running -= 1
     known.tookMs = Math.max(0, now.getTime() - begunMs)
     known.isAway = !hasCome
-    const next = known.waiting.splice(0, hasCome ? 1 : known.waiting.length)
+    if (hasCome) known.isShared = isShared
+    const next = known.waiting.splice(
+      0,
+      hasCome ? Math.max(0, this.#places(known) - known.running) : known.waiting.length,
+    )
     if (known.running === 0) this.#busy.delete(name)
     return next
   }
@@ -99,9 +122,15 @@ export class Destinations<J extends Bound> {
   }
 
   /** Of a destination that has answered nobody yet, or did not the last time, it is not known. */
-  #isSoon({ tookMs, isAway, waiting }: Destination<J>): boolean {
-    const { attempts } = this.#limit
-    if (tookMs === null || isAway || waiting.length >= attempts * WAITING_PER_PLACE) return false
-    return ((waiting.length + 1) / attempts) * tookMs <= SOONEST_MS
+  #isSoon(destination: Destination<J>): boolean {
+    const { tookMs, isAway, waiting } = destination
+    const places = this.#places(destination)
+    if (tookMs === null || isAway || waiting.length >= places * WAITING_PER_PLACE) return false
+    return ((waiting.length + 1) / places) * tookMs <= SOONEST_MS
+  }
+
+  #places({ tookMs, isAway, isShared }: Destination<J>): number {
+    const isShort = tookMs !== null && tookMs <= SOONEST_MS && !isAway
+    return isShared && isShort ? this.#limit.attempts * SHARED_TIMES : this.#limit.attempts
   }
 }

@@ -20,8 +20,8 @@ export interface Job {
 
 /** What became of an attempt: a value, never a thrown error; retry is an ordinary day. */
 export type Outcome =
-  /** `isDropped`: it was taken, and nobody gets it. */
-  | { readonly kind: "done"; readonly status: DeliveryStatus; readonly isDropped?: true }
+  /** `isDropped`: it was taken, and nobody gets it. `isShared`: it went with others in one go, and the place that it had cost little. */
+  | { readonly kind: "done"; readonly status: DeliveryStatus; readonly isDropped?: true; readonly isShared?: true }
   | { readonly kind: "retry"; readonly at: Date; readonly status: DeliveryStatus }
   /** The handler has spooled and queued the bounce before it says so. */
   | { readonly kind: "failed"; readonly status: DeliveryStatus }

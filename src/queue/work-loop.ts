@@ -77,8 +77,11 @@ export class WorkLoop {
     const ids = () => [...[...running].map(({ job }) => job), ...destinations.waiting()].map(({ id }) => id)
     using attempts = drainable(signal)
     const begin = (job: Job): void => {
-      const ended = this.#attempt(job, owner, handler, attempts.signal).then(async ({ kind }) => {
-        const waited = destinations.release(job, this.#options.now(), kind !== "retry")
+      const ended = this.#attempt(job, owner, handler, attempts.signal).then(async (outcome) => {
+        const waited = destinations.release(job, this.#options.now(), {
+          hasCome: outcome.kind !== "retry",
+          isShared: outcome.kind === "done" && outcome.isShared === true,
+        })
         const admitted = await this.#admit(waited, owner, destinations)
         // Whoever ends the worker waits for those who are running by then, and for nobody who begins later.
         if (signal.aborted) await this.#giveBack(admitted, owner)

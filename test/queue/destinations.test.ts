@@ -12,6 +12,9 @@ const LIMIT = {
   of: ({ recipient }: { recipient: string }) => (recipient.endsWith("@own.test") ? null : recipient.slice(2)),
 }
 const limited = () => new Destinations<Job>(LIMIT)
+const COME = { hasCome: true, isShared: false }
+const AWAY = { hasCome: false, isShared: false }
+const TOGETHER = { hasCome: true, isShared: true }
 const PLACE = { kind: "place" }
 const WAITS = { kind: "waits" }
 const putOff = (until: Date) => ({ kind: "put off", until })
@@ -20,7 +23,7 @@ const putOff = (until: Date) => ({ kind: "put off", until })
 function full(tookMs: number) {
   const places = limited()
   for (const index of [0, 1]) places.admit(job(index), NOW)
-  places.release(job(0), at(tookMs), true)
+  places.release(job(0), at(tookMs), COME)
   places.admit(job(2), at(tookMs))
   return places
 }
@@ -57,9 +60,9 @@ describe("places of a destination", () => {
     const places = limited()
     for (let times = 0; times < 3; times++) expect(places.admit(job(0), NOW)).toEqual(PLACE)
     expect(places.admit(job(1), NOW)).toEqual(PLACE)
-    places.release(job(7), NOW, true)
+    places.release(job(7), NOW, COME)
     expect(places.admit(job(2), NOW)).toEqual(putOff(at(1_000)))
-    for (let times = 0; times < 2; times++) expect(places.release(job(0), NOW, true)).toEqual([])
+    for (let times = 0; times < 2; times++) expect(places.release(job(0), NOW, COME)).toEqual([])
     expect(places.admit(job(2), NOW)).toEqual(PLACE)
     expect(places.admit(job(3), NOW)).toEqual(WAITS)
   })
@@ -78,9 +81,9 @@ describe("places of a destination", () => {
     expect([3, 4, 5, 6].map((index) => places.admit(job(index), at(500)))).toEqual([WAITS, WAITS, WAITS, WAITS])
     expect(places.admit(job(7), at(500))).toEqual(putOff(at(1_500)))
     expect(places.waiting()).toEqual([3, 4, 5, 6].map((index) => job(index)))
-    expect(places.release(job(1), at(600), true)).toEqual([job(3)])
+    expect(places.release(job(1), at(600), COME)).toEqual([job(3)])
     expect(places.admit(job(3), at(600))).toEqual(PLACE)
-    expect(places.release(job(3), at(700), true)).toEqual([job(4)])
+    expect(places.release(job(3), at(700), COME)).toEqual([job(4)])
     expect(places.admit(job(4), at(700))).toEqual(PLACE)
     expect(places.waiting()).toEqual([job(5), job(6)])
   })
@@ -88,20 +91,43 @@ describe("places of a destination", () => {
   test("nobody waits at one that is away: one tries it, the others are put off, until an attempt has come to something", () => {
     const places = full(500)
     for (const index of [3, 4]) places.admit(job(index), at(500))
-    const waited = places.release(job(1), at(600), false)
+    const waited = places.release(job(1), at(600), AWAY)
     expect(waited).toEqual([job(3), job(4)])
     expect(waited.map((one) => places.admit(one, at(600)).kind)).toEqual(["place", "put off"])
     expect(places.admit(job(5), at(600)).kind).toBe("put off")
-    expect(places.release(job(3), at(610), true)).toEqual([])
+    expect(places.release(job(3), at(610), COME)).toEqual([])
     expect(places.admit(job(6), at(610))).toEqual(PLACE)
     expect(places.admit(job(7), at(610))).toEqual(WAITS)
   })
 
   test("so many wait for each place at most, however fast it goes", () => {
     const places = full(1)
-    const answers = Array.from({ length: 20 }, (_, index) => places.admit(job(10 + index), at(1)).kind)
-    expect(answers.filter((kind) => kind === "waits")).toHaveLength(16)
+    const answers = Array.from({ length: 70 }, (_, index) => places.admit(job(10 + index), at(1)).kind)
+    expect(answers.filter((kind) => kind === "waits")).toHaveLength(64)
     expect(answers.at(-1)).toBe("put off")
+  })
+
+  test("there are twice as many where what is sent goes several together, while that takes no longer than a second", () => {
+    const places = full(500)
+    for (let index = 3; index < 9; index++) places.admit(job(index), at(500))
+    // One has its place back, and two more than before are there.
+    expect(places.release(job(1), at(600), TOGETHER)).toEqual([job(3), job(4), job(5)])
+    expect([3, 4, 5].map((index) => places.admit(job(index), at(600)))).toEqual([PLACE, PLACE, PLACE])
+    expect(places.admit(job(9), at(600))).toEqual(WAITS)
+    // It becomes slow: those who are there stay, and nobody comes for those that are too many.
+    expect(places.release(job(2), at(1_600), TOGETHER)).toEqual([])
+    expect(places.release(job(3), at(1_601), TOGETHER)).toEqual([])
+    expect(places.release(job(4), at(1_602), TOGETHER)).toEqual([job(6)])
+  })
+
+  test("there are as many as before where the last one went alone, or came to nothing", () => {
+    for (const last of [COME, AWAY]) {
+      const places = full(500)
+      for (let index = 3; index < 6; index++) places.admit(job(index), at(500))
+      for (const next of places.release(job(1), at(510), TOGETHER)) places.admit(next, at(510))
+      expect(places.release(job(2), at(520), last)).toEqual([])
+      expect(places.admit(job(7), at(520)).kind).not.toBe("place")
+    }
   })
 
   test("who waits is dismissed at the end, and nobody has the place after him", () => {
@@ -109,7 +135,7 @@ describe("places of a destination", () => {
     places.admit(job(3), at(100))
     expect(places.dismiss()).toEqual([job(3)])
     expect(places.waiting()).toEqual([])
-    expect(places.release(job(1), at(200), true)).toEqual([])
+    expect(places.release(job(1), at(200), COME)).toEqual([])
   })
 })
 

@@ -182,7 +182,7 @@ async function settled(
 ): Promise<Result | Elsewhere> {
   const { recipient } = job
   if (kind === "accepted")
-    return { kind: "done", status: { recipient, action: "relayed", status: "2.0.0", diagnostic } }
+    return { kind: "done", status: { recipient, action: "relayed", status: "2.0.0", diagnostic }, isShared: true }
   const isPatient = gateway.now().getTime() - entry.receivedAt.getTime() < MESH_PATIENCE_MS
   if (kind === "later" && isPatient) return deferred(recipient, "4.4.1", diagnostic)
   const elsewhere = fallenBack(kind === "unknown" ? await askedAnew(left, gateway) : left, diagnostic, job, gateway)
