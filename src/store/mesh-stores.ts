@@ -1,6 +1,7 @@
 import { FrameWriter, type Tail } from "../crypto/dare/sequence/append.ts"
 import { type Links, noLinks } from "../crypto/dare/sequence/linkage.ts"
 import { base64UrlDecode, base64UrlEncode } from "../crypto/jsonb/base64url.ts"
+import { joined } from "../crypto/primitives/joined.ts"
 import { GatewayError } from "../errors.ts"
 import { type Database, numberIn, octetsIn, type Row, textIn } from "./database.ts"
 
@@ -223,7 +224,7 @@ function written({ entries }: StoreUpdate, before: Sequence): Sequence {
 function withFrame({ tail, frames }: Sequence, { name, content }: StoreEntry): Sequence {
   const writer = new FrameWriter(tail, content.length, { encryption: null })
   const { begin } = writer
-  const octets = new Uint8Array(Buffer.concat([begin, writer.update(content), writer.end()]))
+  const octets = joined([begin, writer.update(content), writer.end()])
   const frame = { number: tail.links.index, name, octets, start: begin.length, end: begin.length + content.length }
   return {
     tail: writer.tail,

@@ -1,7 +1,8 @@
 import { Base64UrlEncoder } from "../jsonb/base64url.ts"
-import { dataHead, type Writable, writeJson } from "../jsonb/write.ts"
+import { dataHead, verbatim, type Writable, writeJson } from "../jsonb/write.ts"
 import { aesCbcEncryptor, BLOCK_OCTETS, type StreamCipher } from "../primitives/cipher.ts"
 import { type Digest, digestOf, type HkdfKey, hkdfSha256 } from "../primitives/hash.ts"
+import { joined } from "../primitives/joined.ts"
 import { type Recipient, recipientEntry } from "./agreement.ts"
 import { writeAnnotation } from "./annotation.ts"
 import { BASE_SEED_OCTETS, type ContentKeys, contentKeys, SALT_OCTETS, witnessOf } from "./key-schedule.ts"
@@ -49,6 +50,8 @@ export interface SealOptions {
 export class EnvelopeSealer {
   /** JSON text of the header. */
   readonly header: Uint8Array
+  /** JSON text of `recipients`, as it stands in there; empty where there are none. */
+  readonly recipients: Uint8Array
   /** Secret. Null: it is not encrypted. */
   readonly keys: ContentKeys | null
   readonly #options: SealOptions
@@ -61,7 +64,8 @@ export class EnvelopeSealer {
     this.#seed = seedOf(options)
     this.keys = this.#seed && contentKeys(this.#seed.base, this.#seed.salt)
     this.#cipher = encryptorOf(this.keys)
-    this.header = writeJson(headerOf(options, this.#seed))
+    this.recipients = recipientsOf(options)
+    this.header = writeJson(headerOf(options, this.#seed, this.recipients))
   }
 
   /** Octets of the payload as stored, for content of this length. */
@@ -107,7 +111,7 @@ export type EnvelopeForm = "json" | "json-b"
 /** What can be said of an envelope once it is written. */
 export interface SealedEnvelope {
   /** JSON text, as in {@link EnvelopeSealer}. */
-  readonly header: Uint8Array
+  readonly recipients: Uint8Array
   /** Of the payload as stored. */
   readonly payloadOctets: number
   readonly payloadDigest: Uint8Array
@@ -138,7 +142,7 @@ export async function* sealEnvelopeBy(
     if (next.done) {
       const trailer = sealer.trailer(next.value)
       yield Buffer.concat([dataHead(0, true), ascii(","), trailer, ascii("]")])
-      return { header: sealer.header, payloadOctets, payloadDigest: next.value, keys }
+      return { recipients: sealer.recipients, payloadOctets, payloadDigest: next.value, keys }
     }
     if (next.value.length === 0) continue
     payloadOctets += next.value.length
@@ -164,8 +168,8 @@ export async function* sealEnvelope(
   const last = [...payload.update(sealer.final()), payload.end()]
   const { payloadDigest, trailer } = sealer.end()
   yield Buffer.concat([...last, ascii(","), trailer, ascii("]")])
-  const { header, keys } = sealer
-  return { header, payloadOctets: sealer.payloadOctets(contentOctets), payloadDigest, keys }
+  const { recipients, keys } = sealer
+  return { recipients, payloadOctets: sealer.payloadOctets(contentOctets), payloadDigest, keys }
 }
 
 /** An envelope around content that is at hand, whole. */
@@ -174,7 +178,7 @@ export function sealWhole(content: Uint8Array, options: SealOptions, form: Envel
   const payload = form === "json" ? textPayload() : dataPayload()
   const begin = [ascii("["), sealer.header, ascii(","), payload.begin]
   const body = [...payload.update(sealer.update(content)), ...payload.update(sealer.final()), payload.end()]
-  return new Uint8Array(Buffer.concat([...begin, ...body, ascii(","), sealer.end().trailer, ascii("]")]))
+  return joined([...begin, ...body, ascii(","), sealer.end().trailer, ascii("]")])
 }
 
 interface PayloadForm {
@@ -212,14 +216,19 @@ function encryptorOf(keys: ContentKeys | null): StreamCipher {
   return aesCbcEncryptor(keys.key, keys.iv)
 }
 
-function headerOf(options: SealOptions, seed: EnvelopeSeed): Writable {
-  const { encryption, annotations = [], contentMeta, header } = options
+function recipientsOf({ encryption }: SealOptions): Uint8Array {
+  if (encryption === null) return new Uint8Array(0)
+  return writeJson(encryption.recipients.map((recipient, index) => entryOf(recipient, index, encryption.secrets)))
+}
+
+function headerOf(options: SealOptions, seed: EnvelopeSeed, recipients: Uint8Array): Writable {
+  const { annotations = [], contentMeta, header } = options
   return {
     ...header,
     enc: seed ? "A256CBC" : undefined,
     dig: "S512",
     Salt: seed?.salt,
-    recipients: encryption?.recipients.map((recipient, index) => entryOf(recipient, index, encryption.secrets)),
+    recipients: recipients.length > 0 ? verbatim(recipients) : undefined,
     annotations:
       annotations.length > 0 ? annotations.map((line, index) => writeAnnotation(line, index, seed)) : undefined,
     ContentMetaData: contentMeta === undefined ? undefined : writeJson(contentMeta),

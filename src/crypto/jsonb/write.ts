@@ -30,9 +30,9 @@ export function writeJson(value: Writable): Uint8Array {
 
 /** JSON-B (draft-hallambaker-jsonbcd-21): strings, numbers and binary under their tags, each in one piece. */
 export function writeJsonB(value: Writable): Uint8Array {
-  const pieces: Uint8Array[] = []
+  const pieces: Piece[] = []
   binary(value, pieces)
-  return new Uint8Array(Buffer.concat(pieces))
+  return joined(pieces)
 }
 
 /** What stands before so many octets of data: a piece, or the last one. */
@@ -51,7 +51,28 @@ function jsonText(value: Writable): string {
     .join(",")}}`
 }
 
-function binary(value: Writable, into: Uint8Array[]): void {
+/** Octets, or text that is written as UTF-8 where it belongs at once: a name is a few octets, and an array for it takes longer than they do. */
+type Piece = Uint8Array | string
+
+function joined(pieces: readonly Piece[]): Uint8Array {
+  const octets = new Uint8Array(pieces.reduce((sum, piece) => sum + sizeOf(piece), 0))
+  const view = Buffer.from(octets.buffer)
+  let at = 0
+  for (const piece of pieces) {
+    if (typeof piece === "string") at += view.write(piece, at)
+    else {
+      octets.set(piece, at)
+      at += piece.length
+    }
+  }
+  return octets
+}
+
+function sizeOf(piece: Piece): number {
+  return typeof piece === "string" ? Buffer.byteLength(piece) : piece.length
+}
+
+function binary(value: Writable, into: Piece[]): void {
   if (value instanceof Uint8Array) into.push(dataHead(value.length, true), value)
   else if (typeof value === "string") text(value, into)
   else if (typeof value === "bigint") into.push(integer(value))
@@ -64,7 +85,7 @@ function binary(value: Writable, into: Uint8Array[]): void {
 }
 
 /** Behind a value of JSON-B no comma stands, behind an object or array one does. */
-function list(items: readonly Writable[], into: Uint8Array[]): void {
+function list(items: readonly Writable[], into: Piece[]): void {
   into.push(Uint8Array.of(0x5b))
   items.forEach((item, index) => {
     if (index > 0 && isNested(items[index - 1])) into.push(COMMA)
@@ -73,7 +94,7 @@ function list(items: readonly Writable[], into: Uint8Array[]): void {
   into.push(Uint8Array.of(0x5d))
 }
 
-function object(value: { readonly [name: string]: Writable | undefined }, into: Uint8Array[]): void {
+function object(value: { readonly [name: string]: Writable | undefined }, into: Piece[]): void {
   into.push(Uint8Array.of(0x7b))
   const members = membersOf(value)
   members.forEach(([name, member], index) => {
@@ -84,9 +105,8 @@ function object(value: { readonly [name: string]: Writable | undefined }, into: 
   into.push(Uint8Array.of(0x7d))
 }
 
-function text(value: string, into: Uint8Array[]): void {
-  const octets = new TextEncoder().encode(value)
-  into.push(head(FIRST_TAG.lastString, octets.length), octets)
+function text(value: string, into: Piece[]): void {
+  into.push(head(FIRST_TAG.lastString, sizeOf(value)), value)
 }
 
 function integer(value: bigint): Uint8Array {

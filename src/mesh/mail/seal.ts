@@ -3,6 +3,7 @@ import { deriveEnvelopeSecrets, type EncryptContent, type SealedEnvelope } from 
 import type { Signer } from "../../crypto/dare/signature.ts"
 import { deriveOpenPgpSecrets } from "../../crypto/openpgp/encrypt.ts"
 import { hkdfKey, hkdfSha256 } from "../../crypto/primitives/hash.ts"
+import { joined } from "../../crypto/primitives/joined.ts"
 import { p256ScalarFromSeed } from "../../crypto/primitives/p256.ts"
 import { contentIdentifier, encryptionKeyUdf } from "../../crypto/udf/symmetric.ts"
 import { binaryUdf, parseUdf, presentUdf, UDF_TYPE } from "../../crypto/udf/udf.ts"
@@ -59,7 +60,7 @@ export async function sealMail(
   if (sealed) {
     const message = messageOf(mail, secrets, sealing.stated(sealed), {
       kind: "enclosed",
-      envelope: new Uint8Array(Buffer.concat(held)),
+      envelope: joined(held),
     })
     if (message.length <= MAX_MESSAGE_OCTETS) return message
   }

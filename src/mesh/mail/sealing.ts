@@ -1,7 +1,6 @@
 /** PURE. The two forms in which a mail is encrypted, and what its statement says of each. */
 import type { CmsRecipient } from "../../crypto/cms/recipient.ts"
 import { secondEnvelope } from "../../crypto/cms/second-envelope.ts"
-import { readFields } from "../../crypto/dare/fields.ts"
 import {
   type EncryptContent,
   type EnvelopeSecrets,
@@ -14,10 +13,10 @@ import type { OpenPgpEncryptionKey } from "../../crypto/openpgp/certificate.ts"
 import { openPgpMessage } from "../../crypto/openpgp/encrypt.ts"
 import { pkesk } from "../../crypto/openpgp/pkesk.ts"
 import type { OpenPgpSecrets } from "../../crypto/openpgp/protected-body.ts"
+import { sha512 } from "../../crypto/primitives/hash.ts"
 import { GatewayError } from "../../errors.ts"
 import type { ProfileUser } from "../profile.ts"
 import { authoredBy } from "./author.ts"
-import { recipientsDigest } from "./body.ts"
 import { openPgpRecipientsDigest } from "./openpgp-body.ts"
 import type { MailStatement } from "./statement.ts"
 
@@ -86,13 +85,13 @@ function dareSealing(
   const options = { encryption: { recipients: [darePartyOf(profile)], secrets: envelope } }
   return {
     envelope: encrypt === null ? sealEnvelope(content, options, "json-b") : sealEnvelopeBy(encrypt, content, options),
-    stated({ header, payloadDigest, payloadOctets, keys }) {
+    stated({ recipients, payloadDigest, payloadOctets, keys }) {
       if (keys === null) throw new RangeError("mail: is not encrypted")
       const { key: contentKey, iv } = keys
       return {
         payloadDigest,
         payloadOctets,
-        recipientsDigest: recipientsDigest(readFields(header)),
+        recipientsDigest: sha512(recipients),
         cms: certificate === null ? null : secondEnvelope(certificate, { contentKey, iv, ephemeral }, payloadDigest),
         openPgp: null,
         contentKey,
