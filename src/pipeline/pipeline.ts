@@ -2,6 +2,7 @@ import type { Recipient } from "../message/envelope.ts"
 import type { DeliveryStatus } from "../message/status.ts"
 import type { Job, Outcome } from "../queue/queue.ts"
 import type { SpoolEntry } from "../store/spool.ts"
+import { logAttempt } from "./attempt-log.ts"
 import { report } from "./bounce.ts"
 import { takeBack } from "./came-back.ts"
 import { type Attempt, type Gateway, type OpenMessage, recipientOf } from "./gateway.ts"
@@ -31,15 +32,7 @@ export async function deliver(job: Job, gateway: Gateway, signal: AbortSignal): 
   if (result.kind === "done" && !result.notifies) await confirm(message, recipient, result.status, gateway)
   const delay = delayOf(result, outcome, job, message.entry.receivedAt, gateway.now(), gateway.delayWarningMs)
   if (delay !== null) await confirm(message, recipient, delay, gateway)
-  gateway.log.info("mail.attempt", {
-    id: job.spoolId,
-    recipient: job.recipient,
-    attempt: job.attempt,
-    outcome: outcome.kind,
-    ...(outcome.kind === "hold"
-      ? { reason: outcome.reason }
-      : { status: outcome.status.status, diagnostic: outcome.status.diagnostic }),
-  })
+  logAttempt(job, outcome, gateway.log)
   return outcome
 }
 

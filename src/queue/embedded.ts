@@ -1,3 +1,4 @@
+import type { DeliveryStatus } from "../message/status.ts"
 import type { CommitsReachDisk } from "../store/database.ts"
 import { pagedPairs } from "./audit-log.ts"
 import { JobTable } from "./job-table.ts"
@@ -51,6 +52,16 @@ export class EmbeddedQueue implements WorkQueue {
       for (const job of jobs) this.#jobs.add(job, jobs.length, now)
     })
     this.#loop.wake()
+  }
+
+  passed({ spoolId, recipient }: Job, status: DeliveryStatus): Promise<void> {
+    const at = this.#options.now()
+    const { record } = this.#jobs
+    return this.#file.commits.run(() => {
+      if (record.settled(spoolId).has(recipient)) return
+      record.write({ spoolId, recipient, outcome: "queued", status: null, at })
+      record.write({ spoolId, recipient, outcome: "done", status, at })
+    })
   }
 
   work(handler: Handler, options: { readonly concurrency: number; readonly signal: AbortSignal }): Promise<void> {

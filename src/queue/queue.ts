@@ -106,8 +106,10 @@ export interface RecordedPair {
   readonly finals: readonly FinalOutcome[]
 }
 
-/** What the sweep and an audit ask of the record. */
+/** The record, as the sweep and an audit ask it, and as it is told of what went past the queue. */
 export interface Ledger {
+  /** Writes down of mail that needed no job that it came and is done. Of a pair that was settled already nothing more is written. */
+  passed(job: Job, status: DeliveryStatus): Promise<void>
   /** Recipients of the message for whom all is over. */
   settled(spoolId: string): Promise<ReadonlySet<string>>
   /** Forgets messages of which nothing was heard since `before`, and that have no job. @returns how many rows went */

@@ -45,7 +45,7 @@ export class FileSpool implements Spool {
   }
 
   async write(entry: NewEntry | (() => NewEntry), content: AsyncIterable<Uint8Array>, id?: string): Promise<string> {
-    if (id !== undefined && (await this.#exists(id))) return id
+    if (id !== undefined && (await this.has(id))) return id
     const name = id ?? newSpoolId(this.#options.now())
     const seed = randomOctets(32)
     let path = this.#temporary(name)
@@ -82,6 +82,14 @@ export class FileSpool implements Spool {
       return null
     }
     return source && (await openSealed(source, id, (keyId) => this.#decapsulator(keyId)))
+  }
+
+  async has(id: string): Promise<boolean> {
+    if (!isSpoolId(id)) throw new GatewayError("USAGE", `spool: ${id} is no id`)
+    if (!existsSync(this.#path(id))) return false
+    // It may have been named by an attempt that was killed before the name was on the disk.
+    await this.#syncNames()
+    return true
   }
 
   async remove(id: string): Promise<void> {
@@ -123,14 +131,6 @@ export class FileSpool implements Spool {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#used.close()
     await this.#names.close()
-  }
-
-  async #exists(id: string): Promise<boolean> {
-    if (!isSpoolId(id)) throw new GatewayError("USAGE", `spool: ${id} is no id`)
-    if (!existsSync(this.#path(id))) return false
-    // It may have been named by an attempt that was killed before the name was on the disk.
-    await this.#syncNames()
-    return true
   }
 
   #decapsulator(keyId: Uint8Array): Decapsulator {

@@ -1,4 +1,5 @@
-import { type Database, optionalOctetsIn } from "./database.ts"
+import { type Database, dateIn, optionalOctetsIn, optionalTextIn, type Row } from "./database.ts"
+import type { ProcessName } from "./process.ts"
 
 /** What is remembered of mail that came over the Mesh. */
 export interface MeshMailRow {
@@ -13,7 +14,13 @@ export interface MeshMailRow {
   readonly payloadDigest: Uint8Array
 }
 
-export type MailStanding = "new" | "accepted" | "other message" | "other text"
+/** It is being put where it belongs, or was: its keeper knows. It is nowhere else. */
+export interface BegunMail {
+  readonly keeper: ProcessName
+  readonly since: Date
+}
+
+export type MailStanding = "new" | "accepted" | BegunMail | "other message" | "other text"
 
 /** Mail that came over the Mesh, so that none comes twice and no key meets two texts. */
 export class KeptMeshMail {
@@ -27,26 +34,35 @@ export class KeptMeshMail {
   look({ recipient, messageId, digest, sender, salt, payloadDigest }: MeshMailRow): MailStanding {
     // In one question: each takes locks, and every mail asks.
     const found = this.#database.sql.get`
-      SELECT (SELECT digest FROM mesh_mail WHERE recipient = ${recipient} AND message_id = ${messageId}) AS known,
-        (SELECT payload_digest FROM mesh_mail WHERE sender = ${sender} AND salt = ${salt} LIMIT 1) AS before`
+      SELECT same.digest AS known, same.keeper AS keeper, same.accepted_at AS accepted_at,
+        (SELECT payload_digest FROM mesh_mail WHERE sender = ${sender} AND salt = ${salt} LIMIT 1) AS before
+      FROM (SELECT 1 AS one) AS asked LEFT JOIN mesh_mail AS same ON same.recipient = ${recipient} AND same.message_id = ${messageId}`
     const [known, before] = [optionalOctetsIn(found, "known"), optionalOctetsIn(found, "before")]
-    if (known !== null) return isSame(known, digest) ? "accepted" : "other message"
+    if (known !== null) return isSame(known, digest) ? standingIn(found ?? {}) : "other message"
     return before === null || isSame(before, payloadDigest) ? "new" : "other text"
   }
 
-  /** They are on the disk. Forgetting this by a crash is harmless: they are kept once more, under the same names. */
-  add(mails: readonly MeshMailRow[], now: Date): void {
+  /**
+   * What is kept is on the disk: forgetting this by a crash is harmless, for it is kept once more under the same name. With a `keeper` it is not: he has just
+   * begun with them.
+   */
+  add(mails: readonly MeshMailRow[], now: Date, keeper: ProcessName | null = null): void {
     const nowMs = now.getTime()
     this.#database.transaction(() => {
       const { sql } = this.#database
       sql.run`DELETE FROM mesh_mail WHERE accepted_at < ${nowMs - KEPT_MS}`
       for (const { recipient, messageId, digest, sender, salt, payloadDigest } of mails)
         sql.run`
-          INSERT INTO mesh_mail (recipient, message_id, digest, sender, salt, payload_digest, accepted_at)
-          VALUES (${recipient}, ${messageId}, ${digest}, ${sender}, ${salt}, ${payloadDigest}, ${nowMs})
+          INSERT INTO mesh_mail (recipient, message_id, digest, sender, salt, payload_digest, accepted_at, keeper)
+          VALUES (${recipient}, ${messageId}, ${digest}, ${sender}, ${salt}, ${payloadDigest}, ${nowMs}, ${keeper})
           ON CONFLICT (recipient, message_id) DO NOTHING`
     })
   }
+}
+
+function standingIn(row: Row): "accepted" | BegunMail {
+  const keeper = optionalTextIn(row, "keeper")
+  return keeper === null ? "accepted" : { keeper, since: dateIn(row, "accepted_at") }
 }
 
 function isSame(a: Uint8Array, b: Uint8Array): boolean {

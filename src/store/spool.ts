@@ -23,6 +23,8 @@ export interface Spool extends AsyncDisposable {
    * @throws GatewayError SPOOL_CORRUPT, SPOOL_KEY_MISSING
    */
   open(id: string): Promise<SpooledMessage | null>
+  /** Whether there is a message of this id, sealed and durable. */
+  has(id: string): Promise<boolean>
   /** Removing what is not there does nothing. After a power cut a removed message may be back; the queue's record says that it is settled. */
   remove(id: string): Promise<void>
   /** In no order. */

@@ -184,6 +184,7 @@ export const STATE_MIGRATIONS = [
   CREATE TABLE return_alias (name TEXT PRIMARY KEY, alias TEXT NOT NULL, used_at INTEGER NOT NULL) STRICT, WITHOUT ROWID;
   CREATE INDEX return_alias_age ON return_alias (used_at);
   `,
+  "ALTER TABLE mesh_mail ADD COLUMN keeper TEXT",
 ]
 
 /** Where the state is: what the configuration says of it. */

@@ -3,7 +3,9 @@ import { GatewaySigners } from "../identity/gateway-signers.ts"
 import type { MailStore } from "../mailbox/store.ts"
 import { parseAddress } from "../message/address.ts"
 import type { Gateway } from "../pipeline/gateway.ts"
+import { type HeldMail, storeHeldMail } from "../pipeline/mesh/store.ts"
 import { deliver } from "../pipeline/pipeline.ts"
+import type { Result } from "../pipeline/ports.ts"
 import type { Discovery } from "../profiles/discover.ts"
 import type { Handler } from "../queue/queue.ts"
 import { CountedResults } from "../smtp-out/counted-results.ts"
@@ -40,10 +42,23 @@ export interface AttemptParts {
   readonly keyMeans: KeyMeans
 }
 
+/** What is made in a thread that delivers. */
+export interface Attempts {
+  /** An attempt at a job of the queue. */
+  readonly attempt: Handler
+  /** One at mail that is nowhere yet. */
+  readonly storeHeld: StoreHeld
+}
+
+export type StoreHeld = (mail: HeldMail, signal: AbortSignal) => Promise<Result>
+
 /** Makes attempts at delivery in this thread; connections to other servers are ended with `stack`. */
-export function openAttempts(core: Core, parts: AttemptParts, stack: AsyncDisposableStack): Handler {
+export function openAttempts(core: Core, parts: AttemptParts, stack: AsyncDisposableStack): Attempts {
   const gateway = gatewayOf(core, parts, stack)
-  return (job, signal) => deliver(job, gateway, signal)
+  return {
+    attempt: (job, signal) => deliver(job, gateway, signal),
+    storeHeld: (mail, signal) => storeHeldMail(mail, gateway, signal),
+  }
 }
 
 function gatewayOf(

@@ -36,7 +36,7 @@ export function startContacts(core: Core, queue: MessageQueue, correspondents: D
   contactToken(config.secrets)
   const reports = reportsOf(core, queue)
   const host = openConnectedHost(config.secrets, new MeshAccounts(database), now())
-  const receivers = meshReceivers(core, host, queue, correspondents)
+  const receivers = meshReceivers(core, host, { queue, atOnce: null, correspondents })
   const posts = stack.use(new ContactsUnderWay(sendingOf(core, book, { host, correspondents, receivers }, stack)))
   const onError = (error: unknown) => log.error("mesh.contacts-failed", {}, error)
   const round = async (): Promise<void> => {

@@ -2,28 +2,41 @@ import { once } from "node:events"
 import { Worker } from "node:worker_threads"
 import type { Config } from "../config/config.ts"
 import { type ErrorCode, GatewayError } from "../errors.ts"
+import type { HeldMail } from "../pipeline/mesh/store.ts"
+import type { Result } from "../pipeline/ports.ts"
 import type { Handler, Job, Outcome } from "../queue/queue.ts"
+import type { Attempts, StoreHeld } from "./attempts.ts"
 
 /** What a hand is given when it is made. */
 export interface HandData {
   readonly config: Config
 }
 
+/** What a hand is to do. */
+export type Task = { readonly kind: "attempt"; readonly job: Job } | { readonly kind: "store"; readonly mail: HeldMail }
+
 /** What a hand is told. */
 export type Order =
-  | { readonly kind: "attempt"; readonly jobs: readonly Job[] }
+  | { readonly kind: "tasks"; readonly tasks: readonly Numbered[] }
   /** The attempts under way are to stop soon. */
   | { readonly kind: "abort" }
   /** Nothing more will come. */
   | { readonly kind: "end" }
 
-/** What a hand answers. */
+interface Numbered {
+  readonly number: number
+  readonly task: Task
+}
+
+/** What a hand says. */
+export type Said = { readonly kind: "ready" } | { readonly kind: "answers"; readonly answers: readonly Answer[] }
+
+/** What came of a task: that of an attempt is an Outcome. */
 export type Answer =
-  | { readonly kind: "ready" }
-  | { readonly kind: "outcome"; readonly id: string; readonly outcome: Outcome }
+  | { readonly kind: "done"; readonly number: number; readonly result: Outcome | Result }
   | {
       readonly kind: "fault"
-      readonly id: string
+      readonly number: number
       readonly code: ErrorCode | null
       readonly message: string
       readonly stack: string
@@ -33,7 +46,7 @@ export type Answer =
  * Threads that make attempts at delivery, so that opening, encrypting and storing do not wait for the protocols, nor they for it. A hand
  * shares with the rest what another process would: state, spool and mail on the disk.
  */
-export class Hands implements AsyncDisposable {
+export class Hands implements Attempts, AsyncDisposable {
   readonly #hands: readonly Hand[]
 
   private constructor(hands: readonly Hand[]) {
@@ -53,10 +66,15 @@ export class Hands implements AsyncDisposable {
   }
 
   /** Makes the attempt with the hand that has the least to do. */
-  attempt: Handler = (job, signal) => {
+  attempt: Handler = (job, signal) => this.#idlest().attempt(job, signal)
+
+  /** {@link Attempts.storeHeld} with that one. */
+  storeHeld: StoreHeld = (mail, signal) => this.#idlest().storeHeld(mail, signal)
+
+  #idlest(): Hand {
     const [first, ...others] = this.#hands
     if (first === undefined) throw new GatewayError("USAGE", "hands: there are none")
-    return others.reduce((least, hand) => (hand.busy < least.busy ? hand : least), first).attempt(job, signal)
+    return others.reduce((least, hand) => (hand.busy < least.busy ? hand : least), first)
   }
 
   /** Ends them when their attempts are over. */
@@ -66,16 +84,17 @@ export class Hands implements AsyncDisposable {
 }
 
 interface Waiting {
-  resolve(outcome: Outcome): void
+  resolve(result: unknown): void
   reject(error: Error): void
 }
 
-class Hand {
+class Hand implements Attempts {
   readonly ready: Promise<void>
   readonly #worker: Worker
-  readonly #waiting = new Map<string, Waiting>()
+  readonly #waiting = new Map<number, Waiting>()
   readonly #signals = new WeakSet<AbortSignal>()
-  #ordered: Job[] = []
+  #ordered: Numbered[] = []
+  #lastNumber = 0
 
   constructor(data: HandData) {
     this.#worker = new Worker(new URL(THREAD, import.meta.url), { workerData: data })
@@ -83,8 +102,11 @@ class Hand {
     this.ready = promise
     // Once it runs, an error that a hand does not catch ends the process, as it would without threads.
     this.#worker.once("error", reject)
-    this.#worker.on("message", (answer: Answer) => {
-      if (answer.kind !== "ready") return this.#take(answer)
+    this.#worker.on("message", (said: Said) => {
+      if (said.kind === "answers") {
+        for (const answer of said.answers) this.#take(answer)
+        return
+      }
       this.#worker.off("error", reject)
       resolve()
     })
@@ -94,16 +116,9 @@ class Hand {
     return this.#waiting.size
   }
 
-  attempt(job: Job, signal: AbortSignal): Promise<Outcome> {
-    if (!this.#signals.has(signal)) {
-      this.#signals.add(signal)
-      signal.addEventListener("abort", () => this.#tell({ kind: "abort" }), { once: true })
-    }
-    // What is ordered in one turn goes over as one message.
-    if (this.#ordered.length === 0) queueMicrotask(() => this.#order())
-    this.#ordered.push(job)
-    return new Promise((resolve, reject) => this.#waiting.set(job.id, { resolve, reject }))
-  }
+  attempt: Handler = (job, signal) => this.#done<Outcome>({ kind: "attempt", job }, signal)
+
+  storeHeld: StoreHeld = (mail, signal) => this.#done<Result>({ kind: "store", mail }, signal)
 
   async end(): Promise<void> {
     const ended = once(this.#worker, "exit")
@@ -115,20 +130,35 @@ class Hand {
     await this.#worker.terminate()
   }
 
+  /** What comes back is of the kind that the task has. */
+  #done<T extends Outcome | Result>(task: Task, signal: AbortSignal): Promise<T> {
+    if (!this.#signals.has(signal)) {
+      this.#signals.add(signal)
+      signal.addEventListener("abort", () => this.#tell({ kind: "abort" }), { once: true })
+    }
+    // What is ordered in one turn goes over as one message.
+    if (this.#ordered.length === 0) queueMicrotask(() => this.#order())
+    const number = (this.#lastNumber += 1)
+    this.#ordered.push({ number, task })
+    return new Promise((resolve, reject) =>
+      this.#waiting.set(number, { resolve: (result) => resolve(result as T), reject }),
+    )
+  }
+
   #order(): void {
-    const jobs = this.#ordered
+    const tasks = this.#ordered
     this.#ordered = []
-    this.#tell({ kind: "attempt", jobs })
+    this.#tell({ kind: "tasks", tasks })
   }
 
   #tell(order: Order): void {
     this.#worker.postMessage(order)
   }
 
-  #take(answer: Answer & { kind: "outcome" | "fault" }): void {
-    const waiting = this.#waiting.get(answer.id)
-    this.#waiting.delete(answer.id)
-    if (answer.kind === "outcome") waiting?.resolve(answer.outcome)
+  #take(answer: Answer): void {
+    const waiting = this.#waiting.get(answer.number)
+    this.#waiting.delete(answer.number)
+    if (answer.kind === "done") waiting?.resolve(answer.result)
     else waiting?.reject(errorOf(answer))
   }
 }

@@ -1,6 +1,7 @@
 import type { MailStore } from "../mailbox/store.ts"
 import type { Discovery } from "../profiles/discover.ts"
 import type { WorkQueue } from "../queue/queue.ts"
+import type { StoreHeld } from "./attempts.ts"
 import type { Core } from "./core.ts"
 import type { LiveDevices } from "./devices.ts"
 import type { ImapProcesses } from "./imap-processes.ts"
@@ -16,6 +17,8 @@ export interface ListenerParts {
   readonly store: MailStore
   readonly tls: LiveTls
   readonly correspondents: Discovery
+  /** null: nobody delivers in this process, or not into mailboxes of ours. */
+  readonly storeHeld: StoreHeld | null
 }
 
 /**

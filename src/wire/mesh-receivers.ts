@@ -1,19 +1,26 @@
 import { knownConnections } from "../mesh/known-connections.ts"
 import type { Receive, Receivers } from "../mesh-in/ports.ts"
-import type { KeepMail } from "../pipeline/mesh/ports.ts"
 import { receiveMail } from "../pipeline/mesh/receive.ts"
 import type { Discovery } from "../profiles/discover.ts"
 import type { MeshHost } from "../store/mesh-host.ts"
 import { KeptMeshMail } from "../store/mesh-mail.ts"
 import { contactReceiver } from "./contact-receiver.ts"
 import type { Core } from "./core.ts"
+import { MailKeeper, type MailKeeperParts } from "./kept-mail.ts"
 import { meshSenders } from "./mesh-senders.ts"
-import { Originals } from "./originals.ts"
 import { readingKeys } from "./reading-keys.ts"
-import { type MessageQueue, spoolOnce } from "./spool-once.ts"
+
+/** What receiving takes beside the core. */
+export interface MeshReceiverParts extends Pick<MailKeeperParts, "queue" | "atOnce"> {
+  readonly correspondents: Discovery
+}
 
 /** What takes messages that other services post, by their type. */
-export function meshReceivers(core: Core, host: MeshHost, queue: MessageQueue, correspondents: Discovery): Receivers {
+export function meshReceivers(
+  core: Core,
+  host: MeshHost,
+  { queue, atOnce, correspondents }: MeshReceiverParts,
+): Receivers {
   const { config, database, people, log } = core
   const seen = new KeptMeshMail(database)
   const senders = meshSenders(core, host, correspondents)
@@ -21,7 +28,7 @@ export function meshReceivers(core: Core, host: MeshHost, queue: MessageQueue, c
   const means = {
     senders,
     seen,
-    keep: keeping(core, queue, seen),
+    keep: new MailKeeper({ core, queue, atOnce }, seen).keep,
     connectionOf: knownConnections(),
     certificatesOf: (address: string) => certificatesOf(address).map(({ digest }) => digest),
     openPgpKeysOf: (address: string) => openPgpKeysOf(address).map(({ fingerprint }) => fingerprint),
@@ -35,18 +42,4 @@ export function meshReceivers(core: Core, host: MeshHost, queue: MessageQueue, c
     ["MessageMail", (posted) => receiveMail(posted, means)],
     ["MessageContact", contactReceiver(core, vouched)],
   ])
-}
-
-/** Sealed spool first; then what is remembered of it. The queue is not waited for: the spool is the truth, and the sweep finds what has no job. */
-function keeping(core: Core, queue: MessageQueue, seen: KeptMeshMail): KeepMail {
-  const originals = new Originals(core, seen)
-  return async (entry, message, id, mail) => {
-    const { queued } = await spoolOnce(core, queue, id, entry, once(message))
-    queued.catch((error: unknown) => core.log.error("mesh.not-queued", { id }, error))
-    return () => originals.keep(entry.origin.account ?? "", { mail, message })
-  }
-}
-
-async function* once(octets: Uint8Array): AsyncGenerator<Uint8Array> {
-  yield octets
 }

@@ -3,14 +3,17 @@ import type { MailIdentity } from "../pipeline/mesh/ports.ts"
 import { GroupCommit } from "../queue/group-commit.ts"
 import type { KeptMeshMail } from "../store/mesh-mail.ts"
 import { MeshStores } from "../store/mesh-stores.ts"
+import type { ProcessName } from "../store/process.ts"
 import type { Core } from "./core.ts"
 import { INBOUND } from "./mesh-inbound.ts"
 
-/** Mail that came over the Mesh, and is in the spool. */
-interface Original {
+/** Mail that came over the Mesh. */
+export interface Original {
   readonly mail: MailIdentity
   /** The envelope as it came. */
   readonly message: Uint8Array
+  /** Who has just begun to store it; null: it is in the spool. */
+  readonly keeper: ProcessName | null
 }
 
 interface Batch {
@@ -19,7 +22,7 @@ interface Batch {
 }
 
 /**
- * Remembers mail that was kept, and puts the originals into the account's Inbound, where a verdict can be looked at again: what comes in one turn of the event
+ * Remembers mail that was kept or is about to be, and puts the originals into the account's Inbound, where a verdict can be looked at again: what comes in one turn of the event
  * loop in one transaction, and what comes at once for one account with one append.
  */
 export class Originals {
@@ -56,9 +59,11 @@ export class Originals {
   #write(account: string, originals: readonly Original[]): void {
     const { now, log } = this.#core
     const at = now()
-    const mails = originals.map(({ mail }) => mail)
     const entries = originals.map(({ mail, message }) => ({ name: envelopeIdOf(mail.messageId), content: message }))
-    this.#seen.add(mails, at)
+    for (const [keeper, some] of Map.groupBy(originals, (original) => original.keeper)) {
+      const mails = some.map(({ mail }) => mail)
+      this.#seen.add(mails, at, keeper)
+    }
     const appended = this.#stores.append(account, [{ store: INBOUND, expected: null, entries }], at)
     if (appended.kind !== "appended")
       log.warn("mesh.not-archived", { account, messages: entries.length, because: appended.kind })

@@ -1,9 +1,11 @@
 import { availableParallelism } from "node:os"
 import { join } from "node:path"
+import type { Config } from "../config/config.ts"
 import { MailStore } from "../mailbox/store.ts"
 import { queueName, refuseOtherQueues } from "../queue/one-queue.ts"
 import { openQueue } from "../queue/open.ts"
 import { startSweeping } from "../queue/sweep.ts"
+import type { StoreHeld } from "./attempts.ts"
 import type { Core } from "./core.ts"
 import { correspondentsOf } from "./correspondents.ts"
 import { LiveDevices } from "./devices.ts"
@@ -41,7 +43,7 @@ export interface Running extends AsyncDisposable {
 }
 
 /** What all roles of a process share beside the core. */
-interface Shared extends ListenerParts {
+interface Shared extends Omit<ListenerParts, "storeHeld"> {
   readonly loginLimits: LoginLimits
   readonly keyMeans: KeyMeans
 }
@@ -64,16 +66,17 @@ export async function startRoles(
     const shared = await openShared(core, stack)
     const imap = imapProcesses > 0 ? stack.use(new ImapProcesses(core, imapProcesses, shared)) : null
     const worker = core.roles.has("worker") ? await startWorker(core, shared, stack) : null
-    const listeners = await startListeners(core, shared, imap, held)
+    const storeHeld = storesAtOnce(core.config) ? (worker?.storeHeld ?? null) : null
+    const listeners = await startListeners(core, { ...shared, storeHeld }, imap, held)
     return {
       listeners: listeners.map(({ name, where }) => `${name}=${where}`),
       async drain(graceMs) {
         // What it has under way has its own time, which is to run beside that of the listeners.
-        worker?.abort()
+        worker?.ending.abort()
         await Promise.all(listeners.map((listener) => listener.close(graceMs)))
       },
       async retire() {
-        worker?.abort()
+        worker?.ending.abort()
         await Promise.all(listeners.map((listener) => listener.close(RETIRE_MS, SPREAD_MS)))
       },
       async [Symbol.asyncDispose]() {
@@ -108,8 +111,18 @@ async function openShared(core: Core, stack: AsyncDisposableStack): Promise<Shar
   return { queue, devices, known, store, tls, loginLimits: limits, correspondents, keyMeans }
 }
 
-/** @returns what ends its work before the stack does */
-async function startWorker(core: Core, shared: Shared, stack: AsyncDisposableStack): Promise<AbortController> {
+/** Mail from the Mesh goes straight into mailboxes that are here, where no other gateway shares what is remembered of it. */
+function storesAtOnce({ deliver, store }: Config): boolean {
+  return deliver.kind === "embedded" && store.kind === "embedded"
+}
+
+interface Working {
+  /** Ends its work before the stack does. */
+  readonly ending: AbortController
+  readonly storeHeld: StoreHeld
+}
+
+async function startWorker(core: Core, shared: Shared, stack: AsyncDisposableStack): Promise<Working> {
   const { queue } = shared
   const { spool, spoolKeys, now, log } = core
   stack.use(startTlsReports(core, reportsOf(core, queue)))
@@ -123,9 +136,9 @@ async function startWorker(core: Core, shared: Shared, stack: AsyncDisposableSta
   }
   if (spoolKeys) stack.use(await startSweeping({ spool, queue, spoolKeys, now, log }, shared.known.presence))
   const hands = Math.min(availableParallelism() - 1, MAX_HANDS)
-  const attempt =
+  const { attempt, storeHeld } =
     hands > 0
-      ? stack.use(await Hands.start(hands, core.config)).attempt
+      ? stack.use(await Hands.start(hands, core.config))
       : (await import("./attempts.ts")).openAttempts(core, shared, stack)
   const ending = new AbortController()
   const working = work(core, queue, attempt, ending.signal)
@@ -134,5 +147,5 @@ async function startWorker(core: Core, shared: Shared, stack: AsyncDisposableSta
     ending.abort()
     await working
   })
-  return ending
+  return { ending, storeHeld }
 }

@@ -8,6 +8,7 @@ export type MessageQueue = Pick<WorkQueue, "add" | "settled">
 /**
  * Spools and queues a message under `id`, once: a crash may have come before whoever asks for it had noted that it is done, and what has
  * left since is not put back into the spool.
+ * @param attempt how many there may have been before
  * @returns when it is spooled; `queued`: when it is queued, too, which the sweep makes up for where it fails
  */
 export async function spoolOnce(
@@ -16,8 +17,9 @@ export async function spoolOnce(
   id: string,
   entry: NewEntry,
   content: AsyncIterable<Uint8Array>,
+  attempt = 0,
 ): Promise<{ readonly queued: Promise<void> }> {
   if ((await queue.settled(id)).size > 0) return { queued: Promise.resolve() }
   await spool.write(entry, content, id)
-  return { queued: queue.add(...jobsFor(id, entry.envelope, entry.receivedAt)) }
+  return { queued: queue.add(...jobsFor(id, entry.envelope, entry.receivedAt, attempt)) }
 }

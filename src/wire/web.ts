@@ -7,6 +7,7 @@ import type { Discovery } from "../profiles/discover.ts"
 import type { WorkQueue } from "../queue/queue.ts"
 import { MeshAccounts } from "../store/mesh-accounts.ts"
 import { PendingChallenges, startAcme } from "./acme.ts"
+import type { StoreHeld } from "./attempts.ts"
 import { contactApiOf } from "./contact-api.ts"
 import type { Core } from "./core.ts"
 import { diagnosisOf } from "./diagnosis.ts"
@@ -27,6 +28,7 @@ interface WebParts {
   readonly queue: WorkQueue
   readonly correspondents: Discovery
   readonly tls: LiveTls
+  readonly storeHeld: StoreHeld | null
 }
 
 /** The HTTP servers that the configuration names and the roles allow; administration has every process that has a place for it. */
@@ -45,9 +47,10 @@ export async function* startWeb(
 
 async function startPublic(
   core: Core,
-  { tls, queue, correspondents }: WebParts,
+  { tls, queue, storeHeld, correspondents }: WebParts,
   listen: ListenAddress,
 ): Promise<Listener> {
+  const atOnce = storeHeld && { store: storeHeld, passed: queue.passed.bind(queue) }
   const server = await startPublicHttp({
     ...listen,
     sharesPort: SHARES_PORTS,
@@ -56,7 +59,7 @@ async function startPublic(
     askers: askersOf(core),
     clients: { domains: core.config.domains, services: core.config.clients },
     stsPolicy: stsPolicyOf(core.config),
-    mesh: meshDoorOf(core, (host) => meshReceivers(core, host, queue, correspondents)),
+    mesh: meshDoorOf(core, (host) => meshReceivers(core, host, { queue, atOnce, correspondents })),
     shelf: meshShelfOf(core),
     log: core.log,
   })

@@ -272,6 +272,24 @@ export function administrationConformance(
       expect(await queue.drop("m1")).toBe(0)
     })
 
+    suite("writes down what needed no job, once, and takes it no more", async (driver) => {
+      const { queue } = driver
+      const status = {
+        recipient: "a@example.test",
+        action: "delivered",
+        status: "2.0.0",
+        diagnostic: "stored",
+      } as const
+      await queue.passed(job("m1"), status)
+      await queue.passed(job("m1"), status)
+      await queue.add(job("m1"))
+      expect((await queue.show("m1")).audit.map((row) => [row.outcome, row.status])).toEqual([
+        ["queued", null],
+        ["done", status],
+      ])
+      expect([await queue.settled("m1"), (await queue.list()).length]).toEqual([new Set([job("m1").recipient]), 0])
+    })
+
     suite("says who has an active job, one name for all of a worker's", async (driver) => {
       const { queue } = driver
       await queue.add(job("m1"), job("m2"), job("m3"))

@@ -4,11 +4,10 @@ import { binaryUdf, presentUdf, UDF_TYPE } from "../../src/crypto/udf/udf.ts"
 import { GatewayError } from "../../src/errors.ts"
 import { silentLog } from "../../src/log/log.ts"
 import { envelopeIdOf } from "../../src/mesh/message-id.ts"
-import type { MailIdentity } from "../../src/pipeline/mesh/ports.ts"
 import { KeptMeshMail } from "../../src/store/mesh-mail.ts"
 import { MeshStores } from "../../src/store/mesh-stores.ts"
 import { openEmbeddedState } from "../../src/store/state.ts"
-import { Originals } from "../../src/wire/originals.ts"
+import { type Original, Originals } from "../../src/wire/originals.ts"
 import { temporaryFolder } from "../harness/peers.ts"
 import { insertMeshAccounts } from "../store/conformance/mesh-stores.ts"
 
@@ -38,11 +37,11 @@ function nameOf(number: number): string {
   return presentUdf(binaryUdf(UDF_TYPE.nonce, new Uint8Array(16).fill(number)))
 }
 
-function mail(number: number): { readonly mail: MailIdentity; readonly message: Uint8Array } {
+function mail(number: number, keeper: string | null = null): Original {
   const some = (count: number) => new Uint8Array(count).fill(number)
   const messageId = nameOf(number)
   const identity = { recipient: "MBOB", messageId, digest: some(64), sender: "MALI", salt: some(16) }
-  return { mail: { ...identity, payloadDigest: some(64) }, message: some(12_000) }
+  return { mail: { ...identity, payloadDigest: some(64) }, message: some(12_000), keeper }
 }
 
 test("what comes in one turn is remembered with one transaction, and appended to each account's Inbound in its order", async () => {

@@ -7,7 +7,8 @@ import type { MailRecipient } from "../../mesh/mail/sealing.ts"
 import type { MailStatement } from "../../mesh/mail/statement.ts"
 import type { Profile, ProfileUser } from "../../mesh/profile.ts"
 import type { SignedObject } from "../../mesh/signed.ts"
-import type { SpoolEntry } from "../../store/spool.ts"
+import type { BegunMail } from "../../store/mesh-mail.ts"
+import type { NewEntry } from "../../store/spool.ts"
 
 /** An account of ours that sends over the Mesh, and what signs for it. */
 export interface MeshSender {
@@ -127,16 +128,25 @@ export interface MailIdentity {
 }
 
 export interface SeenMail {
-  look(mail: MailIdentity): "new" | "accepted" | "other message" | "other text"
+  look(mail: MailIdentity): "new" | "accepted" | BegunMail | "other message" | "other text"
 }
 
-/** Keeps a message for delivery: durable when it resolves. The same id twice is one message. */
-export type KeepMail = (
-  entry: Omit<SpoolEntry, "sizeOctets" | "seed">,
-  message: Uint8Array,
-  id: string,
-  mail: MailIdentity,
-) => Promise<Remember>
+/** A mail that is to be kept. */
+export interface ArrivedMail {
+  /** That of the message in the spool: the same id twice is one message. */
+  readonly id: string
+  readonly entry: NewEntry
+  /** The envelope as it came. */
+  readonly message: Uint8Array
+  readonly mail: MailIdentity
+  /** All of it is here. */
+  readonly isEnclosed: boolean
+  /** Somebody has begun with it already; null: nobody has. */
+  readonly begun: BegunMail | null
+}
+
+/** Keeps a mail: it is where it belongs, or accepted for delivery, and durable, when this says so. */
+export type KeepMail = (arrived: ArrivedMail) => Promise<MailReceipt>
 
 /** Remembers a message that is kept. Nobody may be told that it was accepted before; who is not told sends it again, and it is the same one. */
 export type Remember = () => Promise<void>

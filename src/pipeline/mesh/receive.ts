@@ -7,7 +7,7 @@ import { type ClaimedMail, mailIn } from "../../mesh/mail/statement.ts"
 import { isNameOf } from "../../mesh/profile.ts"
 import { tried } from "../../mesh/tried.ts"
 import { parseAddress } from "../../message/address.ts"
-import type { SpoolEntry } from "../../store/spool.ts"
+import type { NewEntry } from "../../store/spool.ts"
 import type {
   AskedWhen,
   ClaimedSender,
@@ -146,16 +146,17 @@ async function kept(
   if (standing === "other message") return refused("message id used twice")
   if (standing === "other text") return refused("seed used twice")
   if (standing === "accepted") return { kind: "accepted" }
-  const entry = entryOf(posted, verdict, means.hostname)
-  const remember = await means.keep(entry, posted.object.envelope, spoolIdOf(identity), identity)
-  return { kind: "accepted", remember }
+  return means.keep({
+    id: spoolIdOf(identity),
+    entry: entryOf(posted, verdict, means.hostname),
+    message: posted.object.envelope,
+    mail: identity,
+    isEnclosed: statement.body.kind === "enclosed",
+    begun: standing === "new" ? null : standing,
+  })
 }
 
-function entryOf(
-  { account, peer, now }: PostedMail,
-  verdict: VerifiedMail,
-  hostname: string,
-): Omit<SpoolEntry, "sizeOctets" | "seed"> {
+function entryOf({ account, peer, now }: PostedMail, verdict: VerifiedMail, hostname: string): NewEntry {
   const { messageId, sender } = verdict.statement
   return {
     envelope: {

@@ -10,6 +10,7 @@ import { outerFields, pgpMimeFrame, smimeFields } from "../../mime/compose.ts"
 import type { Job } from "../../queue/queue.ts"
 import type { Format } from "../../store/account.ts"
 import type { SpoolEntry } from "../../store/spool.ts"
+import { logAttempt } from "../attempt-log.ts"
 import { inPlace } from "../beside.ts"
 import type { Gateway, OpenMessage } from "../gateway.ts"
 import { type EncryptedBody, inBase64, marked } from "../marked.ts"
@@ -34,6 +35,25 @@ export async function storeMeshMail(
   const body = await bodyOf(statement, mesh, signal)
   const result = await storeSealedMail({ statement, content: body.content }, message.entry, job, gateway, signal)
   if (result.kind !== "retry" || result.status.status === ALTERED) await body.discard()
+  return result
+}
+
+/** A mail that came over the Mesh, was verified, and is in memory only; `job` is the one that it would have in the queue. */
+export interface HeldMail {
+  readonly job: Job
+  readonly entry: SpoolEntry
+  readonly message: Uint8Array
+}
+
+/** {@link storeMeshMail} before its service is told that it is accepted. Whatever else than `done` comes of it is as if nothing had been tried, but that it may be there. */
+export async function storeHeldMail(
+  { job, entry, message }: HeldMail,
+  gateway: Gateway,
+  signal: AbortSignal,
+): Promise<Result> {
+  const held = { entry, content: () => once(message), [Symbol.asyncDispose]: async () => undefined }
+  const result = await storeMeshMail(held, job, gateway, signal)
+  logAttempt(job, result, gateway.log)
   return result
 }
 

@@ -27,6 +27,12 @@ export class Endings {
     await this.#audit.write(...jobs.map((job) => row(job, "queued", null, now)))
   }
 
+  /** It needed no job. */
+  async passed(job: Job, status: DeliveryStatus): Promise<void> {
+    const now = this.#now()
+    await this.#audit.write(row(job, "queued", null, now), row(job, "done", status, now))
+  }
+
   /** Puts jobs with those of their messages. @returns the place of the last one */
   async put(jobs: readonly Job[]): Promise<number> {
     const messages = [...Map.groupBy(jobs, ({ spoolId }) => spoolId)]

@@ -1,3 +1,4 @@
+import type { DeliveryStatus } from "../../message/status.ts"
 import type { AuditLog } from "../audit-log.ts"
 import {
   type AuditRow,
@@ -63,6 +64,10 @@ export class RedisQueue implements WorkQueue {
 
   add(...jobs: readonly Job[]): Promise<void> {
     return answered(() => this.#added(jobs))
+  }
+
+  passed(job: Job, status: DeliveryStatus): Promise<void> {
+    return this.#endings.passed(job, status)
   }
 
   async #added(jobs: readonly Job[]): Promise<void> {

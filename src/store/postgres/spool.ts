@@ -43,7 +43,7 @@ export class PostgresSpool implements Spool {
   }
 
   async write(entry: NewEntry | (() => NewEntry), content: AsyncIterable<Uint8Array>, id?: string): Promise<string> {
-    if (id !== undefined && (await this.#exists(id))) return id
+    if (id !== undefined && (await this.has(id))) return id
     const name = id ?? newSpoolId(this.#options.now())
     const seed = randomOctets(32)
     const begin = async () => new MessageTarget(this.#pool, this.#acceptances, name, await this.#sealer(name))
@@ -55,7 +55,7 @@ export class PostgresSpool implements Spool {
     } catch (error) {
       // The key may be gone, or another attempt of the same id came first.
       this.#options.publicKeys.forget()
-      if (id !== undefined && hasCode(error, "SPOOL_FULL") && (await this.#exists(id))) return id
+      if (id !== undefined && hasCode(error, "SPOOL_FULL") && (await this.has(id))) return id
       throw error
     }
   }
@@ -64,6 +64,11 @@ export class PostgresSpool implements Spool {
     if (!isSpoolId(id)) return null
     const source = await messageSource(this.#pool, id)
     return source && (await openSealed(source, id, (keyId) => this.#decapsulator(keyId)))
+  }
+
+  async has(id: string): Promise<boolean> {
+    if (!isSpoolId(id)) throw new GatewayError("USAGE", `spool: ${id} is no id`)
+    return (await rowsOf(this.#pool, { name: "spool-exists", text: EXISTS, values: [id] })).length > 0
   }
 
   async remove(id: string): Promise<void> {
@@ -97,11 +102,6 @@ export class PostgresSpool implements Spool {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#pool.end()
-  }
-
-  async #exists(id: string): Promise<boolean> {
-    if (!isSpoolId(id)) throw new GatewayError("USAGE", `spool: ${id} is no id`)
-    return (await rowsOf(this.#pool, { name: "spool-exists", text: EXISTS, values: [id] })).length > 0
   }
 
   async #sealer(name: string): Promise<Sealer> {

@@ -185,4 +185,5 @@ export const POSTGRES_STATE_MIGRATIONS = [
   CREATE TABLE return_alias (name TEXT COLLATE "C" PRIMARY KEY, alias TEXT NOT NULL, used_at BIGINT NOT NULL);
   CREATE INDEX return_alias_age ON return_alias (used_at);
   `,
+  "ALTER TABLE mesh_mail ADD COLUMN keeper TEXT",
 ]

@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs"
 import { createServer } from "node:https"
 import { join } from "node:path"
+import { DatabaseSync } from "node:sqlite"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
 import { filesShowing, makeCanary, shows } from "../../harness/canary.ts"
 import { eventually } from "../../harness/instance.ts"
@@ -98,6 +99,20 @@ describe.skipIf(!meshWorldPossible)("mail from one gateway to another, over the 
       expect(header).toContain("multipart/encrypted")
     },
   )
+
+  test("what was whole went straight into the mailbox, what had to be fetched through the queue, and the record has all of it", async () => {
+    const { folder } = world.two.instance
+    using state = new DatabaseSync(join(folder, "data", "state.db"), { readOnly: true })
+    const kept = state.prepare("SELECT count(keeper) AS atOnce, count(*) AS mails FROM mesh_mail").get()
+    expect({ ...kept }).toEqual({ atOnce: 3, mails: 8 })
+    using queue = new DatabaseSync(join(folder, "data", "queue.db"), { readOnly: true })
+    const record = queue.prepare("SELECT outcome, count(*) AS lines FROM audit GROUP BY outcome ORDER BY outcome")
+    const lines = () => record.all().map((row) => ({ ...row }))
+    await expect.poll(lines).toEqual([
+      { outcome: "done", lines: 8 },
+      { outcome: "queued", lines: 8 },
+    ])
+  })
 
   test("was seen by nobody between them, lies open in neither data/, and is in neither log", async () => {
     expect(world.tapped.length).toBeGreaterThan(0)

@@ -51,11 +51,11 @@ export function receiving(options: Partial<ReceivingMeans> = {}) {
       find: async () => ({ profile: senderOf(serviceOne.profile.udf), gatewayDevice: device.profile.udf }),
     },
     seen,
-    keep: async (entry, message, id, mail) => {
+    keep: async ({ entry, message, id, mail }) => {
       const seed = new Uint8Array(32)
       if (!kept.some((one) => one.id === id))
         kept.push({ entry: { ...entry, seed, sizeOctets: message.length }, message, id })
-      return async () => seen.add(mail)
+      return { kind: "accepted", remember: async () => seen.add(mail) }
     },
     connectionOf: verifyConnectionDevice,
     certificatesOf: () => [bobRecipient.digest],

@@ -39,6 +39,17 @@ export function meshMailConformance(driver: StateDriver): void {
     expect(mail.look({ ...MAIL, recipient: "MCAR" })).toBe("new")
   })
 
+  test("that somebody has begun with says who, and since when; that was accepted before is nobody's", () => {
+    mail.add([MAIL], AT, "host/1/2")
+    mail.add([MAIL], new Date(AT.getTime() + 1), "host/3/4")
+    expect(mail.look(MAIL)).toEqual({ keeper: "host/1/2", since: AT })
+    expect(mail.look({ ...MAIL, digest: some(9) })).toBe("other message")
+    const second = { ...MAIL, messageId: "NTWO", salt: some(7, 16) }
+    mail.add([second], AT)
+    mail.add([second], AT, "host/1/2")
+    expect(mail.look(second)).toBe("accepted")
+  })
+
   test("another message under its name is seen", () => {
     mail.add([MAIL], AT)
     expect(mail.look({ ...MAIL, digest: some(9) })).toBe("other message")
