@@ -14,6 +14,7 @@ import {
 } from "../crypto/seal/seal.ts"
 import { GatewayError, hasCode } from "../errors.ts"
 import { parseEntry, type SpoolEntry } from "./spool-entry.ts"
+import { havePassed } from "./young-garbage.ts"
 
 /** An accepted message, open for reading. */
 export interface SpooledMessage extends AsyncDisposable {
@@ -68,6 +69,7 @@ export async function writeSealed(
         const chunk = target.sealer.chunk(gathered.take(), false)
         await target.append(headed ? chunk : Buffer.concat([target.sealer.head, chunk]))
         headed = true
+        havePassed(chunk.length)
       }
     }
     const trailer = trailerFor(sizeOctets)
@@ -128,6 +130,7 @@ async function* contentOf(source: SealedSource, id: string, opener: Opener, layo
       const chunk = sealed.subarray(at, at + SEALED_CHUNK_OCTETS)
       const content = verified(id, () => opener.chunk(chunk, index, index === layout.chunks - 1))
       if (content.length > 0) yield content
+      if (layout.chunks > 1) havePassed(content.length)
     }
   }
 }

@@ -1,9 +1,5 @@
 import { constants, type PerformanceEntry, PerformanceObserver } from "node:perf_hooks"
-import { setFlagsFromString } from "node:v8"
-import { runInNewContext } from "node:vm"
-
-/** A collection of what is young, and of nothing else. */
-type Collect = (options: { readonly type: "minor" }) => void
+import { youngCollector } from "../store/young-garbage.ts"
 
 /** Two collections for the sake of buffers within this: they pass in numbers. */
 const CLOSE_MS = 1_000
@@ -19,7 +15,7 @@ const GOING_ON_MS = 5_000
  * passes nothing is done.
  */
 export function youngBuffers(): Disposable {
-  const collect = collector()
+  const collect = youngCollector()
   if (collect === null) return { [Symbol.dispose]: () => undefined }
   let timer: NodeJS.Timeout | null = null
   let lastMs = Number.NEGATIVE_INFINITY
@@ -29,7 +25,7 @@ export function youngBuffers(): Disposable {
   }
   const tick = () => {
     if (performance.now() - lastMs > GOING_ON_MS) stop()
-    else collect({ type: "minor" })
+    else collect()
   }
   const observer = new PerformanceObserver((list) => {
     for (const entry of list.getEntries()) {
@@ -55,19 +51,3 @@ function isForBuffers({ detail }: PerformanceEntry & { readonly detail?: unknown
     (flags & constants.NODE_PERFORMANCE_GC_FLAGS_ALL_EXTERNAL_MEMORY) !== 0
   )
 }
-
-/**
- * Contexts that are made while the flag is set have the function; no other one gets it. The flag is one for all threads, and another that begins now may take it back
- * in between. @returns null: it did each time, and this thread does without
- */
-function collector(): Collect | null {
-  for (let tries = 0; tries < MAX_TRIES; tries++) {
-    setFlagsFromString("--expose-gc")
-    const collect = runInNewContext("globalThis.gc ?? null") as Collect | null
-    setFlagsFromString("--no-expose-gc")
-    if (collect !== null) return collect
-  }
-  return null
-}
-
-const MAX_TRIES = 20
