@@ -1,17 +1,17 @@
-import { accessSync, constants, mkdirSync } from "node:fs"
+import { accessSync, constants } from "node:fs"
 import { join, resolve } from "node:path"
 import { findConfig, loadConfig } from "../config/load.ts"
 import { type DeviceFile, deviceFiles, type FileForms, openPgpFile, type Services } from "../identity/device-files.ts"
 import type { Person, PersonDevice } from "../identity/person.ts"
 import { liveDevices } from "../identity/person.ts"
 import { parseAddress } from "../message/address.ts"
-import { writeDurably } from "../store/durable.ts"
+import { makePrivateFolder, writeDurably } from "../store/durable.ts"
 import type { CommonOptions } from "./shell.ts"
 
 /** Makes the folder where it is missing, and throws where nobody can write there: before a change of which only the files in it tell. */
 export function prepareFolder(folder: string): void {
   const target = resolve(folder)
-  mkdirSync(target, { recursive: true, mode: 0o700 })
+  makePrivateFolder(target)
   accessSync(target, constants.W_OK | constants.X_OK)
 }
 

@@ -103,7 +103,7 @@ function maildirFolder(path: string): ExportFile {
   return {
     folder(folder) {
       const target = pathOf(folder)
-      for (const part of ["tmp", "new", "cur"]) mkdirSync(join(target, part), { recursive: true, mode: 0o700 })
+      for (const part of ["tmp", "new", "cur"]) makePrivateFolder(join(target, part))
       if (folder.name !== "INBOX") writeFileSync(join(target, "maildirfolder"), "", { mode: 0o600 })
     },
     add(message, octets) {
@@ -135,7 +135,7 @@ function emlFolder(path: string): ExportFile {
   const told = new Map<string, object[]>()
   return {
     folder(folder) {
-      mkdirSync(pathOf(folder), { recursive: true, mode: 0o700 })
+      makePrivateFolder(pathOf(folder))
       told.set(pathOf(folder), told.get(pathOf(folder)) ?? [])
     },
     add({ folder, stem, receivedAt, letters, keywords }, octets) {

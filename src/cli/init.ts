@@ -1,4 +1,4 @@
-import { chmodSync, existsSync, mkdirSync } from "node:fs"
+import { chmodSync, existsSync } from "node:fs"
 import { networkInterfaces } from "node:os"
 import { join, resolve } from "node:path"
 import type { Command } from "commander"
@@ -6,7 +6,7 @@ import { randomOctets } from "../crypto/primitives/random.ts"
 import { GatewayError } from "../errors.ts"
 import { makeServerTls } from "../identity/server.ts"
 import { parseDomain } from "../message/address.ts"
-import { makePrivateFolder, writeDurably } from "../store/durable.ts"
+import { makeFolder, makePrivateFolder, writeDurably } from "../store/durable.ts"
 import { instanceToml } from "./instance-toml.ts"
 import { readBasePort } from "./ports.ts"
 import { optionsOf, print } from "./shell.ts"
@@ -38,9 +38,9 @@ function init(folder: string, { domain: domains, port }: InitOptions): void {
       "CONFIG_INVALID",
       `${join(folder, "postern.toml")}: is there already; init never changes an instance`,
     )
-  mkdirSync(folder, { recursive: true })
+  makeFolder(folder)
   for (const name of ["data", "secrets", "keyring"]) makePrivateFolder(join(folder, name))
-  mkdirSync(join(folder, "tls"), { recursive: true })
+  makeFolder(join(folder, "tls"))
   const tls = makeServerTls(domains, { now: new Date(), random: randomOctets })
   write(join(folder, "secrets/tls-authority.key"), tls.authorityKey)
   write(join(folder, "tls/ca.pem"), tls.authority)

@@ -1,5 +1,6 @@
 import {
   closeSync,
+  existsSync,
   fstatSync,
   fsyncSync,
   mkdirSync,
@@ -18,7 +19,21 @@ const unlinkFile = promisify(unlink)
 
 /** Makes `path` with mode 0700, and those above it, unless they exist. */
 export function makePrivateFolder(path: string): void {
-  mkdirSync(path, { recursive: true, mode: 0o700 })
+  makeFolder(path, 0o700)
+}
+
+/**
+ * Makes `path`, and those above it, unless they exist. Not by Node's own recursion: where a file system says of a folder that is there that it is not
+ * (/proc, when something is to be made in it) that never ends.
+ */
+export function makeFolder(path: string, mode = 0o777): void {
+  const above = dirname(path)
+  if (above !== path && !existsSync(above)) makeFolder(above, mode)
+  try {
+    mkdirSync(path, { mode })
+  } catch (error) {
+    if (!existsSync(path) || !statSync(path).isDirectory()) throw error
+  }
 }
 
 /** Writes a file of mode 0600 that is whole or absent after a power cut, replacing what stood there. */
