@@ -2,7 +2,7 @@ import { envelopeIdOf } from "../mesh/message-id.ts"
 import type { MailIdentity } from "../pipeline/mesh/ports.ts"
 import { GroupCommit } from "../queue/group-commit.ts"
 import type { KeptMeshMail } from "../store/mesh-mail.ts"
-import { MeshStores } from "../store/mesh-stores.ts"
+import { MeshStores, type StoreEntry } from "../store/mesh-stores.ts"
 import type { ProcessName } from "../store/process.ts"
 import type { Core } from "./core.ts"
 import { INBOUND } from "./mesh-inbound.ts"
@@ -57,15 +57,21 @@ export class Originals {
   }
 
   #write(account: string, originals: readonly Original[]): void {
-    const { now, log } = this.#core
-    const at = now()
+    const at = this.#core.now()
     const entries = originals.map(({ mail, message }) => ({ name: envelopeIdOf(mail.messageId), content: message }))
     for (const [keeper, some] of Map.groupBy(originals, (original) => original.keeper)) {
       const mails = some.map(({ mail }) => mail)
       this.#seen.add(mails, at, keeper)
     }
+    const left = this.#archive(account, entries, at)
+    if (left > 0) this.#core.log.warn("mesh.not-archived", { account, messages: left, because: "full" })
+  }
+
+  /** Where not all of them fit, those that do. @returns how many do not */
+  #archive(account: string, entries: readonly StoreEntry[], at: Date): number {
     const appended = this.#stores.append(account, [{ store: INBOUND, expected: null, entries }], at)
-    if (appended.kind !== "appended")
-      log.warn("mesh.not-archived", { account, messages: entries.length, because: appended.kind })
+    if (appended.kind === "appended") return 0
+    if (entries.length === 1) return 1
+    return entries.reduce((left, entry) => left + this.#archive(account, [entry], at), 0)
   }
 }

@@ -89,6 +89,23 @@ test("a state that is away for a moment is away for those who came then, and for
   expect([seen.look(mail(1).mail), stores.end(ALICE, "Inbound").frames]).toEqual(["accepted", 2])
 })
 
+test("an Inbound that has room for some takes those", async () => {
+  const { log, originals, stores } = await keeping('[mesh]\nstorage = "1MB"\n')
+  const warn = vi.spyOn(log, "warn")
+  const append = (octets: number) =>
+    stores.append(
+      ALICE,
+      [{ store: "Inbound", expected: null, entries: [{ name: "", content: new Uint8Array(octets) }] }],
+      NOW,
+    )
+  while (stores.octets(ALICE) < 855_000) append(12_000)
+  const { frames } = stores.end(ALICE, "Inbound")
+  await Promise.all([1, 2, 3, 4].map((number) => originals.keep(ALICE, mail(number))))
+  expect(stores.end(ALICE, "Inbound").frames).toBe(frames + 1)
+  expect(stores.newest(ALICE, "Inbound", envelopeIdOf(nameOf(1)))).toEqual(mail(1).message)
+  expect(warn.mock.calls).toEqual([["mesh.not-archived", { account: ALICE, messages: 3, because: "full" }]])
+})
+
 test("a full Inbound takes no mail: it is remembered, and not archived", async () => {
   const { log, originals, seen, stores } = await keeping('[mesh]\nstorage = "1MB"\n')
   const warn = vi.spyOn(log, "warn")
