@@ -19,7 +19,13 @@ export async function spoolOnce(
   content: AsyncIterable<Uint8Array>,
   attempt = 0,
 ): Promise<{ readonly queued: Promise<void> }> {
-  if ((await queue.settled(id)).size > 0) return { queued: Promise.resolve() }
+  const isSettled = async () => (await queue.settled(id)).size > 0
+  if (await isSettled()) return { queued: Promise.resolve() }
   await spool.write(entry, content, id)
+  if (await isSettled()) {
+    // Its job came through meanwhile, and took what was spooled before: nobody would come for what was written behind it.
+    await spool.remove(id)
+    return { queued: Promise.resolve() }
+  }
   return { queued: queue.add(...jobsFor(id, entry.envelope, entry.receivedAt, attempt)) }
 }

@@ -179,8 +179,12 @@ export class Instance implements AsyncDisposable {
 
   /** Messages that were accepted and have not left. */
   spooled(): number {
+    return this.spooledIds().length
+  }
+
+  spooledIds(): string[] {
     // Names with a dot are unfinished files, and those that are written again.
-    return readdirSync(join(this.folder, "data", "spool")).filter((name) => !name.startsWith(".")).length
+    return readdirSync(join(this.folder, "data", "spool")).filter((name) => !name.startsWith("."))
   }
 
   /** Where the INBOX of an address lies on disk (embedded store). */

@@ -57,10 +57,19 @@ export async function drained(gateway: Instance, pushed: () => Promise<void> = a
     await pushed()
     await eventually("the queue becomes shorter", () => gateway.spooled() < before, 60_000).catch(
       async (error: unknown) => {
-        throw new Error((await gateway.must("queue", "list")).slice(0, MAX_LISTED), { cause: error })
+        throw new Error(`${await gateway.must("queue", "list")}\n${storyOf(gateway)}`.slice(0, MAX_LISTED), {
+          cause: error,
+        })
       },
     )
   }
+}
+
+/** What the log of this life says of messages that are still in the spool. */
+function storyOf(gateway: Instance): string {
+  const ids = gateway.spooledIds()
+  const lines = gateway.log.split("\n").filter((line) => ids.some((id) => line.includes(id)))
+  return [`in the spool: ${ids.join(", ")}`, ...lines].join("\n")
 }
 
 /** Characters of the queue that a failure shows. */

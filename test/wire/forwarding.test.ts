@@ -4,12 +4,13 @@ import { formatAddress, parseAddress } from "../../src/message/address.ts"
 import { forward } from "../../src/pipeline/forward.ts"
 import { collect } from "../../src/pipeline/prepared.ts"
 import { type EmbeddedQueue, openEmbeddedQueue } from "../../src/queue/embedded.ts"
-import type { Job } from "../../src/queue/queue.ts"
+import { type Job, jobsFor } from "../../src/queue/queue.ts"
 import { sweep } from "../../src/queue/sweep.ts"
 import { openFileSpool } from "../../src/store/file-spool.ts"
 import { FolderHalves } from "../../src/store/public-halves.ts"
 import type { Spool } from "../../src/store/spool.ts"
 import { SpoolKeys, SpoolPublicKeys } from "../../src/store/spool-keys.ts"
+import { spoolOnce } from "../../src/wire/spool-once.ts"
 import { forwardingOf } from "../../src/wire/worker.ts"
 import { type TemporaryFolder, temporaryFolder } from "../harness/peers.ts"
 import { newEntry } from "../store/conformance/new-entry.ts"
@@ -90,21 +91,21 @@ async function stored(): Promise<number> {
 }
 
 describe("an attempt that dies sends nobody two, and loses none", () => {
-  // Asked, written, queued, for each of two, before and after.
-  for (let death = 1; death <= 13; death++)
+  // Asked, written, asked again, queued, for each of two, before and after.
+  for (let death = 1; death <= 17; death++)
     test(`at step ${death}, and is made again at once`, async () => {
       const id = await accept()
-      if (death <= 12) await expect(attempt(id, death)).rejects.toThrow("killed")
+      if (death <= 16) await expect(attempt(id, death)).rejects.toThrow("killed")
       await attempt(id)
       const sent = await work()
       expect(sent.map((line) => line.split(" ")[0])).toEqual(["bob@else.test", "carol@else.test"])
       expect(await stored()).toBe(1)
     })
 
-  for (let death = 1; death <= 13; death++)
+  for (let death = 1; death <= 17; death++)
     test(`at step ${death}, and is made again after a sweep, when what it had sent on is gone`, async () => {
       const id = await accept()
-      if (death <= 12) await expect(attempt(id, death)).rejects.toThrow("killed")
+      if (death <= 16) await expect(attempt(id, death)).rejects.toThrow("killed")
       const own = await spool.open(id)
       await own?.[Symbol.asyncDispose]()
       const ids = {
@@ -126,6 +127,22 @@ describe("an attempt that dies sends nobody two, and loses none", () => {
       expect(sent.map((line) => line.split(" ")[0])).toEqual(["bob@else.test", "carol@else.test"])
       expect(await stored()).toBe(1)
     })
+})
+
+test("whose job comes through while it is spooled once more is not left in the spool", async () => {
+  const [id, entry] = ["forwarded00000000", newEntry()]
+  const overtaken = {
+    ...spool,
+    remove: spool.remove.bind(spool),
+    write: async (...given: Parameters<Spool["write"]>) => {
+      await queue.add(...jobsFor(id, entry.envelope, NOW))
+      await work()
+      return await spool.write(...given)
+    },
+  } as Spool
+  const { queued } = await spoolOnce({ spool: overtaken }, queue, id, entry, text())
+  await queued
+  expect([await stored(), await queue.list()]).toEqual([0, []])
 })
 
 test("what is sent on is the same content in the sender's name, for one target, and its sender is told of no success", async () => {

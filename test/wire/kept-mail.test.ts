@@ -291,7 +291,7 @@ describe("a process that dies keeps no mail twice, and loses none", () => {
 
   // Asked, looked for, stored, written down, before and after; or spooled and queued instead.
   for (const isTaken of [true, false])
-    for (let deathAt = 1; deathAt <= (isTaken ? 8 : 12); deathAt++)
+    for (let deathAt = 1; deathAt <= (isTaken ? 8 : 14); deathAt++)
       for (const swept of [false, true])
         test(`at step ${deathAt} of mail that the mailbox ${isTaken ? "takes" : "does not take"}${swept ? ", swept" : ""}`, async () => {
           const outcome = await life(deathAt, DEAD, isTaken)
