@@ -11,7 +11,7 @@ export function storedName(spoolId: string, account: string): string {
 }
 
 /** RFC 5321 §4.4: the final delivery puts the reverse-path on top, then the trace. */
-export function trace(entry: SpoolEntry): Uint8Array[] {
+export function trace(entry: Pick<SpoolEntry, "envelope" | "received">): Uint8Array[] {
   const sender = entry.envelope.sender
   return [Buffer.from(`Return-Path: <${sender ? formatAddress(sender) : ""}>\r\n${entry.received}`)]
 }

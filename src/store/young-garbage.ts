@@ -1,25 +1,16 @@
 import { setFlagsFromString } from "node:v8"
 import { runInNewContext } from "node:vm"
 
-/** A collection of what is young, and of nothing else: a millisecond. */
-export type CollectYoung = () => void
+type Collect = (options: { readonly type: "minor" }) => void
 
-/**
- * Contexts that are made while the flag is set have the function; no other one gets it. The flag is one for all threads, and another that begins now may take it back
- * in between. @returns null: it did each time, and this thread does without
- */
-export function youngCollector(): CollectYoung | null {
-  for (let tries = 0; tries < MAX_TRIES; tries++) {
-    setFlagsFromString("--expose-gc")
-    const collect = runInNewContext("globalThis.gc ?? null") as ((options: { readonly type: "minor" }) => void) | null
-    setFlagsFromString("--no-expose-gc")
-    if (collect !== null) return () => collect({ type: "minor" })
-  }
-  return null
-}
-
-let collector: CollectYoung | null = null
+let collector: Collect | null = null
 let sinceOctets = 0
+
+/** Collects what is young in this thread, and nothing else: a millisecond. What it takes is made when it is first wanted. */
+export function collectYoung(): void {
+  collector ??= makeCollector()
+  collector?.({ type: "minor" })
+}
 
 /**
  * So many octets of a long message have gone through this thread, in buffers that are garbage by now. They are memory outside of the heap, of which V8 collects nothing before
@@ -29,8 +20,21 @@ export function havePassed(octets: number): void {
   sinceOctets += octets
   if (sinceOctets < COLLECT_EVERY_OCTETS) return
   sinceOctets = 0
-  collector ??= youngCollector()
-  collector?.()
+  collectYoung()
+}
+
+/**
+ * Contexts that are made while the flag is set have the function; no other one gets it. The flag is one for all threads, and another that begins now may take it back
+ * in between. @returns null: it did each time
+ */
+function makeCollector(): Collect | null {
+  for (let tries = 0; tries < MAX_TRIES; tries++) {
+    setFlagsFromString("--expose-gc")
+    const collect = runInNewContext("globalThis.gc ?? null") as Collect | null
+    setFlagsFromString("--no-expose-gc")
+    if (collect !== null) return collect
+  }
+  return null
 }
 
 /** At the rate at which a gigabyte moves that is thirty times a second. */

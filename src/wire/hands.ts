@@ -118,7 +118,9 @@ class Hand implements Attempts {
 
   attempt: Handler = (job, signal) => this.#done<Outcome>({ kind: "attempt", job }, signal)
 
-  storeHeld: StoreHeld = (mail, signal) => this.#done<Result>({ kind: "store", mail }, signal)
+  /** A message is part of the request that it came in, and would take all of that with it to the other thread. */
+  storeHeld: StoreHeld = (mail, signal) =>
+    this.#done<Result>({ kind: "store", mail: { ...mail, message: new Uint8Array(mail.message) } }, signal)
 
   async end(): Promise<void> {
     const ended = once(this.#worker, "exit")

@@ -1,4 +1,3 @@
-import { randomOctets } from "../crypto/primitives/random.ts"
 import type { ArrivedMail, KeepMail, MailReceipt } from "../pipeline/mesh/ports.ts"
 import type { Result } from "../pipeline/ports.ts"
 import { type Job, jobsFor, type WorkQueue } from "../queue/queue.ts"
@@ -7,7 +6,7 @@ import { lifeOf, type ProcessName, thisProcess } from "../store/process.ts"
 import type { StoreHeld } from "./attempts.ts"
 import type { Core } from "./core.ts"
 import { Originals } from "./originals.ts"
-import { type MessageQueue, spoolOnce } from "./spool-once.ts"
+import { type MessageQueue, spoolOnce, whole } from "./spool-once.ts"
 
 /** Stores mail in a mailbox of ours while its service waits, and writes down that it was. */
 export interface StoringAtOnce {
@@ -67,12 +66,13 @@ export class MailKeeper {
 
   async #storedOrSpooled(mail: ArrivedMail, { store, passed }: StoringAtOnce): Promise<MailReceipt> {
     const { core, queue } = this.#parts
-    // What is remembered may be lost where this is not.
-    if ((await queue.settled(mail.id)).size > 0 || (await core.spool.has(mail.id))) return this.#spooled(mail)
-    await this.#remember(mail, this.#keeper)
     const [job] = jobsFor(mail.id, mail.entry.envelope, mail.entry.receivedAt)
-    const result = job === undefined ? null : await this.#stored(mail, job, store)
-    if (job === undefined || result?.kind !== "done") return this.#spooled(mail, REPEATED)
+    // What is remembered may be lost where this is not.
+    const isThere = async () => (await queue.settled(mail.id)).size > 0 || core.spool.has(mail.id)
+    if (job === undefined || (await isThere())) return this.#spooled(mail)
+    await this.#remember(mail, this.#keeper)
+    const result = await this.#stored(mail, job, store)
+    if (result?.kind !== "done") return this.#spooled(mail, REPEATED)
     await passed(job, result.status)
     core.counters.add("postern_deliveries_total", { outcome: "done" })
     return ACCEPTED
@@ -81,8 +81,7 @@ export class MailKeeper {
   /** @returns null: a fault of ours, which the queue has time for */
   async #stored({ entry, message }: ArrivedMail, job: Job, store: StoreHeld): Promise<Result | null> {
     try {
-      const whole = { ...entry, seed: randomOctets(SEED_OCTETS), sizeOctets: message.length }
-      return await store({ job, entry: whole, message }, this.#going)
+      return await store({ job, entry, message }, this.#going)
     } catch (error) {
       this.#parts.core.log.error("queue.attempt-failed", { job: job.id }, error)
       return null
@@ -92,7 +91,7 @@ export class MailKeeper {
   /** `attempt`: so many were before it, as far as is known. What is not repeated is remembered when others of its request are kept, too. */
   async #spooled(mail: ArrivedMail, attempt = 0): Promise<MailReceipt> {
     const { core, queue } = this.#parts
-    const { queued } = await spoolOnce(core, queue, mail.id, mail.entry, once(mail.message), attempt)
+    const { queued } = await spoolOnce(core, queue, mail.id, mail.entry, whole(mail.message), attempt)
     queued.catch((error: unknown) => core.log.error("mesh.not-queued", { id: mail.id }, error))
     return attempt > 0 ? ACCEPTED : { kind: "accepted", remember: () => this.#remember(mail, null) }
   }
@@ -102,14 +101,8 @@ export class MailKeeper {
   }
 }
 
-async function* once(octets: Uint8Array): AsyncGenerator<Uint8Array> {
-  yield octets
-}
-
 const ACCEPTED: MailReceipt = { kind: "accepted" }
 /** It may be in the mailbox: whoever stores it looks first. */
 const REPEATED = 1
 /** Nobody stores 32 KB for so long; who has begun may be on another host, where nobody sees that he is dead. */
 const OVER_MS = 600_000
-/** As the spool has them. */
-const SEED_OCTETS = 32

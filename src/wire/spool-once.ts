@@ -29,3 +29,8 @@ export async function spoolOnce(
   }
   return { queued: queue.add(...jobsFor(id, entry.envelope, entry.receivedAt, attempt)) }
 }
+
+/** Content that is at hand. */
+export async function* whole(octets: Uint8Array): AsyncGenerator<Uint8Array> {
+  yield octets
+}

@@ -1,8 +1,8 @@
 import { isNonAscii } from "../message/address.ts"
 import type { Forwarding, Reports } from "../pipeline/ports.ts"
-import { type Handler, jobsFor, type Queue } from "../queue/queue.ts"
+import type { Handler, Queue } from "../queue/queue.ts"
 import type { Core } from "./core.ts"
-import { type MessageQueue, spoolOnce } from "./spool-once.ts"
+import { type MessageQueue, spoolOnce, whole } from "./spool-once.ts"
 
 /** Works the queue until `signal` ends and the attempts under way are settled. */
 export function work(core: Core, queue: Queue, attempt: Handler, signal: AbortSignal): Promise<void> {
@@ -16,7 +16,7 @@ export function work(core: Core, queue: Queue, attempt: Handler, signal: AbortSi
 }
 
 /** Reports go the way of all mail: sealed into the spool, then the queue. */
-export function reportsOf(core: Core, queue: Pick<Queue, "add">): Reports {
+export function reportsOf(core: Core, queue: MessageQueue): Reports {
   return {
     async submit({ name, to, octets, requireTls }) {
       const receivedAt = core.now()
@@ -38,8 +38,8 @@ export function reportsOf(core: Core, queue: Pick<Queue, "add">): Reports {
         tls: false,
       }
       const received = `Received: by ${hostname} (Postern) id ${name};\r\n ${receivedAt.toUTCString().replace("GMT", "+0000")}\r\n`
-      const id = await core.spool.write({ envelope, origin, received, receivedAt }, once(octets), name)
-      await queue.add(...jobsFor(id, envelope, receivedAt))
+      const { queued } = await spoolOnce(core, queue, name, { envelope, origin, received, receivedAt }, whole(octets))
+      await queued
     },
   }
 }
@@ -52,8 +52,4 @@ export function forwardingOf(core: Pick<Core, "spool">, queue: MessageQueue): Fo
       await queued
     },
   }
-}
-
-async function* once(octets: Uint8Array): AsyncGenerator<Uint8Array> {
-  yield octets
 }

@@ -1,5 +1,5 @@
 import { constants, type PerformanceEntry, PerformanceObserver } from "node:perf_hooks"
-import { youngCollector } from "../store/young-garbage.ts"
+import { collectYoung } from "../store/young-garbage.ts"
 
 /** Two collections for the sake of buffers within this: they pass in numbers. */
 const CLOSE_MS = 1_000
@@ -15,8 +15,6 @@ const GOING_ON_MS = 5_000
  * passes nothing is done.
  */
 export function youngBuffers(): Disposable {
-  const collect = youngCollector()
-  if (collect === null) return { [Symbol.dispose]: () => undefined }
   let timer: NodeJS.Timeout | null = null
   let lastMs = Number.NEGATIVE_INFINITY
   const stop = () => {
@@ -25,7 +23,7 @@ export function youngBuffers(): Disposable {
   }
   const tick = () => {
     if (performance.now() - lastMs > GOING_ON_MS) stop()
-    else collect()
+    else collectYoung()
   }
   const observer = new PerformanceObserver((list) => {
     for (const entry of list.getEntries()) {

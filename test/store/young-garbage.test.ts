@@ -25,3 +25,25 @@ test("what has passed is given back long before V8 asks for it", async () => {
   expect(told).toBeLessThan(24_000_000)
   expect(left).toBeGreaterThan(32_000_000)
 })
+
+test("threads that collect for the first time at the same time take nothing from one another", async () => {
+  // Each import under another name is one for the first time.
+  const program = `
+    import { Worker } from "node:worker_threads"
+    import { once } from "node:events"
+    const source = '(async () => { for (let count = 0; count < 20; count++) (await import("${MODULE}?" + count)).collectYoung() })()'
+    const ends = Array.from({ length: 4 }, () => once(new Worker(source, { eval: true }), "exit"))
+    process.stdout.write(JSON.stringify((await Promise.all(ends)).flat()))`
+  const { stdout } = await promisify(execFile)(process.execPath, ["--input-type=module", "--eval", program])
+  expect(JSON.parse(stdout)).toEqual([0, 0, 0, 0])
+})
+
+test("nobody else gets the function that collects", async () => {
+  const program = `
+    import { collectYoung } from ${JSON.stringify(MODULE)}
+    import { runInNewContext } from "node:vm"
+    collectYoung()
+    process.stdout.write([typeof gc, runInNewContext("typeof gc")].join(" "))`
+  const { stdout } = await promisify(execFile)(process.execPath, ["--input-type=module", "--eval", program])
+  expect(stdout).toBe("undefined undefined")
+})

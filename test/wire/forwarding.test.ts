@@ -10,8 +10,9 @@ import { openFileSpool } from "../../src/store/file-spool.ts"
 import { FolderHalves } from "../../src/store/public-halves.ts"
 import type { Spool } from "../../src/store/spool.ts"
 import { SpoolKeys, SpoolPublicKeys } from "../../src/store/spool-keys.ts"
+import type { Core } from "../../src/wire/core.ts"
 import { spoolOnce } from "../../src/wire/spool-once.ts"
-import { forwardingOf } from "../../src/wire/worker.ts"
+import { forwardingOf, reportsOf } from "../../src/wire/worker.ts"
 import { type TemporaryFolder, temporaryFolder } from "../harness/peers.ts"
 import { newEntry } from "../store/conformance/new-entry.ts"
 
@@ -143,6 +144,20 @@ test("whose job comes through while it is spooled once more is not left in the s
   const { queued } = await spoolOnce({ spool: overtaken }, queue, id, entry, text())
   await queued
   expect([await stored(), await queue.list()]).toEqual([0, []])
+})
+
+test("a report of ours that is made again after it was sent is not left in the spool", async () => {
+  const core = { spool, config: { hostname: "mx.example.test" }, now } as Core
+  const report = {
+    name: "report0000000000",
+    to: parseAddress("bob@else.test"),
+    octets: Buffer.from("Subject: x\r\n\r\n"),
+  }
+  for (const sent of [["bob@else.test"], []]) {
+    await reportsOf(core, queue).submit(report)
+    expect((await work()).map((line) => line.split(" ")[0])).toEqual(sent)
+  }
+  expect(await stored()).toBe(0)
 })
 
 test("what is sent on is the same content in the sender's name, for one target, and its sender is told of no success", async () => {

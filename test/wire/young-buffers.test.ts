@@ -49,24 +49,3 @@ test("buffers that pass in numbers are collected while they are young, and not w
   expect(left).toBeGreaterThan(5)
   expect(watched).toBeLessThan(left)
 })
-
-test("threads that begin at the same time take nothing from one another", async () => {
-  const program = `
-    import { Worker } from "node:worker_threads"
-    import { once } from "node:events"
-    const source = 'import(${JSON.stringify(MODULE)}).then(({ youngBuffers }) => { for (let count = 0; count < 20; count++) youngBuffers()[Symbol.dispose]() })'
-    const ends = Array.from({ length: 4 }, () => once(new Worker(source, { eval: true }), "exit"))
-    process.stdout.write(JSON.stringify((await Promise.all(ends)).flat()))`
-  const { stdout } = await promisify(execFile)(process.execPath, ["--input-type=module", "--eval", program])
-  expect(JSON.parse(stdout)).toEqual([0, 0, 0, 0])
-})
-
-test("nobody else gets the function that collects", async () => {
-  const program = `
-    import { youngBuffers } from ${JSON.stringify(MODULE)}
-    import { runInNewContext } from "node:vm"
-    using watching = youngBuffers()
-    process.stdout.write([typeof gc, runInNewContext("typeof gc")].join(" "))`
-  const { stdout } = await promisify(execFile)(process.execPath, ["--input-type=module", "--eval", program])
-  expect(stdout).toBe("undefined undefined")
-})

@@ -2,6 +2,7 @@ import { GatewayError } from "../../errors.ts"
 import { readJsonAt } from "../jsonb/read.ts"
 import { writeJsonB } from "../jsonb/write.ts"
 import type { StreamCipher } from "../primitives/cipher.ts"
+import { joined } from "../primitives/joined.ts"
 import { type BaseSeed, contentDecryptor, contentEncryptor } from "./key-schedule.ts"
 
 /*
@@ -18,7 +19,7 @@ export function writeAnnotation(
 ): Uint8Array {
   const prefix = counterOctets(index)
   const body = seed ? through(contentEncryptor(seed.base, Buffer.concat([prefix, seed.salt])), content) : content
-  return new Uint8Array(Buffer.concat([writeJsonB(prefix), writeJsonB(body)]))
+  return joined([writeJsonB(prefix), writeJsonB(body)])
 }
 
 /**
@@ -43,7 +44,7 @@ function dataAt(segment: Uint8Array, offset: number): { readonly octets: Uint8Ar
 }
 
 function through(cipher: StreamCipher, octets: Uint8Array): Uint8Array {
-  return new Uint8Array(Buffer.concat([cipher.update(octets), cipher.final()]))
+  return joined([cipher.update(octets), cipher.final()])
 }
 
 /** Little-endian, as few octets as it takes, one for zero. */

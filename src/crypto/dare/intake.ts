@@ -1,5 +1,6 @@
 import { GatewayError } from "../../errors.ts"
 import { ValueScanner } from "../jsonb/scan.ts"
+import { joined } from "../primitives/joined.ts"
 
 /** Octets that come in pieces, taken in order: by one, by pieces, or by values of JSON. */
 export class Intake {
@@ -39,7 +40,7 @@ export class Intake {
       if (size > most) throw new GatewayError("DARE_TOO_LARGE", `dare: header or trailer over ${most} octets`)
       pieces.push(piece.subarray(0, end ?? piece.length))
       this.skip(end ?? piece.length)
-      if (end !== null) return new Uint8Array(Buffer.concat(pieces))
+      if (end !== null) return joined(pieces)
     }
   }
 

@@ -2,6 +2,7 @@ import { writeJsonB } from "../jsonb/write.ts"
 import { isMontgomery, type PublicKey } from "../mesh-keys/key.ts"
 import { isSignatureOf } from "../mesh-keys/use.ts"
 import type { EdwardsCurve, EdwardsSigner } from "../primitives/edwards.ts"
+import { joined } from "../primitives/joined.ts"
 import type { EnvelopeSignature } from "./fields.ts"
 
 /*
@@ -26,7 +27,7 @@ export interface Signer {
 
 /** What is signed in generation 2024, and what a witness is made over. @param payloadDigest SHA-512 of the payload as stored */
 export function manifestOf(payloadDigest: Uint8Array): Uint8Array {
-  return new Uint8Array(Buffer.concat([writeJsonB("S512"), writeJsonB(payloadDigest)]))
+  return joined([writeJsonB("S512"), writeJsonB(payloadDigest)])
 }
 
 /** The entry of one signature. */

@@ -1,4 +1,5 @@
 import { GatewayError } from "../../errors.ts"
+import { joined } from "../primitives/joined.ts"
 import { NAME_TAG, type Tag, tagOf } from "./tag.ts"
 import type { JsonValue } from "./value.ts"
 
@@ -201,7 +202,7 @@ class Reader {
       last = tag.last
     }
     const [only] = pieces
-    return pieces.length === 1 && only ? only : new Uint8Array(Buffer.concat(pieces))
+    return pieces.length === 1 && only ? only : joined(pieces)
   }
 
   #length(octets: number): number {

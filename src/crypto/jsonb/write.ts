@@ -1,4 +1,5 @@
 import { GatewayError } from "../../errors.ts"
+import { joined } from "../primitives/joined.ts"
 import { base64UrlEncode } from "./base64url.ts"
 import { FIRST_TAG, LENGTH_OCTETS } from "./tag.ts"
 
@@ -51,26 +52,8 @@ function jsonText(value: Writable): string {
     .join(",")}}`
 }
 
-/** Octets, or text that is written as UTF-8 where it belongs at once: a name is a few octets, and an array for it takes longer than they do. */
+/** Octets, or text that is written where it belongs at once. */
 type Piece = Uint8Array | string
-
-function joined(pieces: readonly Piece[]): Uint8Array {
-  const octets = new Uint8Array(pieces.reduce((sum, piece) => sum + sizeOf(piece), 0))
-  const view = Buffer.from(octets.buffer)
-  let at = 0
-  for (const piece of pieces) {
-    if (typeof piece === "string") at += view.write(piece, at)
-    else {
-      octets.set(piece, at)
-      at += piece.length
-    }
-  }
-  return octets
-}
-
-function sizeOf(piece: Piece): number {
-  return typeof piece === "string" ? Buffer.byteLength(piece) : piece.length
-}
 
 function binary(value: Writable, into: Piece[]): void {
   if (value instanceof Uint8Array) into.push(dataHead(value.length, true), value)
@@ -106,7 +89,7 @@ function object(value: { readonly [name: string]: Writable | undefined }, into: 
 }
 
 function text(value: string, into: Piece[]): void {
-  into.push(head(FIRST_TAG.lastString, sizeOf(value)), value)
+  into.push(head(FIRST_TAG.lastString, Buffer.byteLength(value)), value)
 }
 
 function integer(value: bigint): Uint8Array {

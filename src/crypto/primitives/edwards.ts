@@ -3,6 +3,7 @@ import { ed448 } from "@noble/curves/ed448.js"
 import { ed25519, ed25519ctx } from "@noble/curves/ed25519.js"
 import { GatewayError } from "../../errors.ts"
 import { sha512, shake256 } from "./hash.ts"
+import { joined } from "./joined.ts"
 import { privateKeyText, publicKeyText } from "./key-text.ts"
 import { fromLittleEndian, modulo, toLittleEndian } from "./modular.ts"
 
@@ -95,7 +96,7 @@ export function scalarSigner(curve: EdwardsCurve, key: EdwardsScalar, publicKey:
     const nonce = positiveNonce + BigInt(negative) * (multiple - 2n * positiveNonce)
     const challenge = fromLittleEndian(hash(domain, point, publicKey, octets))
     const answer = modulo(nonce + challenge * key.scalar, order)
-    return new Uint8Array(Buffer.concat([point, toLittleEndian(answer, length)]))
+    return joined([point, toLittleEndian(answer, length)])
   }
 }
 

@@ -11,6 +11,7 @@ import {
   edwardsPublicKey,
 } from "../primitives/edwards.ts"
 import { equalConstantTime } from "../primitives/hash.ts"
+import { joined } from "../primitives/joined.ts"
 import { fromLittleEndian, toLittleEndian } from "../primitives/modular.ts"
 
 /** What one holder of a share gives to a signature: its nonce's point R_i, and S_i = r_i + k*s_i, as a signature has them. */
@@ -62,7 +63,7 @@ export function combineSignature(key: PublicKey, contributions: readonly Signatu
     curve,
     contributions.map(({ point }) => point),
   )
-  return new Uint8Array(Buffer.concat([point, toLittleEndian(sum, edwardsOctets(curve))]))
+  return joined([point, toLittleEndian(sum, edwardsOctets(curve))])
 }
 
 /** True when a signature that was made by several holders is the key's; false for anything malformed. */

@@ -1,4 +1,5 @@
 import { GatewayError } from "../../errors.ts"
+import { joined } from "../primitives/joined.ts"
 import { base32Decode, base32Encode } from "./base32.ts"
 
 /** Type identifiers (draft-hallambaker-mesh-udf §3.1). A digest's is raised by what its compression saves, 0 to 4. */
@@ -75,7 +76,7 @@ export function presentBits(octets: Uint8Array, bits = DEFAULT_BITS): string {
 
 /** Type octet and data as one binary UDF. */
 export function binaryUdf(type: number, data: Uint8Array): Uint8Array {
-  return new Uint8Array(Buffer.concat([Uint8Array.of(type), data]))
+  return joined([Uint8Array.of(type), data])
 }
 
 /** The data of a UDF that must be of one kind. Throws GatewayError UDF_MALFORMED for another. */

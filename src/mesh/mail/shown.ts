@@ -1,5 +1,6 @@
 /** PURE. What stands outside the encryption of a mail that came over the Mesh: what its sender shows, and else what has been stated. */
 
+import { joined } from "../../crypto/primitives/joined.ts"
 import { GatewayError } from "../../errors.ts"
 import { addressKey, formatAddress, parseAddress } from "../../message/address.ts"
 import { parseMailboxList } from "../../message/mailboxes.ts"
@@ -25,7 +26,7 @@ const SHOWN: ReadonlySet<string> = new Set([
 /** Of fields that stand outside, those that are shown, as they stand. @returns null when that is nothing, or too much */
 export function shownFields(outside: readonly Uint8Array[]): Uint8Array | null {
   const kept = parseFields(Buffer.concat(outside)).filter(({ name }) => SHOWN.has(name))
-  const octets = new Uint8Array(Buffer.concat(kept.map((field) => field.octets)))
+  const octets = joined(kept.map((field) => field.octets))
   return octets.length === 0 || octets.length > MAX_SHOWN_OCTETS ? null : octets
 }
 

@@ -9,7 +9,7 @@ import { type MailStatement, readMail } from "../../mesh/mail/statement.ts"
 import { outerFields, pgpMimeFrame, smimeFields } from "../../mime/compose.ts"
 import type { Job } from "../../queue/queue.ts"
 import type { Format } from "../../store/account.ts"
-import type { SpoolEntry } from "../../store/spool.ts"
+import type { NewEntry } from "../../store/spool.ts"
 import { logAttempt } from "../attempt-log.ts"
 import { inPlace } from "../beside.ts"
 import type { Gateway, OpenMessage } from "../gateway.ts"
@@ -20,9 +20,14 @@ import { deferred, failed, stored } from "../settle.ts"
 import { storedName, trace } from "../stored-mail.ts"
 import type { MeshMail, PublishedMail } from "./ports.ts"
 
+/** A mail that came over the Mesh, as it was accepted. */
+interface ArrivedMessage extends Pick<OpenMessage, "content"> {
+  readonly entry: NewEntry
+}
+
 /** Stores a mail that came over the Mesh. It was verified before it was accepted, and is opened by nobody here. */
 export async function storeMeshMail(
-  message: OpenMessage,
+  message: ArrivedMessage,
   job: Job,
   gateway: Gateway,
   signal: AbortSignal,
@@ -41,7 +46,7 @@ export async function storeMeshMail(
 /** A mail that came over the Mesh, was verified, and is in memory only; `job` is the one that it would have in the queue. */
 export interface HeldMail {
   readonly job: Job
-  readonly entry: SpoolEntry
+  readonly entry: NewEntry
   readonly message: Uint8Array
 }
 
@@ -51,8 +56,7 @@ export async function storeHeldMail(
   gateway: Gateway,
   signal: AbortSignal,
 ): Promise<Result> {
-  const held = { entry, content: () => once(message), [Symbol.asyncDispose]: async () => undefined }
-  const result = await storeMeshMail(held, job, gateway, signal)
+  const result = await storeMeshMail({ entry, content: () => once(message) }, job, gateway, signal)
   logAttempt(job, result, gateway.log)
   return result
 }
@@ -75,7 +79,7 @@ export interface SealedMail extends Pick<PublishedMail, "content"> {
 /** Stores it for the account that `entry` came in for, encrypted as it is, with what its sender shows outside. */
 export async function storeSealedMail(
   mail: SealedMail,
-  entry: SpoolEntry,
+  entry: NewEntry,
   job: Job,
   gateway: Gateway,
   signal: AbortSignal,
@@ -113,7 +117,7 @@ export async function storeSealedMail(
 /** Whoever publishes it keeps it for days after it was posted: what is not there now may be back soon, and if not its sender is not left waiting. */
 function missing(
   { recipient, attempt }: Job,
-  { receivedAt }: Pick<SpoolEntry, "receivedAt">,
+  { receivedAt }: Pick<NewEntry, "receivedAt">,
   diagnostic: string,
   now: Date,
 ): Result {

@@ -1,5 +1,6 @@
 import { GatewayError } from "../../../errors.ts"
 import type { Writable } from "../../jsonb/write.ts"
+import { joined } from "../../primitives/joined.ts"
 import { EnvelopeSealer, type SealOptions } from "../seal.ts"
 import { frameEnd, frameOctets, headOf } from "./frame.ts"
 import { type Link, type Links, linkOf, linksAfter, noLinks, type SequenceType, treePositionOf } from "./linkage.ts"
@@ -34,8 +35,8 @@ export function appendFrame(
   header: Readonly<Record<string, Writable | undefined>> = {},
 ): NextFrame {
   const writer = new FrameWriter(tail, content.length, options, header)
-  const octets = Buffer.concat([writer.begin, writer.update(content), writer.end()])
-  return { octets: new Uint8Array(octets), tail: writer.tail }
+  const octets = joined([writer.begin, writer.update(content), writer.end()])
+  return { octets, tail: writer.tail }
 }
 
 /**
